@@ -1,0 +1,532 @@
+//! Every offset and size of the file, said once. `docs/format.md` describes the same bytes for people;
+//! the constant assertions below and the golden file bind the two together.
+//!
+//! All integers are little-endian and of fixed width. Nothing here is a pointer, a `usize`, a `bool` or
+//! a type whose layout Rust chooses.
+
+use crate::memory::Word;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// First eight bytes of every ring.
+pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
+/// The format this library writes, and the only one it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Reads as this number only in the byte order it was written in.
+pub(crate) const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+/// Feature bits that a program must understand before it touches the ring. None are defined yet.
+pub(crate) const KNOWN_REQUIRED_FEATURES: u64 = 0;
+
+/// Bytes of the header.
+pub(crate) const HEADER_LEN: u64 = 4096;
+/// Bytes of a control page: the producer's after the header, the readers' at the start of their segment.
+const CONTROL_LEN: u64 = 4096;
+/// Every hot word has this many bytes to itself: two cache lines, since x86-64 prefetches lines in pairs
+/// and some aarch64 cores have lines of 128 bytes. Fixed by the format, whatever the target.
+const LINE: u64 = 128;
+/// Slots start on cache lines.
+const SLOT_ALIGN: u64 = 64;
+/// The largest page size of the supported targets, so that either segment can be mapped by itself.
+const SEGMENT_ALIGN: u64 = 65536;
+
+/// Longest text of a message type's description, in bytes.
+pub(crate) const SCHEMA_MAX: usize = 2048;
+/// Longest name of a consumer, in bytes of UTF-8.
+pub const NAME_MAX: usize = 64;
+
+/// A tail that gates nobody: the entry is free, or its owner left.
+pub const TAIL_NONE: u64 = u64::MAX;
+/// A tail that the producer took away from a consumer that had agreed to it.
+pub const TAIL_EVICTED: u64 = u64::MAX - 1;
+/// Positions stay below this, so that `position + capacity` cannot wrap and sentinels cannot be met.
+pub const POSITION_MAX: u64 = (1 << 63) + (1 << 62);
+/// The largest first position a ring may be created with.
+pub const FIRST_POSITION_MAX: u64 = 1 << 63;
+
+pub(crate) const BLOCK_SIZE_MAX: u64 = 1 << 30;
+pub(crate) const CAPACITY_MAX: u64 = 1 << 32;
+pub(crate) const CONSUMERS_MAX: u64 = 4096;
+const RECORDER_ENTRIES: u64 = 256;
+
+/// The words of the producer's page.
+pub mod producer_page {
+    use super::{HEADER_LEN, LINE, Word};
+
+    /// One past the highest position ever claimed; never falls.
+    pub const CLAIMED: Word = Word::producer(HEADER_LEN);
+    /// The next position to publish.
+    pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
+    /// Positions below `LIMIT - capacity` may be overwritten; never falls below `CLAIMED`.
+    pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);
+    /// Readers sleep on this word; it changes before they are woken.
+    pub const WAKE: Word = Word::producer(HEADER_LEN + 3 * LINE);
+    /// 0 while the stream is open, 1 once the producer has closed it.
+    pub const CLOSED: Word = Word::producer(HEADER_LEN + 4 * LINE);
+    /// How many producers the ring has had.
+    pub const EPOCH: Word = Word::producer(HEADER_LEN + 4 * LINE + 8);
+    /// Process number of the producer, for display only.
+    pub const PID: Word = Word::producer(HEADER_LEN + 4 * LINE + 16);
+    /// When the producer opened the ring, in milliseconds since 1970.
+    pub const OPENED_MS: Word = Word::producer(HEADER_LEN + 4 * LINE + 24);
+    /// How many times the ring was found full. Statistics.
+    pub const FULL_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE);
+    /// How many times sleeping readers were woken. Statistics.
+    pub const WAKE_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE + 8);
+    /// How many consumers were evicted. Statistics.
+    pub const EVICTED_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE + 16);
+}
+
+/// The words of the readers' page.
+pub mod readers_page {
+    use super::{LINE, Word};
+
+    /// Nonzero when a reader may sleep. Set by the sleeper, cleared by the producer before it wakes.
+    pub const READERS_ASLEEP: Word = Word::readers(0);
+    /// Nonzero when the producer may sleep. Set by the producer, cleared by a reader before it wakes it.
+    pub const PRODUCER_ASLEEP: Word = Word::readers(LINE);
+    /// The producer sleeps on this word; it changes before it is woken.
+    pub const ROOM: Word = Word::readers(2 * LINE);
+    /// Number of the next event of the flight recorder, from 0. Changed under the table right.
+    pub const NEXT_EVENT: Word = Word::readers(3 * LINE);
+}
+
+/// Where the words of one consumer's entry lie, from the entry's start.
+pub(crate) mod entry {
+    /// Bytes of an entry: one line that is hot, one that is not.
+    pub(crate) const LEN: u64 = 2 * super::LINE;
+    pub(crate) const TAIL: u64 = 0;
+    pub(crate) const FLAGS: u64 = super::LINE;
+    pub(crate) const PID: u64 = super::LINE + 8;
+    pub(crate) const JOINED_MS: u64 = super::LINE + 16;
+    pub(crate) const DETACHED_MS: u64 = super::LINE + 24;
+    pub(crate) const LAG_MAX: u64 = super::LINE + 32;
+    /// Reserved: the entries that this one reads after. Zero in this version.
+    #[expect(dead_code, reason = "reserved in the format")]
+    pub(crate) const AFTER: u64 = super::LINE + 40;
+    pub(crate) const MISSED: u64 = super::LINE + 48;
+    pub(crate) const NAME: u64 = super::LINE + 64;
+    const _: () = assert!(NAME + super::NAME_MAX as u64 == LEN);
+}
+
+/// Bits of an entry's flags word.
+///
+/// | bit | meaning |
+/// |---|---|
+/// | 0 | the entry belongs to somebody, alive or not |
+/// | 1 | durable: the tail survives its owner |
+/// | 2 | evictable: the producer may take the tail away |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryFlags(pub(crate) u64);
+
+impl EntryFlags {
+    /// Nobody's entry.
+    pub const FREE: EntryFlags = EntryFlags(0);
+
+    /// An entry of an ephemeral, durable or evictable consumer.
+    pub const fn taken(durable: bool, evictable: bool) -> EntryFlags {
+        EntryFlags(1 | (durable as u64) << 1 | (evictable as u64) << 2)
+    }
+    /// Somebody's, alive or not.
+    pub const fn is_taken(self) -> bool {
+        self.0 & 1 != 0
+    }
+    /// The tail survives its owner.
+    pub const fn is_durable(self) -> bool {
+        self.0 & 2 != 0
+    }
+    /// The producer may take the tail away.
+    pub const fn is_evictable(self) -> bool {
+        self.0 & 4 != 0
+    }
+}
+
+/// Where the words of one recorded event lie, from the record's start.
+pub(crate) mod event {
+    pub(crate) const LEN: u64 = super::LINE;
+    /// Event number + 1; 0 while the record is being written.
+    pub(crate) const NUMBER: u64 = 0;
+    pub(crate) const KIND: u64 = 8;
+    pub(crate) const POSITION: u64 = 16;
+    pub(crate) const PID: u64 = 24;
+    pub(crate) const UNIX_MS: u64 = 32;
+    pub(crate) const REPEATS: u64 = 40;
+    pub(crate) const NAME: u64 = 48;
+    const _: () = assert!(NAME + super::NAME_MAX as u64 <= LEN);
+}
+
+/// Where things lie in one slot, from the slot's start.
+mod slot {
+    /// Sequence word: 0 if never published, else position + 1.
+    pub(super) const SEQUENCE: u64 = 0;
+    /// Length in the low half, kind in the high half.
+    pub(super) const META: u64 = 8;
+    /// The block. 48 bytes of it share the slot's first cache line.
+    pub(super) const BLOCK: u64 = 16;
+}
+
+/// Length and kind of a message, as one word.
+///
+/// | bits | meaning |
+/// |---|---|
+/// | 0..32 | length in bytes |
+/// | 32..64 | kind |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta(pub u64);
+
+impl Meta {
+    /// Packs a length and a kind.
+    #[inline(always)]
+    pub const fn new(len: u32, kind: u32) -> Meta {
+        Meta((kind as u64) << 32 | len as u64)
+    }
+    /// Length in bytes, as stored: bound it by the block size before use.
+    #[inline(always)]
+    pub const fn len(self) -> usize {
+        (self.0 & 0xFFFF_FFFF) as usize
+    }
+    /// True for a message of no bytes.
+    pub const fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+    /// The kind.
+    #[inline(always)]
+    pub const fn kind(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+/// Why a geometry cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// Block size of 0 or above 1 GiB.
+    #[error("block size {0} bytes is outside 1..={BLOCK_SIZE_MAX}")]
+    BlockSize(u64),
+    /// Capacity of 0 or above 2^32 blocks, or, in a file, not a power of two.
+    #[error("capacity {0} blocks is outside 1..={CAPACITY_MAX} or, in a file, not a power of two")]
+    Capacity(u64),
+    /// More than 4096 consumer entries, or none.
+    #[error("{0} consumer entries is outside 1..={CONSUMERS_MAX}")]
+    Consumers(u64),
+    /// First position above 2^63.
+    #[error("first position {0} is above {FIRST_POSITION_MAX}")]
+    FirstPosition(u64),
+    /// The description of the message type is too long.
+    #[error("the description of the message type has {0} bytes, at most {SCHEMA_MAX} fit")]
+    Schema(u64),
+}
+
+/// Where everything lies in one ring: computed from four numbers, never read back from shared memory.
+///
+/// # Invariants
+///
+/// `capacity` is a power of two, `slot_stride >= 16 + block_size`, and every slot, entry and record that
+/// an in-range index names lies inside its segment. All sums were checked when the value was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    pub(crate) block_size: u64,
+    pub(crate) capacity: u64,
+    pub(crate) consumers: u64,
+    pub(crate) slot_stride: u64,
+    slots_offset: u64,
+    pub(crate) producer_segment_len: u64,
+    consumer_table: u64,
+    recorder: u64,
+    recorder_entries: u64,
+    pub(crate) readers_segment_len: u64,
+}
+
+impl Geometry {
+    /// Plans a ring of `capacity` blocks (a power of two) of `block_size` bytes with room for
+    /// `consumers` consumers.
+    pub fn plan(block_size: u64, capacity: u64, consumers: u64) -> Result<Geometry, GeometryError> {
+        if !(1..=BLOCK_SIZE_MAX).contains(&block_size) {
+            return Err(GeometryError::BlockSize(block_size));
+        }
+        if !(1..=CAPACITY_MAX).contains(&capacity) || !capacity.is_power_of_two() {
+            return Err(GeometryError::Capacity(capacity));
+        }
+        if !(1..=CONSUMERS_MAX).contains(&consumers) {
+            return Err(GeometryError::Consumers(consumers));
+        }
+        // INVARIANT: the bounds above keep every sum below 2^63: slots take at most 2^32 * (2^30 + 80).
+        let slot_stride = (slot::BLOCK + block_size).next_multiple_of(SLOT_ALIGN);
+        let slots_offset = HEADER_LEN + CONTROL_LEN;
+        let producer_segment_len = (slots_offset + capacity * slot_stride).next_multiple_of(SEGMENT_ALIGN);
+        let consumer_table = CONTROL_LEN;
+        let recorder = consumer_table + consumers * entry::LEN;
+        let readers_segment_len = (recorder + RECORDER_ENTRIES * event::LEN).next_multiple_of(4096);
+        Ok(Geometry {
+            block_size,
+            capacity,
+            consumers,
+            slot_stride,
+            slots_offset,
+            producer_segment_len,
+            consumer_table,
+            recorder,
+            recorder_entries: RECORDER_ENTRIES,
+            readers_segment_len,
+        })
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_len(&self) -> u64 {
+        self.producer_segment_len + self.readers_segment_len
+    }
+    /// Number of blocks.
+    #[inline(always)]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+    /// Bytes of a block.
+    #[inline(always)]
+    pub fn block_size(&self) -> u64 {
+        self.block_size
+    }
+    /// Number of consumer entries.
+    #[inline(always)]
+    pub fn consumers(&self) -> u64 {
+        self.consumers
+    }
+    /// Number of records of the flight recorder.
+    pub(crate) fn recorder_entries(&self) -> u64 {
+        self.recorder_entries
+    }
+    /// The slot of a position.
+    #[inline(always)]
+    pub fn index(&self, position: u64) -> u64 {
+        position & (self.capacity - 1)
+    }
+    #[inline(always)]
+    fn slot(&self, index: u64) -> u64 {
+        self.slots_offset + index * self.slot_stride
+    }
+    /// The sequence word of slot `index`.
+    #[inline(always)]
+    pub fn sequence(&self, index: u64) -> Word {
+        Word::producer(self.slot(index) + slot::SEQUENCE)
+    }
+    /// The length-and-kind word of slot `index`.
+    #[inline(always)]
+    pub fn meta(&self, index: u64) -> Word {
+        Word::producer(self.slot(index) + slot::META)
+    }
+    /// Offset of the block of slot `index` in the producer's segment.
+    #[inline(always)]
+    pub(crate) fn block(&self, index: u64) -> u64 {
+        self.slot(index) + slot::BLOCK
+    }
+    /// The tail of consumer entry `n`.
+    #[inline(always)]
+    pub fn tail(&self, n: u32) -> Word {
+        self.entry_word(n, entry::TAIL)
+    }
+    /// The flags of consumer entry `n`.
+    #[inline(always)]
+    pub fn flags(&self, n: u32) -> Word {
+        self.entry_word(n, entry::FLAGS)
+    }
+    /// The largest lag, in messages, that an evictable consumer's entry `n` agreed to.
+    #[inline(always)]
+    pub fn lag_max(&self, n: u32) -> Word {
+        self.entry_word(n, entry::LAG_MAX)
+    }
+    #[inline(always)]
+    pub(crate) fn entry_word(&self, n: u32, at: u64) -> Word {
+        debug_assert!(u64::from(n) < self.consumers && at < entry::LEN);
+        Word::readers(self.consumer_table + u64::from(n) * entry::LEN + at)
+    }
+    #[inline(always)]
+    pub(crate) fn event_word(&self, index: u64, at: u64) -> Word {
+        debug_assert!(index < self.recorder_entries && at < event::LEN);
+        Word::readers(self.recorder + index * event::LEN + at)
+    }
+}
+
+/// The header page as it lies in the file. Written once by the creator; readers copy it out, check it
+/// and never look at it again.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone)]
+#[repr(C)]
+pub(crate) struct RawHeader {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: u32,
+    pub(crate) byte_order: u32,
+    pub(crate) features_required: u64,
+    pub(crate) features_optional: u64,
+    pub(crate) file_len: u64,
+    pub(crate) producer_segment_len: u64,
+    pub(crate) readers_segment_len: u64,
+    pub(crate) block_size: u64,
+    pub(crate) capacity: u64,
+    pub(crate) slot_stride: u64,
+    pub(crate) block_offset: u64,
+    pub(crate) slots_offset: u64,
+    pub(crate) producer_page_offset: u64,
+    pub(crate) readers_offset: u64,
+    pub(crate) consumer_table: u64,
+    pub(crate) consumers: u64,
+    pub(crate) consumer_entry_len: u64,
+    pub(crate) recorder: u64,
+    pub(crate) recorder_entries: u64,
+    pub(crate) recorder_entry_len: u64,
+    // Reserved for groups: zero in this version.
+    pub(crate) group_table: u64,
+    pub(crate) groups: u64,
+    pub(crate) group_entry_len: u64,
+    pub(crate) group_words: u64,
+    pub(crate) worker_table: u64,
+    pub(crate) workers: u64,
+    pub(crate) lanes: u64,
+    // Reserved for the sparse time index: zero in this version.
+    pub(crate) time_index: u64,
+    pub(crate) time_index_entries: u64,
+    pub(crate) first_position: u64,
+    pub(crate) ring_id: [u8; 16],
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) created_unix_ns: u64,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) type_size: u64,
+    pub(crate) type_align: u64,
+    pub(crate) schema_len: u64,
+    pub(crate) durable_inactive_ms: u64,
+    pub(crate) reserved: [u8; 704],
+    pub(crate) schema: [u8; SCHEMA_MAX],
+    pub(crate) reserved_2: [u8; 1016],
+    pub(crate) checksum: u64,
+}
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<RawHeader>() as u64 == HEADER_LEN);
+    assert!(offset_of!(RawHeader, version) == 8);
+    assert!(offset_of!(RawHeader, file_len) == 32);
+    assert!(offset_of!(RawHeader, block_size) == 56);
+    assert!(offset_of!(RawHeader, readers_offset) == 104);
+    assert!(offset_of!(RawHeader, group_table) == 160);
+    assert!(offset_of!(RawHeader, time_index) == 216);
+    assert!(offset_of!(RawHeader, first_position) == 232);
+    assert!(offset_of!(RawHeader, ring_id) == 240);
+    assert!(offset_of!(RawHeader, created_unix_ns) == 272);
+    assert!(offset_of!(RawHeader, durable_inactive_ms) == 312);
+    assert!(offset_of!(RawHeader, reserved) == 320);
+    assert!(offset_of!(RawHeader, schema) == 1024);
+    assert!(offset_of!(RawHeader, checksum) == 4088);
+};
+
+impl RawHeader {
+    /// The geometry part of a header for `geometry`; everything else zero.
+    pub(crate) fn of(geometry: &Geometry) -> RawHeader {
+        let mut raw = RawHeader::new_zeroed();
+        raw.magic = MAGIC;
+        raw.version = FORMAT_VERSION;
+        raw.byte_order = BYTE_ORDER;
+        raw.file_len = geometry.file_len();
+        raw.producer_segment_len = geometry.producer_segment_len;
+        raw.readers_segment_len = geometry.readers_segment_len;
+        raw.block_size = geometry.block_size;
+        raw.capacity = geometry.capacity;
+        raw.slot_stride = geometry.slot_stride;
+        raw.block_offset = slot::BLOCK;
+        raw.slots_offset = geometry.slots_offset;
+        raw.producer_page_offset = HEADER_LEN;
+        raw.readers_offset = geometry.producer_segment_len;
+        raw.consumer_table = geometry.consumer_table;
+        raw.consumers = geometry.consumers;
+        raw.consumer_entry_len = entry::LEN;
+        raw.recorder = geometry.recorder;
+        raw.recorder_entries = geometry.recorder_entries;
+        raw.recorder_entry_len = event::LEN;
+        raw
+    }
+
+    /// The checksum over all bytes before it.
+    pub(crate) fn compute_checksum(&self) -> u64 {
+        let bytes = self.as_bytes();
+        fnv1a(&bytes[..bytes.len() - 8])
+    }
+
+    /// The first geometry field that differs from what `geometry` says, with both values.
+    pub(crate) fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
+        let expected = RawHeader::of(geometry);
+        macro_rules! first_difference {
+            ($($field:ident),*) => {
+                $(if self.$field != expected.$field {
+                    return Some((stringify!($field), self.$field, expected.$field));
+                })*
+            };
+        }
+        first_difference!(
+            file_len,
+            producer_segment_len,
+            readers_segment_len,
+            slot_stride,
+            block_offset,
+            slots_offset,
+            producer_page_offset,
+            readers_offset,
+            consumer_table,
+            consumer_entry_len,
+            recorder,
+            recorder_entries,
+            recorder_entry_len,
+            group_table,
+            groups,
+            group_entry_len,
+            group_words,
+            worker_table,
+            workers,
+            lanes,
+            time_index,
+            time_index_entries
+        );
+        None
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state, so any
+/// change confined to one byte is always caught. Guards against accidents, not against forgery.
+pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fnv1a_matches_the_published_vectors() {
+        assert_eq!(fnv1a(b""), 0xcbf29ce484222325);
+        assert_eq!(fnv1a(b"a"), 0xaf63dc4c8601ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
+    }
+
+    #[test]
+    fn sizes_that_would_wrap_are_refused() {
+        assert_eq!(Geometry::plan(0, 8, 1), Err(GeometryError::BlockSize(0)));
+        assert_eq!(Geometry::plan(u64::MAX, 8, 1), Err(GeometryError::BlockSize(u64::MAX)));
+        assert_eq!(Geometry::plan(8, 3, 1), Err(GeometryError::Capacity(3)));
+        assert_eq!(Geometry::plan(8, 1 << 33, 1), Err(GeometryError::Capacity(1 << 33)));
+        assert_eq!(Geometry::plan(8, 8, 0), Err(GeometryError::Consumers(0)));
+        assert!(Geometry::plan(BLOCK_SIZE_MAX, CAPACITY_MAX, CONSUMERS_MAX).is_ok());
+    }
+
+    #[test]
+    fn every_region_ends_before_the_next_begins() {
+        for (block, capacity, consumers) in [(1, 1, 1), (48, 8, 2), (49, 8, 2), (65536, 1024, 64)] {
+            let g = Geometry::plan(block, capacity, consumers).unwrap();
+            assert!(g.block(capacity - 1) + block <= g.producer_segment_len);
+            assert_eq!(g.sequence(0).offset % SLOT_ALIGN, 0);
+            let last_entry = g.entry_word(u32::try_from(consumers).unwrap() - 1, entry::LEN - 8);
+            assert!(last_entry.offset < g.event_word(0, 0).offset);
+            let last_event = g.event_word(g.recorder_entries() - 1, event::LEN - 8);
+            assert!(last_event.offset + 8 <= g.readers_segment_len);
+            assert!(readers_page::NEXT_EVENT.offset < g.tail(0).offset);
+        }
+    }
+}

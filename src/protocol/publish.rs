@@ -1,0 +1,204 @@
+//! The producer: claim, publish, scan for room, close, and taking over from a dead one.
+
+use super::{Damage, park};
+use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
+use crate::layout::{Geometry, Meta, POSITION_MAX, TAIL_EVICTED, TAIL_NONE};
+use crate::memory::{Futex, Memory};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+
+/// Who keeps the producer from going on: the gating entry with the lowest tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Number of the consumer entry.
+    pub entry: u32,
+    /// Its tail, no larger than the head.
+    pub tail: u64,
+}
+
+/// What a look at the tails found.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan {
+    /// How many tails gate.
+    pub gates: u32,
+    /// The lowest of them.
+    pub lowest: Option<Gate>,
+}
+
+/// The producer's half of the protocol. Holds the producer's right for as long as it lives.
+///
+/// # Invariants
+///
+/// `head <= claimed <= limit <= LIMIT` as stored, and every gating tail is at least `limit - capacity`,
+/// except tails that their owners have not finished choosing ([`table::join`](super::table::join)).
+#[derive(Debug)]
+pub struct Publisher<M> {
+    memory: M,
+    geometry: Geometry,
+    head: u64,
+    claimed: u64,
+    cached_limit: u64,
+}
+
+impl<M: Memory> Publisher<M> {
+    /// Becomes the producer of a ring whose last producer closed it, died, or never was.
+    ///
+    /// The caller holds [`Right::Producer`](crate::memory::Right::Producer); taking it made everything
+    /// that the predecessor wrote visible here. Whatever the predecessor published but did not live to
+    /// count is counted; what lies beyond the first gap is unpublished for good. Being killed in here
+    /// leaves a ring from which the next takeover reaches the same state.
+    pub fn take_over(memory: M, geometry: Geometry) -> Result<Publisher<M>, Damage> {
+        let stored = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
+        let claimed_max = stored + geometry.capacity();
+        let claimed = Damage::bound("claimed", memory.load(CLAIMED, Relaxed), stored, claimed_max)?;
+        let mut head = stored;
+        while head < claimed && memory.load(geometry.sequence(geometry.index(head)), Relaxed) == head + 1 {
+            head += 1;
+        }
+        for position in head..claimed {
+            let sequence = geometry.sequence(geometry.index(position));
+            if memory.load(sequence, Relaxed) == position + 1 {
+                memory.store(sequence, 0, Relaxed);
+            }
+        }
+        memory.store(HEAD, head, Release); // HEAD
+        memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
+        memory.store(CLOSED, 0, Relaxed);
+        // INVARIANT: only what was claimed may be overwritten; the first claim scans for more.
+        Ok(Publisher { memory, geometry, head, claimed, cached_limit: claimed })
+    }
+
+    /// The memory this producer writes.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// The next position to publish.
+    #[inline(always)]
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// How many positions may be claimed without looking at the tails.
+    #[inline(always)]
+    pub fn room(&self) -> u64 {
+        self.cached_limit - self.head
+    }
+
+    /// Announces that the next `n` positions are about to be written. `n` is at most [`room`](Self::room).
+    ///
+    /// `claimed` never falls, not even when a claim is dropped: what an abandoned claim scribbled over
+    /// must never look whole to an observer.
+    #[inline(always)]
+    pub fn claim(&mut self, n: u64) {
+        debug_assert!(n <= self.room());
+        let end = self.head + n;
+        if end > self.claimed {
+            self.claimed = end;
+            self.memory.store(CLAIMED, end, Relaxed);
+            self.memory.fence(Release); // CLAIM
+        }
+    }
+
+    /// Writes the length and kind of the claimed position `head + ahead`.
+    #[inline(always)]
+    pub fn describe(&mut self, ahead: u64, meta: Meta) {
+        self.memory.store(self.geometry.meta(self.geometry.index(self.head + ahead)), meta.0, Relaxed);
+    }
+
+    /// Publishes the next `n` claimed and described positions, oldest first, and counts them once.
+    #[inline(always)]
+    pub fn publish(&mut self, n: u64) {
+        debug_assert!(self.head + n <= self.claimed);
+        let end = self.head + n;
+        for position in self.head..end {
+            let sequence = self.geometry.sequence(self.geometry.index(position));
+            self.memory.store(sequence, position + 1, Release); // PUB
+        }
+        self.head = end;
+        self.memory.store(HEAD, end, Release); // HEAD
+    }
+
+    /// True when a reader may be asleep: call [`wake_readers`](Self::wake_readers).
+    #[inline(always)]
+    pub fn readers_asleep(&self) -> bool {
+        park::Side::Readers.is_asleep(&self.memory)
+    }
+
+    /// Wakes every reader that sleeps.
+    #[cold]
+    pub fn wake_readers(&self)
+    where
+        M: Futex,
+    {
+        park::Side::Readers.wake(&self.memory);
+    }
+
+    /// Looks at every tail and moves the limit as far as they allow. Costs one cache miss per reader that
+    /// released something since the last look, so it is called only when the limit is reached.
+    ///
+    /// With nobody gating, the right to overwrite is taken an eighth of the ring at a time, so that a
+    /// reader who joins at the earliest position still finds most of the last lap.
+    #[cold]
+    pub fn rescan(&mut self) -> Scan {
+        let (scan, candidate) = self.look_at_tails(Relaxed);
+        if candidate <= self.cached_limit {
+            return scan;
+        }
+        // The limit is stored before the look that grants it: a joiner whom that look misses then reads a
+        // limit no smaller than the one the producer will use.
+        self.memory.store(LIMIT, candidate, Relaxed);
+        self.memory.fence(SeqCst); // JOIN
+        let (scan, granted) = self.look_at_tails(Acquire); // FREE, LEAVE
+        let limit = granted.clamp(self.cached_limit, candidate);
+        if limit < candidate {
+            self.memory.store(LIMIT, limit, Relaxed);
+        }
+        self.cached_limit = limit;
+        scan
+    }
+
+    fn look_at_tails(&self, order: std::sync::atomic::Ordering) -> (Scan, u64) {
+        let mut scan = Scan { gates: 0, lowest: None };
+        let entries = u32::try_from(self.geometry.consumers()).unwrap_or(u32::MAX);
+        for entry in 0..entries {
+            let tail = self.memory.load(self.geometry.tail(entry), order);
+            if tail == TAIL_NONE || tail == TAIL_EVICTED {
+                continue;
+            }
+            // Another process wrote it: a tail beyond the head would grant room that is not there.
+            let tail = tail.min(self.head);
+            scan.gates += 1;
+            if scan.lowest.is_none_or(|gate| tail < gate.tail) {
+                scan.lowest = Some(Gate { entry, tail });
+            }
+        }
+        let capacity = self.geometry.capacity();
+        let limit = match scan.lowest {
+            Some(gate) => gate.tail + capacity,
+            None => self.head + (capacity / 8).max(1),
+        };
+        (scan, limit)
+    }
+
+    /// Takes the tail of an evictable consumer away. False when it moved meanwhile.
+    ///
+    /// The reader advances the same word by compare-exchange after it has copied, so exactly one of the
+    /// two wins: either the copy was whole, or the reader learns that it was evicted.
+    pub fn evict(&mut self, gate: Gate) -> bool {
+        let tail = self.geometry.tail(gate.entry);
+        let won = self.memory.compare_exchange(tail, gate.tail, TAIL_EVICTED, Acquire, Relaxed).is_ok(); // EVICT
+        if won {
+            self.memory.store(EVICTED_COUNT, self.memory.load(EVICTED_COUNT, Relaxed) + 1, Relaxed);
+        }
+        won
+    }
+
+    /// Says that nothing more will come from this producer. Readers drain, then learn it.
+    pub fn close(&mut self)
+    where
+        M: Futex,
+    {
+        self.memory.store(CLOSED, 1, Release); // CLOSE
+        park::Side::Readers.wake(&self.memory);
+    }
+}

@@ -1,0 +1,243 @@
+//! Consumers: the gating one, which reads in place, and the evictable one, which copies.
+
+use super::{Damage, park};
+use crate::layout::producer_page::{CLOSED, HEAD};
+use crate::layout::{Geometry, Meta, TAIL_EVICTED};
+use crate::memory::{Futex, Memory};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// What a consumer finds at its tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// So many messages, at least one, may be read.
+    Messages(u64),
+    /// Nothing yet.
+    Empty,
+}
+
+/// A gating consumer's half of the protocol. Holds the right to its entry for as long as it lives.
+///
+/// # Invariants
+///
+/// The stored tail equals `tail`; positions `tail..cached_head` are published, were acquired, and stay
+/// untouched until the tail passes them.
+#[derive(Debug)]
+pub struct Reader<M> {
+    memory: M,
+    geometry: Geometry,
+    entry: u32,
+    tail: u64,
+    cached_head: u64,
+    streaming: bool,
+}
+
+impl<M: Memory> Reader<M> {
+    /// A consumer at `tail`, which [`table::join`](super::table::join) or
+    /// [`table::resume`](super::table::resume) has just stored in `entry`.
+    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
+        Reader { memory, geometry, entry, tail, cached_head: tail, streaming: false }
+    }
+
+    /// The memory this consumer reads.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+    /// The next position to read.
+    #[inline(always)]
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+    /// Number of this consumer's entry.
+    pub fn entry(&self) -> u32 {
+        self.entry
+    }
+
+    /// How many messages may be read from the tail on.
+    ///
+    /// The sequence word in the slot says "it is there" on the cache line that carries the data, which is
+    /// what latency wants. The head, on a line of its own, says how many more, which is what throughput
+    /// wants; it is read only when the last look succeeded too, so that a lone message costs one miss.
+    #[inline(always)]
+    pub fn poll(&mut self) -> Result<Ready, Damage> {
+        if self.tail < self.cached_head {
+            return Ok(Ready::Messages(self.cached_head - self.tail));
+        }
+        let sequence = self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed);
+        if sequence != self.tail + 1 {
+            self.streaming = false;
+            return self.not_ready(sequence);
+        }
+        self.memory.fence(Acquire); // PUB
+        self.cached_head = self.tail + 1;
+        if self.streaming {
+            let head = self.memory.load(HEAD, Relaxed);
+            self.memory.fence(Acquire); // HEAD
+            self.cached_head = head.clamp(self.tail + 1, self.tail + self.geometry.capacity());
+        }
+        self.streaming = true;
+        Ok(Ready::Messages(self.cached_head - self.tail))
+    }
+
+    #[inline(always)]
+    fn not_ready(&self, sequence: u64) -> Result<Ready, Damage> {
+        if sequence <= self.tail {
+            return Ok(Ready::Empty);
+        }
+        // A slot that this consumer gates was overwritten: somebody broke the protocol.
+        Err(Damage { what: "sequence word", found: sequence, low: 0, high: self.tail + 1 })
+    }
+
+    /// Length and kind of the message `ahead` positions after the tail; `ahead` is below what
+    /// [`poll`](Self::poll) said.
+    #[inline(always)]
+    pub fn meta(&self, ahead: u64) -> Meta {
+        Meta(self.memory.load(self.geometry.meta(self.geometry.index(self.tail + ahead)), Relaxed))
+    }
+
+    /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll) said.
+    #[inline(always)]
+    pub fn release(&mut self, n: u64) {
+        debug_assert!(self.tail + n <= self.cached_head);
+        self.tail += n;
+        self.memory.store(self.geometry.tail(self.entry), self.tail, Release); // FREE
+    }
+
+    /// True when the producer may be asleep for want of room: call [`wake_producer`](Self::wake_producer).
+    #[inline(always)]
+    pub fn producer_asleep(&self) -> bool {
+        park::Side::Producer.is_asleep(&self.memory)
+    }
+
+    /// Wakes the producer.
+    #[cold]
+    pub fn wake_producer(&self)
+    where
+        M: Futex,
+    {
+        park::Side::Producer.wake(&self.memory);
+    }
+
+    /// True when the stream is closed and nothing is left to read. Looks at the closing before the slot:
+    /// everything published before the closing is then found.
+    #[cold]
+    pub fn is_drained(&mut self) -> Result<bool, Damage> {
+        if !is_closed(&self.memory) {
+            return Ok(false);
+        }
+        Ok(self.poll()? == Ready::Empty)
+    }
+}
+
+/// True once the producer has said that nothing more will come; what it published before is then visible.
+pub(crate) fn is_closed<M: Memory>(memory: &M) -> bool {
+    let closed = memory.load(CLOSED, Relaxed);
+    memory.fence(Acquire); // CLOSE
+    closed != 0
+}
+
+/// What an evictable consumer got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// The message at this position was copied, whole.
+    Message {
+        /// Its position.
+        position: u64,
+        /// Its length (bounded by the block size) and kind.
+        meta: Meta,
+    },
+    /// Nothing yet.
+    Empty,
+    /// The producer took the tail away. Join again.
+    Evicted,
+}
+
+/// An evictable consumer: gates while it keeps up, and never holds a reference.
+#[derive(Debug)]
+pub struct CopyingReader<M> {
+    memory: M,
+    geometry: Geometry,
+    entry: u32,
+    tail: u64,
+}
+
+impl<M: Memory> CopyingReader<M> {
+    /// A consumer at `tail`, which [`table::join`](super::table::join) has just stored in `entry`.
+    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> CopyingReader<M> {
+        CopyingReader { memory, geometry, entry, tail }
+    }
+    /// The memory this consumer reads.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+    /// The next position to read.
+    pub fn tail(&self) -> u64 {
+        self.tail
+    }
+    /// Number of this consumer's entry.
+    pub fn entry(&self) -> u32 {
+        self.entry
+    }
+    /// Goes on at `tail`, which [`table::join`](super::table::join) has just stored.
+    pub fn rejoined(&mut self, tail: u64) {
+        self.tail = tail;
+    }
+
+    /// Copies the next message into `buffer`, which holds a block.
+    ///
+    /// The compare-exchange that releases the message also validates the copy: it succeeds only while the
+    /// producer has not evicted this consumer, and until then the slot was not touched.
+    pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
+        let index = self.geometry.index(self.tail);
+        let tail = self.geometry.tail(self.entry);
+        if self.memory.load(self.geometry.sequence(index), Relaxed) != self.tail + 1 {
+            let evicted = self.memory.load(tail, Relaxed) == TAIL_EVICTED;
+            return if evicted { Copied::Evicted } else { Copied::Empty };
+        }
+        self.memory.fence(Acquire); // PUB
+        let meta = copy_out(&self.memory, &self.geometry, index, buffer);
+        match self.memory.compare_exchange(tail, self.tail, self.tail + 1, Release, Relaxed) // EVICT
+        {
+            Ok(_) => {
+                let position = self.tail;
+                self.tail += 1;
+                Copied::Message { position, meta }
+            }
+            Err(_) => Copied::Evicted,
+        }
+    }
+
+    /// As [`Reader::producer_asleep`].
+    #[inline(always)]
+    pub fn producer_asleep(&self) -> bool {
+        park::Side::Producer.is_asleep(&self.memory)
+    }
+
+    /// As [`Reader::wake_producer`].
+    #[cold]
+    pub fn wake_producer(&self)
+    where
+        M: Futex,
+    {
+        park::Side::Producer.wake(&self.memory);
+    }
+
+    /// True when the stream is closed and nothing is left to read.
+    #[cold]
+    pub fn is_drained(&self) -> bool {
+        is_closed(&self.memory)
+            && self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed)
+                != self.tail + 1
+            && self.memory.load(self.geometry.tail(self.entry), Relaxed) != TAIL_EVICTED
+    }
+}
+
+/// Copies length, kind and bytes of slot `index`, all possibly torn; the length is bounded by the block
+/// size and by the buffer, which is as long as a block.
+pub(super) fn copy_out<M: Memory>(memory: &M, geometry: &Geometry, index: u64, buffer: &mut [u8]) -> Meta {
+    let meta = Meta(memory.load(geometry.meta(index), Relaxed));
+    let len = meta.len().min(buffer.len());
+    // SAFETY: `index` came from `Geometry::index`, and `len` is at most the buffer's length, a block.
+    unsafe { memory.copy_block(index, &mut buffer[..len]) };
+    #[expect(clippy::cast_possible_truncation, reason = "at most a stored u32")]
+    Meta::new(len as u32, meta.kind())
+}

@@ -1,0 +1,144 @@
+//! The consumer table: joining while the producer runs, resuming, leaving, and clearing up after the dead.
+//!
+//! Whoever calls these holds the right to the entry; [`join`] and [`resume`] are called under the table
+//! right besides.
+
+use super::Damage;
+use crate::layout::producer_page::{HEAD, LIMIT};
+use crate::layout::{EntryFlags, Geometry, POSITION_MAX, TAIL_EVICTED, TAIL_NONE};
+use crate::memory::{Liveness, Memory, Right};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
+/// Where a new reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// The oldest message that is certainly still there. With other consumers attached: what the slowest
+    /// of them had not released when the producer last looked. With nobody attached: at least
+    /// seven eighths of the last lap.
+    Earliest,
+    /// The first message published after the attach.
+    #[default]
+    Latest,
+    /// This position.
+    At(u64),
+}
+
+/// Why a reader cannot begin where it asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The position was overwritten, or may be at any moment.
+    #[error("position {requested} is gone; the earliest that can be had is {earliest}")]
+    Gone {
+        /// What was asked for.
+        requested: u64,
+        /// What could be had instead.
+        earliest: u64,
+    },
+    /// The position was not published yet, nor is it the next one.
+    #[error("position {requested} lies beyond the head, {head}")]
+    Ahead {
+        /// What was asked for.
+        requested: u64,
+        /// The next position to be published.
+        head: u64,
+    },
+    /// The ring's words contradict each other.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+/// Makes `entry` gate the producer from a position that is safe, and returns it.
+///
+/// The classic race of a store and a load on either side. Proof by cases over the `SeqCst` fences, for any
+/// scan of the producer that grants a limit L:
+///
+/// 1. Our fence precedes the scan's: the scan sees our first tail, or a later one, and L is at most that
+///    tail + capacity. Raising the tail afterwards only releases what we never meant to read.
+/// 2. The scan's fence precedes ours: we see the limit that it stored before its fence, at least L, and
+///    start no lower than that limit - capacity; so L overwrites nothing from our start on.
+///
+/// The first tail may be as low as we like: it holds the producer up until the second store, and nothing
+/// else, since the producer never takes back a limit that it was granted.
+pub fn join<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, start: Start) -> Result<u64, JoinError> {
+    let capacity = geometry.capacity();
+    let tail = geometry.tail(entry);
+    let guess = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
+    memory.store(tail, guess, Release); // LEAVE
+    memory.fence(SeqCst); // JOIN
+    let earliest = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
+    let head = memory.load(HEAD, Relaxed);
+    let chosen = choose(memory, geometry, start, earliest, head);
+    memory.store(tail, chosen.as_ref().map_or(TAIL_NONE, |&position| position), Release); // LEAVE
+    chosen
+}
+
+fn choose<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    start: Start,
+    earliest: u64,
+    head: u64,
+) -> Result<u64, JoinError> {
+    Damage::bound("limit - capacity", earliest, 0, POSITION_MAX)?;
+    match start {
+        Start::Earliest => Ok(earliest),
+        // `head` may be older than the scan behind `earliest`, so that it may be the lower of the two.
+        Start::Latest => Ok(head.max(earliest)),
+        Start::At(requested) if requested < earliest => Err(JoinError::Gone { requested, earliest }),
+        Start::At(requested) if !is_reached(memory, geometry, requested, head) => {
+            Err(JoinError::Ahead { requested, head })
+        }
+        Start::At(requested) => Ok(requested),
+    }
+}
+
+/// True if every position below `position` is published. A dead producer may not have counted its last
+/// messages, so the sequence word of the position before decides when the head does not.
+fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
+    position <= head
+        || position <= POSITION_MAX
+            && memory.load(geometry.sequence(geometry.index(position - 1)), Relaxed) == position
+}
+
+/// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
+pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
+    let tail = memory.load(geometry.tail(entry), Relaxed);
+    let head = memory.load(HEAD, Relaxed);
+    let earliest = head.saturating_sub(geometry.capacity());
+    if is_reached(memory, geometry, tail, head) {
+        return Damage::bound("durable tail", tail, earliest, tail.max(earliest));
+    }
+    Err(Damage { what: "durable tail", found: tail, low: earliest, high: head })
+}
+
+/// Stops gating and frees the entry; with `keep_tail`, as a durable consumer, neither.
+pub fn leave<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, keep_tail: bool) {
+    if keep_tail {
+        return;
+    }
+    memory.store(geometry.tail(entry), TAIL_NONE, Release); // LEAVE
+    memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
+}
+
+/// Frees the entry of an ephemeral consumer that died. False if it lives, or is durable: then its tail
+/// stands for somebody who will come back.
+///
+/// Holding the right while writing keeps a new owner from taking the entry in between.
+pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &L, entry: u32) -> bool {
+    let right = Right::Consumer(entry);
+    if !liveness.seize(right) {
+        return false;
+    }
+    let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
+    let reaped = !(flags.is_taken() && flags.is_durable());
+    if reaped {
+        leave(memory, geometry, entry, false);
+    }
+    liveness.release(right);
+    reaped
+}
+
+/// True if the tail gates the producer.
+pub fn gates(tail: u64) -> bool {
+    tail != TAIL_NONE && tail != TAIL_EVICTED
+}
