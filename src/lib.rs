@@ -1,10 +1,90 @@
-//! slipring
-#[cfg(not(all(target_os = "linux", target_endian = "little", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-compile_error!("slipring runs on Linux on x86-64 and little-endian aarch64 only: it relies on shared futexes, membarrier and open-file-description locks");
+//! A message queue that is a file.
+//!
+//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file; any number
+//! of other processes attach by path and read them in place: no broker, no daemon, no copy and no system
+//! call on the hot path. The memory orderings are verified by a model checker, over the code that ships.
+//!
+//! ```
+//! # let dir = std::env::temp_dir().join(format!("slipring-lib-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir)?;
+//! # let path = dir.join("greetings");
+//! use slipring::{Consumer, Producer, RingOptions, Start};
+//!
+//! RingOptions::new(48, 1024).create(&path)?; // 1024 blocks of 48 bytes
+//! let mut producer = Producer::open(&path)?; // in one process
+//! let mut consumer = Consumer::attach(&path, Start::Earliest)?; // in another
+//!
+//! producer.send(b"hello")?;
+//! let message = consumer.recv()?; // a `&[u8]` into the mapping
+//! assert_eq!(&*message, b"hello");
+//! drop(message); // released: the producer may use the block again
+//! # std::fs::remove_dir_all(&dir)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | role | how it reads | what it does to the producer |
+//! |---|---|---|
+//! | [`Consumer`] | every message, in order, in place | gates it: nothing is overwritten that it has not released |
+//! | durable [`Consumer`] | the same, and resumes by name | gates it also while away |
+//! | [`EvictableConsumer`] | every message, by copy, until it holds the ring full | loses its place instead of holding it up |
+//! | [`Observer`] | by copy, from a file it may not write | nothing; it may miss messages and is told how many |
+//!
+//! # What holds
+//!
+//! * Published messages survive the death of any process, at any instruction. A power cut they do not:
+//!   nothing is flushed.
+//! * A producer that dies is replaced by whoever opens the ring next, readers notice nothing; a consumer
+//!   that dies stops gating as soon as the producer needs its room.
+//! * Everybody who may write the file is trusted to run this protocol. Values that others may have damaged
+//!   are bounded wherever they are read.
+//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file does.
+//! * Handles do not survive `fork`: the mapping is not in the child, nor are the locks. `exec` is fine.
 
+#[cfg(not(all(
+    target_os = "linux",
+    target_endian = "little",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+compile_error!(
+    "slipring runs on Linux on x86-64 and little-endian aarch64 only: it relies on shared futexes, \
+     membarrier and open-file-description locks, and its orderings were verified for these two"
+);
+
+mod attach;
+mod consumer;
+mod error;
+mod evictable;
 #[doc(hidden)]
 pub mod layout;
+mod locks;
+mod mapping;
 #[doc(hidden)]
 pub mod memory;
+mod observer;
+mod os;
+mod producer;
 #[doc(hidden)]
 pub mod protocol;
+mod ring;
+mod selector;
+mod typed;
+mod wait;
+
+pub use attach::Place;
+pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
+pub use error::{Error, Holder, RecvError, SendError};
+pub use evictable::{CopiedMessage, EvictableConsumer};
+pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
+pub use observer::{Observer, ObserverOptions};
+pub use producer::{BatchClaim, Claim, Producer, ProducerOptions};
+pub use protocol::Damage;
+pub use protocol::recorder::{Event, EventKind};
+pub use protocol::table::{JoinError, Start};
+pub use ring::{ConsumerInfo, ParseRingIdError, ProducerInfo, Ring, RingId, RingOptions};
+pub use selector::Selector;
+#[doc(hidden)]
+pub use typed::fingerprint;
+pub use typed::{Message, TypedClaim, TypedConsumer, TypedProducer, TypedReceived};
+pub use wait::Wait;
+#[doc(hidden)]
+pub use zerocopy;

@@ -85,7 +85,8 @@ impl Side {
             Side::Producer => {
                 let mut seen = memory.load(ROOM, Relaxed);
                 while let Err(now) =
-                    memory.compare_exchange(ROOM, seen, seen.wrapping_add(1), Release, Relaxed) // TICKET
+                    memory.compare_exchange(ROOM, seen, seen.wrapping_add(1), Release, Relaxed)
+                // TICKET
                 {
                     seen = now;
                 }

@@ -4,7 +4,7 @@ use super::{Damage, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, TAIL_EVICTED, TAIL_NONE};
 use crate::memory::{Futex, Memory};
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
 /// Who keeps the producer from going on: the gating entry with the lowest tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,10 +137,11 @@ impl<M: Memory> Publisher<M> {
     /// released something since the last look, so it is called only when the limit is reached.
     ///
     /// With nobody gating, the right to overwrite is taken an eighth of the ring at a time, so that a
-    /// reader who joins at the earliest position still finds most of the last lap.
+    /// reader who joins at the earliest position still finds most of the last lap. With fewer than `required`
+    /// tails gating, nothing is granted.
     #[cold]
-    pub fn rescan(&mut self) -> Scan {
-        let (scan, candidate) = self.look_at_tails(Relaxed);
+    pub fn rescan(&mut self, required: u32) -> Scan {
+        let (scan, candidate) = self.look_at_tails(required, Relaxed);
         if candidate <= self.cached_limit {
             return scan;
         }
@@ -148,7 +149,7 @@ impl<M: Memory> Publisher<M> {
         // limit no smaller than the one the producer will use.
         self.memory.store(LIMIT, candidate, Relaxed);
         self.memory.fence(SeqCst); // JOIN
-        let (scan, granted) = self.look_at_tails(Acquire); // FREE, LEAVE
+        let (scan, granted) = self.look_at_tails(required, Acquire); // FREE, LEAVE
         let limit = granted.clamp(self.cached_limit, candidate);
         if limit < candidate {
             self.memory.store(LIMIT, limit, Relaxed);
@@ -157,7 +158,7 @@ impl<M: Memory> Publisher<M> {
         scan
     }
 
-    fn look_at_tails(&self, order: std::sync::atomic::Ordering) -> (Scan, u64) {
+    fn look_at_tails(&self, required: u32, order: Ordering) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
         let entries = u32::try_from(self.geometry.consumers()).unwrap_or(u32::MAX);
         for entry in 0..entries {
@@ -174,6 +175,7 @@ impl<M: Memory> Publisher<M> {
         }
         let capacity = self.geometry.capacity();
         let limit = match scan.lowest {
+            _ if scan.gates < required => self.cached_limit,
             Some(gate) => gate.tail + capacity,
             None => self.head + (capacity / 8).max(1),
         };

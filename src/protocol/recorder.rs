@@ -46,8 +46,19 @@ impl EventKind {
     fn from_word(word: u64) -> EventKind {
         use EventKind::*;
         const ALL: [EventKind; 13] = [
-            Created, ProducerOpened, ProducerTookOver, Closed, Attached, Resumed, Detached, Died, Full, Evicted,
-            Removed, Abandoned, DamageFound,
+            Created,
+            ProducerOpened,
+            ProducerTookOver,
+            Closed,
+            Attached,
+            Resumed,
+            Detached,
+            Died,
+            Full,
+            Evicted,
+            Removed,
+            Abandoned,
+            DamageFound,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == word).unwrap_or(Unknown)
     }

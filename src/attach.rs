@@ -1,0 +1,345 @@
+//! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
+//! index is checked here, copied out once, and never read from shared memory again.
+
+use crate::error::Error;
+use crate::layout::{
+    BYTE_ORDER, FIRST_POSITION_MAX, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN,
+    KNOWN_REQUIRED_FEATURES, MAGIC, RawHeader, SCHEMA_MAX,
+};
+use crate::locks::{HeapRights, Locks};
+use crate::mapping::{Access, Region};
+use crate::memory::{Liveness, Right};
+use crate::os;
+use crate::protocol::recorder::{self, EventKind};
+use crate::ring::{Ring, RingId};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zerocopy::FromBytes;
+
+/// How long an edit of the tables may take before it counts as stuck.
+const TABLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a ring is: a path, or a [`Ring`] that is already open (the only way to one on the heap).
+///
+/// Implemented for the usual path types and for `&Ring`; not for others.
+pub trait Place: sealed::Sealed {
+    #[doc(hidden)]
+    fn source(self) -> Source;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Sealed {}
+}
+
+macro_rules! path_places {
+    ($($path:ty),*) => {$(
+        impl sealed::Sealed for $path {}
+        impl Place for $path {
+            fn source(self) -> Source {
+                Source(Kind::File { path: PathBuf::from(self), ring: None })
+            }
+        }
+    )*};
+}
+path_places!(&str, &String, String, &Path, PathBuf, &std::ffi::OsStr);
+
+impl sealed::Sealed for &PathBuf {}
+impl Place for &PathBuf {
+    fn source(self) -> Source {
+        self.as_path().source()
+    }
+}
+
+impl sealed::Sealed for &Ring {}
+impl Place for &Ring {
+    fn source(self) -> Source {
+        self.source_of()
+    }
+}
+
+/// A place, resolved.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Source(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A path, and the ring that was there when it was looked at last.
+    File { path: PathBuf, ring: Option<RingId> },
+    /// Memory of this process.
+    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header> },
+}
+
+/// What a header says, validated.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    pub(crate) geometry: Geometry,
+    pub(crate) ring_id: RingId,
+    pub(crate) first_position: u64,
+    pub(crate) created_unix_ns: u64,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) schema: String,
+    pub(crate) durable_inactive_ms: u64,
+}
+
+/// One party's hold on a ring: the mapping, the rights, and what it needs to notice that the ring went.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) region: Region,
+    pub(crate) locks: Locks,
+    pub(crate) header: Arc<Header>,
+    path: PathBuf,
+    /// Device and inode of the mapped file; none on the heap.
+    inode: Option<(u64, u64)>,
+    process: u32,
+}
+
+/// What the one who attaches insists on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    pub(crate) trusted_owner: Option<u32>,
+    pub(crate) ring_id: Option<RingId>,
+}
+
+impl Attachment {
+    pub(crate) fn open(source: Source, access: Access, demands: Demands) -> Result<Attachment, Error> {
+        let attachment = match source.0 {
+            Kind::Heap { region, rights, header } => Attachment {
+                region,
+                locks: Locks::heap(&rights),
+                header,
+                path: PathBuf::from("(memory)"),
+                inode: None,
+                process: std::process::id(),
+            },
+            Kind::File { path, ring } => {
+                let file = open_file(&path, access)?;
+                let (header, inode) = validate(&file, &path, access, demands.trusted_owner)?;
+                if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
+                    return Err(Error::WrongRing { path, found: header.ring_id, expected });
+                }
+                let region = Region::map(&file, &header.geometry, access)
+                    .map_err(|source| io_error(&path, "map it", source))?;
+                Attachment {
+                    region,
+                    locks: Locks::file(file),
+                    header: Arc::new(header),
+                    path,
+                    inode: Some(inode),
+                    process: std::process::id(),
+                }
+            }
+        };
+        match demands.ring_id {
+            Some(expected) if expected != attachment.header.ring_id => {
+                let found = attachment.header.ring_id;
+                Err(Error::WrongRing { path: attachment.path, found, expected })
+            }
+            _ => Ok(attachment),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.header.geometry
+    }
+
+    /// True in a forked child, which must not touch the ring: the mapping is not there.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// True if the file at the path is another one than ours, or gone.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.inode.is_some_and(|inode| match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) => (metadata.dev(), metadata.ino()) != inode,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Runs `edit` under the table right.
+    pub(crate) fn with_table<T>(&self, edit: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let start = Instant::now();
+        while !self
+            .locks
+            .try_seize(Right::Table)
+            .map_err(|source| io_error(&self.path, "lock its consumer table", source))?
+        {
+            // Edits take microseconds, so this loop ends soon or not at all.
+            if start.elapsed() > TABLE_PATIENCE {
+                return Err(Error::TableBusy { path: self.path.clone(), waited: start.elapsed() });
+            }
+            std::thread::yield_now();
+        }
+        let result = edit();
+        self.locks.release(Right::Table);
+        result
+    }
+
+    /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
+    pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
+        if self.locks.seize(Right::Table) {
+            self.record(kind, position, name, pid);
+            self.locks.release(Right::Table);
+        }
+    }
+
+    /// Writes an event. The table right is held.
+    pub(crate) fn record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
+        let unix_ms = os::unix_now_ms();
+        recorder::record(
+            &self.region,
+            self.geometry(),
+            recorder::Entry { kind, position, pid, unix_ms, name },
+        );
+    }
+}
+
+pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> Error {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path },
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path },
+        io::ErrorKind::PermissionDenied => Error::Permission {
+            path,
+            action,
+            advice: "ask its owner for access to the file and its directory, or observe it read-only",
+        },
+        io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
+            path,
+            action,
+            advice: "its filesystem is mounted read-only: observe it, or use another path such as /dev/shm",
+        },
+        io::ErrorKind::IsADirectory => Error::NotAFile { path, kind: "directory" },
+        _ if source.raw_os_error() == Some(libc::ELOOP) => Error::Symlink { path },
+        _ => Error::Io { path, action, source },
+    }
+}
+
+fn open_file(path: &Path, access: Access) -> Result<File, Error> {
+    let action = match access {
+        Access::Nothing => "open it for reading",
+        Access::Readers | Access::Everything => "open it for writing",
+    };
+    os::open(path, access != Access::Nothing).map_err(|source| match source.raw_os_error() {
+        // A socket, or a device without a driver.
+        Some(libc::ENXIO | libc::ENODEV) => {
+            Error::NotAFile { path: path.to_path_buf(), kind: "socket or device" }
+        }
+        _ => io_error(path, action, source),
+    })
+}
+
+type Inode = (u64, u64);
+
+fn validate(
+    file: &File,
+    path: &Path,
+    access: Access,
+    trusted_owner: Option<u32>,
+) -> Result<(Header, Inode), Error> {
+    let failed = |action| move |source| io_error(path, action, source);
+    let owned = || path.to_path_buf();
+    let metadata = file.metadata().map_err(failed("examine it"))?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        let kind = if kind.is_dir() {
+            "directory"
+        } else if kind.is_fifo() {
+            "FIFO"
+        } else {
+            "device"
+        };
+        return Err(Error::NotAFile { path: owned(), kind });
+    }
+    // An observer copies and validates: it may read what anybody wrote. The others read in place.
+    let (owner, user) = (metadata.uid(), os::effective_user());
+    if access != Access::Nothing && owner != user && owner != 0 && trusted_owner != Some(owner) {
+        return Err(Error::ForeignOwner { path: owned(), owner, user });
+    }
+    let filesystem = os::Filesystem::of(file).map_err(failed("examine its filesystem"))?;
+    if let Some(filesystem) = filesystem.remote_name() {
+        return Err(Error::RemoteFilesystem { path: owned(), filesystem });
+    }
+    let header = parse(file, path, metadata.len())?;
+    Ok((header, (metadata.dev(), metadata.ino())))
+}
+
+fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
+    let owned = || path.to_path_buf();
+    let header_len = usize::try_from(HEADER_LEN).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(header_len);
+    read_start(file, &mut bytes, header_len).map_err(|source| io_error(path, "read its header", source))?;
+    if !bytes.starts_with(&MAGIC) {
+        return Err(Error::NotARing { path: owned(), len, begins: bytes.into_iter().take(8).collect() });
+    }
+    let Ok(raw) = RawHeader::read_from_bytes(&bytes) else {
+        return Err(Error::Length { path: owned(), found: len, expected: HEADER_LEN });
+    };
+    if raw.byte_order == BYTE_ORDER.swap_bytes() {
+        return Err(Error::WrongByteOrder { path: owned() });
+    }
+    if raw.version != FORMAT_VERSION {
+        return Err(Error::Version { path: owned(), found: raw.version });
+    }
+    if raw.checksum == 0 {
+        return Err(Error::Incomplete { path: owned() });
+    }
+    let computed = raw.compute_checksum();
+    if raw.checksum != computed {
+        return Err(Error::Checksum { path: owned(), stored: raw.checksum, computed });
+    }
+    let unknown = raw.features_required & !KNOWN_REQUIRED_FEATURES;
+    if unknown != 0 {
+        return Err(Error::Features { path: owned(), bits: unknown });
+    }
+    let out_of_range = |source| Error::Geometry { path: owned(), source };
+    let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers).map_err(out_of_range)?;
+    if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
+        return Err(Error::Layout { path: owned(), field, found, expected });
+    }
+    if len != geometry.file_len() {
+        return Err(Error::Length { path: owned(), found: len, expected: geometry.file_len() });
+    }
+    if raw.first_position > FIRST_POSITION_MAX {
+        return Err(out_of_range(GeometryError::FirstPosition(raw.first_position)));
+    }
+    let schema = usize::try_from(raw.schema_len)
+        .ok()
+        .filter(|&len| len <= SCHEMA_MAX)
+        .and_then(|len| std::str::from_utf8(&raw.schema[..len]).ok())
+        .ok_or(out_of_range(GeometryError::Schema(raw.schema_len)))?;
+    Ok(Header {
+        geometry,
+        ring_id: RingId(raw.ring_id),
+        first_position: raw.first_position,
+        created_unix_ns: raw.created_unix_ns,
+        type_fingerprint: raw.type_fingerprint,
+        schema: schema.to_owned(),
+        durable_inactive_ms: raw.durable_inactive_ms,
+    })
+}
+
+/// Reads up to `len` bytes from the start of the file; fewer if it is shorter.
+fn read_start(file: &File, bytes: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    bytes.resize(len, 0);
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(())
+}

@@ -1,0 +1,612 @@
+//! The gating consumer's handle: reads in place, in order, and holds the producer until it releases.
+
+use crate::attach::{Attachment, Demands, Place, io_error};
+use crate::error::{Error, RecvError};
+use crate::evictable::EvictableConsumer;
+use crate::layout::{EntryFlags, Geometry, TAIL_NONE, entry, producer_page};
+use crate::mapping::{Access, Region};
+use crate::memory::{Liveness, Memory, Right};
+use crate::os;
+use crate::protocol::park::{Side, Ticket};
+use crate::protocol::read::{Reader, Ready};
+use crate::protocol::recorder::{self, EventKind};
+use crate::protocol::table::{self, JoinError, Start};
+use crate::ring::{RingId, check_name};
+use crate::typed::{self, TypedConsumer};
+use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How a consumer attaches.
+#[derive(Clone, Debug, Default)]
+pub struct ConsumerOptions {
+    name: String,
+    durable: bool,
+    start: Start,
+    wait: Wait,
+    notice_dead_producer: bool,
+    demands: Demands,
+}
+
+impl ConsumerOptions {
+    /// The defaults: anonymous, ephemeral, from [`Start::Latest`], [`Wait::Park`].
+    pub fn new() -> ConsumerOptions {
+        ConsumerOptions::default()
+    }
+
+    /// A name of 1 to 64 bytes, which only one living consumer of a ring may have. Shown to whoever asks
+    /// who holds the ring.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> ConsumerOptions {
+        self.name = name.into();
+        self
+    }
+
+    /// A durable consumer survives its process: under its name it resumes at the first message it had not
+    /// released, and while it is away it keeps gating the producer. Needs a name. Default false.
+    #[must_use]
+    pub fn durable(mut self, durable: bool) -> ConsumerOptions {
+        self.durable = durable;
+        self
+    }
+
+    /// Where to begin; default [`Start::Latest`]. A durable consumer that resumes ignores it.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> ConsumerOptions {
+        self.start = start;
+        self
+    }
+
+    /// How the waiting calls wait. Default [`Wait::Park`].
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> ConsumerOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// Waiting calls return [`RecvError::ProducerDead`] when nothing is left and the producer has died
+    /// without closing. Default false: a successor is waited for. Noticed within 100 ms.
+    #[must_use]
+    pub fn notice_dead_producer(mut self, notice: bool) -> ConsumerOptions {
+        self.notice_dead_producer = notice;
+        self
+    }
+
+    /// Accepts a file that belongs to this user. By default only the process's own user and root are:
+    /// whoever owns the file can change messages while they are read in place.
+    #[must_use]
+    pub fn trust_owner(mut self, user: u32) -> ConsumerOptions {
+        self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// Insists on this ring, not one made later at the same path: positions saved elsewhere mean nothing
+    /// in another ring.
+    #[must_use]
+    pub fn expect_ring(mut self, id: RingId) -> ConsumerOptions {
+        self.demands.ring_id = Some(id);
+        self
+    }
+
+    /// Attaches. The producer goes on at full speed meanwhile; from the returned position on, nothing is
+    /// lost to this consumer.
+    pub fn attach(&self, place: impl Place) -> Result<Consumer, Error> {
+        let seat = Seat::take(place, self, false)?;
+        let geometry = *seat.attachment.geometry();
+        let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
+        Ok(Consumer { reader, seat })
+    }
+
+    /// Attaches for values of `T`.
+    pub fn attach_typed<T: typed::Message>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
+        TypedConsumer::new(self.attach(place)?)
+    }
+
+    /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
+    /// producer goes on without it, and it is told what it missed. It reads by copy. Cannot be durable.
+    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, Error> {
+        if self.durable {
+            return Err(Error::BadName {
+                name: format!("{} (durable and evictable exclude each other)", self.name),
+            });
+        }
+        Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
+    }
+}
+
+/// An entry of the consumer table, held by its lock. Leaves the table when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) attachment: Attachment,
+    pub(crate) entry: u32,
+    /// The tail it was taken with.
+    pub(crate) tail: u64,
+    pub(crate) wait: Wait,
+    durable: bool,
+    name: String,
+    notice_dead_producer: bool,
+}
+
+impl Seat {
+    fn take(place: impl Place, options: &ConsumerOptions, evictable: bool) -> Result<Seat, Error> {
+        if options.durable || !options.name.is_empty() {
+            check_name(&options.name)?;
+        }
+        let attachment = Attachment::open(place.source(), Access::Readers, options.demands)?;
+        let (entry, tail) = attachment.with_table(|| {
+            let (entry, resumes) = find_entry(&attachment, &options.name, options.durable)?;
+            let path = || attachment.path().to_path_buf();
+            let tail = if resumes {
+                table::resume(&attachment.region, attachment.geometry(), entry)
+                    .map_err(|source| Error::Damaged { path: path(), source })?
+            } else {
+                settle(&attachment, entry, options, evictable).map_err(|source| {
+                    attachment.locks.release(Right::Consumer(entry));
+                    match source {
+                        JoinError::Damaged(source) => Error::Damaged { path: path(), source },
+                        source => Error::Start { path: path(), source },
+                    }
+                })?
+            };
+            let (region, geometry) = (&attachment.region, attachment.geometry());
+            let pid = u64::from(std::process::id());
+            region.store(geometry.entry_word(entry, entry::PID), pid, Relaxed);
+            region.store(geometry.entry_word(entry, entry::DETACHED_MS), 0, Relaxed);
+            let kind = if resumes { EventKind::Resumed } else { EventKind::Attached };
+            attachment.record(kind, tail, &options.name, pid);
+            Ok((entry, tail))
+        })?;
+        Ok(Seat {
+            attachment,
+            entry,
+            tail,
+            wait: options.wait,
+            durable: options.durable,
+            name: options.name.clone(),
+            notice_dead_producer: options.notice_dead_producer,
+        })
+    }
+
+    /// An error if the ring went, or, if that was asked for, the producer.
+    pub(crate) fn check_up(&self) -> Result<(), RecvError> {
+        let attachment = &self.attachment;
+        if attachment.is_replaced() {
+            return Err(RecvError::Replaced { path: attachment.path().to_path_buf() });
+        }
+        // A ring that never had a producer waits for one.
+        let load = |word| attachment.region.load(word, Relaxed);
+        if self.notice_dead_producer
+            && load(producer_page::EPOCH) != 0
+            && !attachment.locks.is_held(Right::Producer)
+        {
+            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.attachment.is_foreign() {
+            return;
+        }
+        let (region, geometry) = (&self.attachment.region, *self.attachment.geometry());
+        let tail = region.load(geometry.tail(self.entry), Relaxed);
+        region.store(geometry.entry_word(self.entry, entry::DETACHED_MS), os::unix_now_ms(), Relaxed);
+        table::leave(region, &geometry, self.entry, self.durable);
+        self.attachment.locks.release(Right::Consumer(self.entry));
+        if Side::Producer.is_asleep(region) {
+            Side::Producer.wake(region);
+        }
+        let pid = u64::from(std::process::id());
+        self.attachment.try_record(EventKind::Detached, tail, &self.name, pid);
+    }
+}
+
+/// Takes the entry of this name, or a free one; true if it is a durable one's that comes back.
+fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32, bool), Error> {
+    let (region, geometry, locks) = (&attachment.region, attachment.geometry(), &attachment.locks);
+    let entries = u32::try_from(geometry.consumers()).unwrap_or(u32::MAX);
+    let flags = |n| EntryFlags(region.load(geometry.flags(n), Relaxed));
+    let name_of = |n| recorder::load_name(region, |at| geometry.entry_word(n, entry::NAME + at));
+    let path = || attachment.path().to_path_buf();
+    let seize = |n| {
+        locks
+            .try_seize(Right::Consumer(n))
+            .map_err(|source| io_error(attachment.path(), "lock a consumer entry", source))
+    };
+    let namesake = (0..entries).find(|&n| !name.is_empty() && flags(n).is_taken() && name_of(n) == name);
+    if let Some(n) = namesake {
+        if !seize(n)? {
+            let pid = region.load(geometry.entry_word(n, entry::PID), Relaxed);
+            return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid });
+        }
+        if !flags(n).is_durable() {
+            return Ok((n, false));
+        }
+        if !durable {
+            locks.release(Right::Consumer(n));
+            return Err(Error::NameIsDurable { path: path(), name: name.to_owned() });
+        }
+        return Ok((n, true));
+    }
+    // Free entries first; then those whose owners died without a trace.
+    for dead in [false, true] {
+        for n in 0..entries {
+            let flags = flags(n);
+            if flags.is_taken() == dead && !(flags.is_taken() && flags.is_durable()) && seize(n)? {
+                return Ok((n, false));
+            }
+        }
+    }
+    let names: Vec<String> = (0..entries).map(name_of).map(|name| format!("{name:?}")).collect();
+    Err(Error::TableFull { path: path(), entries: geometry.consumers(), names: names.join(", ") })
+}
+
+/// Fills a seized entry and joins.
+///
+/// Until the join is done the entry says "ephemeral": if this process dies in between, it is cleared
+/// away, and no durable consumer is left with a tail that was never agreed upon.
+fn settle(
+    attachment: &Attachment,
+    n: u32,
+    options: &ConsumerOptions,
+    evictable: bool,
+) -> Result<u64, JoinError> {
+    let (region, geometry): (&Region, &Geometry) = (&attachment.region, attachment.geometry());
+    let word = |at| geometry.entry_word(n, at);
+    table::leave(region, geometry, n, false);
+    recorder::store_name(region, |at| word(entry::NAME + at), &options.name);
+    region.store(word(entry::JOINED_MS), os::unix_now_ms(), Relaxed);
+    region.store(word(entry::MISSED), 0, Relaxed);
+    region.store(word(entry::FLAGS), EntryFlags::taken(false, evictable).0, Relaxed);
+    let joined = table::join(region, geometry, n, options.start);
+    let flags = match joined {
+        Ok(_) => EntryFlags::taken(options.durable, evictable),
+        Err(_) => EntryFlags::FREE,
+    };
+    region.store(word(entry::FLAGS), flags.0, Relaxed);
+    debug_assert!(joined.is_ok() || region.load(word(entry::TAIL), Relaxed) == TAIL_NONE);
+    joined
+}
+
+/// A gating broadcast reader: sees every message from its start on, in order, in place.
+///
+/// The producer never overwrites what a consumer has not released: a consumer that stops reading stops
+/// the producer when the ring is full, until it goes on, leaves, or dies. Dropping the handle leaves; a
+/// durable consumer's position stays and goes on gating.
+///
+/// A consumer does not survive `fork`: touching it in the child is an access violation, by design.
+#[derive(Debug)]
+pub struct Consumer {
+    reader: Reader<Region>,
+    seat: Seat,
+}
+
+impl Consumer {
+    /// Attaches anonymously to the ring at `place`.
+    pub fn attach(place: impl Place, start: Start) -> Result<Consumer, Error> {
+        ConsumerOptions::new().start(start).attach(place)
+    }
+
+    /// How to attach otherwise.
+    pub fn options() -> ConsumerOptions {
+        ConsumerOptions::new()
+    }
+
+    /// The next position to read.
+    pub fn position(&self) -> u64 {
+        self.reader.tail()
+    }
+
+    /// The ring's identity, to be kept beside positions saved elsewhere.
+    pub fn ring_id(&self) -> RingId {
+        self.seat.attachment.header.ring_id
+    }
+
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.seat.attachment
+    }
+
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and drained.
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<Received<'_>, RecvError> {
+        match self.reader.poll()? {
+            Ready::Messages(_) => Ok(self.take()),
+            Ready::Empty => Err(self.nothing()?),
+        }
+    }
+
+    /// The next message; waits as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when the file
+    /// at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for. The last two are
+    /// noticed within 100 ms.
+    #[inline]
+    pub fn recv(&mut self) -> Result<Received<'_>, RecvError> {
+        self.await_message(None)?;
+        Ok(self.take())
+    }
+
+    /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
+    #[inline]
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Received<'_>, RecvError> {
+        self.await_message(Some(timeout))?;
+        Ok(self.take())
+    }
+
+    /// Up to `max` messages that are there, at least one. Errors as [`try_recv`](Self::try_recv).
+    #[inline]
+    pub fn try_recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
+        match self.reader.poll()? {
+            Ready::Messages(n) => Ok(self.take_batch(n, max)),
+            Ready::Empty => Err(self.nothing()?),
+        }
+    }
+
+    /// Up to `max` messages; waits for the first. Errors as [`recv`](Self::recv).
+    #[inline]
+    pub fn recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
+        let n = self.await_message(None)?;
+        Ok(self.take_batch(n, max))
+    }
+
+    /// As [`recv_batch`](Self::recv_batch), waiting at most `timeout` for the first.
+    #[inline]
+    pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_>, RecvError> {
+        let n = self.await_message(Some(timeout))?;
+        Ok(self.take_batch(n, max))
+    }
+
+    #[inline(always)]
+    fn take(&mut self) -> Received<'_> {
+        let meta = self.reader.meta(0);
+        Received {
+            position: self.reader.tail(),
+            len: meta.len(),
+            kind: meta.kind(),
+            reader: &mut self.reader,
+        }
+    }
+
+    #[inline(always)]
+    fn take_batch(&mut self, available: u64, max: usize) -> Batch<'_> {
+        Batch { count: available.min(max as u64), handed_out: Cell::new(0), reader: &mut self.reader }
+    }
+
+    #[cold]
+    fn nothing(&mut self) -> Result<RecvError, RecvError> {
+        Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
+    }
+
+    #[inline(always)]
+    fn await_message(&mut self, timeout: Option<Duration>) -> Result<u64, RecvError> {
+        loop {
+            if let Ready::Messages(n) = self.reader.poll()? {
+                return Ok(n);
+            }
+            let how = self.seat.wait;
+            wait_for(self, how, timeout)?;
+        }
+    }
+
+    /// For a selector: announces a sleeper on this ring.
+    pub(crate) fn announce(&self) -> (Ticket, *const u32) {
+        let region = &self.seat.attachment.region;
+        let ticket = Side::Readers.announce(region);
+        (ticket, region.futex_address(Side::Readers.word()))
+    }
+}
+
+impl Waiting for Consumer {
+    type Error = RecvError;
+
+    #[inline(always)]
+    fn look(&mut self) -> Result<bool, RecvError> {
+        Ok(self.reader.poll()? != Ready::Empty)
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        if self.reader.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.seat.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let ticket = Side::Readers.announce(&self.seat.attachment.region);
+        if !self.look()? && !self.reader.is_drained()? {
+            let bound = if os::membarrier_works() { CHECK_UP } else { NAP };
+            Side::Readers.sleep(&self.seat.attachment.region, ticket, at_most.min(bound));
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}
+
+/// A message, in place. Dereferences to its bytes.
+///
+/// Dropping it releases the message to the producer, unless the thread is panicking: a panic is not an
+/// acknowledgement, and the message is received again. Forgetting it only means that it will be received
+/// again, too.
+#[derive(Debug)]
+pub struct Received<'a> {
+    reader: &'a mut Reader<Region>,
+    position: u64,
+    len: usize,
+    kind: u32,
+}
+
+impl Received<'_> {
+    /// The message's position.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+    /// What the producer said it is; 0 by default.
+    #[inline]
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+    /// Gives the message up without releasing it: the next receive returns it again.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl std::ops::Deref for Received<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        bytes_of(self.reader, self.position, self.len)
+    }
+}
+
+/// The message at a position that the reader was told it may read, and has not released.
+#[inline(always)]
+fn bytes_of(reader: &Reader<Region>, position: u64, len: usize) -> &[u8] {
+    let region = reader.memory();
+    // SAFETY: the position was acquired and is not released while the guard that calls this lives: the
+    // tail gates the producer. The index is below the capacity.
+    let block = unsafe { region.read_block(region.geometry().index(position)) };
+    // SAFETY: as above. The length is cut to the block.
+    unsafe { block.bytes(len) }
+}
+
+impl Drop for Received<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            release(self.reader, 1);
+        }
+    }
+}
+
+#[inline(always)]
+fn release(reader: &mut Reader<Region>, n: u64) {
+    reader.release(n);
+    if reader.producer_asleep() {
+        reader.wake_producer();
+    }
+}
+
+/// Several messages, in place. Iterate over it by reference.
+///
+/// Dropping it releases every message that an iterator has handed out; those that were not looked at stay
+/// and are received again. If the thread is panicking, the last one handed out stays too: a batch releases
+/// what was finished.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    reader: &'a mut Reader<Region>,
+    count: u64,
+    handed_out: Cell<u64>,
+}
+
+/// One message of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Item<'a> {
+    bytes: &'a [u8],
+    position: u64,
+    kind: u32,
+}
+
+impl Item<'_> {
+    /// The message's position.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+    /// What the producer said it is; 0 by default.
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+}
+
+impl std::ops::Deref for Item<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+impl Batch<'_> {
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        usize::try_from(self.count).unwrap_or(usize::MAX)
+    }
+    /// Never true: a batch has at least one message, unless `max` was 0.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+    /// The messages, oldest first.
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter { batch: self, next: 0 }
+    }
+
+    #[inline(always)]
+    fn item(&self, ahead: u64) -> Item<'_> {
+        let meta = self.reader.meta(ahead);
+        let position = self.reader.tail() + ahead;
+        self.handed_out.set(self.handed_out.get().max(ahead + 1));
+        Item { bytes: bytes_of(self.reader, position, meta.len()), position, kind: meta.kind() }
+    }
+}
+
+impl<'b> IntoIterator for &'b Batch<'_> {
+    type Item = Item<'b>;
+    type IntoIter = BatchIter<'b>;
+    fn into_iter(self) -> BatchIter<'b> {
+        self.iter()
+    }
+}
+
+impl Drop for Batch<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let unfinished = u64::from(std::thread::panicking());
+        let finished = self.handed_out.get().saturating_sub(unfinished);
+        if finished > 0 {
+            release(self.reader, finished);
+        }
+    }
+}
+
+/// Iterates over a [`Batch`].
+#[derive(Debug)]
+pub struct BatchIter<'b> {
+    batch: &'b Batch<'b>,
+    next: u64,
+}
+
+impl<'b> Iterator for BatchIter<'b> {
+    type Item = Item<'b>;
+    #[inline]
+    fn next(&mut self) -> Option<Item<'b>> {
+        if self.next == self.batch.count {
+            return None;
+        }
+        let item = self.batch.item(self.next);
+        self.next += 1;
+        Some(item)
+    }
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = usize::try_from(self.batch.count - self.next).unwrap_or(usize::MAX);
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for BatchIter<'_> {}

@@ -1,0 +1,188 @@
+//! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told what it
+//! missed.
+
+use crate::consumer::Seat;
+use crate::error::RecvError;
+use crate::layout::entry;
+use crate::mapping::Region;
+use crate::memory::Memory;
+use crate::os;
+use crate::protocol::park::Side;
+use crate::protocol::read::{Copied, CopyingReader};
+use crate::protocol::table::{self, Start};
+use crate::ring::RingId;
+use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A copied message. Dereferences to its bytes, which are the reader's own.
+#[derive(Clone, Copy, Debug)]
+pub struct CopiedMessage<'a> {
+    bytes: &'a [u8],
+    position: u64,
+    kind: u32,
+    missed: u64,
+}
+
+impl<'a> CopiedMessage<'a> {
+    pub(crate) fn new(bytes: &'a [u8], position: u64, kind: u32, missed: u64) -> CopiedMessage<'a> {
+        CopiedMessage { bytes, position, kind, missed }
+    }
+    /// The message's position.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+    /// What the producer said it is; 0 by default.
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+    /// How many messages this reader missed since the one it read before. Always 0 for an evictable
+    /// consumer, which learns it from [`RecvError::Evicted`].
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+}
+
+impl std::ops::Deref for CopiedMessage<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// A consumer that agreed to be evicted: it sees every message in order as long as it does not hold the
+/// ring full. When it does, the producer goes on at once, and the next receive returns
+/// [`RecvError::Evicted`] with the number of messages missed; the one after goes on from the earliest
+/// message that is still there.
+///
+/// It reads by copy: a reference into a slot that may be taken away would not be sound.
+#[derive(Debug)]
+pub struct EvictableConsumer {
+    reader: CopyingReader<Region>,
+    buffer: Vec<u8>,
+    /// What the last look copied out and nobody has fetched yet.
+    pending: Option<(u64, usize, u32)>,
+    seat: Seat,
+}
+
+impl EvictableConsumer {
+    pub(crate) fn new(seat: Seat) -> EvictableConsumer {
+        let geometry = *seat.attachment.geometry();
+        let block_size = usize::try_from(geometry.block_size()).unwrap_or(0);
+        EvictableConsumer {
+            reader: CopyingReader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail),
+            buffer: vec![0; block_size],
+            pending: None,
+            seat,
+        }
+    }
+
+    /// The next position to read.
+    pub fn position(&self) -> u64 {
+        self.reader.tail()
+    }
+
+    /// The ring's identity, to be kept beside positions saved elsewhere.
+    pub fn ring_id(&self) -> RingId {
+        self.seat.attachment.header.ring_id
+    }
+
+    /// The next message, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`], [`RecvError::Closed`], [`RecvError::Evicted`].
+    pub fn try_recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
+        if self.look()? {
+            return Ok(self.fetch());
+        }
+        self.glance()?;
+        Err(RecvError::Empty)
+    }
+
+    /// The next message; waits as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Evicted`].
+    pub fn recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
+        let how = self.seat.wait;
+        wait_for(self, how, None)?;
+        Ok(self.fetch())
+    }
+
+    /// As [`recv`](Self::recv), waiting at most `timeout`.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_>, RecvError> {
+        let how = self.seat.wait;
+        wait_for(self, how, Some(timeout))?;
+        Ok(self.fetch())
+    }
+
+    fn fetch(&mut self) -> CopiedMessage<'_> {
+        let (position, len, kind) = self.pending.take().unwrap_or((self.reader.tail(), 0, 0));
+        CopiedMessage::new(&self.buffer[..len], position, kind, 0)
+    }
+
+    #[cold]
+    fn rejoin(&mut self) -> Result<RecvError, RecvError> {
+        let attachment = &self.seat.attachment;
+        let geometry = *attachment.geometry();
+        let old = self.reader.tail();
+        // The entry is still this consumer's, by its lock; nobody else writes it.
+        let tail = table::join(&attachment.region, &geometry, self.seat.entry, Start::Earliest).map_err(
+            |error| match error {
+                table::JoinError::Damaged(damage) => RecvError::Damaged(damage),
+                // `Earliest` asks for no position.
+                _ => RecvError::Empty,
+            },
+        )?;
+        let missed = tail.saturating_sub(old);
+        let word = geometry.entry_word(self.seat.entry, entry::MISSED);
+        let total = attachment.region.load(word, Relaxed).saturating_add(missed);
+        attachment.region.store(word, total, Relaxed);
+        self.reader.rejoined(tail);
+        Ok(RecvError::Evicted { missed })
+    }
+}
+
+impl Waiting for EvictableConsumer {
+    type Error = RecvError;
+
+    fn look(&mut self) -> Result<bool, RecvError> {
+        if self.pending.is_some() {
+            return Ok(true);
+        }
+        match self.reader.take(&mut self.buffer) {
+            Copied::Message { position, meta } => {
+                self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
+                if self.reader.producer_asleep() {
+                    self.reader.wake_producer();
+                }
+                Ok(true)
+            }
+            Copied::Empty => Ok(false),
+            Copied::Evicted => Err(self.rejoin()?),
+        }
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        if self.reader.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.seat.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let ticket = Side::Readers.announce(&self.seat.attachment.region);
+        if !self.look()? && !self.reader.is_drained() {
+            let bound = if os::membarrier_works() { CHECK_UP } else { NAP };
+            Side::Readers.sleep(&self.seat.attachment.region, ticket, at_most.min(bound));
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}

@@ -1,0 +1,98 @@
+//! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file, and
+//! their like for rings on the heap.
+
+use crate::memory::{Liveness, Right};
+use crate::os::{self, ForkClosed};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Locked bytes lie far beyond any data. Part of the format: every process must lock the same byte.
+const LOCK_BASE: u64 = 1 << 62;
+
+const fn lock_offset(right: Right) -> u64 {
+    match right {
+        Right::Producer => LOCK_BASE,
+        Right::Table => LOCK_BASE + 1,
+        Right::Consumer(entry) => LOCK_BASE + 0x1_0000 + entry as u64,
+    }
+}
+
+/// The rights of one party. Dropped, it gives up all of them; killed, the kernel does.
+#[derive(Debug)]
+pub(crate) enum Locks {
+    /// An open file description of the party's own.
+    File(ForkClosed),
+    /// A party of a ring on the heap.
+    Heap { ring: Arc<HeapRights>, party: u64 },
+}
+
+/// Who holds what in a ring on the heap.
+#[derive(Debug, Default)]
+pub(crate) struct HeapRights {
+    holders: Mutex<(u64, HashMap<Right, u64>)>,
+}
+
+impl HeapRights {
+    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<Right, u64>)> {
+        // A panic elsewhere leaves the map whole: each change is one insertion or removal.
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Locks {
+    pub(crate) fn file(file: File) -> Locks {
+        Locks::File(ForkClosed::new(file))
+    }
+
+    pub(crate) fn heap(ring: &Arc<HeapRights>) -> Locks {
+        let mut holders = ring.lock();
+        holders.0 += 1;
+        Locks::Heap { ring: Arc::clone(ring), party: holders.0 }
+    }
+
+    /// As [`Liveness::seize`], with the system's own error.
+    pub(crate) fn try_seize(&self, right: Right) -> io::Result<bool> {
+        match self {
+            Locks::File(file) => os::try_lock(file.file(), lock_offset(right)),
+            Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
+        }
+    }
+
+    /// True if another party, alive, holds the right.
+    pub(crate) fn is_held(&self, right: Right) -> bool {
+        match self {
+            // Unknown counts as alive: the living must not be robbed for a failed system call.
+            Locks::File(file) => os::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
+            Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
+        }
+    }
+}
+
+impl Liveness for Locks {
+    fn seize(&self, right: Right) -> bool {
+        self.try_seize(right).unwrap_or(false)
+    }
+
+    fn release(&self, right: Right) {
+        match self {
+            // Unlocking one's own byte cannot fail but for want of kernel memory; closing will do it then.
+            Locks::File(file) => drop(os::unlock(file.file(), lock_offset(right))),
+            Locks::Heap { ring, party } => {
+                let mut holders = ring.lock();
+                if holders.1.get(&right) == Some(party) {
+                    holders.1.remove(&right);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        if let Locks::Heap { ring, party } = self {
+            ring.lock().1.retain(|_, holder| holder != party);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The memory a ring lives in: two mapped segments of a file, or heap memory of the same shape.
+//!
+//! The one place where offsets become pointers.
+
+use crate::layout::Geometry;
+use crate::memory::{Futex, Memory, Segment, Word};
+use crate::os;
+use memmap2::{MmapOptions, MmapRaw};
+use std::alloc;
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How much of a ring a party may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Both segments: the producer, and the creator.
+    Everything,
+    /// The readers' segment: consumers. A wild write into a message faults in the culprit.
+    Readers,
+    /// Nothing: observers, and whoever only looks.
+    Nothing,
+}
+
+/// Where a segment's bytes come from, kept alive for as long as anybody points at them.
+#[derive(Debug)]
+enum Backing {
+    Mapped { _producer: MmapRaw, _readers: MmapRaw },
+    Heap { start: *mut u8, layout: alloc::Layout },
+}
+
+// SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks whose
+// exclusion the protocol provides, as a mapping between processes is.
+unsafe impl Send for Backing {}
+// SAFETY: as above.
+unsafe impl Sync for Backing {}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        if let Backing::Heap { start, layout } = *self {
+            // SAFETY: allocated with this layout in `Region::heap`, freed once, here.
+            unsafe { alloc::dealloc(start, layout) };
+        }
+    }
+}
+
+/// A ring's two segments.
+///
+/// # Invariants
+///
+/// `producer` and `readers` point to the segments that `geometry` plans, mapped or allocated for as long
+/// as `_backing` lives, the producer's writable only if this region was made with [`Access::Everything`].
+/// Every [`Word`] comes from `geometry` or from a constant of the layout, and so lies inside its segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    producer: *mut u8,
+    readers: *mut u8,
+    geometry: Geometry,
+    /// This process's light fences are compiler barriers: others can interrupt it.
+    interruptible: bool,
+    _backing: Arc<Backing>,
+}
+
+// SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
+unsafe impl Send for Region {}
+
+impl Region {
+    /// Maps the two segments of a file whose length was checked against `geometry`.
+    pub(crate) fn map(file: &File, geometry: &Geometry, access: Access) -> io::Result<Region> {
+        let producer = segment(file, 0, geometry.producer_segment_len, access == Access::Everything)?;
+        let offset = geometry.producer_segment_len;
+        let readers = segment(file, offset, geometry.readers_segment_len, access != Access::Nothing)?;
+        Ok(Region {
+            producer: producer.as_mut_ptr(),
+            readers: readers.as_mut_ptr(),
+            geometry: *geometry,
+            interruptible: os::membarrier_registered(),
+            _backing: Arc::new(Backing::Mapped { _producer: producer, _readers: readers }),
+        })
+    }
+
+    /// Allocates the two segments, zeroed.
+    pub(crate) fn heap(geometry: &Geometry) -> io::Result<Region> {
+        let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let len = usize::try_from(geometry.file_len()).map_err(|_| out_of_memory())?;
+        let layout = alloc::Layout::from_size_align(len, 4096).map_err(|_| out_of_memory())?;
+        // SAFETY: the layout is not empty: a ring has at least a header.
+        let start = unsafe { alloc::alloc_zeroed(layout) };
+        if start.is_null() {
+            return Err(out_of_memory());
+        }
+        let offset = usize::try_from(geometry.producer_segment_len).map_err(|_| out_of_memory())?;
+        Ok(Region {
+            producer: start,
+            // SAFETY: the readers' segment begins inside the allocation.
+            readers: unsafe { start.add(offset) },
+            geometry: *geometry,
+            interruptible: false,
+            _backing: Arc::new(Backing::Heap { start, layout }),
+        })
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The address of a word's low half, for a futex.
+    pub(crate) fn futex_address(&self, word: Word) -> *const u32 {
+        self.address(word).cast::<u32>()
+    }
+
+    #[inline(always)]
+    fn address(&self, word: Word) -> *const u64 {
+        debug_assert!(word.offset % 8 == 0);
+        let base = match word.segment {
+            Segment::Producer => self.producer,
+            Segment::Readers => self.readers,
+        };
+        // The targets are 64-bit: no offset is cut.
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        // SAFETY: by the invariant of `Region`, the word lies inside its segment.
+        unsafe {
+            base.add(word.offset as usize).cast::<u64>()
+        }
+    }
+
+    #[inline(always)]
+    fn atomic(&self, word: Word) -> &AtomicU64 {
+        // SAFETY: mapped and aligned by the invariants of `Region` and of the layout, and accessed by
+        // everybody as an atomic of this size. (On read-only pages only relaxed loads are made.)
+        unsafe { AtomicU64::from_ptr(self.address(word).cast_mut()) }
+    }
+
+    #[inline(always)]
+    fn block_pointer(&self, index: u64) -> *mut u8 {
+        debug_assert!(index < self.geometry.capacity());
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        let offset = self.geometry.block(index) as usize;
+        // SAFETY: by the invariant of `Geometry`, the block of an index below the capacity lies inside.
+        unsafe { self.producer.add(offset) }
+    }
+
+    #[inline(always)]
+    fn block_len(&self) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        {
+            self.geometry.block_size as usize
+        }
+    }
+}
+
+fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<MmapRaw> {
+    let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let mut options = MmapOptions::new();
+    options.offset(offset).len(len);
+    let map = if write { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
+    // SAFETY: the range is the mapping just made.
+    unsafe { os::dont_fork(map.as_mut_ptr(), map.len()) }?;
+    Ok(map)
+}
+
+/// Read access to one block in place. Whether it is still the reader's to read is the business of the
+/// handle that made it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRead<'a> {
+    pointer: *const u8,
+    len: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl<'a> BlockRead<'a> {
+    /// The first `len` bytes of the block, cut at its end.
+    ///
+    /// # Safety
+    ///
+    /// Until the returned reference is gone, nobody writes the block.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&self, len: usize) -> &'a [u8] {
+        // SAFETY: the block is `self.len` mapped bytes; that nobody writes it is the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.pointer, len.min(self.len)) }
+    }
+}
+
+/// Write access to one block in place.
+#[derive(Debug)]
+pub(crate) struct BlockWrite<'a> {
+    pointer: *mut u8,
+    len: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl<'a> BlockWrite<'a> {
+    /// The whole block.
+    ///
+    /// # Safety
+    ///
+    /// Until the returned reference is gone, nobody else reads in place or writes the block.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&mut self) -> &'a mut [u8] {
+        // SAFETY: the block is `self.len` mapped bytes; exclusion is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
+    }
+}
+
+// SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or, for
+// the asymmetric pair, `membarrier`, which is one on every core that runs a registered process), and
+// blocks are those of the geometry.
+unsafe impl Memory for Region {
+    type Read<'a> = BlockRead<'a>;
+    type Write<'a> = BlockWrite<'a>;
+
+    #[inline(always)]
+    fn load(&self, word: Word, order: Ordering) -> u64 {
+        self.atomic(word).load(order)
+    }
+
+    #[inline(always)]
+    fn store(&self, word: Word, value: u64, order: Ordering) {
+        self.atomic(word).store(value, order);
+    }
+
+    #[inline(always)]
+    fn compare_exchange(
+        &self,
+        word: Word,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.atomic(word).compare_exchange(current, new, success, failure)
+    }
+
+    #[inline(always)]
+    fn fence(&self, order: Ordering) {
+        atomic::fence(order);
+    }
+
+    #[inline(always)]
+    fn light_fence(&self) {
+        if self.interruptible {
+            atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    fn heavy_fence(&self) {
+        // Without membarrier this side is fenced, and a peer that relies on it may be missed: no sleep
+        // is unbounded, and `crate::wait` bounds them more tightly then.
+        if !os::membarrier() {
+            atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    #[inline(always)]
+    fn relax(&self) {
+        std::hint::spin_loop();
+    }
+
+    #[inline(always)]
+    unsafe fn read_block(&self, index: u64) -> BlockRead<'_> {
+        BlockRead { pointer: self.block_pointer(index), len: self.block_len(), region: PhantomData }
+    }
+
+    #[inline(always)]
+    unsafe fn write_block(&self, index: u64) -> BlockWrite<'_> {
+        BlockWrite { pointer: self.block_pointer(index), len: self.block_len(), region: PhantomData }
+    }
+
+    unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
+        let block = self.block_pointer(index).cast::<u64>();
+        // The block is 16 bytes into a slot of whole cache lines, so that its last word is the slot's too.
+        for (i, chunk) in into.chunks_mut(8).enumerate() {
+            // SAFETY: `into` is no longer than a block, and the slot's stride is a multiple of 8.
+            let word = unsafe { block.add(i) };
+            // SAFETY: aligned, inside the slot. The producer's plain stores may race with this load; the
+            // protocol throws the copy away then. (Outside Rust's model, as every seqlock is; inside the
+            // hardware's.)
+            let value = unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed);
+            chunk.copy_from_slice(&value.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl Futex for Region {
+    fn wait(&self, word: Word, expected: u32, timeout: Duration) {
+        // SAFETY: the word lies in the region, aligned.
+        unsafe { os::futex_wait(self.futex_address(word), expected, timeout) };
+    }
+
+    fn wake_all(&self, word: Word) {
+        // SAFETY: the word lies in the region, aligned.
+        unsafe { os::futex_wake_all(self.futex_address(word)) };
+    }
+}

@@ -1,0 +1,701 @@
+//! The producer's handle: claim, fill, publish.
+
+use crate::attach::{Attachment, Demands, Place, io_error};
+use crate::error::{Error, Holder, SendError};
+use crate::layout::{EntryFlags, Meta, entry, producer_page};
+use crate::locks::Locks;
+use crate::mapping::{Access, BlockWrite, Region};
+use crate::memory::{Liveness, Memory, Right};
+use crate::os;
+use crate::protocol::park::Side;
+use crate::protocol::publish::{Gate, Publisher, Scan};
+use crate::protocol::recorder::{self, EventKind};
+use crate::protocol::table;
+use crate::ring::RingId;
+use crate::typed::{Message, TypedProducer};
+use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long a proof that a gating consumer lives is believed.
+const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How a producer opens a ring.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProducerOptions {
+    wait: Wait,
+    required_readers: u32,
+    demands: Demands,
+}
+
+impl ProducerOptions {
+    /// The defaults: [`Wait::Park`], no reader required.
+    pub fn new() -> ProducerOptions {
+        ProducerOptions::default()
+    }
+
+    /// How the waiting calls wait for room. Default [`Wait::Park`].
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> ProducerOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// Refuses to publish while fewer than `n` gating consumers (durable ones count, attached or not) are
+    /// in the table. Default 0: what is published while nobody gates is overwritten a lap later. Looked at
+    /// when the producer next needs room, so up to a ring's worth of messages may follow after a reader
+    /// has left.
+    #[must_use]
+    pub fn require_readers(mut self, n: u32) -> ProducerOptions {
+        self.required_readers = n;
+        self
+    }
+
+    /// Accepts a file that belongs to this user. By default only the process's own user and root are.
+    #[must_use]
+    pub fn trust_owner(mut self, user: u32) -> ProducerOptions {
+        self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// Insists on this ring: a program that saved positions elsewhere must not take another one for it.
+    #[must_use]
+    pub fn expect_ring(mut self, id: RingId) -> ProducerOptions {
+        self.demands.ring_id = Some(id);
+        self
+    }
+
+    /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
+    /// not is gone, and readers notice nothing. A closed stream is opened again.
+    pub fn open(&self, place: impl Place) -> Result<Producer, Error> {
+        let attachment = Attachment::open(place.source(), Access::Everything, self.demands)?;
+        let path = || attachment.path().to_path_buf();
+        let load = |word| attachment.region.load(word, Relaxed);
+        let seized = attachment
+            .locks
+            .try_seize(Right::Producer)
+            .map_err(|source| io_error(attachment.path(), "lock it", source))?;
+        if !seized {
+            let (pid, since_ms) = (load(producer_page::PID), load(producer_page::OPENED_MS));
+            return Err(Error::ProducerExists { path: path(), pid, since_ms });
+        }
+        let orphaned = load(producer_page::EPOCH) != 0 && load(producer_page::CLOSED) == 0;
+        let predecessor = load(producer_page::PID);
+        let geometry = *attachment.geometry();
+        let publisher = Publisher::take_over(attachment.region.clone(), geometry)
+            .map_err(|source| Error::Damaged { path: path(), source })?;
+        let pid = u64::from(std::process::id());
+        attachment.region.store(producer_page::PID, pid, Relaxed);
+        attachment.region.store(producer_page::OPENED_MS, os::unix_now_ms(), Relaxed);
+        attachment.with_table(|| {
+            if orphaned {
+                attachment.record(EventKind::Abandoned, publisher.head(), "", predecessor);
+            }
+            let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
+            attachment.record(kind, publisher.head(), "", pid);
+            Ok(())
+        })?;
+        let dirty_len = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
+        Ok(Producer {
+            publisher,
+            attachment,
+            wait: self.wait,
+            required_readers: self.required_readers,
+            full_since: None,
+            checked: None,
+            dirty_len,
+            dirty_until: 0,
+            closed: false,
+        })
+    }
+
+    /// As [`open`](Self::open), for a ring whose messages are values of `T`.
+    pub fn open_typed<T: Message>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
+        TypedProducer::new(self.open(place)?)
+    }
+}
+
+/// The one writer of a ring.
+///
+/// `&mut self` proves that it is the only one in its process, a kernel lock that it is among all. Dropping
+/// it gives the right back without closing the stream: another producer may go on, in this process or any.
+///
+/// If the process is killed at any instruction, everything published stays, and nothing else is ever seen.
+///
+/// A producer does not survive `fork`: touching it in the child is an access violation, by design.
+#[derive(Debug)]
+pub struct Producer {
+    publisher: Publisher<Region>,
+    attachment: Attachment,
+    wait: Wait,
+    required_readers: u32,
+    /// Since when the ring has been full without interruption.
+    full_since: Option<Instant>,
+    /// The entry last proved alive, and when.
+    checked: Option<(u32, Instant)>,
+    /// Up to which byte blocks below `dirty_until` may hold what nobody published.
+    dirty_len: usize,
+    dirty_until: u64,
+    closed: bool,
+}
+
+impl Producer {
+    /// Becomes the producer of the ring at `place`, with the default options.
+    pub fn open(place: impl Place) -> Result<Producer, Error> {
+        ProducerOptions::new().open(place)
+    }
+
+    /// How to open a ring otherwise.
+    pub fn options() -> ProducerOptions {
+        ProducerOptions::new()
+    }
+
+    /// The next position to be published.
+    pub fn head(&self) -> u64 {
+        self.publisher.head()
+    }
+
+    /// Bytes of a block: the longest message.
+    #[inline]
+    pub fn block_size(&self) -> usize {
+        self.dirty_len
+    }
+
+    /// The ring's identity, to be kept beside positions saved elsewhere.
+    pub fn ring_id(&self) -> RingId {
+        self.attachment.header.ring_id
+    }
+
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.attachment
+    }
+
+    /// Claims the next block to fill in place; waits for room as long as it takes.
+    ///
+    /// The block holds bytes of an older message until they are written over. Nothing of the claim is
+    /// visible before [`Claim::publish`]; dropping it is an abort.
+    ///
+    /// While no consumer gates the producer, there is always room, and what is published is overwritten a
+    /// lap later. To lose nothing before the first consumer comes, declare it
+    /// ([`RingOptions::durable`](crate::RingOptions::durable)) or require it
+    /// ([`ProducerOptions::require_readers`]).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Replaced`] if the ring's file goes while waiting.
+    #[inline]
+    pub fn claim(&mut self) -> Result<Claim<'_>, SendError> {
+        self.reserve(1, None, true)?;
+        Ok(self.claimed())
+    }
+
+    /// As [`claim`](Self::claim), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] with who holds the ring; [`SendError::TooFewReaders`].
+    #[inline]
+    pub fn try_claim(&mut self) -> Result<Claim<'_>, SendError> {
+        self.reserve(1, None, false)?;
+        Ok(self.claimed())
+    }
+
+    /// As [`claim`](Self::claim), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim), after the time is up.
+    #[inline]
+    pub fn claim_timeout(&mut self, timeout: Duration) -> Result<Claim<'_>, SendError> {
+        self.reserve(1, Some(timeout), true)?;
+        Ok(self.claimed())
+    }
+
+    #[inline(always)]
+    fn claimed(&mut self) -> Claim<'_> {
+        self.publisher.claim(1);
+        Claim { producer: self }
+    }
+
+    /// Copies `message` into the ring and returns its position; waits for room as long as it takes. What
+    /// happens while nobody gates is said at [`claim`](Self::claim).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`].
+    #[inline]
+    pub fn send(&mut self, message: &[u8]) -> Result<u64, SendError> {
+        self.send_kind(0, message)
+    }
+
+    /// As [`send`](Self::send), with a kind for readers to select by.
+    #[inline]
+    pub fn send_kind(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
+        self.check_len(message.len())?;
+        self.reserve(1, None, true)?;
+        Ok(self.push_one(kind, message))
+    }
+
+    /// As [`send_kind`](Self::send_kind), without waiting. Errors as [`try_claim`](Self::try_claim).
+    #[inline]
+    pub fn try_send(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
+        self.check_len(message.len())?;
+        self.reserve(1, None, false)?;
+        Ok(self.push_one(kind, message))
+    }
+
+    /// As [`send_kind`](Self::send_kind), waiting at most `timeout`.
+    #[inline]
+    pub fn send_timeout(&mut self, kind: u32, message: &[u8], timeout: Duration) -> Result<u64, SendError> {
+        self.check_len(message.len())?;
+        self.reserve(1, Some(timeout), true)?;
+        Ok(self.push_one(kind, message))
+    }
+
+    #[inline(always)]
+    fn check_len(&self, len: usize) -> Result<(), SendError> {
+        if len > self.dirty_len {
+            Err(SendError::TooLarge { len, block_size: self.dirty_len })
+        } else {
+            Ok(())
+        }
+    }
+
+    #[inline(always)]
+    fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
+        let position = self.publisher.head();
+        self.publisher.claim(1);
+        self.fill(0, kind, message);
+        self.publish(1);
+        position
+    }
+
+    /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
+    ///
+    /// A batch costs one claim and one head for all its messages. Readers see its messages one by one as
+    /// they are published, oldest first; a producer that dies in the middle leaves a prefix.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    pub fn claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
+        self.reserve(max as u64, None, true)?;
+        Ok(self.batch(max))
+    }
+
+    /// As [`claim_batch`](Self::claim_batch), without waiting. Errors as [`try_claim`](Self::try_claim).
+    pub fn try_claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
+        self.reserve(max as u64, None, false)?;
+        Ok(self.batch(max))
+    }
+
+    /// As [`claim_batch`](Self::claim_batch), waiting at most `timeout` for room for one.
+    pub fn claim_batch_timeout(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<BatchClaim<'_>, SendError> {
+        self.reserve(max as u64, Some(timeout), true)?;
+        Ok(self.batch(max))
+    }
+
+    fn batch(&mut self, max: usize) -> BatchClaim<'_> {
+        let room = usize::try_from(self.publisher.room()).unwrap_or(usize::MAX).min(max);
+        self.publisher.claim(room as u64);
+        BatchClaim { producer: self, room, filled: 0 }
+    }
+
+    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
+    /// positions they got; waits for room as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] before anything is sent; [`SendError::Replaced`] after a prefix was.
+    pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<std::ops::Range<u64>, SendError> {
+        for message in messages {
+            self.check_len(message.as_ref().len())?;
+        }
+        let start = self.publisher.head();
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let mut batch = self.claim_batch(rest.len())?;
+            let (now, later) = rest.split_at(batch.remaining());
+            for message in now {
+                batch.push(0, message.as_ref())?;
+            }
+            batch.publish();
+            rest = later;
+        }
+        Ok(start..self.publisher.head())
+    }
+
+    /// Says that nothing more will come: readers drain the ring and then learn
+    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again reopens it.
+    pub fn close(mut self) {
+        self.closed = true;
+        self.publisher.close();
+        self.attachment.try_record(
+            EventKind::Closed,
+            self.publisher.head(),
+            "",
+            u64::from(std::process::id()),
+        );
+    }
+
+    /// Makes sure that one position may be claimed, better `want`.
+    #[inline(always)]
+    fn reserve(&mut self, want: u64, timeout: Option<Duration>, wait: bool) -> Result<(), SendError> {
+        if self.publisher.room() >= want.max(1) {
+            return Ok(());
+        }
+        self.make_room(timeout, wait)
+    }
+
+    #[cold]
+    fn make_room(&mut self, timeout: Option<Duration>, wait: bool) -> Result<(), SendError> {
+        if self.look_for_room() {
+            return Ok(());
+        }
+        if self.full_since.is_none() {
+            self.became_full();
+        }
+        if wait {
+            let how = self.wait;
+            wait_for(self, how, timeout)?;
+        } else {
+            return Err(self.full_error());
+        }
+        self.full_since = None;
+        Ok(())
+    }
+
+    /// Scans, and removes from the way whoever may be removed: the dead and the evictable.
+    fn look_for_room(&mut self) -> bool {
+        loop {
+            let scan = self.publisher.rescan(self.required_readers);
+            if self.publisher.room() > 0 {
+                self.full_since = None;
+                return true;
+            }
+            // Each turn frees an entry or is the last.
+            if scan.gates < self.required_readers || !scan.lowest.is_some_and(|gate| self.dislodge(gate)) {
+                return false;
+            }
+        }
+    }
+
+    fn dislodge(&mut self, gate: Gate) -> bool {
+        let geometry = *self.attachment.geometry();
+        let flags = EntryFlags(self.attachment.region.load(geometry.flags(gate.entry), Relaxed));
+        if flags.is_evictable() {
+            // If the tail moved instead, there is room.
+            if self.publisher.evict(gate) {
+                self.log(EventKind::Evicted, gate);
+            }
+            return true;
+        }
+        let now = Instant::now();
+        let proved = self.checked.is_some_and(|(entry, at)| {
+            entry == gate.entry && now.saturating_duration_since(at) < LIVENESS_INTERVAL
+        });
+        if proved {
+            return false;
+        }
+        let pid = self.entry_word(gate, entry::PID);
+        let name = self.entry_name(gate);
+        let (kind, removed) = if flags.is_taken() && flags.is_durable() {
+            (EventKind::Removed, self.expire_durable(gate))
+        } else {
+            let reaped = table::reap(&self.attachment.region, &geometry, &self.attachment.locks, gate.entry);
+            (EventKind::Died, reaped)
+        };
+        self.checked = (!removed).then_some((gate.entry, now));
+        if removed {
+            self.attachment.try_record(kind, gate.tail, &name, pid);
+        }
+        removed
+    }
+
+    /// Removes a durable consumer that has been away for longer than the ring allows.
+    fn expire_durable(&mut self, gate: Gate) -> bool {
+        let threshold = self.attachment.header.durable_inactive_ms;
+        let locks: &Locks = &self.attachment.locks;
+        if threshold == 0 || !locks.seize(Right::Consumer(gate.entry)) {
+            return false;
+        }
+        let region = &self.attachment.region;
+        let detached = self.attachment.geometry().entry_word(gate.entry, entry::DETACHED_MS);
+        let (now, since) = (os::unix_now_ms(), region.load(detached, Relaxed));
+        if since == 0 {
+            // It was killed: its absence counts from now.
+            region.store(detached, now, Relaxed);
+        }
+        let expired = since != 0 && now.saturating_sub(since) > threshold;
+        if expired {
+            table::leave(region, self.attachment.geometry(), gate.entry, false);
+        }
+        locks.release(Right::Consumer(gate.entry));
+        expired
+    }
+
+    fn became_full(&mut self) {
+        self.full_since = Some(Instant::now());
+        let region = &self.attachment.region;
+        let count = region.load(producer_page::FULL_COUNT, Relaxed);
+        region.store(producer_page::FULL_COUNT, count.wrapping_add(1), Relaxed);
+        if let Some(gate) = self.publisher.rescan(self.required_readers).lowest {
+            self.log(EventKind::Full, gate);
+        }
+    }
+
+    fn log(&self, kind: EventKind, gate: Gate) {
+        let (name, pid) = (self.entry_name(gate), self.entry_word(gate, entry::PID));
+        self.attachment.try_record(kind, gate.tail, &name, pid);
+    }
+
+    fn entry_name(&self, gate: Gate) -> String {
+        let geometry = self.attachment.geometry();
+        recorder::load_name(&self.attachment.region, |at| geometry.entry_word(gate.entry, entry::NAME + at))
+    }
+
+    fn entry_word(&self, gate: Gate, at: u64) -> u64 {
+        self.attachment.region.load(self.attachment.geometry().entry_word(gate.entry, at), Relaxed)
+    }
+
+    #[cold]
+    fn full_error(&mut self) -> SendError {
+        let scan: Scan = self.publisher.rescan(self.required_readers);
+        if scan.gates < self.required_readers {
+            return SendError::TooFewReaders { attached: scan.gates, required: self.required_readers };
+        }
+        let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let head = self.publisher.head();
+        let holder = match scan.lowest {
+            Some(gate) => {
+                let flags = self.entry_word(gate, entry::FLAGS);
+                Holder {
+                    name: self.entry_name(gate),
+                    pid: self.entry_word(gate, entry::PID),
+                    lag: head - gate.tail,
+                    durable: EntryFlags(flags).is_durable(),
+                    full_for,
+                }
+            }
+            // It left between two looks.
+            None => Holder { name: String::new(), pid: 0, lag: 0, durable: false, full_for },
+        };
+        SendError::Full { capacity: self.attachment.geometry().capacity(), holder: Box::new(holder) }
+    }
+
+    /// The block of the claimed position `head + ahead`, whole.
+    #[inline(always)]
+    fn block(&mut self, ahead: u64) -> &mut [u8] {
+        let index = self.attachment.geometry().index(self.publisher.head() + ahead);
+        // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
+        // this is the producer.
+        let mut block: BlockWrite<'_> = unsafe { self.attachment.region.write_block(index) };
+        // SAFETY: as above; the reference borrows `self`, so it is the only one.
+        unsafe { block.bytes() }
+    }
+
+    /// Copies a message into the claimed position `head + ahead`, and describes it.
+    #[inline(always)]
+    fn fill(&mut self, ahead: u64, kind: u32, message: &[u8]) {
+        self.block(ahead)[..message.len()].copy_from_slice(message);
+        self.describe(ahead, kind, message.len());
+    }
+
+    /// Describes a filled block, and zeroes behind the message what an older one, or an abandoned claim,
+    /// left there: blocks hold what was published and nothing else.
+    #[inline(always)]
+    fn describe(&mut self, ahead: u64, kind: u32, len: usize) {
+        let position = self.publisher.head() + ahead;
+        let geometry = self.attachment.geometry();
+        let old = Meta(self.attachment.region.load(geometry.meta(geometry.index(position)), Relaxed));
+        let stale_len =
+            if position < self.dirty_until { self.dirty_len } else { old.len().min(self.dirty_len) };
+        if stale_len > len {
+            self.block(ahead)[len..stale_len].fill(0);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
+        self.publisher.describe(ahead, Meta::new(len as u32, kind));
+    }
+
+    #[inline(always)]
+    fn publish(&mut self, n: u64) {
+        self.publisher.publish(n);
+        if self.publisher.readers_asleep() {
+            self.publisher.wake_readers();
+        }
+    }
+
+    /// The whole block of `head + ahead`, which the caller may leave in any state.
+    #[inline(always)]
+    fn scribble(&mut self, ahead: u64) -> &mut [u8] {
+        self.dirty_until = self.dirty_until.max(self.publisher.head() + ahead + 1);
+        self.block(ahead)
+    }
+}
+
+impl Waiting for Producer {
+    type Error = SendError;
+
+    fn look(&mut self) -> Result<bool, SendError> {
+        Ok(self.look_for_room())
+    }
+
+    fn glance(&mut self) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    fn check_up(&mut self) -> Result<(), SendError> {
+        if self.attachment.is_replaced() {
+            return Err(SendError::Replaced { path: self.attachment.path().to_path_buf() });
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), SendError> {
+        let ticket = Side::Producer.announce(&self.attachment.region);
+        if !self.look_for_room() {
+            // Nobody wakes for a death or for a reader that joins; the bound is the liveness check.
+            let bound = if os::membarrier_works() { LIVENESS_INTERVAL } else { NAP };
+            Side::Producer.sleep(&self.attachment.region, ticket, at_most.min(bound).min(CHECK_UP));
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, _waited: Duration) -> SendError {
+        self.full_error()
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if self.attachment.is_foreign() || self.closed {
+            return;
+        }
+        let pid = u64::from(std::process::id());
+        self.attachment.try_record(EventKind::Detached, self.publisher.head(), "", pid);
+    }
+}
+
+/// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
+/// message's until written over. Dropping it is an abort: nothing was visible.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+}
+
+impl Claim<'_> {
+    /// The position the message will have.
+    pub fn position(&self) -> u64 {
+        self.producer.head()
+    }
+
+    /// Publishes the first `len` bytes as a message of kind 0, and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if `len` is more than a block; the claim is given up.
+    #[inline]
+    pub fn publish(self, len: usize) -> Result<u64, SendError> {
+        self.publish_kind(0, len)
+    }
+
+    /// As [`publish`](Self::publish), with a kind.
+    #[inline]
+    pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
+        self.producer.check_len(len)?;
+        let position = self.producer.head();
+        self.producer.describe(0, kind, len);
+        self.producer.publish(1);
+        Ok(position)
+    }
+}
+
+impl std::ops::Deref for Claim<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let (region, geometry) = (&self.producer.attachment.region, self.producer.attachment.geometry());
+        // SAFETY: the position is claimed: nobody else writes it.
+        let block = unsafe { region.read_block(geometry.index(self.producer.head())) };
+        // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
+        unsafe { block.bytes(self.producer.block_size()) }
+    }
+}
+
+impl std::ops::DerefMut for Claim<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.producer.scribble(0)
+    }
+}
+
+/// Several claimed blocks, filled one after another and published together. Dropping it aborts all.
+#[derive(Debug)]
+pub struct BatchClaim<'a> {
+    producer: &'a mut Producer,
+    room: usize,
+    filled: usize,
+}
+
+impl BatchClaim<'_> {
+    /// How many more messages fit.
+    pub fn remaining(&self) -> usize {
+        self.room - self.filled
+    }
+    /// How many messages were pushed.
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+    /// True before the first push.
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Adds a message by copy. True if it was added, false if the batch has no room left.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`]; the batch stays as it was.
+    #[inline]
+    pub fn push(&mut self, kind: u32, message: &[u8]) -> Result<bool, SendError> {
+        self.producer.check_len(message.len())?;
+        if self.filled == self.room {
+            return Ok(false);
+        }
+        self.producer.fill(self.filled as u64, kind, message);
+        self.filled += 1;
+        Ok(true)
+    }
+
+    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
+    /// the length of the new one. True if it was added, false if the batch has no room left.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if `fill` returns more than a block; the message is not added.
+    #[inline]
+    pub fn push_with(&mut self, kind: u32, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<bool, SendError> {
+        if self.filled == self.room {
+            return Ok(false);
+        }
+        let len = fill(self.producer.scribble(self.filled as u64));
+        self.producer.check_len(len)?;
+        self.producer.describe(self.filled as u64, kind, len);
+        self.filled += 1;
+        Ok(true)
+    }
+
+    /// Publishes what was pushed and returns the positions.
+    #[inline]
+    pub fn publish(self) -> std::ops::Range<u64> {
+        let start = self.producer.head();
+        if self.filled > 0 {
+            self.producer.publish(self.filled as u64);
+        }
+        start..self.producer.head()
+    }
+}

@@ -1,0 +1,564 @@
+//! A ring as such: its options, its creation, and a read-only look at everything in it.
+
+use crate::attach::{Attachment, Demands, Header, Kind, Source, io_error};
+use crate::error::Error;
+use crate::layout::{
+    EntryFlags, FIRST_POSITION_MAX, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, TAIL_NONE,
+    entry, producer_page,
+};
+use crate::mapping::{Access, Region};
+use crate::memory::{Liveness, Memory, Right};
+use crate::os;
+use crate::protocol::observe::Watcher;
+use crate::protocol::recorder::{self, Event, EventKind};
+use crate::protocol::table;
+use crate::typed::Message;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use zerocopy::IntoBytes;
+
+/// What tells one ring from every other, also from one that was made later at the same path: 128 random
+/// bits. Keep it beside every position that is saved outside the ring.
+///
+/// Displays as, and parses from, 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RingId(pub(crate) [u8; 16]);
+
+impl RingId {
+    /// The 16 bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+    /// From the 16 bytes.
+    pub fn from_bytes(bytes: [u8; 16]) -> RingId {
+        RingId(bytes)
+    }
+}
+
+impl fmt::Display for RingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for RingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RingId({self})")
+    }
+}
+
+/// Not 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a ring id is 32 hexadecimal digits")]
+pub struct ParseRingIdError;
+
+impl FromStr for RingId {
+    type Err = ParseRingIdError;
+    fn from_str(text: &str) -> Result<RingId, ParseRingIdError> {
+        let valid = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let value = u128::from_str_radix(text, 16).ok().filter(|_| valid).ok_or(ParseRingIdError)?;
+        Ok(RingId(value.to_be_bytes()))
+    }
+}
+
+/// What a new ring shall be.
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("slipring-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// # let path = dir.join("quotes");
+/// use slipring::RingOptions;
+///
+/// // 1024 blocks of 48 bytes: a message and its header share one cache line.
+/// let ring = RingOptions::new(48, 1024).durable("audit").create(&path)?;
+/// assert_eq!(ring.capacity(), 1024);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RingOptions {
+    block_size: usize,
+    capacity: usize,
+    consumers: u32,
+    durable: Vec<String>,
+    mode: u32,
+    first_position: u64,
+    durable_inactive_ms: u64,
+    type_fingerprint: u64,
+    type_size: u64,
+    type_align: u64,
+    schema: String,
+}
+
+impl RingOptions {
+    /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one block.
+    ///
+    /// * `block_size`: 1 byte to 1 GiB. A slot takes 16 bytes more, rounded up to whole 64-byte cache
+    ///   lines: blocks of up to 48 bytes take one line and have the lowest latency.
+    /// * `capacity`: 1 to 2^32, rounded up to a power of two. It is how large a burst the ring absorbs, and
+    ///   how far behind the slowest consumer may be.
+    ///
+    /// The numbers are checked by [`create`](Self::create).
+    pub fn new(block_size: usize, capacity: usize) -> RingOptions {
+        RingOptions {
+            block_size,
+            capacity,
+            consumers: 64,
+            durable: Vec::new(),
+            mode: 0o600,
+            first_position: 0,
+            durable_inactive_ms: 0,
+            type_fingerprint: 0,
+            type_size: 0,
+            type_align: 0,
+            schema: String::new(),
+        }
+    }
+
+    /// A ring whose messages are values of `T`, one per block. Who attaches with another type is refused.
+    pub fn typed<T: Message>(capacity: usize) -> RingOptions {
+        let mut options = RingOptions::new(size_of::<T>(), capacity);
+        options.type_fingerprint = T::FINGERPRINT;
+        options.type_size = size_of::<T>() as u64;
+        options.type_align = align_of::<T>() as u64;
+        options.schema = T::SCHEMA.to_owned();
+        options
+    }
+
+    /// How many consumers may be attached at once, dead durable ones included: 1 to 4096; default 64.
+    /// Each takes 256 bytes of the file, and a cache line's look whenever the producer reaches its limit.
+    #[must_use]
+    pub fn consumers(mut self, consumers: u32) -> RingOptions {
+        self.consumers = consumers;
+        self
+    }
+
+    /// Declares a durable consumer: from the first message on, nothing is overwritten that it has not
+    /// released, even before it attaches for the first time. Without one, what is published before the
+    /// first consumer attaches is overwritten a lap later.
+    #[must_use]
+    pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
+        self.durable.push(name.into());
+        self
+    }
+
+    /// Gives up a durable consumer that has been away for this long, once it holds the ring full.
+    /// Default: never; it is removed by hand ([`Ring::remove_consumer`]).
+    #[must_use]
+    pub fn durable_inactive_threshold(mut self, threshold: Duration) -> RingOptions {
+        self.durable_inactive_ms = u64::try_from(threshold.as_millis()).unwrap_or(u64::MAX).max(1);
+        self
+    }
+
+    /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write permission,
+    /// observers read permission. Everybody who may write is trusted: with a wider mode, choose who shares
+    /// the group.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> RingOptions {
+        self.mode = mode & 0o777;
+        self
+    }
+
+    /// The position of the first message; default 0, at most 2^63. For rings that continue another's
+    /// numbering.
+    #[must_use]
+    pub fn first_position(mut self, position: u64) -> RingOptions {
+        self.first_position = position;
+        self
+    }
+
+    /// Creates the ring at `path`. It appears there complete or not at all; its space is reserved, so that
+    /// no later publish can fail for want of it. Nothing that exists is touched: of two who create at once,
+    /// one wins and the other gets [`Error::AlreadyExists`].
+    ///
+    /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a reboot
+    /// (not a power cut: nothing is flushed).
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, Error> {
+        let path = path.as_ref();
+        let (geometry, raw) = self.plan(path)?;
+        if std::fs::symlink_metadata(path).is_ok() {
+            return Err(Error::AlreadyExists { path: path.to_path_buf() });
+        }
+        let draft = Draft::new(path, self.mode)?;
+        draft.reserve(&geometry)?;
+        let write = |raw: &RawHeader| {
+            draft
+                .file
+                .write_all_at(raw.as_bytes(), 0)
+                .map_err(|source| io_error(path, "write its header", source))
+        };
+        // The checksum comes last: a file without one is recognised as one that was never finished.
+        let mut unfinished = raw.clone();
+        unfinished.checksum = 0;
+        write(&unfinished)?;
+        let region = Region::map(&draft.file, &geometry, Access::Everything)
+            .map_err(|source| io_error(path, "map it", source))?;
+        self.furnish(&region, &geometry);
+        write(&raw)?;
+        draft.name(path)?;
+        Ring::open(path)
+    }
+
+    /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
+    /// under checkers. It ends with its last handle.
+    pub fn create_in_memory(&self) -> Result<Ring, Error> {
+        let path = Path::new("(memory)");
+        let (geometry, raw) = self.plan(path)?;
+        let region = Region::heap(&geometry).map_err(|source| io_error(path, "allocate it", source))?;
+        self.furnish(&region, &geometry);
+        let header = Arc::new(Header {
+            geometry,
+            ring_id: RingId(raw.ring_id),
+            first_position: raw.first_position,
+            created_unix_ns: raw.created_unix_ns,
+            type_fingerprint: raw.type_fingerprint,
+            schema: self.schema.clone(),
+            durable_inactive_ms: raw.durable_inactive_ms,
+        });
+        Ring::attach(Source(Kind::Heap { region, rights: Arc::default(), header }))
+    }
+
+    fn plan(&self, path: &Path) -> Result<(Geometry, RawHeader), Error> {
+        let bad = |source| Error::Geometry { path: path.to_path_buf(), source };
+        for name in &self.durable {
+            check_name(name)?;
+        }
+        let capacity = (self.capacity as u64)
+            .checked_next_power_of_two()
+            .filter(|_| self.capacity > 0)
+            .ok_or(bad(GeometryError::Capacity(self.capacity as u64)))?;
+        if self.durable.len() as u64 > u64::from(self.consumers) {
+            return Err(bad(GeometryError::Consumers(self.consumers.into())));
+        }
+        let geometry =
+            Geometry::plan(self.block_size as u64, capacity, self.consumers.into()).map_err(bad)?;
+        if self.first_position > FIRST_POSITION_MAX {
+            return Err(bad(GeometryError::FirstPosition(self.first_position)));
+        }
+        if self.schema.len() > SCHEMA_MAX {
+            return Err(bad(GeometryError::Schema(self.schema.len() as u64)));
+        }
+        let mut raw = RawHeader::of(&geometry);
+        raw.first_position = self.first_position;
+        raw.ring_id = os::random_id().map_err(|source| io_error(path, "draw a random id", source))?;
+        raw.boot_id = os::boot_id();
+        raw.created_unix_ns = u64::try_from(os::unix_now().as_nanos()).unwrap_or(u64::MAX);
+        raw.type_fingerprint = self.type_fingerprint;
+        raw.type_size = self.type_size;
+        raw.type_align = self.type_align;
+        raw.schema_len = self.schema.len() as u64;
+        raw.schema[..self.schema.len()].copy_from_slice(self.schema.as_bytes());
+        raw.durable_inactive_ms = self.durable_inactive_ms;
+        raw.checksum = raw.compute_checksum();
+        Ok((geometry, raw))
+    }
+
+    /// Fills the control pages of a ring that nobody else can see yet.
+    fn furnish(&self, region: &Region, geometry: &Geometry) {
+        use producer_page::{CLAIMED, HEAD, LIMIT};
+        for word in [CLAIMED, HEAD, LIMIT] {
+            region.store(word, self.first_position, Relaxed);
+        }
+        let now = os::unix_now_ms();
+        let mut durable = self.durable.iter();
+        for n in (0_u32..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
+            let word = |at| geometry.entry_word(n, at);
+            region.store(word(entry::TAIL), TAIL_NONE, Relaxed);
+            if let Some(name) = durable.next() {
+                recorder::store_name(region, |at| word(entry::NAME + at), name);
+                region.store(word(entry::JOINED_MS), now, Relaxed);
+                region.store(word(entry::DETACHED_MS), now, Relaxed);
+                region.store(word(entry::FLAGS), EntryFlags::taken(true, false).0, Relaxed);
+                region.store(word(entry::TAIL), self.first_position, Relaxed);
+            }
+        }
+        let pid = u64::from(std::process::id());
+        let kind = EventKind::Created;
+        let event = recorder::Entry { kind, position: self.first_position, pid, unix_ms: now, name: "" };
+        recorder::record(region, geometry, event);
+    }
+}
+
+/// A name fits an entry if it is not empty, not too long, and has no NUL.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') {
+        return Err(Error::BadName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// A file that has no name yet, or one that nobody looks for; gone if it is dropped before it is named.
+#[derive(Debug)]
+struct Draft {
+    file: File,
+    path: PathBuf,
+    /// The temporary name, where the filesystem has no files without one.
+    temporary: Option<PathBuf>,
+}
+
+impl Draft {
+    fn new(path: &Path, mode: u32) -> Result<Draft, Error> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::NotFound { path: directory.to_path_buf() },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
+                path: path.to_path_buf(),
+                action: "create a file in its directory",
+                advice: "choose a directory that you may write, such as /dev/shm",
+            },
+            _ => io_error(path, "create it", source),
+        };
+        let (file, temporary) = match os::create_unnamed(directory) {
+            Ok(file) => (file, None),
+            Err(error) if os::lacks_unnamed_files(&error) => {
+                let id = RingId(os::random_id().map_err(failed)?);
+                let temporary = directory.join(format!(".slipring-{id}.creating"));
+                (os::create_new(&temporary, 0o600).map_err(failed)?, Some(temporary))
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let draft = Draft { file, path: path.to_path_buf(), temporary };
+        draft.file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        Ok(draft)
+    }
+
+    fn reserve(&self, geometry: &Geometry) -> Result<(), Error> {
+        let path = || self.path.clone();
+        let filesystem = os::Filesystem::of(&self.file)
+            .map_err(|source| io_error(&self.path, "examine its filesystem", source))?;
+        if let Some(filesystem) = filesystem.remote_name() {
+            return Err(Error::RemoteFilesystem { path: path(), filesystem });
+        }
+        let no_space =
+            || Error::NoSpace { path: path(), needed: geometry.file_len(), available: filesystem.available };
+        if geometry.file_len() > filesystem.available {
+            return Err(no_space());
+        }
+        os::reserve(&self.file, geometry.file_len()).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => no_space(),
+            _ => io_error(&self.path, "reserve its space", source),
+        })
+    }
+
+    /// Makes the file visible under its name, unless the name is taken.
+    fn name(mut self, path: &Path) -> Result<(), Error> {
+        let named = match self.temporary.take() {
+            None => os::link_unnamed(&self.file, path),
+            Some(temporary) => {
+                let renamed = os::rename_no_replace(&temporary, path);
+                if renamed.is_err() {
+                    self.temporary = Some(temporary);
+                }
+                renamed
+            }
+        };
+        named.map_err(|source| io_error(path, "give it its name", source))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing more can be done if this fails, and the error that led here is the one to report.
+            drop(std::fs::remove_file(temporary));
+        }
+    }
+}
+
+/// An open ring, to look at and to attach from. Maps the file read-only, gates nobody, disturbs nobody.
+///
+/// Numbers read from it are snapshots: the ring goes on meanwhile.
+#[derive(Debug)]
+pub struct Ring {
+    attachment: Attachment,
+    source: Source,
+}
+
+/// A consumer entry, as seen at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its name; empty if anonymous.
+    pub name: String,
+    /// The process that has, or last had it, in its own pid namespace.
+    pub pid: u64,
+    /// The next position it will read; none if it was evicted and has not noticed yet.
+    pub tail: Option<u64>,
+    /// How many messages it is behind the head.
+    pub lag: u64,
+    /// Its tail survives it.
+    pub durable: bool,
+    /// It agreed to be evicted.
+    pub evictable: bool,
+    /// Its process lives, says the kernel.
+    pub alive: bool,
+    /// When it attached, in milliseconds since 1970.
+    pub joined_unix_ms: u64,
+    /// How many messages it missed, if it is evictable.
+    pub missed: u64,
+}
+
+/// The producer, as seen at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerInfo {
+    /// The process that is, or last was, the producer, in its own pid namespace.
+    pub pid: u64,
+    /// It lives, says the kernel.
+    pub alive: bool,
+    /// When it opened the ring, in milliseconds since 1970.
+    pub opened_unix_ms: u64,
+    /// How many producers the ring has had.
+    pub epoch: u64,
+    /// It closed the stream.
+    pub closed: bool,
+    /// How often it found the ring full.
+    pub full_count: u64,
+    /// How often it woke sleeping readers.
+    pub wake_count: u64,
+    /// How many consumers it evicted.
+    pub evicted_count: u64,
+}
+
+impl Ring {
+    /// Opens the ring at a path, read-only.
+    pub fn open(path: impl AsRef<Path>) -> Result<Ring, Error> {
+        Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
+    }
+
+    fn attach(source: Source) -> Result<Ring, Error> {
+        let attachment = Attachment::open(source.clone(), Access::Nothing, Demands::default())?;
+        Ok(Ring { attachment, source })
+    }
+
+    /// This ring as a place to attach to: by its path, and only while the same ring is there.
+    pub(crate) fn source_of(&self) -> Source {
+        match &self.source.0 {
+            Kind::Heap { .. } => self.source.clone(),
+            Kind::File { path, .. } => {
+                Source(Kind::File { path: path.clone(), ring: Some(self.attachment.header.ring_id) })
+            }
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        self.attachment.path()
+    }
+    /// Which ring it is.
+    pub fn id(&self) -> RingId {
+        self.attachment.header.ring_id
+    }
+    /// Bytes of a block.
+    pub fn block_size(&self) -> usize {
+        usize::try_from(self.attachment.geometry().block_size()).unwrap_or(usize::MAX)
+    }
+    /// Number of blocks.
+    pub fn capacity(&self) -> u64 {
+        self.attachment.geometry().capacity()
+    }
+    /// Number of consumer entries.
+    pub fn consumer_entries(&self) -> u64 {
+        self.attachment.geometry().consumers()
+    }
+    /// Bytes of the file.
+    pub fn file_len(&self) -> u64 {
+        self.attachment.geometry().file_len()
+    }
+    /// When it was created, by the system clock.
+    pub fn created(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.attachment.header.created_unix_ns)
+    }
+    /// The position that its first message had, or will have.
+    pub fn first_position(&self) -> u64 {
+        self.attachment.header.first_position
+    }
+    /// What its messages are, if it is typed: name, fields and their types.
+    pub fn schema(&self) -> Option<&str> {
+        (self.attachment.header.type_fingerprint != 0).then_some(self.attachment.header.schema.as_str())
+    }
+    /// The next position to be published.
+    pub fn head(&self) -> u64 {
+        Watcher::window(&self.attachment.region, self.attachment.geometry()).1
+    }
+
+    /// The producer; none before the first.
+    pub fn producer_info(&self) -> Option<ProducerInfo> {
+        use producer_page::{CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, OPENED_MS, PID, WAKE_COUNT};
+        let load = |word| self.attachment.region.load(word, Relaxed);
+        (load(EPOCH) != 0).then(|| ProducerInfo {
+            pid: load(PID),
+            alive: self.attachment.locks.is_held(Right::Producer),
+            opened_unix_ms: load(OPENED_MS),
+            epoch: load(EPOCH),
+            closed: load(CLOSED) != 0,
+            full_count: load(FULL_COUNT),
+            wake_count: load(WAKE_COUNT),
+            evicted_count: load(EVICTED_COUNT),
+        })
+    }
+
+    /// Every consumer that has an entry, alive or not.
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        let head = self.head();
+        let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
+        (0..entries).filter_map(|n| self.consumer(n, head)).collect()
+    }
+
+    fn consumer(&self, n: u32, head: u64) -> Option<ConsumerInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let load = |at| region.load(geometry.entry_word(n, at), Relaxed);
+        let flags = EntryFlags(load(entry::FLAGS));
+        let tail = Some(load(entry::TAIL)).filter(|&tail| table::gates(tail));
+        flags.is_taken().then(|| ConsumerInfo {
+            name: recorder::load_name(region, |at| geometry.entry_word(n, entry::NAME + at)),
+            pid: load(entry::PID),
+            tail,
+            lag: tail.map_or(0, |tail| head.saturating_sub(tail)),
+            durable: flags.is_durable(),
+            evictable: flags.is_evictable(),
+            alive: self.attachment.locks.is_held(Right::Consumer(n)),
+            joined_unix_ms: load(entry::JOINED_MS),
+            missed: load(entry::MISSED),
+        })
+    }
+
+    /// What the flight recorder holds: up to 256 life-cycle events, oldest first. Readable when everybody
+    /// who wrote them is dead.
+    pub fn events(&self) -> Vec<Event> {
+        recorder::events(&self.attachment.region, self.attachment.geometry())
+    }
+
+    /// Removes a consumer that is not attached: a durable one that will not come back. Its position is
+    /// lost, and what it gated is free. Needs write permission.
+    pub fn remove_consumer(&self, name: &str) -> Result<(), Error> {
+        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let path = || attachment.path().to_path_buf();
+        attachment.with_table(|| {
+            let head = self.head();
+            let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
+            let found = (0..entries)
+                .find_map(|n| self.consumer(n, head).filter(|info| info.name == name).map(|info| (n, info)));
+            let Some((n, info)) = found else {
+                return Err(Error::NoSuchConsumer { path: path(), name: name.to_owned() });
+            };
+            if !attachment.locks.seize(Right::Consumer(n)) {
+                return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid: info.pid });
+            }
+            table::leave(&attachment.region, attachment.geometry(), n, false);
+            attachment.record(EventKind::Removed, info.tail.unwrap_or(head), name, info.pid);
+            attachment.locks.release(Right::Consumer(n));
+            Ok(())
+        })
+    }
+}

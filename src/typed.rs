@@ -1,0 +1,256 @@
+//! Messages that are values of one type: no bytes to parse, and a fingerprint that keeps strangers out.
+
+use crate::attach::Attachment;
+use crate::consumer::{Consumer, Received};
+use crate::error::{Error, RecvError, SendError};
+use crate::layout::fnv1a;
+use crate::producer::{Claim, Producer};
+use crate::protocol::Damage;
+use std::marker::PhantomData;
+use std::time::Duration;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Blocks are aligned to this many bytes, so no message type may need more.
+const BLOCK_ALIGN: usize = 16;
+
+/// A type whose values may travel in a ring.
+///
+/// The bounds, not `Copy`, are what shared memory needs: every bit pattern is a value (`FromBytes`), no
+/// byte is padding (`IntoBytes`), nothing changes behind a shared reference (`Immutable`). A `bool` or an
+/// `enum` from another process would be undefined behaviour; use integers.
+///
+/// Declare such types with [`message!`](crate::message).
+pub trait Message: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
+    /// Name, fields and their types, in order. At most 2048 bytes. Part of what must match.
+    const SCHEMA: &'static str;
+
+    /// Stands in the ring's header and is compared at attach: the schema, the size and the alignment.
+    const FINGERPRINT: u64 = fingerprint(Self::SCHEMA, size_of::<Self>(), align_of::<Self>());
+}
+
+#[doc(hidden)]
+pub const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
+    // Never 0, which stands for an untyped ring.
+    (fnv1a(schema.as_bytes()) ^ (size as u64).rotate_left(20) ^ (align as u64).rotate_left(50)) | 1
+}
+
+/// Declares a struct that may travel in a ring: `repr(C)`, with the `zerocopy` derives, which refuse at
+/// compile time padding and fields that cannot be any bits, and with its [`Message`] description.
+///
+/// ```
+/// slipring::message! {
+///     /// The best bid of an instrument.
+///     pub struct Quote {
+///         /// Which one.
+///         pub instrument: u64,
+///         /// In ticks.
+///         pub price: i64,
+///         /// In lots.
+///         pub size: u64,
+///     }
+/// }
+/// use slipring::Message;
+/// assert_eq!(Quote::SCHEMA, "Quote{instrument:u64,price:i64,size:u64,}");
+/// ```
+#[macro_export]
+macro_rules! message {
+    ($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty),+ $(,)?
+    }) => {
+        $(#[$meta])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq,
+            $crate::zerocopy::FromBytes, $crate::zerocopy::IntoBytes,
+            $crate::zerocopy::Immutable, $crate::zerocopy::KnownLayout,
+        )]
+        #[zerocopy(crate = "slipring::zerocopy")]
+        #[repr(C)]
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type),+
+        }
+        impl $crate::Message for $name {
+            const SCHEMA: &'static str = concat!(
+                stringify!($name), "{", $(stringify!($field), ":", stringify!($type), ",",)+ "}"
+            );
+        }
+    };
+}
+
+/// An error unless the ring was created for `T`.
+fn check_type<T: Message>(attachment: &Attachment) -> Result<(), Error> {
+    const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
+    let header = &attachment.header;
+    if header.type_fingerprint == T::FINGERPRINT && header.geometry.block_size() == size_of::<T>() as u64 {
+        return Ok(());
+    }
+    let ring = match header.type_fingerprint {
+        0 => "untyped bytes".to_owned(),
+        _ => header.schema.clone(),
+    };
+    Err(Error::TypeMismatch { path: attachment.path().to_path_buf(), ring, expected: T::SCHEMA.to_owned() })
+}
+
+/// A [`Producer`] of values of `T`.
+#[derive(Debug)]
+pub struct TypedProducer<T> {
+    producer: Producer,
+    carries: PhantomData<fn(T)>,
+}
+
+impl<T: Message> TypedProducer<T> {
+    pub(crate) fn new(producer: Producer) -> Result<TypedProducer<T>, Error> {
+        check_type::<T>(producer.attachment())?;
+        Ok(TypedProducer { producer, carries: PhantomData })
+    }
+
+    /// Publishes a value; waits for room. As [`Producer::send`].
+    #[inline]
+    pub fn send(&mut self, message: &T) -> Result<u64, SendError> {
+        self.producer.send(message.as_bytes())
+    }
+
+    /// As [`send`](Self::send), without waiting, with a kind. Errors as [`Producer::try_send`].
+    #[inline]
+    pub fn try_send(&mut self, kind: u32, message: &T) -> Result<u64, SendError> {
+        self.producer.try_send(kind, message.as_bytes())
+    }
+
+    /// As [`try_send`](Self::try_send), waiting at most `timeout`.
+    #[inline]
+    pub fn send_timeout(&mut self, kind: u32, message: &T, timeout: Duration) -> Result<u64, SendError> {
+        self.producer.send_timeout(kind, message.as_bytes(), timeout)
+    }
+
+    /// Claims the next value to fill in place; waits for room. As [`Producer::claim`].
+    #[inline]
+    pub fn claim(&mut self) -> Result<TypedClaim<'_, T>, SendError> {
+        Ok(TypedClaim { claim: self.producer.claim()?, carries: PhantomData })
+    }
+
+    /// As [`Producer::close`].
+    pub fn close(self) {
+        self.producer.close();
+    }
+
+    /// The producer of bytes that this one is made of.
+    pub fn into_inner(self) -> Producer {
+        self.producer
+    }
+}
+
+/// A claimed value. It holds an older message until it is written over. Dropping it is an abort.
+#[derive(Debug)]
+pub struct TypedClaim<'a, T> {
+    claim: Claim<'a>,
+    carries: PhantomData<T>,
+}
+
+impl<T: Message> TypedClaim<'_, T> {
+    /// Publishes the value and returns its position.
+    #[inline]
+    pub fn publish(self) -> Result<u64, SendError> {
+        self.claim.publish(size_of::<T>())
+    }
+}
+
+impl<T: Message> std::ops::Deref for TypedClaim<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        match T::ref_from_bytes(&self.claim) {
+            Ok(value) => value,
+            // The attach compared the block with the type: its size, and an alignment of at most 16.
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+        }
+    }
+}
+
+impl<T: Message> std::ops::DerefMut for TypedClaim<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        match T::mut_from_bytes(&mut self.claim) {
+            Ok(value) => value,
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+        }
+    }
+}
+
+/// A [`Consumer`] of values of `T`.
+#[derive(Debug)]
+pub struct TypedConsumer<T> {
+    consumer: Consumer,
+    carries: PhantomData<fn() -> T>,
+}
+
+impl<T: Message> TypedConsumer<T> {
+    pub(crate) fn new(consumer: Consumer) -> Result<TypedConsumer<T>, Error> {
+        check_type::<T>(consumer.attachment())?;
+        Ok(TypedConsumer { consumer, carries: PhantomData })
+    }
+
+    /// As [`Consumer::try_recv`].
+    #[inline]
+    pub fn try_recv(&mut self) -> Result<TypedReceived<'_, T>, RecvError> {
+        TypedReceived::new(self.consumer.try_recv()?)
+    }
+
+    /// As [`Consumer::recv`].
+    #[inline]
+    pub fn recv(&mut self) -> Result<TypedReceived<'_, T>, RecvError> {
+        TypedReceived::new(self.consumer.recv()?)
+    }
+
+    /// As [`Consumer::recv_timeout`].
+    #[inline]
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<TypedReceived<'_, T>, RecvError> {
+        TypedReceived::new(self.consumer.recv_timeout(timeout)?)
+    }
+
+    /// The consumer of bytes that this one is made of.
+    pub fn into_inner(self) -> Consumer {
+        self.consumer
+    }
+}
+
+/// A value, in place. Released as [`Received`] is.
+#[derive(Debug)]
+pub struct TypedReceived<'a, T> {
+    message: Received<'a>,
+    carries: PhantomData<T>,
+}
+
+impl<'a, T: Message> TypedReceived<'a, T> {
+    /// # Errors
+    ///
+    /// [`RecvError::Damaged`] if an untyped producer sent something of another length. The message is not
+    /// released.
+    #[inline]
+    fn new(message: Received<'a>) -> Result<TypedReceived<'a, T>, RecvError> {
+        if message.len() == size_of::<T>() {
+            return Ok(TypedReceived { message, carries: PhantomData });
+        }
+        let (found, size) = (message.len() as u64, size_of::<T>() as u64);
+        message.keep();
+        Err(RecvError::Damaged(Damage { what: "length of a typed message", found, low: size, high: size }))
+    }
+    /// The message's position.
+    pub fn position(&self) -> u64 {
+        self.message.position()
+    }
+    /// What the producer said it is; 0 by default.
+    pub fn kind(&self) -> u32 {
+        self.message.kind()
+    }
+}
+
+impl<T: Message> std::ops::Deref for TypedReceived<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        match T::ref_from_bytes(&self.message) {
+            Ok(value) => value,
+            // `new` compared the length; the block's alignment is that of every block.
+            Err(_) => unreachable!("the length was compared with the type's"),
+        }
+    }
+}

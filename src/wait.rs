@@ -1,0 +1,88 @@
+//! How a blocking call waits. The orderings of sleeping and waking are in [`crate::protocol::park`].
+
+use crossbeam_utils::Backoff;
+use std::time::{Duration, Instant};
+
+/// How a handle waits for what is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Wait {
+    /// Looks again at once, for ever. The lowest latency, and a whole core: for pinned threads.
+    Spin,
+    /// Looks again after ever longer pauses, then lets other threads run between looks. Never sleeps.
+    Backoff,
+    /// Spins for some microseconds, then sleeps in the kernel until woken. The default: an idle reader
+    /// costs nothing, and the other side pays a system call only while somebody sleeps.
+    #[default]
+    Park,
+}
+
+/// No sleep is longer: the file may have been replaced, or the other side may have died.
+pub(crate) const CHECK_UP: Duration = Duration::from_millis(100);
+/// Bound of a sleep from which nobody may know how to wake the sleeper.
+pub(crate) const NAP: Duration = Duration::from_millis(1);
+/// Looks between two looks at whether the stream ended, and at the clock. A power of two.
+const TURNS_PER_GLANCE: u32 = 128;
+/// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds, a few
+/// times what a sleep and a wake cost.
+const SPINS_BEFORE_YIELD: u32 = 128;
+const SPINS_BEFORE_SLEEP: u32 = 136;
+
+/// Somebody who waits, as [`wait_for`] sees it.
+pub(crate) trait Waiting {
+    type Error;
+    /// True when what is waited for is there.
+    fn look(&mut self) -> Result<bool, Self::Error>;
+    /// An error when it will never come: the stream ended.
+    fn glance(&mut self) -> Result<(), Self::Error>;
+    /// An error when the file was replaced, or the other side died. Makes system calls.
+    fn check_up(&mut self) -> Result<(), Self::Error>;
+    /// Announces a sleeper, looks again, and sleeps at most so long if there is nothing.
+    fn sleep(&mut self, at_most: Duration) -> Result<(), Self::Error>;
+    /// The error for having waited this long in vain.
+    fn timed_out(&mut self, waited: Duration) -> Self::Error;
+}
+
+/// Waits until `who` finds what it looks for, the way `how` says, at most `timeout`.
+#[cold]
+pub(crate) fn wait_for<W: Waiting>(
+    who: &mut W,
+    how: Wait,
+    timeout: Option<Duration>,
+) -> Result<(), W::Error> {
+    let start = Instant::now();
+    // A timeout too large for the clock is none.
+    let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
+    let mut next_check_up = start + CHECK_UP;
+    let backoff = Backoff::new();
+    let mut turn = 0_u32;
+    loop {
+        if who.look()? {
+            return Ok(());
+        }
+        turn = turn.wrapping_add(1);
+        let sleeps = how == Wait::Park && turn >= SPINS_BEFORE_SLEEP;
+        if sleeps || turn % TURNS_PER_GLANCE == 0 {
+            who.glance()?;
+            let now = Instant::now();
+            if now >= next_check_up {
+                who.check_up()?;
+                next_check_up = now + CHECK_UP;
+            }
+            let left = deadline.map_or(CHECK_UP, |deadline| deadline.saturating_duration_since(now));
+            if left.is_zero() {
+                // What came while this thread was not running counts: one more look before giving up.
+                return if who.look()? { Ok(()) } else { Err(who.timed_out(now - start)) };
+            }
+            if sleeps {
+                who.sleep(left.min(next_check_up - now))?;
+                continue;
+            }
+        }
+        match how {
+            Wait::Spin => std::hint::spin_loop(),
+            Wait::Backoff => backoff.snooze(),
+            Wait::Park if turn < SPINS_BEFORE_YIELD => std::hint::spin_loop(),
+            Wait::Park => std::thread::yield_now(),
+        }
+    }
+}
