@@ -98,7 +98,7 @@ impl Region {
             // SAFETY: the readers' segment begins inside the allocation.
             readers: unsafe { start.add(offset) },
             geometry: *geometry,
-            interruptible: false,
+            interruptible: os::membarrier_registered(),
             _backing: Arc::new(Backing::Heap { start, layout }),
         })
     }
