@@ -3,7 +3,7 @@
 use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, RecvError};
 use crate::evictable::EvictableConsumer;
-use crate::layout::{EntryFlags, Geometry, TAIL_NONE, entry, producer_page};
+use crate::layout::{EntryFlags, Geometry, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
@@ -261,13 +261,13 @@ fn settle(
     region.store(word(entry::JOINED_MS), os::unix_now_ms(), Relaxed);
     region.store(word(entry::MISSED), 0, Relaxed);
     region.store(word(entry::FLAGS), EntryFlags::taken(false, evictable).0, Relaxed);
-    let joined = table::join(region, geometry, n, options.start);
+    let joined = table::join(region, geometry, n, options.start, evictable);
     let flags = match joined {
         Ok(_) => EntryFlags::taken(options.durable, evictable),
         Err(_) => EntryFlags::FREE,
     };
     region.store(word(entry::FLAGS), flags.0, Relaxed);
-    debug_assert!(joined.is_ok() || region.load(word(entry::TAIL), Relaxed) == TAIL_NONE);
+    debug_assert!(joined.is_ok() || region.load(word(entry::TAIL), Relaxed) == Tail::NONE.0);
     joined
 }
 

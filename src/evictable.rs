@@ -123,25 +123,26 @@ impl EvictableConsumer {
         CopiedMessage::new(&self.buffer[..len], position, kind, 0)
     }
 
+    /// Joins again and returns how many messages were lost: none, if it came back before the producer used
+    /// the room.
     #[cold]
-    fn rejoin(&mut self) -> Result<RecvError, RecvError> {
+    fn rejoin(&mut self) -> Result<u64, RecvError> {
         let attachment = &self.seat.attachment;
         let geometry = *attachment.geometry();
         let old = self.reader.tail();
         // The entry is still this consumer's, by its lock; nobody else writes it.
-        let tail = table::join(&attachment.region, &geometry, self.seat.entry, Start::Earliest).map_err(
-            |error| match error {
+        let tail = table::join(&attachment.region, &geometry, self.seat.entry, Start::Earliest, true)
+            .map_err(|error| match error {
                 table::JoinError::Damaged(damage) => RecvError::Damaged(damage),
                 // `Earliest` asks for no position.
                 _ => RecvError::Empty,
-            },
-        )?;
+            })?;
         let missed = tail.saturating_sub(old);
         let word = geometry.entry_word(self.seat.entry, entry::MISSED);
         let total = attachment.region.load(word, Relaxed).saturating_add(missed);
         attachment.region.store(word, total, Relaxed);
         self.reader.rejoined(tail);
-        Ok(RecvError::Evicted { missed })
+        Ok(missed)
     }
 }
 
@@ -152,16 +153,21 @@ impl Waiting for EvictableConsumer {
         if self.pending.is_some() {
             return Ok(true);
         }
-        match self.reader.take(&mut self.buffer) {
-            Copied::Message { position, meta } => {
-                self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
-                if self.reader.producer_asleep() {
-                    self.reader.wake_producer();
+        loop {
+            match self.reader.take(&mut self.buffer) {
+                Copied::Message { position, meta } => {
+                    self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
+                    if self.reader.producer_asleep() {
+                        self.reader.wake_producer();
+                    }
+                    return Ok(true);
                 }
-                Ok(true)
+                Copied::Empty => return Ok(false),
+                Copied::Evicted => match self.rejoin()? {
+                    0 => {}
+                    missed => return Err(RecvError::Evicted { missed }),
+                },
             }
-            Copied::Empty => Ok(false),
-            Copied::Evicted => Err(self.rejoin()?),
         }
     }
 

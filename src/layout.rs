@@ -33,14 +33,48 @@ pub(crate) const SCHEMA_MAX: usize = 2048;
 /// Longest name of a consumer, in bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
 
-/// A tail that gates nobody: the entry is free, or its owner left.
-pub const TAIL_NONE: u64 = u64::MAX;
-/// A tail that the producer took away from a consumer that had agreed to it.
-pub const TAIL_EVICTED: u64 = u64::MAX - 1;
-/// Positions stay below this, so that `position + capacity` cannot wrap and sentinels cannot be met.
-pub const POSITION_MAX: u64 = (1 << 63) + (1 << 62);
-/// The largest first position a ring may be created with.
-pub const FIRST_POSITION_MAX: u64 = 1 << 63;
+/// Positions stay below this: with a capacity added they fit 63 bits, and leave a tail its tag.
+pub const POSITION_MAX: u64 = (1 << 63) - (1 << 33);
+/// The largest first position a ring may be created with: a trillion messages before the last position.
+pub const FIRST_POSITION_MAX: u64 = (1 << 63) - (1 << 40);
+
+/// A consumer's tail: the whole of its state, as far as the producer is concerned, in one word.
+///
+/// | value | meaning |
+/// |---|---|
+/// | all bits set | gates nobody: the entry is free, or its owner left |
+/// | all bits but the lowest | gates nobody: the producer evicted its owner, who does not know it yet |
+/// | bit 63 set otherwise | gates from the position in bits 0..63, and may be evicted |
+/// | bit 63 clear | gates from this position, until its owner moves it |
+///
+/// That a tail may be taken away stands in the same word as the position: a producer that looked for it
+/// elsewhere could, however late, evict a reader in place that has taken the entry over since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail(pub u64);
+
+impl Tail {
+    /// Gates nobody.
+    pub const NONE: Tail = Tail(u64::MAX);
+    /// Was taken away by the producer.
+    pub const EVICTED: Tail = Tail(u64::MAX - 1);
+    const EVICTABLE: u64 = 1 << 63;
+
+    /// Gates from `position`.
+    #[inline(always)]
+    pub const fn at(position: u64, evictable: bool) -> Tail {
+        Tail(position | if evictable { Tail::EVICTABLE } else { 0 })
+    }
+    /// Where it gates from, if it does. Unbounded: another process wrote it.
+    #[inline(always)]
+    pub const fn position(self) -> Option<u64> {
+        if self.0 >= Tail::EVICTED.0 { None } else { Some(self.0 & !Tail::EVICTABLE) }
+    }
+    /// The producer may take it away.
+    #[inline(always)]
+    pub const fn is_evictable(self) -> bool {
+        self.0 & Tail::EVICTABLE != 0 && self.0 < Tail::EVICTED.0
+    }
+}
 
 pub(crate) const BLOCK_SIZE_MAX: u64 = 1 << 30;
 pub(crate) const CAPACITY_MAX: u64 = 1 << 32;
@@ -115,7 +149,7 @@ pub(crate) mod entry {
 /// | 1 | durable: the tail survives its owner |
 /// | 2 | evictable: the producer may take the tail away |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryFlags(pub(crate) u64);
+pub struct EntryFlags(pub u64);
 
 impl EntryFlags {
     /// Nobody's entry.

@@ -386,8 +386,7 @@ impl Producer {
 
     fn dislodge(&mut self, gate: Gate) -> bool {
         let geometry = *self.attachment.geometry();
-        let flags = EntryFlags(self.attachment.region.load(geometry.flags(gate.entry), Relaxed));
-        if flags.is_evictable() {
+        if gate.tail.is_evictable() {
             // If the tail moved instead, there is room.
             if self.publisher.evict(gate) {
                 self.log(EventKind::Evicted, gate);
@@ -403,6 +402,7 @@ impl Producer {
         }
         let pid = self.entry_word(gate, entry::PID);
         let name = self.entry_name(gate);
+        let flags = EntryFlags(self.entry_word(gate, entry::FLAGS));
         let (kind, removed) = if flags.is_taken() && flags.is_durable() {
             (EventKind::Removed, self.expire_durable(gate))
         } else {
@@ -411,7 +411,7 @@ impl Producer {
         };
         self.checked = (!removed).then_some((gate.entry, now));
         if removed {
-            self.attachment.try_record(kind, gate.tail, &name, pid);
+            self.attachment.try_record(kind, gate.position, &name, pid);
         }
         removed
     }
@@ -450,7 +450,7 @@ impl Producer {
 
     fn log(&self, kind: EventKind, gate: Gate) {
         let (name, pid) = (self.entry_name(gate), self.entry_word(gate, entry::PID));
-        self.attachment.try_record(kind, gate.tail, &name, pid);
+        self.attachment.try_record(kind, gate.position, &name, pid);
     }
 
     fn entry_name(&self, gate: Gate) -> String {
@@ -476,7 +476,7 @@ impl Producer {
                 Holder {
                     name: self.entry_name(gate),
                     pid: self.entry_word(gate, entry::PID),
-                    lag: head - gate.tail,
+                    lag: head - gate.position,
                     durable: EntryFlags(flags).is_durable(),
                     full_for,
                 }

@@ -3,8 +3,8 @@
 use crate::attach::{Attachment, Demands, Header, Kind, Source, io_error};
 use crate::error::Error;
 use crate::layout::{
-    EntryFlags, FIRST_POSITION_MAX, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, TAIL_NONE,
-    entry, producer_page,
+    EntryFlags, FIRST_POSITION_MAX, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry,
+    producer_page,
 };
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
@@ -270,7 +270,7 @@ impl RingOptions {
         let mut durable = self.durable.iter();
         for n in (0_u32..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
             let word = |at| geometry.entry_word(n, at);
-            region.store(word(entry::TAIL), TAIL_NONE, Relaxed);
+            region.store(word(entry::TAIL), Tail::NONE.0, Relaxed);
             if let Some(name) = durable.next() {
                 recorder::store_name(region, |at| word(entry::NAME + at), name);
                 region.store(word(entry::JOINED_MS), now, Relaxed);
@@ -519,7 +519,7 @@ impl Ring {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
         let load = |at| region.load(geometry.entry_word(n, at), Relaxed);
         let flags = EntryFlags(load(entry::FLAGS));
-        let tail = Some(load(entry::TAIL)).filter(|&tail| table::gates(tail));
+        let tail = Tail(load(entry::TAIL)).position();
         flags.is_taken().then(|| ConsumerInfo {
             name: recorder::load_name(region, |at| geometry.entry_word(n, entry::NAME + at)),
             pid: load(entry::PID),

@@ -12,7 +12,7 @@
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim | `observer` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tail, acquire | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`table`]: tail := none, release | the same | the same, when it goes | `leave` |
-//! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: compare-exchange, acquire | that a copy which the reader accepted was whole | `eviction` |
+//! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tail, acquire | that a copy which the reader accepted was whole | `eviction` |
 //! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word once more | everything published before | `close` |
 //! | SLEEP | [`park`]: announce; heavy fence; look again | [`publish`], [`read`]: publish or free; light fence; announcement | either the sleeper sees the news or the waker sees the sleeper | `park_*` |

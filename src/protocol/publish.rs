@@ -2,7 +2,7 @@
 
 use super::{Damage, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
-use crate::layout::{Geometry, Meta, POSITION_MAX, TAIL_EVICTED, TAIL_NONE};
+use crate::layout::{Geometry, Meta, POSITION_MAX, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
@@ -11,8 +11,10 @@ use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 pub struct Gate {
     /// Number of the consumer entry.
     pub entry: u32,
-    /// Its tail, no larger than the head.
-    pub tail: u64,
+    /// Its tail's position, no larger than the head.
+    pub position: u64,
+    /// The tail as it was found.
+    pub tail: Tail,
 }
 
 /// What a look at the tails found.
@@ -162,33 +164,36 @@ impl<M: Memory> Publisher<M> {
         let mut scan = Scan { gates: 0, lowest: None };
         let entries = u32::try_from(self.geometry.consumers()).unwrap_or(u32::MAX);
         for entry in 0..entries {
-            let tail = self.memory.load(self.geometry.tail(entry), order);
-            if tail == TAIL_NONE || tail == TAIL_EVICTED {
-                continue;
-            }
+            let tail = Tail(self.memory.load(self.geometry.tail(entry), order));
+            let Some(position) = tail.position() else { continue };
             // Another process wrote it: a tail beyond the head would grant room that is not there.
-            let tail = tail.min(self.head);
+            let position = position.min(self.head);
             scan.gates += 1;
-            if scan.lowest.is_none_or(|gate| tail < gate.tail) {
-                scan.lowest = Some(Gate { entry, tail });
+            if scan.lowest.is_none_or(|gate| position < gate.position) {
+                scan.lowest = Some(Gate { entry, position, tail });
             }
         }
         let capacity = self.geometry.capacity();
         let limit = match scan.lowest {
             _ if scan.gates < required => self.cached_limit,
-            Some(gate) => gate.tail + capacity,
+            Some(gate) => gate.position + capacity,
             None => self.head + (capacity / 8).max(1),
         };
-        (scan, limit)
+        (scan, limit.min(POSITION_MAX))
     }
 
-    /// Takes the tail of an evictable consumer away. False when it moved meanwhile.
+    /// Takes the tail of an evictable consumer away. False when it moved meanwhile, or is not evictable.
     ///
     /// The reader advances the same word by compare-exchange after it has copied, so exactly one of the
-    /// two wins: either the copy was whole, or the reader learns that it was evicted.
+    /// two wins: either the copy was whole, or the reader learns that it was evicted. Relaxed: room is only
+    /// ever granted by the scan that follows, and its fence acquires what was read here.
     pub fn evict(&mut self, gate: Gate) -> bool {
+        if !gate.tail.is_evictable() {
+            return false;
+        }
         let tail = self.geometry.tail(gate.entry);
-        let won = self.memory.compare_exchange(tail, gate.tail, TAIL_EVICTED, Acquire, Relaxed).is_ok(); // EVICT
+        let (from, to) = (gate.tail.0, Tail::EVICTED.0);
+        let won = self.memory.compare_exchange(tail, from, to, Relaxed, Relaxed).is_ok();
         if won {
             self.memory.store(EVICTED_COUNT, self.memory.load(EVICTED_COUNT, Relaxed) + 1, Relaxed);
         }

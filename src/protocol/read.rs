@@ -2,7 +2,7 @@
 
 use super::{Damage, park};
 use crate::layout::producer_page::{CLOSED, HEAD};
-use crate::layout::{Geometry, Meta, TAIL_EVICTED};
+use crate::layout::{Geometry, Meta, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -190,12 +190,13 @@ impl<M: Memory> CopyingReader<M> {
         let index = self.geometry.index(self.tail);
         let tail = self.geometry.tail(self.entry);
         if self.memory.load(self.geometry.sequence(index), Relaxed) != self.tail + 1 {
-            let evicted = self.memory.load(tail, Relaxed) == TAIL_EVICTED;
+            let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
         }
         self.memory.fence(Acquire); // PUB
         let meta = copy_out(&self.memory, &self.geometry, index, buffer);
-        match self.memory.compare_exchange(tail, self.tail, self.tail + 1, Release, Relaxed) // EVICT
+        let (from, to) = (Tail::at(self.tail, true).0, Tail::at(self.tail + 1, true).0);
+        match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT
         {
             Ok(_) => {
                 let position = self.tail;
@@ -227,7 +228,7 @@ impl<M: Memory> CopyingReader<M> {
         is_closed(&self.memory)
             && self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed)
                 != self.tail + 1
-            && self.memory.load(self.geometry.tail(self.entry), Relaxed) != TAIL_EVICTED
+            && self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0
     }
 }
 

@@ -156,6 +156,12 @@ pub fn events<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<Event> {
         .collect()
 }
 
+/// Every word of some records, for a backend that wants to know its words beforehand.
+pub fn words_of(geometry: &Geometry, records: &[u64]) -> Vec<Word> {
+    let words = |&index: &u64| (0..event::LEN).step_by(8).map(move |at| geometry.event_word(index, at));
+    records.iter().flat_map(words).collect()
+}
+
 /// Stores a name of at most [`NAME_MAX`] bytes, cut at a character boundary, zero-padded.
 pub(crate) fn store_name<M: Memory>(memory: &M, word: impl Fn(u64) -> Word, name: &str) {
     let mut bytes = [0_u8; NAME_MAX];

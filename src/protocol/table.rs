@@ -5,7 +5,7 @@
 
 use super::Damage;
 use crate::layout::producer_page::{HEAD, LIMIT};
-use crate::layout::{EntryFlags, Geometry, POSITION_MAX, TAIL_EVICTED, TAIL_NONE};
+use crate::layout::{EntryFlags, Geometry, POSITION_MAX, Tail};
 use crate::memory::{Liveness, Memory, Right};
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
@@ -59,16 +59,31 @@ pub enum JoinError {
 ///
 /// The first tail may be as low as we like: it holds the producer up until the second store, and nothing
 /// else, since the producer never takes back a limit that it was granted.
-pub fn join<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, start: Start) -> Result<u64, JoinError> {
+pub fn join<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    entry: u32,
+    start: Start,
+    evictable: bool,
+) -> Result<u64, JoinError> {
     let capacity = geometry.capacity();
     let tail = geometry.tail(entry);
-    let guess = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
-    memory.store(tail, guess, Release); // LEAVE
+    let guess = memory.load(LIMIT, Relaxed).saturating_sub(capacity).min(POSITION_MAX);
+    let guess = Tail::at(guess, evictable);
+    memory.store(tail, guess.0, Release); // LEAVE
     memory.fence(SeqCst); // JOIN
     let earliest = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
     let head = memory.load(HEAD, Relaxed);
     let chosen = choose(memory, geometry, start, earliest, head);
-    memory.store(tail, chosen.as_ref().map_or(TAIL_NONE, |&position| position), Release); // LEAVE
+    match chosen {
+        // An evictable tail may have been taken away already. It must not be brought back: the producer
+        // goes by what it took. The reader learns it when it reads.
+        Ok(position) => {
+            let to = Tail::at(position, evictable).0;
+            let _ = memory.compare_exchange(tail, guess.0, to, Release, Relaxed); // LEAVE
+        }
+        Err(_) => memory.store(tail, Tail::NONE.0, Release), // LEAVE
+    }
     chosen
 }
 
@@ -93,16 +108,18 @@ fn choose<M: Memory>(
 }
 
 /// True if every position below `position` is published. A dead producer may not have counted its last
-/// messages, so the sequence word of the position before decides when the head does not.
+/// messages, so the sequence word of the position before decides when the head does not; it may be a lap
+/// further already.
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
     position <= head
         || position <= POSITION_MAX
-            && memory.load(geometry.sequence(geometry.index(position - 1)), Relaxed) == position
+            && memory.load(geometry.sequence(geometry.index(position - 1)), Relaxed) >= position
 }
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
 pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
-    let tail = memory.load(geometry.tail(entry), Relaxed);
+    let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
+    let tail = stored.position().unwrap_or(u64::MAX);
     let head = memory.load(HEAD, Relaxed);
     let earliest = head.saturating_sub(geometry.capacity());
     if is_reached(memory, geometry, tail, head) {
@@ -116,7 +133,7 @@ pub fn leave<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, keep_tail: 
     if keep_tail {
         return;
     }
-    memory.store(geometry.tail(entry), TAIL_NONE, Release); // LEAVE
+    memory.store(geometry.tail(entry), Tail::NONE.0, Release); // LEAVE
     memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
 }
 
@@ -136,9 +153,4 @@ pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &
     }
     liveness.release(right);
     reaped
-}
-
-/// True if the tail gates the producer.
-pub fn gates(tail: u64) -> bool {
-    tail != TAIL_NONE && tail != TAIL_EVICTED
 }

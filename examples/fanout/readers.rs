@@ -1,0 +1,140 @@
+//! The processes that read: consumers, an observer, and the echo of the latency measurement.
+
+use crate::common::Failure;
+use crate::place::Place;
+use crate::tally::{Record, Tally};
+use slipring::{Batch, Consumer, Observer, Producer, RecvError, Start};
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+/// Messages taken, and released, at once.
+const BATCH: usize = 4096;
+/// Messages counted between two records: what a kill costs in work done again.
+const RECORD_EVERY: u64 = 256;
+
+/// Every consumer is durable: declared with the ring, found again by name.
+pub(crate) const CONSUMERS: [&str; 3] = ["alpha", "beta", "gamma"];
+pub(crate) const OBSERVER: &str = "observer";
+pub(crate) const ECHO: &str = "echo";
+/// The hidden argument that makes a process one of these.
+pub(crate) const ROLE: &str = "--role";
+
+/// Plays the role that the arguments after [`ROLE`] describe: which, where, and whether to keep the files.
+pub(crate) fn play(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<(), Failure> {
+    let role = arguments.next().and_then(|role| role.into_string().ok()).unwrap_or_default();
+    let dir = arguments.next().map(PathBuf::from).ok_or("--role is for internal use")?;
+    let place = Place { dir, keep: arguments.next().is_some() };
+    let result = match role.as_str() {
+        OBSERVER => observe(&place),
+        ECHO => echo(&place),
+        name => consume(name, &place),
+    };
+    result.map_err(|failure| {
+        if let Some(RecvError::ProducerDead { .. }) = failure.downcast_ref() {
+            // Killed, so that it could not clean up. What it had published was received to the end.
+            place.remove();
+        }
+        format!("{role} ends: {failure}").into()
+    })
+}
+
+/// Counts every message exactly once, although it may be killed at any instruction and started again.
+///
+/// The ring alone gives "at least once": a consumer that is killed after it has worked on a message and
+/// before it has released it is given the message again. So the effect of the work, here a count and a
+/// checksum, is recorded together with the position it speaks for, *before* the messages are released:
+///
+/// 1. work on messages up to position `p`,
+/// 2. record "`p`, and the result of everything before it", in one write,
+/// 3. release the messages.
+///
+/// A kill before 2 leaves the old record: the work is done again, from the old result. A kill between 2 and
+/// 3 leaves messages in the ring that the record has already counted: the successor sees their positions
+/// below the recorded one and skips them. In the other order, a kill in between would lose them.
+fn consume(name: &str, place: &Place) -> Result<(), Failure> {
+    let record = Record::open(&place.record(name))?;
+    let mut tally = record.load()?;
+    let mut consumer = Consumer::options()
+        .name(name)
+        .durable(true)
+        .notice_dead_producer(true)
+        .attach(place.ring("stream"))?;
+    tally.resumed_at = consumer.position();
+    let recorded = tally.next;
+    loop {
+        let batch = match consumer.recv_batch(BATCH) {
+            Ok(batch) => batch,
+            Err(RecvError::Closed) => break,
+            Err(error) => return Err(error.into()),
+        };
+        if let Err(error) = work(&batch, recorded, &mut tally, &record) {
+            // Dropping a batch releases what was handed out. This is not recorded: it must come again.
+            std::mem::forget(batch);
+            return Err(error.into());
+        }
+        drop(batch);
+    }
+    tally.finished = 1;
+    Ok(record.store(&mut tally)?)
+}
+
+/// Steps 1 and 2 for a batch.
+fn work(batch: &Batch<'_>, recorded: u64, tally: &mut Tally, record: &Record) -> io::Result<()> {
+    for message in batch {
+        let position = message.position();
+        if position < recorded {
+            tally.again += 1;
+            continue;
+        }
+        tally.count(position, message.kind(), &message, 0);
+        if tally.received % RECORD_EVERY == 0 {
+            record.store(tally)?;
+        }
+    }
+    record.store(tally)
+}
+
+/// Reads what it can, from a mapping that it cannot write. Says at the end which positions it saw.
+fn observe(place: &Place) -> Result<(), Failure> {
+    let mut observer =
+        Observer::options().start(Start::Earliest).notice_dead_producer(true).attach(place.ring("stream"))?;
+    let mut tally = Tally { resumed_at: observer.position(), ..Tally::default() };
+    let record = Record::open(&place.record(OBSERVER))?; // its appearance tells the parent: attached
+    let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+    loop {
+        let message = match observer.recv() {
+            Ok(message) => message,
+            Err(RecvError::Closed) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let position = message.position();
+        tally.count(position, message.kind(), &message, message.missed());
+        match runs.last_mut() {
+            Some(run) if run.end == position => run.end += 1,
+            _ => runs.push(position..position + 1),
+        }
+    }
+    record.store(&mut tally)?; // the time of the last message
+    let mut text = String::new();
+    for run in runs {
+        writeln!(text, "{} {}", run.start, run.end)?;
+    }
+    std::fs::write(place.runs(), text)?;
+    tally.finished = 1;
+    Ok(record.store(&mut tally)?)
+}
+
+/// Sends every ping back as a pong.
+fn echo(place: &Place) -> Result<(), Failure> {
+    let mut pong = Producer::open(place.ring("pong"))?;
+    let mut ping =
+        Consumer::options().name(ECHO).durable(true).notice_dead_producer(true).attach(place.ring("ping"))?;
+    loop {
+        match ping.recv() {
+            Ok(message) => pong.send(&message)?,
+            Err(RecvError::Closed) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+    }
+}

@@ -1,0 +1,56 @@
+//! How a model is run: every interleaving up to a bound on preemptions, counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Preemptions per execution on every commit. Three takes some ten times as long and belongs in a long run.
+pub const BOUND: usize = 3;
+
+/// A model: a question to the protocol, and how many executions its exploration takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Model {
+    /// What the table of pairs calls it.
+    pub name: &'static str,
+    /// The question it answers.
+    pub question: &'static str,
+    /// Executions explored at [`BOUND`], as recorded when the model was last changed.
+    pub executions: usize,
+    /// Runs it at a preemption bound and counts the executions. Panics when the answer is no.
+    pub run: fn(usize) -> usize,
+}
+
+impl Model {
+    /// Runs the model at a bound.
+    ///
+    /// # Panics
+    ///
+    /// If an execution fails, or, at [`BOUND`], if notably fewer executions were explored than recorded:
+    /// then the model, or the checker, has gone blind.
+    pub fn check(&self, bound: usize) -> usize {
+        let executions = (self.run)(bound);
+        assert!(
+            bound != BOUND || executions * 10 >= self.executions * 9,
+            "{} explored {executions} executions, {} are on record: the model has gone blind",
+            self.name,
+            self.executions
+        );
+        executions
+    }
+}
+
+/// Explores one scenario and counts its executions.
+pub fn explore(bound: usize, scenario: impl Fn() + Sync + Send + 'static) -> usize {
+    let executions = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 20_000;
+    // Never ended early: loom takes these from the environment and then says that all was well.
+    builder.max_permutations = None;
+    builder.max_duration = None;
+    builder.check(move || {
+        counter.fetch_add(1, Relaxed);
+        scenario();
+    });
+    executions.load(Relaxed)
+}

@@ -1,0 +1,354 @@
+//! The protocol's memory interface over loom's atomics.
+//!
+//! * Every access to a word is preceded by a `notify_one` on a private condition variable that nobody waits
+//!   on. loom's partial-order reduction keeps one last access per atomic, so that a thread's own load hides
+//!   another's later store from exploration; the shadow makes the two dependent again, and orders nothing.
+//!   (A relaxed read-modify-write on a shadow word does the former too, but fences synchronise through it,
+//!   which would hide outcomes of just the kind that fences are there for.) `litmus_hidden_store` is the
+//!   proof: without the shadow its outcome is not explored.
+//! * A block is two relaxed atomic words, so that copying readers may race with the producer as they do on
+//!   the machine, and a tracked cell, so that an in-place reader that overlaps with the producer is found.
+//! * A party can be given a fuse: it stops for good before its n-th access, and whatever its destructors
+//!   would do has no effect, as after SIGKILL.
+//! * Sleeping has no time-out: a lost wake-up is a deadlock, which loom reports.
+
+use crate::sites::{Operation, effective};
+use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
+use loom::sync::atomic::{AtomicU64, fence};
+use loom::sync::{Condvar, Mutex};
+use slipring::layout::{Geometry, Tail, producer_page as page, readers_page};
+use slipring::memory::{Futex, Liveness, Memory, Right, Word};
+use std::collections::HashMap;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+/// Bytes of a block in every model: two words, so that a torn copy can be told.
+pub const BLOCK_SIZE: u64 = 16;
+
+struct Shadowed {
+    value: AtomicU64,
+    shadow: Condvar,
+}
+
+struct Block {
+    in_place: UnsafeCell<()>,
+    words: [AtomicU64; 2],
+}
+
+struct Shared {
+    words: HashMap<Word, Shadowed>,
+    blocks: Vec<Block>,
+    kernel: Mutex<()>,
+    readers_bed: Condvar,
+    producer_bed: Condvar,
+}
+
+/// What a killed party unwinds with.
+#[derive(Debug)]
+pub struct Killed;
+
+/// Burns down with every access of its party.
+#[derive(Debug)]
+pub struct Fuse {
+    left: AtomicUsize,
+    dead: AtomicBool,
+}
+
+/// One party's view of the memory of a model.
+#[derive(Clone)]
+pub struct LoomMemory {
+    shared: Arc<Shared>,
+    fuse: Option<Arc<Fuse>>,
+}
+
+impl std::fmt::Debug for LoomMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoomMemory").field("fuse", &self.fuse).finish_non_exhaustive()
+    }
+}
+
+impl LoomMemory {
+    /// The memory of an empty ring, as its creator leaves it.
+    pub fn new(geometry: &Geometry) -> LoomMemory {
+        LoomMemory::with_words(geometry, &[])
+    }
+
+    /// As [`new`](Self::new), with further words, all zero.
+    pub fn with_words(geometry: &Geometry, more: &[Word]) -> LoomMemory {
+        let mut words = HashMap::new();
+        let mut add = |word, value| {
+            words.insert(word, Shadowed { value: AtomicU64::new(value), shadow: Condvar::new() });
+        };
+        for word in [
+            page::CLAIMED,
+            page::HEAD,
+            page::LIMIT,
+            page::WAKE,
+            page::CLOSED,
+            page::EPOCH,
+            page::WAKE_COUNT,
+            page::EVICTED_COUNT,
+            readers_page::READERS_ASLEEP,
+            readers_page::PRODUCER_ASLEEP,
+            readers_page::ROOM,
+            readers_page::NEXT_EVENT,
+        ] {
+            add(word, 0);
+        }
+        for index in 0..geometry.capacity() {
+            add(geometry.sequence(index), 0);
+            add(geometry.meta(index), 0);
+        }
+        for entry in (0..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
+            add(geometry.tail(entry), Tail::NONE.0);
+            add(geometry.flags(entry), 0);
+        }
+        for &word in more {
+            add(word, 0);
+        }
+        let block =
+            |_| Block { in_place: UnsafeCell::new(()), words: [AtomicU64::new(0), AtomicU64::new(0)] };
+        LoomMemory {
+            shared: Arc::new(Shared {
+                words,
+                blocks: (0..geometry.capacity()).map(block).collect(),
+                kernel: Mutex::new(()),
+                readers_bed: Condvar::new(),
+                producer_bed: Condvar::new(),
+            }),
+            fuse: None,
+        }
+    }
+
+    /// The view of a party that is killed before its access number `accesses` (from 0).
+    pub fn doomed(&self, accesses: usize) -> LoomMemory {
+        let fuse = Fuse { left: AtomicUsize::new(accesses), dead: AtomicBool::new(false) };
+        LoomMemory { shared: Arc::clone(&self.shared), fuse: Some(Arc::new(fuse)) }
+    }
+
+    /// The view of a party that lives.
+    pub fn healthy(&self) -> LoomMemory {
+        LoomMemory { shared: Arc::clone(&self.shared), fuse: None }
+    }
+
+    /// False when the party is dead and the access has no effect. Kills it when its time has come.
+    fn lives(&self) -> bool {
+        let Some(fuse) = &self.fuse else { return true };
+        if fuse.dead.load(Relaxed) {
+            return false;
+        }
+        if fuse.left.load(Relaxed) == 0 {
+            fuse.dead.store(true, Relaxed);
+            std::panic::resume_unwind(Box::new(Killed));
+        }
+        fuse.left.fetch_sub(1, Relaxed);
+        true
+    }
+
+    fn word(&self, word: Word) -> &AtomicU64 {
+        let shadowed = self.shared.words.get(&word);
+        let shadowed = shadowed.unwrap_or_else(|| panic!("the model has no word at {word:?}"));
+        shadowed.shadow.notify_one();
+        &shadowed.value
+    }
+
+    fn block(&self, index: u64) -> &Block {
+        &self.shared.blocks[usize::try_from(index).expect("the models are small")]
+    }
+
+    fn bed(&self, word: Word) -> &Condvar {
+        if word == page::WAKE { &self.shared.readers_bed } else { &self.shared.producer_bed }
+    }
+}
+
+/// Runs a party that may be killed. None if it was.
+pub fn mortal<T>(life: impl FnOnce() -> T) -> Option<T> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)) {
+        Ok(result) => Some(result),
+        Err(payload) if payload.is::<Killed>() => None,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+/// Reads a block in place; overlapping with a writer is an error of the model.
+pub struct ReadInPlace<'a> {
+    _access: ConstPtr<()>,
+    block: &'a Block,
+}
+
+impl std::fmt::Debug for ReadInPlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadInPlace")
+    }
+}
+
+impl ReadInPlace<'_> {
+    /// The block's two words.
+    pub fn words(&self) -> [u64; 2] {
+        [self.block.words[0].load(Relaxed), self.block.words[1].load(Relaxed)]
+    }
+}
+
+/// Writes a block in place; overlapping with anybody in place is an error of the model.
+pub struct WriteInPlace<'a> {
+    _access: MutPtr<()>,
+    block: &'a Block,
+    memory: &'a LoomMemory,
+}
+
+impl std::fmt::Debug for WriteInPlace<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WriteInPlace")
+    }
+}
+
+impl WriteInPlace<'_> {
+    /// Fills the block's two words.
+    pub fn fill(&mut self, words: [u64; 2]) {
+        for (to, from) in self.block.words.iter().zip(words) {
+            if self.memory.lives() {
+                to.store(from, Relaxed);
+            }
+        }
+    }
+}
+
+// SAFETY: words are loom's atomics, one each; blocks are the model's own.
+unsafe impl Memory for LoomMemory {
+    type Read<'a> = ReadInPlace<'a>;
+    type Write<'a> = WriteInPlace<'a>;
+
+    fn load(&self, word: Word, order: Ordering) -> u64 {
+        let order = effective(Location::caller(), Operation::Load, order);
+        if self.lives() { self.word(word).load(order) } else { 0 }
+    }
+
+    fn store(&self, word: Word, value: u64, order: Ordering) {
+        let order = effective(Location::caller(), Operation::Store, order);
+        if self.lives() {
+            self.word(word).store(value, order);
+        }
+    }
+
+    fn compare_exchange(
+        &self,
+        word: Word,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        let success = effective(Location::caller(), Operation::Exchange, success);
+        if self.lives() { self.word(word).compare_exchange(current, new, success, failure) } else { Err(0) }
+    }
+
+    fn fence(&self, order: Ordering) {
+        let order = effective(Location::caller(), Operation::Fence, order);
+        if self.lives() && order != Relaxed {
+            fence(order);
+        }
+    }
+
+    fn light_fence(&self) {
+        if self.lives() && effective(Location::caller(), Operation::LightFence, SeqCst) != Relaxed {
+            fence(SeqCst);
+        }
+    }
+
+    fn heavy_fence(&self) {
+        if self.lives() && effective(Location::caller(), Operation::HeavyFence, SeqCst) != Relaxed {
+            fence(SeqCst);
+        }
+    }
+
+    fn relax(&self) {
+        loom::thread::yield_now();
+    }
+
+    unsafe fn read_block(&self, index: u64) -> ReadInPlace<'_> {
+        let block = self.block(index);
+        ReadInPlace { _access: block.in_place.get(), block }
+    }
+
+    unsafe fn write_block(&self, index: u64) -> WriteInPlace<'_> {
+        let block = self.block(index);
+        WriteInPlace { _access: block.in_place.get_mut(), block, memory: self }
+    }
+
+    unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
+        for (word, chunk) in self.block(index).words.iter().zip(into.chunks_mut(8)) {
+            if self.lives() {
+                chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);
+            }
+        }
+    }
+}
+
+impl Futex for LoomMemory {
+    #[expect(clippy::cast_possible_truncation, reason = "a futex compares the low half")]
+    fn wait(&self, word: Word, expected: u32, _timeout: Duration) {
+        if !self.lives() {
+            return;
+        }
+        // The kernel compares under a lock of its own, which the waker takes too.
+        let kernel = self.shared.kernel.lock().expect("no model panics in the kernel");
+        if self.word(word).load(Relaxed) as u32 == expected {
+            drop(self.bed(word).wait(kernel));
+        }
+    }
+
+    fn wake_all(&self, word: Word) {
+        if self.lives() {
+            let _kernel = self.shared.kernel.lock().expect("no model panics in the kernel");
+            self.bed(word).notify_all();
+        }
+    }
+}
+
+/// Who holds which right, with the happens-before edge that the kernel's lock carries.
+#[derive(Clone)]
+pub struct LoomRights {
+    holders: Arc<Mutex<HashMap<Right, u32>>>,
+    party: u32,
+}
+
+impl std::fmt::Debug for LoomRights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoomRights").field("party", &self.party).finish_non_exhaustive()
+    }
+}
+
+impl LoomRights {
+    /// Nobody holds anything; this is the hand of party 0.
+    pub fn new() -> LoomRights {
+        LoomRights { holders: Arc::new(Mutex::new(HashMap::new())), party: 0 }
+    }
+
+    /// The hand of another party.
+    pub fn party(&self, party: u32) -> LoomRights {
+        LoomRights { holders: Arc::clone(&self.holders), party }
+    }
+}
+
+impl Default for LoomRights {
+    fn default() -> LoomRights {
+        LoomRights::new()
+    }
+}
+
+impl Liveness for LoomRights {
+    fn seize(&self, right: Right) -> bool {
+        let mut holders = self.holders.lock().expect("no model panics in the kernel");
+        *holders.entry(right).or_insert(self.party) == self.party
+    }
+
+    fn release(&self, right: Right) {
+        let mut holders = self.holders.lock().expect("no model panics in the kernel");
+        if holders.get(&right) == Some(&self.party) {
+            holders.remove(&right);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Publishing, reading in place, and reading by copy.
+
+use super::{consumer, copied_words, fill, geometry, kind_of, producer, publish, take, words};
+use crate::explore::explore;
+use crate::memory::LoomMemory;
+use loom::thread;
+use slipring::layout::{Geometry, Meta};
+use slipring::protocol::observe::{Seen, Watcher};
+use slipring::protocol::table::Start;
+
+/// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did not see
+/// by then it must find afterwards.
+fn stream(bound: usize, capacity: u64, messages: u64, looks: usize) -> usize {
+    explore(bound, move || {
+        let geometry = geometry(capacity, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        let thread = thread::spawn(move || {
+            for _ in 0..messages {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        for _ in 0..looks {
+            take(&mut reader, &geometry);
+        }
+        let publisher = thread.join().expect("the producer ends");
+        while take(&mut reader, &geometry) {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
+    })
+}
+
+pub(super) fn publish_read(bound: usize) -> usize {
+    stream(bound, 2, 2, 3)
+}
+
+/// Three messages one by one: the third can be reached through the head alone, once two looks in a row
+/// have succeeded.
+pub(super) fn batch(bound: usize) -> usize {
+    stream(bound, 4, 3, 3)
+}
+
+/// One slot: the second message overwrites the first as soon as it is released.
+pub(super) fn reuse(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        for _ in 0..2 {
+            take(&mut reader, &geometry);
+        }
+        let publisher = thread.join().expect("the producer ends");
+        while take(&mut reader, &geometry) {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
+    })
+}
+
+/// Looks once; true position, content and count or the model fails.
+fn look(watcher: &mut Watcher<LoomMemory>, buffer: &mut [u8; 16]) -> bool {
+    let before = watcher.position();
+    match watcher.look(buffer) {
+        Seen::Empty => false,
+        Seen::Missed(n) => {
+            assert_eq!(watcher.position(), before + n, "the count of missed messages is exact");
+            true
+        }
+        Seen::Message { position, meta } => {
+            assert_eq!(position, before);
+            assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
+            assert_eq!(copied_words(buffer), words(position), "the copy of position {position}");
+            true
+        }
+    }
+}
+
+fn watch(memory: &LoomMemory, geometry: &Geometry) -> Watcher<LoomMemory> {
+    Watcher::new(memory.clone(), *geometry, 0)
+}
+
+pub(super) fn observer(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut watcher = watch(&memory, &geometry);
+        let mut publisher = producer(&memory, &geometry);
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                assert!(publish(&mut publisher, &geometry), "nobody gates");
+            }
+        });
+        let mut buffer = [0; 16];
+        for _ in 0..2 {
+            look(&mut watcher, &mut buffer);
+        }
+        thread.join().expect("the producer ends");
+        while look(&mut watcher, &mut buffer) {}
+        assert_eq!(watcher.position(), 2);
+    })
+}
+
+/// The producer claims two slots that hold old messages, scribbles over both, drops the claim, and
+/// publishes one message. Position 1 is then destroyed, although its sequence word is untouched.
+pub(super) fn abandoned_claim(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut publisher = producer(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let mut watcher = Watcher::new(memory.clone(), geometry, 1);
+        let thread = thread::spawn(move || {
+            while publisher.room() < 2 {
+                // The right to overwrite is taken in small steps while nobody gates.
+                let before = publisher.room();
+                publisher.rescan(0);
+                if publisher.room() == before {
+                    break;
+                }
+            }
+            let room = publisher.room();
+            fill(&mut publisher, &geometry, room);
+            // Dropped. The next claim is smaller.
+            assert!(publish(&mut publisher, &geometry));
+        });
+        let mut buffer = [0; 16];
+        look(&mut watcher, &mut buffer);
+        look(&mut watcher, &mut buffer);
+        thread.join().expect("the producer ends");
+        while look(&mut watcher, &mut buffer) {}
+    })
+}

@@ -1,0 +1,160 @@
+//! How things end: a closed stream, a killed producer, and what the flight recorder says of it.
+
+use super::{consumer, fill, geometry, producer, publish, read, take};
+use crate::explore::explore;
+use crate::memory::{LoomMemory, mortal};
+use loom::thread;
+use slipring::layout::readers_page::NEXT_EVENT;
+use slipring::memory::Memory;
+use slipring::protocol::publish::Publisher;
+use slipring::protocol::recorder::{self, Entry, EventKind};
+use slipring::protocol::table::Start;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// One message, then the end. Whoever sees the end has seen the message.
+pub(super) fn close(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        let thread = thread::spawn(move || {
+            publish(&mut publisher, &geometry);
+            publisher.close();
+        });
+        for _ in 0..2 {
+            if !take(&mut reader, &geometry) && reader.is_drained().expect("a sound ring") {
+                assert_eq!(reader.tail(), 1, "drained, but a message is left");
+            }
+        }
+        thread.join().expect("the producer ends");
+        while take(&mut reader, &geometry) {}
+        assert_eq!(reader.tail(), 1);
+        assert!(reader.is_drained().expect("a sound ring"));
+    })
+}
+
+/// What the doomed producer does: a message, an abandoned claim, a batch of two, the end.
+fn life(publisher: &mut Publisher<LoomMemory>, capacity: u64) {
+    let geometry = geometry(capacity, 1);
+    publish(publisher, &geometry);
+    if publisher.room() == 0 {
+        publisher.rescan(0);
+    }
+    let room = publisher.room().min(2);
+    fill(publisher, &geometry, room);
+    publisher.publish(room);
+    publisher.close();
+}
+
+/// The producer is killed before its n-th access, for every n; a reader reads all the while; a successor
+/// takes over and goes on.
+pub(super) fn takeover(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let geometry = geometry(4, 1);
+            let memory = LoomMemory::new(&geometry);
+            let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+            drop(producer(&memory, &geometry));
+            let doomed = memory.doomed(accesses);
+            let victim = thread::spawn(move || {
+                mortal(|| {
+                    let mut publisher = producer(&doomed, &geometry);
+                    life(&mut publisher, 4);
+                })
+                .is_some()
+            });
+            for _ in 0..2 {
+                take(&mut reader, &geometry);
+            }
+            let seen = reader.tail();
+            // The join stands for the kernel's lock: whoever gets it sees what the dead one wrote.
+            outcome.store(victim.join().expect("the victim's thread ends"), Relaxed);
+            let mut successor = producer(&memory, &geometry);
+            assert!(successor.head() >= seen, "something was read that was never published");
+            assert!(successor.head() <= 3);
+            while take(&mut reader, &geometry) {}
+            assert_eq!(reader.tail(), successor.head(), "published and read");
+            assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
+            assert!(take(&mut reader, &geometry), "the reader goes on without doing anything");
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
+}
+
+/// One party, no interleaving: a producer killed before each of its accesses, then its successor killed
+/// before each of its own, then a third.
+pub(super) fn takeover_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for first in 0.. {
+        let mut first_survived = false;
+        for second in 0.. {
+            let survived = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
+            let outcome = Arc::clone(&survived);
+            executions += explore(bound, move || {
+                let geometry = geometry(4, 1);
+                let memory = LoomMemory::new(&geometry);
+                let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+                let doomed = memory.doomed(first);
+                let lived = mortal(|| life(&mut producer(&doomed, &geometry), 4)).is_some();
+                // What is there for a reader now must be there for it ever after.
+                let mut witness = 0;
+                while read(&mut reader, &geometry) {
+                    reader.release(1);
+                    witness += 1;
+                }
+                let doomed = memory.doomed(second);
+                let took_over = mortal(|| producer(&doomed, &geometry).head()).is_some();
+                let mut third = producer(&memory, &geometry);
+                assert_eq!(third.head(), witness, "lost or invented by a killed takeover");
+                assert!(publish(&mut third, &geometry));
+                assert!(take(&mut reader, &geometry));
+                outcome.0.store(lived, Relaxed);
+                outcome.1.store(took_over, Relaxed);
+            });
+            first_survived = survived.0.load(Relaxed);
+            if survived.1.load(Relaxed) {
+                break;
+            }
+        }
+        if first_survived {
+            break;
+        }
+    }
+    executions
+}
+
+/// Event 256 is written over event 0 while somebody reads the record.
+pub(super) fn recorder(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::with_words(&geometry, &recorder::words_of(&geometry, &[0, 255]));
+        let entry = |value: u64| Entry {
+            kind: if value == 1 { EventKind::Attached } else { EventKind::Died },
+            position: value,
+            pid: value,
+            unix_ms: value,
+            name: "",
+        };
+        recorder::record(&memory, &geometry, entry(1));
+        memory.store(NEXT_EVENT, 256, Relaxed);
+        let writer = memory.clone();
+        let thread = thread::spawn(move || recorder::record(&writer, &geometry, entry(2)));
+        for (number, value) in [(0, 1), (256, 2)] {
+            if let Some(event) = recorder::event(&memory, &geometry, number) {
+                assert_eq!(event.kind, entry(value).kind, "a torn record");
+                assert_eq!([event.position, event.pid, event.unix_ms], [value; 3], "a torn record");
+            }
+        }
+        thread.join().expect("the writer ends");
+        assert!(recorder::event(&memory, &geometry, 256).is_some());
+    })
+}

@@ -1,0 +1,175 @@
+//! Joining, leaving, being evicted, and being cleared away.
+
+use super::{consumer, copied_words, geometry, kind_of, producer, publish, read, take, words};
+use crate::explore::explore;
+use crate::memory::{LoomMemory, LoomRights};
+use loom::thread;
+use slipring::layout::{EntryFlags, Meta};
+use slipring::memory::{Liveness, Memory, Right};
+use slipring::protocol::read::{Copied, CopyingReader, Reader};
+use slipring::protocol::table::{self, JoinError, Start};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and
+/// everything must be found.
+fn join(bound: usize, start: Start) -> usize {
+    explore(bound, move || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        let joined = table::join(&memory, &geometry, 0, start, false);
+        let mut reader = match joined {
+            Ok(tail) => Some(Reader::new(memory.clone(), geometry, 0, tail)),
+            Err(JoinError::Gone { requested, earliest }) => {
+                assert!(requested < earliest);
+                None
+            }
+            Err(error) => panic!("{error}"),
+        };
+        if let Some(reader) = &mut reader {
+            // In place, and not released: the producer must keep off.
+            read(reader, &geometry);
+        }
+        let mut publisher = thread.join().expect("the producer ends");
+        match &mut reader {
+            Some(reader) => {
+                if let Start::At(position) = start {
+                    assert_eq!(reader.tail(), position);
+                }
+                while take(reader, &geometry) {}
+                assert_eq!(reader.tail(), publisher.head(), "published and read");
+            }
+            None => assert!(publish(&mut publisher, &geometry), "an error must not leave a tail that gates"),
+        }
+    })
+}
+
+pub(super) fn join_earliest(bound: usize) -> usize {
+    join(bound, Start::Earliest)
+}
+
+pub(super) fn join_latest(bound: usize) -> usize {
+    join(bound, Start::Latest)
+}
+
+pub(super) fn join_at(bound: usize) -> usize {
+    join(bound, Start::At(0))
+}
+
+/// A reader leaves without releasing what it has just read in place.
+pub(super) fn leave(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        assert!(read(&mut reader, &geometry));
+        table::leave(&memory, &geometry, 0, false);
+        let mut publisher = thread.join().expect("the producer ends");
+        assert!(publish(&mut publisher, &geometry), "nobody gates any more");
+    })
+}
+
+/// One slot and a reader that agreed to be evicted; the producer needs the slot. Exactly one of the two
+/// gets the tail.
+pub(super) fn eviction(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, true).expect("an empty ring");
+        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            while !publish(&mut publisher, &geometry) {
+                if let Some(gate) = publisher.rescan(0).lowest {
+                    publisher.evict(gate);
+                }
+            }
+            publisher
+        });
+        let mut next = 0;
+        let mut missed = 0;
+        let mut seen = 0;
+        let mut look = |reader: &mut CopyingReader<LoomMemory>| {
+            let mut buffer = [0; 16];
+            match reader.take(&mut buffer) {
+                Copied::Empty => false,
+                Copied::Message { position, meta } => {
+                    assert_eq!(position, next, "in order");
+                    assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
+                    assert_eq!(copied_words(&buffer), words(position), "the copy of position {position}");
+                    next += 1;
+                    seen += 1;
+                    true
+                }
+                Copied::Evicted => {
+                    let tail = table::join(reader.memory(), &geometry, 0, Start::Earliest, true)
+                        .expect("the earliest can always be had");
+                    // It may have come back before the producer used what it had taken.
+                    assert!(tail >= next, "the tail never falls");
+                    missed += tail - next;
+                    next = tail;
+                    reader.rejoined(tail);
+                    true
+                }
+            }
+        };
+        for _ in 0..2 {
+            look(&mut reader);
+        }
+        let publisher = thread.join().expect("the producer ends");
+        while look(&mut reader) {}
+        assert_eq!(publisher.head(), 2);
+        assert_eq!(seen + missed, 2, "every message is read or counted as missed");
+    })
+}
+
+/// A reader died. The producer clears its entry away while a new reader takes it: the new one must gate.
+pub(super) fn reap(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let rights = LoomRights::new();
+        let mut publisher = producer(&memory, &geometry);
+        drop(consumer(&memory, &geometry, 0, Start::Earliest));
+        memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+        assert!(publish(&mut publisher, &geometry));
+        let hand = rights.party(1);
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                if !publish(&mut publisher, &geometry) {
+                    table::reap(publisher.memory(), &geometry, &hand, 0);
+                }
+            }
+            publish(&mut publisher, &geometry);
+            publisher
+        });
+        let hand = rights.party(2);
+        let mut reader = hand.seize(Right::Consumer(0)).then(|| {
+            memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+            let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+            read(&mut reader, &geometry);
+            reader
+        });
+        let publisher = thread.join().expect("the producer ends");
+        if let Some(reader) = &mut reader {
+            while take(reader, &geometry) {}
+            assert_eq!(reader.tail(), publisher.head(), "published and read");
+        }
+    })
+}

@@ -1,0 +1,202 @@
+//! The models, one small one per question. Names are those of the table of pairs in `slipring::protocol`.
+//!
+//! Every message carries its position twice, so that a stale, torn or misplaced one is told from the right
+//! one. Loops are bounded: two spinning threads would exhaust the checker; what is left undone when the
+//! attempts run out is done after the joins.
+
+mod broadcast;
+mod ending;
+mod membership;
+mod parking;
+
+use crate::explore::Model;
+use crate::memory::{BLOCK_SIZE, LoomMemory};
+use slipring::layout::{Geometry, Meta};
+use slipring::memory::Memory;
+use slipring::protocol::publish::Publisher;
+use slipring::protocol::read::{Reader, Ready};
+use slipring::protocol::table::{self, Start};
+
+/// Every model, cheap ones first within their family.
+pub const MODELS: &[Model] = &[
+    Model {
+        name: "publish_read",
+        question: "does a consumer read what was published, and only that?",
+        executions: 1,
+        run: broadcast::publish_read,
+    },
+    Model {
+        name: "batch",
+        question: "does the head carry every slot below it?",
+        executions: 1,
+        run: broadcast::batch,
+    },
+    Model {
+        name: "reuse",
+        question: "does the producer wait until an in-place reader is done with a slot?",
+        executions: 1,
+        run: broadcast::reuse,
+    },
+    Model {
+        name: "observer",
+        question: "does an observer ever believe a torn or stale copy, or miscount what it missed?",
+        executions: 1,
+        run: broadcast::observer,
+    },
+    Model {
+        name: "abandoned_claim",
+        question: "is what a dropped claim scribbled over ever believed by an observer?",
+        executions: 1,
+        run: broadcast::abandoned_claim,
+    },
+    Model {
+        name: "join_earliest",
+        question: "is anything overwritten from the earliest position on, once a reader has joined?",
+        executions: 1,
+        run: membership::join_earliest,
+    },
+    Model {
+        name: "join_latest",
+        question: "the same from the latest",
+        executions: 1,
+        run: membership::join_latest,
+    },
+    Model { name: "join_at", question: "the same from a position", executions: 1, run: membership::join_at },
+    Model {
+        name: "leave",
+        question: "is a slot reused while a reader that is leaving still reads it?",
+        executions: 1,
+        run: membership::leave,
+    },
+    Model {
+        name: "eviction",
+        question: "is a copy believed that the producer overwrote, or a loss not told?",
+        executions: 1,
+        run: membership::eviction,
+    },
+    Model {
+        name: "reap",
+        question: "does clearing up after a dead reader ever hit the one who took its entry?",
+        executions: 1,
+        run: membership::reap,
+    },
+    Model {
+        name: "park_readers",
+        question: "does a reader ever sleep through a message?",
+        executions: 1,
+        run: parking::park_readers,
+    },
+    Model {
+        name: "park_two_readers",
+        question: "do two readers that sleep and wake disturb each other?",
+        executions: 1,
+        run: parking::park_two_readers,
+    },
+    Model {
+        name: "park_producer",
+        question: "does a producer ever sleep through the room that two readers make?",
+        executions: 1,
+        run: parking::park_producer,
+    },
+    Model {
+        name: "close",
+        question: "does a reader ever take a stream for drained that is not?",
+        executions: 1,
+        run: ending::close,
+    },
+    Model {
+        name: "takeover",
+        question: "killed before any of its accesses: is what a producer published lost, or more seen?",
+        executions: 1,
+        run: ending::takeover,
+    },
+    Model {
+        name: "takeover_killed",
+        question: "killed before any access of a takeover: does the next one reach the same state?",
+        executions: 1,
+        run: ending::takeover_killed,
+    },
+    Model {
+        name: "recorder",
+        question: "is a torn record of the flight recorder ever taken for a whole one?",
+        executions: 1,
+        run: ending::recorder,
+    },
+];
+
+fn geometry(capacity: u64, consumers: u64) -> Geometry {
+    Geometry::plan(BLOCK_SIZE, capacity, consumers).expect("a valid geometry")
+}
+
+fn words(position: u64) -> [u64; 2] {
+    [position + 100, position + 100]
+}
+
+fn producer(memory: &LoomMemory, geometry: &Geometry) -> Publisher<LoomMemory> {
+    Publisher::take_over(memory.clone(), *geometry).expect("a sound ring")
+}
+
+fn consumer(memory: &LoomMemory, geometry: &Geometry, entry: u32, start: Start) -> Reader<LoomMemory> {
+    let tail = table::join(memory, geometry, entry, start, false).expect("a start that can be had");
+    Reader::new(memory.clone(), *geometry, entry, tail)
+}
+
+/// Claims `n` positions and fills them with what belongs there.
+fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
+    publisher.claim(n);
+    for ahead in 0..n {
+        let position = publisher.head() + ahead;
+        // SAFETY: the index is in range, the position is claimed below the limit.
+        unsafe { publisher.memory().write_block(geometry.index(position)) }.fill(words(position));
+        publisher.describe(ahead, Meta::new(16, kind_of(position)));
+    }
+}
+
+fn kind_of(position: u64) -> u32 {
+    u32::try_from(position + 1).expect("the models are small")
+}
+
+/// Publishes the next message if there is room for it.
+fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
+    if publisher.room() == 0 {
+        publisher.rescan(0);
+    }
+    if publisher.room() == 0 {
+        return false;
+    }
+    fill(publisher, geometry, 1);
+    publisher.publish(1);
+    true
+}
+
+/// Reads the message at the tail in place, if it is there, and asserts that it is the right one. The
+/// message is not released.
+fn read(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
+    match reader.poll().expect("a sound ring") {
+        Ready::Empty => false,
+        Ready::Messages(n) => {
+            for ahead in 0..n {
+                let position = reader.tail() + ahead;
+                assert_eq!(reader.meta(ahead), Meta::new(16, kind_of(position)), "length and kind");
+                // SAFETY: the index is in range; the position is gated.
+                let block = unsafe { reader.memory().read_block(geometry.index(position)) };
+                assert_eq!(block.words(), words(position), "the block of position {position}");
+            }
+            true
+        }
+    }
+}
+
+/// Reads and releases the next message, if it is there.
+fn take(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
+    let taken = read(reader, geometry);
+    if taken {
+        reader.release(1);
+    }
+    taken
+}
+
+fn copied_words(buffer: &[u8; 16]) -> [u64; 2] {
+    let word = |at: usize| u64::from_le_bytes(buffer[at..at + 8].try_into().expect("eight bytes"));
+    [word(0), word(8)]
+}

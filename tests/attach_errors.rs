@@ -1,0 +1,875 @@
+//! The fear: a file that is not what it should be is believed, or destroyed.
+//!
+//! Every way in which creating, opening or attaching can fail is provoked here. Each must end in its own
+//! error, which names the path and the numbers, and must leave what it found as it was.
+
+mod common;
+#[path = "common/roles.rs"]
+mod roles;
+
+use common::TempDir;
+use slipring::{
+    Consumer, Damage, Error, GeometryError, JoinError, Observer, Producer, RecvError, Ring, RingId,
+    RingOptions, Start, message,
+};
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::Barrier;
+
+// Offsets in the file, as `docs/format.md` gives them; on purpose not taken from the library.
+const VERSION: u64 = 8;
+const BYTE_ORDER: u64 = 12;
+const FEATURES_REQUIRED: u64 = 16;
+const FEATURES_OPTIONAL: u64 = 24;
+const BLOCK_SIZE: u64 = 56;
+const CAPACITY: u64 = 64;
+const CONSUMERS: u64 = 120;
+const FIRST_POSITION: u64 = 232;
+const SCHEMA_LEN: u64 = 304;
+const SCHEMA: u64 = 1024;
+const CHECKSUM: u64 = 4088;
+const CLAIMED: u64 = 4096;
+const HEAD: u64 = 4096 + 128;
+const LIMIT: u64 = 4096 + 256;
+const FIRST_SLOT: u64 = 8192;
+const FIRST_ENTRY: u64 = 65536 + 4096;
+/// A trillion messages below the last position.
+const LARGEST_FIRST: u64 = (1 << 63) - (1 << 40);
+const TABLE_LOCK: i64 = (1 << 62) + 1;
+
+message! {
+    struct Quote {
+        price: u64,
+        size: u64,
+    }
+}
+message! {
+    struct Trade {
+        price: u64,
+        size: u64,
+    }
+}
+
+fn small(path: &Path) -> Ring {
+    RingOptions::new(48, 8).consumers(2).create(path).unwrap()
+}
+
+fn write(path: &Path, offset: u64, bytes: &[u8]) {
+    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+}
+
+/// Writes into the header and makes its checksum right again.
+fn forge(path: &Path, offset: u64, bytes: &[u8]) {
+    write(path, offset, bytes);
+    let mut header = vec![0; 4088];
+    File::open(path).unwrap().read_exact_at(&mut header, 0).unwrap();
+    let sum = header.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    write(path, CHECKSUM, &sum.to_le_bytes());
+}
+
+/// What each of the ways into a ring says.
+fn doors(path: &Path) -> [(&'static str, Result<(), Error>); 4] {
+    [
+        ("open", Ring::open(path).map(drop)),
+        ("produce", Producer::open(path).map(drop)),
+        ("consume", Consumer::attach(path, Start::Earliest).map(drop)),
+        ("observe", Observer::attach(path, Start::Earliest).map(drop)),
+    ]
+}
+
+/// All ways in are shut, with an error that `is` it and says these things besides the path.
+fn all_refuse(path: &Path, is: impl Fn(&Error) -> bool, says: &[&str]) {
+    for (door, result) in doors(path) {
+        let error = result.expect_err(door);
+        assert!(is(&error), "{door}: {error:?}");
+        names(&error, path, says);
+    }
+}
+
+/// The error's text has the path and these parts.
+fn names(error: &Error, path: &Path, says: &[&str]) {
+    let text = error.to_string();
+    let path = path.to_str().unwrap();
+    assert!(text.contains(path), "{text:?} does not say {path:?}");
+    // The path has numbers of its own.
+    let rest = text.replace(path, "");
+    for part in says {
+        assert!(rest.contains(part), "{rest:?} does not say {part:?}");
+    }
+}
+
+fn entries_of(directory: impl AsRef<Path>) -> usize {
+    std::fs::read_dir(directory).unwrap().count()
+}
+
+#[test]
+fn create_never_touches_what_is_there() {
+    let dir = TempDir::new();
+    let path = dir.file("precious");
+    std::fs::write(&path, b"not yours").unwrap();
+    let error = RingOptions::new(48, 8).create(&path).unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    names(&error, &path, &["already exists"]);
+    assert_eq!(std::fs::read(&path).unwrap(), b"not yours");
+
+    let ring = dir.file("ring");
+    small(&ring);
+    Producer::open(&ring).unwrap().send(b"published").unwrap();
+    let before = std::fs::read(&ring).unwrap();
+    assert!(matches!(RingOptions::new(64, 16).create(&ring), Err(Error::AlreadyExists { .. })));
+    assert_eq!(std::fs::read(&ring).unwrap(), before);
+
+    let (link, target) = (dir.file("link"), dir.file("target"));
+    symlink(&target, &link).unwrap();
+    assert!(matches!(RingOptions::new(48, 8).create(&link), Err(Error::AlreadyExists { .. })));
+    assert!(!target.exists() && link.is_symlink());
+    assert!(matches!(RingOptions::new(48, 8).create(dir.as_ref()), Err(Error::AlreadyExists { .. })));
+    assert_eq!(entries_of(&dir), 3, "something was left behind");
+}
+
+#[test]
+fn of_creators_that_race_exactly_one_wins() {
+    const RACERS: usize = 8;
+    let dir = TempDir::new();
+    for round in 0..40 {
+        let path = dir.file(&format!("ring-{round}"));
+        let gun = Barrier::new(RACERS);
+        let winners: Vec<RingId> = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..RACERS)
+                .map(|racer| {
+                    let (path, gun) = (&path, &gun);
+                    scope.spawn(move || {
+                        gun.wait();
+                        RingOptions::new(racer + 1, 8).create(path)
+                    })
+                })
+                .collect();
+            let results = racers.into_iter().map(|racer| racer.join().unwrap());
+            results
+                .filter_map(|result| match result {
+                    Ok(ring) => Some(ring.id()),
+                    Err(Error::AlreadyExists { .. }) => None,
+                    Err(error) => panic!("{error:?}"),
+                })
+                .collect()
+        });
+        assert_eq!(winners.len(), 1);
+        assert_eq!(Ring::open(&path).unwrap().id(), winners[0]);
+    }
+    assert_eq!(entries_of(&dir), 40, "losers left something behind");
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let dir = TempDir::new();
+    all_refuse(&dir.file("absent"), |error| matches!(error, Error::NotFound { .. }), &["no such ring"]);
+    let error = RingOptions::new(48, 8).create(dir.file("absent/ring")).unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
+    names(&error, &dir.file("absent"), &[]);
+}
+
+#[test]
+fn symlinks_are_not_followed() {
+    let dir = TempDir::new();
+    let (ring, link, dangling) = (dir.file("ring"), dir.file("link"), dir.file("dangling"));
+    small(&ring);
+    symlink(&ring, &link).unwrap();
+    symlink(dir.file("nowhere"), &dangling).unwrap();
+    for path in [link, dangling] {
+        all_refuse(&path, |error| matches!(error, Error::Symlink { .. }), &["symbolic link"]);
+    }
+}
+
+#[test]
+fn what_is_not_a_file_neither_blocks_nor_passes() {
+    let dir = TempDir::new();
+    let is = |wanted: &'static [&'static str]| move |error: &Error| matches!(error, Error::NotAFile { kind, .. } if wanted.contains(kind));
+    all_refuse(dir.as_ref(), is(&["directory"]), &["directory"]);
+    all_refuse(Path::new("/dev/null"), is(&["device"]), &["device"]);
+
+    let fifo = dir.file("fifo");
+    let c_fifo = std::ffi::CString::new(fifo.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the string is NUL-terminated and outlives the call.
+    assert_eq!(unsafe { libc::mkfifo(c_fifo.as_ptr(), 0o600) }, 0);
+    all_refuse(&fifo, is(&["FIFO"]), &["FIFO"]);
+
+    let socket = dir.file("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    all_refuse(&socket, is(&["socket or device"]), &["socket"]);
+}
+
+#[test]
+fn foreign_files_are_not_taken_for_rings() {
+    let dir = TempDir::new();
+    let path = dir.file("foreign");
+    for content in [&b""[..], b"SLIPRIN", b"slipring ", b"\x7fELF and more", &[0; 200_000]] {
+        std::fs::write(&path, content).unwrap();
+        let len = content.len() as u64;
+        let is = |error: &Error| match error {
+            Error::NotARing { len: found, begins, .. } => *found == len && content.starts_with(begins),
+            _ => false,
+        };
+        all_refuse(&path, is, &[&format!("{len} bytes"), "not a ring"]);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_ring_whose_creator_died_is_told_from_a_damaged_one() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    write(&path, CHECKSUM, &[0; 8]);
+    all_refuse(&path, |error| matches!(error, Error::Incomplete { .. }), &["never finished"]);
+}
+
+#[test]
+fn another_byte_order_is_recognised_before_any_number_is_read() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    write(&path, BYTE_ORDER, &0x0A0B_0C0D_u32.to_be_bytes());
+    // As that machine would have written its version.
+    write(&path, VERSION, &1_u32.to_be_bytes());
+    all_refuse(&path, |error| matches!(error, Error::WrongByteOrder { .. }), &["byte order"]);
+}
+
+#[test]
+fn other_versions_are_named_before_their_checksum_is_judged() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    for (version, age) in [(0, "older"), (2, "newer"), (u32::MAX, "newer")] {
+        write(&path, VERSION, &version.to_le_bytes());
+        let is = |error: &Error| matches!(error, Error::Version { found, .. } if *found == version);
+        all_refuse(&path, is, &[age, &format!("version {version},"), "reads version 1"]);
+    }
+}
+
+#[test]
+fn unknown_required_features_keep_out_and_optional_ones_do_not() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    forge(&path, FEATURES_OPTIONAL, &u64::MAX.to_le_bytes());
+    assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
+    for bits in [1, 1 << 63] {
+        forge(&path, FEATURES_REQUIRED, &u64::to_le_bytes(bits));
+        let is = |error: &Error| matches!(error, Error::Features { bits: found, .. } if *found == bits);
+        all_refuse(&path, is, &[&format!("{bits:#x}")]);
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_the_header_is_noticed() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let mut header = [0; 4096];
+    file.read_exact_at(&mut header, 0).unwrap();
+    for (offset, &byte) in (0..).zip(&header) {
+        for bit in 0..8 {
+            file.write_all_at(&[byte ^ 1 << bit], offset).unwrap();
+            let error = Ring::open(&path).expect_err("a flipped bit went unnoticed");
+            let right = match offset {
+                0..8 => matches!(error, Error::NotARing { .. }),
+                8..12 => matches!(error, Error::Version { .. }),
+                _ => matches!(error, Error::Checksum { stored, computed, .. } if stored != computed),
+            };
+            assert!(right, "byte {offset}, bit {bit}: {error:?}");
+            if let Error::Checksum { stored, computed, .. } = error {
+                names(&error, &path, &[&format!("{stored:#018x}"), &format!("{computed:#018x}")]);
+            }
+        }
+        file.write_all_at(&[byte], offset).unwrap();
+    }
+    Ring::open(&path).unwrap();
+}
+
+#[test]
+fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() {
+    // Name, offset. All of them are what offsets into the mapping are made of, or reserved.
+    let fields = [
+        ("file_len", 32),
+        ("producer_segment_len", 40),
+        ("readers_segment_len", 48),
+        ("slot_stride", 72),
+        ("block_offset", 80),
+        ("slots_offset", 88),
+        ("producer_page_offset", 96),
+        ("readers_offset", 104),
+        ("consumer_table", 112),
+        ("consumer_entry_len", 128),
+        ("recorder", 136),
+        ("recorder_entries", 144),
+        ("recorder_entry_len", 152),
+        ("group_table", 160),
+        ("groups", 168),
+        ("group_entry_len", 176),
+        ("group_words", 184),
+        ("worker_table", 192),
+        ("workers", 200),
+        ("lanes", 208),
+        ("time_index", 216),
+        ("time_index_entries", 224),
+    ];
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    for (name, offset) in fields {
+        let mut old = [0; 8];
+        File::open(&path).unwrap().read_exact_at(&mut old, offset).unwrap();
+        let right = u64::from_le_bytes(old);
+        for wrong in [right + 1, right + 64, u64::MAX, 1 << 63] {
+            forge(&path, offset, &wrong.to_le_bytes());
+            let is = |error: &Error| matches!(error, Error::Layout { field, found, expected, .. } if (*field, *found, *expected) == (name, wrong, right));
+            all_refuse(&path, is, &[name, &wrong.to_string(), &right.to_string()]);
+        }
+        forge(&path, offset, &old);
+    }
+    assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
+}
+
+#[test]
+fn sizes_out_of_range_are_refused_in_files() {
+    use GeometryError as Bad;
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let cases: [(u64, &[u64], fn(u64) -> Bad); 5] = [
+        (BLOCK_SIZE, &[0, (1 << 30) + 1, u64::MAX], Bad::BlockSize),
+        (CAPACITY, &[0, 3, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
+        (CONSUMERS, &[0, 4097, u64::MAX], Bad::Consumers),
+        (FIRST_POSITION, &[LARGEST_FIRST + 1, u64::MAX], Bad::FirstPosition),
+        (SCHEMA_LEN, &[2049, u64::MAX], Bad::Schema),
+    ];
+    for (offset, values, expected) in cases {
+        let mut old = [0; 8];
+        File::open(&path).unwrap().read_exact_at(&mut old, offset).unwrap();
+        for &value in values {
+            forge(&path, offset, &value.to_le_bytes());
+            let is =
+                |error: &Error| matches!(error, Error::Geometry { source, .. } if *source == expected(value));
+            all_refuse(&path, is, &[&value.to_string()]);
+        }
+        forge(&path, offset, &old);
+    }
+    forge(&path, SCHEMA, &[0xFF]);
+    forge(&path, SCHEMA_LEN, &1_u64.to_le_bytes());
+    all_refuse(&path, |error| matches!(error, Error::Geometry { source: Bad::Schema(1), .. }), &[]);
+}
+
+#[test]
+fn sizes_out_of_range_are_refused_at_creation_and_leave_nothing() {
+    use GeometryError as Bad;
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let large = usize::MAX;
+    let cases = [
+        (RingOptions::new(0, 8), Bad::BlockSize(0)),
+        (RingOptions::new((1 << 30) + 1, 8), Bad::BlockSize((1 << 30) + 1)),
+        (RingOptions::new(large, 8), Bad::BlockSize(u64::MAX)),
+        (RingOptions::new(48, 0), Bad::Capacity(0)),
+        (RingOptions::new(48, large), Bad::Capacity(u64::MAX)),
+        (RingOptions::new(48, (1 << 32) + 1), Bad::Capacity(1 << 33)),
+        (RingOptions::new(48, 8).consumers(0), Bad::Consumers(0)),
+        (RingOptions::new(48, 8).consumers(4097), Bad::Consumers(4097)),
+        (RingOptions::new(48, 8).consumers(1).durable("a").durable("b"), Bad::Consumers(1)),
+        (RingOptions::new(48, 8).first_position(LARGEST_FIRST + 1), Bad::FirstPosition(LARGEST_FIRST + 1)),
+    ];
+    for (options, expected) in cases {
+        for result in [options.create(&path), options.create_in_memory()] {
+            let error = result.expect_err("created");
+            assert!(matches!(&error, Error::Geometry { source, .. } if *source == expected), "{error:?}");
+        }
+    }
+    assert_eq!(entries_of(&dir), 0);
+}
+
+#[test]
+fn a_file_that_was_cut_or_grew_is_never_mapped() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let whole = small(&path).file_len();
+    let original = std::fs::read(&path).unwrap();
+    assert_eq!(original.len() as u64, whole);
+    let pages = (0..whole).step_by(4096);
+    let odd = [1, 7, 8, 9, 4095, 4097, 65535, 65537, whole - 1];
+    let longer = [whole + 1, whole + 4096, whole * 2];
+    for len in pages.chain(odd).chain(longer) {
+        std::fs::write(&path, &original).unwrap();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
+        let needed = if len < 4096 { 4096 } else { whole };
+        let is = |error: &Error| match *error {
+            Error::NotARing { len: found, .. } => len < 8 && found == len,
+            Error::Length { found, expected, .. } => len >= 8 && (found, expected) == (len, needed),
+            _ => false,
+        };
+        all_refuse(&path, is, &[&len.to_string()]);
+    }
+}
+
+#[test]
+fn a_ring_larger_than_its_filesystem_is_refused_before_anything_is_written() {
+    let shm = TempDir::new();
+    let disk = std::env::temp_dir().join(format!("slipring-no-space-{}", std::process::id()));
+    std::fs::create_dir_all(&disk).unwrap();
+    let directories = [shm.as_ref(), &disk];
+    for directory in directories {
+        let path = directory.join("vast");
+        // 256 TiB and more; and about 4 EiB, the largest there can be.
+        for capacity in [1 << 18, 1 << 32] {
+            let error = RingOptions::new(1 << 30, capacity).create(&path).unwrap_err();
+            let Error::NoSpace { needed, available, .. } = error else { panic!("{error:?}") };
+            assert!(needed > 1 << 48 && available < needed);
+            names(&error, &path, &[&needed.to_string(), &available.to_string()]);
+        }
+    }
+    let left: usize = directories.into_iter().map(entries_of).sum();
+    std::fs::remove_dir_all(&disk).unwrap();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_reservation_that_fails_half_way_leaves_nothing() {
+    let dir = TempDir::new();
+    roles::Child::start("file_size_limit", &[dir.as_ref().to_str().unwrap()]).finish();
+    assert_eq!(entries_of(&dir), 0);
+}
+
+fn create_under_a_file_size_limit(directory: &Path) {
+    let limit = libc::rlimit { rlim_cur: 65536, rlim_max: 65536 };
+    // SAFETY: the disposition is one of the constants.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    // SAFETY: the pointer is to an `rlimit` that lives across the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+    let path = directory.join("ring");
+    let error = RingOptions::new(48, 8).create(&path).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    names(&error, &path, &[]);
+}
+
+/// Becomes a user to whom permission bits apply.
+fn become_nobody() {
+    // SAFETY: takes nothing, cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        return;
+    }
+    // SAFETY: no group is passed.
+    assert_eq!(unsafe { libc::setgroups(0, std::ptr::null()) }, 0);
+    // SAFETY: takes a number.
+    assert_eq!(unsafe { libc::setgid(65534) }, 0);
+    // SAFETY: takes a number.
+    assert_eq!(unsafe { libc::setuid(65534) }, 0);
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_lack_of_permission_is_named_as_such() {
+    let dir = TempDir::new();
+    set_mode(dir.as_ref(), 0o755);
+    let (read_only, secret, shut) = (dir.file("read-only"), dir.file("secret"), dir.file("shut"));
+    small(&read_only);
+    small(&secret);
+    set_mode(&read_only, 0o444);
+    set_mode(&secret, 0o000);
+    std::fs::create_dir(&shut).unwrap();
+    set_mode(&shut, 0o555);
+    roles::Child::start("permission", &[dir.as_ref().to_str().unwrap()]).finish();
+    assert_eq!(entries_of(&shut), 0);
+}
+
+fn meet_permissions(directory: &Path) {
+    become_nobody();
+    let read_only = directory.join("read-only");
+    for result in
+        [Producer::open(&read_only).map(drop), Consumer::attach(&read_only, Start::Latest).map(drop)]
+    {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Permission { action: "open it for writing", .. }), "{error:?}");
+        names(&error, &read_only, &["writing", "observe"]);
+    }
+    Ring::open(&read_only).unwrap();
+    Observer::attach(&read_only, Start::Earliest).unwrap();
+    let error = Ring::open(&read_only).unwrap().remove_consumer("x").unwrap_err();
+    assert!(matches!(error, Error::Permission { .. }), "{error:?}");
+
+    let secret = directory.join("secret");
+    for (door, result) in doors(&secret) {
+        let error = result.expect_err(door);
+        assert!(matches!(error, Error::Permission { .. }), "{door}: {error:?}");
+        names(&error, &secret, &["permission"]);
+    }
+    let path = directory.join("shut/ring");
+    let error = RingOptions::new(48, 8).create(&path).unwrap_err();
+    assert!(matches!(error, Error::Permission { action: "create a file in its directory", .. }), "{error:?}");
+    names(&error, &path, &["/dev/shm"]);
+}
+
+#[test]
+fn a_strangers_file_is_observed_but_not_read_in_place() {
+    let dir = TempDir::new();
+    set_mode(dir.as_ref(), 0o777);
+    let (theirs, guarded) = (dir.file("theirs"), dir.file("guarded"));
+    for path in [&theirs, &guarded] {
+        small(path);
+        Producer::open(path).unwrap().send_kind(7, b"for everybody to see").unwrap();
+    }
+    set_mode(&theirs, 0o666);
+    set_mode(&guarded, 0o444);
+    // Only root can give files away; for others the file stays their own, and 0444 is what remains to test.
+    // SAFETY: takes nothing, cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if root {
+        for path in [&theirs, &guarded] {
+            std::os::unix::fs::chown(path, Some(1234), None).unwrap();
+        }
+    }
+    let given = [dir.as_ref().to_str().unwrap(), if root { "foreign" } else { "own" }];
+    roles::Child::start("stranger", &given).finish();
+}
+
+fn meet_a_strangers_file(directory: &Path, foreign: bool) {
+    become_nobody();
+    let (theirs, guarded) = (directory.join("theirs"), directory.join("guarded"));
+    if foreign {
+        for result in [Producer::open(&theirs).map(drop), Consumer::attach(&theirs, Start::Latest).map(drop)]
+        {
+            let error = result.unwrap_err();
+            assert!(matches!(error, Error::ForeignOwner { owner: 1234, user: 65534, .. }), "{error:?}");
+            names(&error, &theirs, &["1234", "65534", "trust_owner(1234)"]);
+        }
+        let wrong = Producer::options().trust_owner(4321).open(&theirs);
+        assert!(matches!(wrong, Err(Error::ForeignOwner { .. })));
+    }
+    Producer::options().trust_owner(1234).open(&theirs).unwrap();
+    let mut consumer = Consumer::options().trust_owner(1234).start(Start::Earliest).attach(&theirs).unwrap();
+    assert_eq!(&*consumer.try_recv().unwrap(), b"for everybody to see");
+    for path in [&theirs, &guarded] {
+        let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+        let message = observer.recv().unwrap();
+        assert_eq!((&*message, message.kind(), message.missed()), (&b"for everybody to see"[..], 7, 0));
+        assert_eq!(observer.try_recv().unwrap_err(), RecvError::Empty);
+    }
+    // Whoever has dropped its privileges can still make rings of its own.
+    let own = directory.join("own");
+    RingOptions::new(48, 8).create(&own).unwrap();
+    Consumer::attach(&own, Start::Latest).unwrap();
+}
+
+#[test]
+fn a_second_producer_is_told_who_the_first_is() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let first = Producer::open(&path).unwrap();
+    let error = Producer::open(&path).unwrap_err();
+    let Error::ProducerExists { pid, since_ms, .. } = error else { panic!("{error:?}") };
+    assert_eq!(pid, u64::from(std::process::id()));
+    assert_eq!(Some(since_ms), Ring::open(&path).unwrap().producer_info().map(|info| info.opened_unix_ms));
+    names(&error, &path, &[&pid.to_string()]);
+    drop(first);
+    Producer::open(&path).unwrap();
+}
+
+#[test]
+fn a_full_table_says_who_is_in_it() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let _one = Consumer::options().name("one").attach(&path).unwrap();
+    let two = Consumer::options().name("two").durable(true).attach(&path).unwrap();
+    for _ in 0..2 {
+        let error = Consumer::attach(&path, Start::Latest).unwrap_err();
+        assert!(matches!(error, Error::TableFull { entries: 2, .. }), "{error:?}");
+        names(&error, &path, &["2", "one", "two"]);
+    }
+    drop(two);
+    // A durable consumer keeps its entry while it is away.
+    assert!(matches!(Consumer::attach(&path, Start::Latest), Err(Error::TableFull { .. })));
+    Ring::open(&path).unwrap().remove_consumer("two").unwrap();
+    Consumer::attach(&path, Start::Latest).unwrap();
+}
+
+#[test]
+fn a_name_belongs_to_one() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = small(&path);
+    let me = u64::from(std::process::id());
+    let ephemeral = Consumer::options().name("twin").attach(&path).unwrap();
+    for error in [
+        Consumer::options().name("twin").attach(&path).unwrap_err(),
+        Consumer::options().name("twin").durable(true).attach(&path).unwrap_err(),
+        Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
+        ring.remove_consumer("twin").unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, Error::NameInUse { name, pid, .. } if name == "twin" && *pid == me),
+            "{error:?}"
+        );
+        names(&error, &path, &["twin", &me.to_string()]);
+    }
+    drop(ephemeral);
+    drop(Consumer::options().name("twin").durable(true).attach(&path).unwrap());
+    for error in [
+        Consumer::options().name("twin").attach(&path).unwrap_err(),
+        Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
+    ] {
+        assert!(matches!(&error, Error::NameIsDurable { name, .. } if name == "twin"), "{error:?}");
+        names(&error, &path, &["twin", "durable(true)"]);
+    }
+    let error = ring.remove_consumer("nobody").unwrap_err();
+    assert!(matches!(&error, Error::NoSuchConsumer { name, .. } if name == "nobody"), "{error:?}");
+    names(&error, &path, &["nobody"]);
+}
+
+#[test]
+fn names_that_do_not_fit_are_refused() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = small(&path);
+    let too_long = "x".repeat(65);
+    let attach =
+        |name: &str, durable| Consumer::options().name(name).durable(durable).attach(&path).map(drop);
+    for (name, durable) in [("", true), (&too_long, false), (&too_long, true), ("nul\0", false)] {
+        let error = attach(name, durable).unwrap_err();
+        assert!(matches!(&error, Error::BadName { name: found } if found == name), "{error:?}");
+        assert!(error.to_string().contains(&format!("{name:?}")) && error.to_string().contains("64"));
+        if durable {
+            let created = RingOptions::new(48, 8).durable(name).create(dir.file("other"));
+            assert!(matches!(created, Err(Error::BadName { .. })));
+        }
+    }
+    let evictable = Consumer::options().name("both").durable(true).attach_evictable(&path).unwrap_err();
+    assert!(matches!(evictable, Error::BadName { .. }), "{evictable:?}");
+    assert_eq!(ring.consumers(), []);
+    assert_eq!(entries_of(&dir), 1);
+    let longest = "x".repeat(64);
+    attach(&longest, true).unwrap();
+    assert_eq!(ring.consumers()[0].name, longest);
+}
+
+#[test]
+fn types_do_not_mix() {
+    let dir = TempDir::new();
+    let (typed, untyped) = (dir.file("typed"), dir.file("untyped"));
+    RingOptions::typed::<Quote>(8).create(&typed).unwrap();
+    RingOptions::new(size_of::<Quote>(), 8).create(&untyped).unwrap();
+    let refused = |error: Error, path: &Path, ring: &str, expected: &str| {
+        assert!(matches!(error, Error::TypeMismatch { .. }), "{error:?}");
+        names(&error, path, &[ring, expected]);
+    };
+    let (quote, trade) = ("Quote{price:u64,size:u64,}", "Trade{price:u64,size:u64,}");
+    // Bytes of the right size, taken for a type.
+    refused(Producer::options().open_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
+    refused(Consumer::options().attach_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
+    // Another type of the same shape.
+    refused(Producer::options().open_typed::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
+    refused(Consumer::options().attach_typed::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
+    // A message of another length, from a producer of bytes.
+    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<Quote>(&typed).unwrap();
+    Producer::open(&typed).unwrap().send(b"short").unwrap();
+    let error = consumer.try_recv().unwrap_err();
+    let RecvError::Damaged(Damage { found: 5, low: 16, high: 16, .. }) = error else { panic!("{error:?}") };
+    assert_eq!(&*consumer.into_inner().try_recv().unwrap(), b"short", "it was released");
+}
+
+#[test]
+fn a_ring_made_anew_is_not_taken_for_the_old_one() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let old = small(&path);
+    std::fs::remove_file(&path).unwrap();
+    let new = small(&path);
+    assert_ne!(old.id(), new.id());
+    let id = old.id();
+    for error in [
+        Producer::options().expect_ring(id).open(&path).unwrap_err(),
+        Consumer::options().expect_ring(id).attach(&path).unwrap_err(),
+        Consumer::options().expect_ring(id).attach_evictable(&path).unwrap_err(),
+        Observer::options().expect_ring(id).attach(&path).unwrap_err(),
+        // The handle of the old ring means the old ring.
+        Producer::open(&old).unwrap_err(),
+        Consumer::attach(&old, Start::Latest).unwrap_err(),
+        old.remove_consumer("x").unwrap_err(),
+    ] {
+        let Error::WrongRing { found, expected, .. } = error else { panic!("{error:?}") };
+        assert_eq!((found, expected), (new.id(), old.id()));
+        names(&error, &path, &[&new.id().to_string(), &old.id().to_string(), "Earliest"]);
+    }
+    let consumer = Consumer::options().expect_ring(new.id()).attach(&path).unwrap();
+    assert_eq!(consumer.ring_id().to_string().parse(), Ok(new.id()));
+    assert!("0123".parse::<RingId>().is_err() && "+".repeat(32).parse::<RingId>().is_err());
+}
+
+#[test]
+fn start_positions_that_cannot_be_had_say_which_can() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = small(&path);
+    let mut producer = Producer::open(&path).unwrap();
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    for n in 0..11_u8 {
+        producer.send(&[n]).unwrap();
+        drop(consumer.try_recv().unwrap());
+    }
+    // The producer took room at position 8, when all eight messages were released: it may write up to 16.
+    let attempts: [(&str, fn(&Path, Start) -> Result<u64, Error>); 3] = [
+        ("consumer", |path, start| Consumer::attach(path, start).map(|it| it.position())),
+        ("observer", |path, start| Observer::attach(path, start).map(|it| it.position())),
+        ("evictable", |path, start| {
+            Consumer::options().start(start).attach_evictable(path).map(|it| it.position())
+        }),
+    ];
+    for (who, attach) in attempts {
+        let error = attach(&path, Start::At(2)).expect_err(who);
+        let Error::Start { source: JoinError::Gone { requested: 2, earliest }, .. } = error else {
+            panic!("{who}: {error:?}")
+        };
+        assert!((3..=8).contains(&earliest), "{who}: {earliest}");
+        names(&error, &path, &["position 2", &earliest.to_string()]);
+        assert_eq!(attach(&path, Start::At(earliest)).unwrap(), earliest);
+
+        let error = attach(&path, Start::At(12)).expect_err(who);
+        let Error::Start { source: JoinError::Ahead { requested: 12, head: 11 }, .. } = error else {
+            panic!("{who}: {error:?}")
+        };
+        names(&error, &path, &["position 12", "head, 11"]);
+        assert_eq!(attach(&path, Start::At(11)).unwrap(), 11);
+        assert!(attach(&path, Start::At(u64::MAX)).is_err());
+    }
+    // Whoever was turned away holds nobody up.
+    assert_eq!(ring.consumers().len(), 1);
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let holder = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    lock(&holder, TABLE_LOCK);
+    let error = Consumer::attach(&path, Start::Latest).unwrap_err();
+    let Error::TableBusy { waited, .. } = error else { panic!("{error:?}") };
+    names(&error, &path, &[&format!("{waited:?}"), "lslocks"]);
+    drop(holder);
+    Consumer::attach(&path, Start::Latest).unwrap();
+}
+
+fn lock(file: &File, offset: i64) {
+    // SAFETY: `flock` is plain integers.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = i16::try_from(libc::F_WRLCK).unwrap();
+    lock.l_start = offset;
+    lock.l_len = 1;
+    // SAFETY: the pointer is to a `flock` that lives across the call.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }, 0);
+}
+
+#[test]
+fn impossible_control_words_are_named_and_never_used() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let fresh = || {
+        let _ = std::fs::remove_file(&path);
+        RingOptions::new(48, 8).consumers(2).durable("durable").create(&path).unwrap()
+    };
+    let damaged = |error: Error, what: &str, found: u64| {
+        assert!(
+            matches!(&error, Error::Damaged { source, .. } if (source.what, source.found) == (what, found)),
+            "{error:?}"
+        );
+        names(&error, &path, &[what, &found.to_string()]);
+    };
+    for (word, what, values) in
+        [(HEAD, "head", [(1 << 63) - (1 << 33) + 1, u64::MAX]), (CLAIMED, "claimed", [9, u64::MAX])]
+    {
+        for value in values {
+            fresh();
+            write(&path, word, &value.to_le_bytes());
+            damaged(Producer::open(&path).unwrap_err(), what, value);
+        }
+    }
+    fresh();
+    write(&path, HEAD, &3_u64.to_le_bytes());
+    damaged(Producer::open(&path).unwrap_err(), "claimed", 0);
+
+    for tail in [1, 1 << 62, u64::MAX] {
+        fresh();
+        write(&path, FIRST_ENTRY, &u64::to_le_bytes(tail));
+        damaged(
+            Consumer::options().name("durable").durable(true).attach(&path).unwrap_err(),
+            "durable tail",
+            tail,
+        );
+    }
+    // A tail that says it may be evicted: its reader, which reads in place, would not notice.
+    fresh();
+    write(&path, FIRST_ENTRY, &(1_u64 << 63).to_le_bytes());
+    let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "durable tail"), "{error:?}");
+
+    fresh();
+    write(&path, LIMIT, &u64::MAX.to_le_bytes());
+    damaged(Consumer::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
+
+    // A producer that overwrites what a consumer gates.
+    fresh();
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    write(&path, FIRST_SLOT, &9_u64.to_le_bytes());
+    let error = consumer.try_recv().unwrap_err();
+    assert!(matches!(error, RecvError::Damaged(Damage { found: 9, high: 1, .. })), "{error:?}");
+    assert!(error.to_string().contains("sequence word is 9"));
+}
+
+#[test]
+fn a_length_beyond_the_block_never_reaches_beyond_the_block() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
+    Producer::open(&path).unwrap().send(b"short").unwrap();
+    write(&path, FIRST_SLOT + 8, &u32::MAX.to_le_bytes());
+    assert_eq!(observer.try_recv().unwrap().len(), 48);
+    assert_eq!(consumer.try_recv().unwrap().len(), 48);
+}
+
+#[test]
+fn what_has_no_error_of_its_own_keeps_the_systems() {
+    let dir = TempDir::new();
+    small(&dir.file("ring"));
+    let too_long = dir.file(&"x".repeat(300));
+    let through_a_file = dir.file("ring/ring");
+    for path in [&too_long, &through_a_file] {
+        all_refuse(path, |error| matches!(error, Error::Io { .. }), &["cannot open"]);
+        let error = RingOptions::new(48, 8).create(path).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        names(&error, path, &["cannot"]);
+    }
+    let nul = Path::new("/dev/shm/slipring\0");
+    all_refuse(nul, |error| matches!(error, Error::Io { .. }), &[]);
+}
+
+#[test]
+fn child_role() {
+    let Some((role, given)) = roles::cast() else { return };
+    let directory = Path::new(&given[0]);
+    match role.as_str() {
+        "permission" => meet_permissions(directory),
+        "stranger" => meet_a_strangers_file(directory, given[1] == "foreign"),
+        "file_size_limit" => create_under_a_file_size_limit(directory),
+        _ => panic!("no such role: {role}"),
+    }
+    roles::tell("done");
+}

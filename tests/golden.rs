@@ -1,0 +1,182 @@
+//! The fear: a change of the code changes the bytes, and rings that exist become unreadable or, worse, are
+//! read wrongly.
+//!
+//! `golden/v1.ring` was written once, by the calls in [`write_ring`]. Today's code must read it, and must
+//! write the same bytes, but for what differs from run to run. If it does not, the format has changed: raise
+//! its version, keep the old file, and write a new one with
+//!
+//! ```text
+//! SLIPRING_WRITE_GOLDEN=tests/golden/v2.ring cargo test --test golden
+//! ```
+
+mod common;
+
+use common::TempDir;
+use slipring::{
+    Consumer, EventKind, FORMAT_VERSION, Observer, Producer, RecvError, Ring, RingOptions, Start, message,
+};
+use std::path::Path;
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.ring");
+
+// Where things lie in this very file, as `docs/format.md` gives it, written out.
+const SLOTS: usize = 8192;
+const SLOT: usize = 64;
+const READERS: usize = 65536;
+const TABLE: usize = READERS + 4096;
+const ENTRY: usize = 256;
+const RECORDER: usize = TABLE + 2 * ENTRY;
+const EVENT: usize = 128;
+const FILE_LEN: usize = 65536 + 4096 + 2 * 256 + 256 * 128 + 3584;
+
+message! {
+    /// 48 bytes, so that a value and its header share a cache line.
+    struct Tick {
+        instrument: u64,
+        prices: [i64; 4],
+        flags: u64,
+    }
+}
+
+const SENT: [(u32, &[u8]); 7] = [
+    (0, b"the first message of the golden ring is 48 long!"),
+    (1, b"a kind"),
+    (u32::MAX, b""),
+    (0xCAFE_F00D, b"\x00\xFF\x01\xFE"),
+    (0, b"fifth"),
+    (2, b"sixth"),
+    (3, b"seventh"),
+];
+
+/// A ring of eight blocks of 48 bytes that begins at position 1000, has lapped, was full once, has a durable
+/// consumer that is away, and was left by a producer that did not close it.
+fn write_ring(path: &Path) {
+    RingOptions::typed::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
+    let mut producer = Producer::open(path).unwrap();
+    let mut audit = Consumer::options().name("audit").durable(true).attach(path).unwrap();
+    for n in 0..8_u8 {
+        producer.try_send(0, &[n; 48]).unwrap();
+    }
+    assert!(producer.try_send(0, b"").is_err());
+    while audit.try_recv().is_ok() {}
+    for (kind, message) in SENT {
+        producer.try_send(kind, message).unwrap();
+    }
+    // Announced and given up: a claim outlives its producer.
+    drop(producer.try_claim().unwrap());
+    drop(audit.try_recv().unwrap());
+    drop(audit);
+    let _ephemeral = Consumer::options().name("ephemeral").attach(path).unwrap();
+    drop(producer);
+}
+
+fn copy(dir: &TempDir) -> std::path::PathBuf {
+    let path = dir.file("golden");
+    std::fs::copy(GOLDEN, &path).unwrap();
+    path
+}
+
+#[test]
+fn a_ring_of_the_past_is_read_as_it_was_written() {
+    let dir = TempDir::new();
+    let path = copy(&dir);
+    let ring = Ring::open(&path).unwrap();
+    assert_eq!((ring.block_size(), ring.capacity(), ring.consumer_entries()), (48, 8, 2));
+    assert_eq!((ring.first_position(), ring.head(), ring.file_len()), (1000, 1015, FILE_LEN as u64));
+    assert_eq!(ring.schema(), Some("Tick{instrument:u64,prices:[i64; 4],flags:u64,}"));
+    let info = ring.producer_info().unwrap();
+    assert_eq!((info.epoch, info.alive, info.closed, info.full_count), (1, false, false, 1));
+    let consumers: Vec<_> =
+        ring.consumers().into_iter().map(|it| (it.name, it.tail, it.lag, it.durable, it.alive)).collect();
+    assert_eq!(consumers, [("audit".to_owned(), Some(1009), 6, true, false)]);
+    use EventKind::*;
+    let kinds: Vec<EventKind> = ring.events().into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Created, ProducerOpened, Resumed, Full, Detached, Attached, Detached]);
+
+    let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
+    let mut audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    assert_eq!((observer.position(), audit.position()), (1008, 1009));
+    for (position, (kind, sent)) in (1008..).zip(SENT) {
+        let message = observer.recv().unwrap();
+        assert_eq!((message.position(), message.kind(), &*message), (position, kind, sent));
+        if position >= 1009 {
+            let message = audit.recv().unwrap();
+            assert_eq!((message.position(), message.kind(), &*message), (position, kind, sent));
+        }
+    }
+    assert_eq!(audit.try_recv().unwrap_err(), RecvError::Empty);
+
+    // And it goes on.
+    let mut producer = Producer::options().open_typed::<Tick>(&path).unwrap();
+    let tick = Tick { instrument: 7, prices: [1, -2, 3, -4], flags: u64::MAX };
+    assert_eq!(producer.send(&tick).unwrap(), 1015);
+    drop(audit);
+    let audit = Consumer::options().name("audit").durable(true);
+    assert_eq!(*audit.attach_typed::<Tick>(&path).unwrap().recv().unwrap(), tick);
+}
+
+/// Puts zeros where one run differs from the next: who, when, which.
+fn mask(bytes: &mut [u8]) {
+    let mut zero = |start: usize, len: usize| bytes[start..start + len].fill(0);
+    zero(240, 16); // ring id
+    zero(256, 16); // boot id
+    zero(272, 8); // created
+    zero(4088, 8); // checksum
+    zero(4096 + 4 * 128 + 16, 16); // the producer's pid and time
+    for entry in 0..2 {
+        zero(TABLE + entry * ENTRY + 136, 24); // pid, joined, detached
+    }
+    for event in 0..256 {
+        zero(RECORDER + event * EVENT + 24, 16); // pid, time
+    }
+}
+
+#[test]
+fn todays_code_writes_the_bytes_of_the_past() {
+    let dir = TempDir::new();
+    let path = dir.file("new");
+    write_ring(&path);
+    let (mut new, mut golden) = (std::fs::read(&path).unwrap(), std::fs::read(GOLDEN).unwrap());
+    assert_eq!((new.len(), golden.len()), (FILE_LEN, FILE_LEN));
+    mask(&mut new);
+    mask(&mut golden);
+    let differs = (0..FILE_LEN).step_by(8).find(|&at| new[at..at + 8] != golden[at..at + 8]);
+    assert_eq!(differs.map(|at| (at, &new[at..at + 8], &golden[at..at + 8])), None);
+    if let Ok(target) = std::env::var("SLIPRING_WRITE_GOLDEN") {
+        std::fs::copy(&path, target).unwrap();
+    }
+}
+
+/// The golden file says at these offsets what the format's description says, without a line of the library.
+#[test]
+fn the_golden_file_is_what_the_format_describes() {
+    let bytes = std::fs::read(GOLDEN).unwrap();
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    assert_eq!(&bytes[..8], b"SLIPRING");
+    assert_eq!(bytes[8..12], FORMAT_VERSION.to_le_bytes());
+    assert_eq!(bytes[12..16], [0x0D, 0x0C, 0x0B, 0x0A]);
+    assert_eq!([word(32), word(40), word(48)], [FILE_LEN as u64, 65536, (FILE_LEN - READERS) as u64]);
+    assert_eq!([word(56), word(64), word(72), word(120)], [48, 8, 64, 2]);
+    assert_eq!(word(232), 1000);
+    // Claimed, head, limit; epoch.
+    assert_eq!([word(4096), word(4096 + 128), word(4096 + 256)], [1016, 1015, 1016]);
+    assert_eq!(word(4096 + 4 * 128 + 8), 1);
+    for (position, (kind, message)) in (1008_u64..).zip(SENT) {
+        let slot = SLOTS + usize::try_from(position % 8).unwrap() * SLOT;
+        assert_eq!(word(slot), position + 1);
+        assert_eq!(word(slot + 8), u64::from(kind) << 32 | message.len() as u64);
+        let block = &bytes[slot + 16..slot + 64];
+        assert_eq!(&block[..message.len()], message);
+        assert!(block[message.len()..].iter().all(|&byte| byte == 0), "a stale byte at {position}");
+    }
+    // The abandoned claim wrote nothing: what lies there is position 1007, of the lap before.
+    let slot = SLOTS + 7 * SLOT;
+    assert_eq!((word(slot), &bytes[slot + 16..slot + 64]), (1008, &[7; 48][..]));
+    // The durable consumer's entry, and the free one.
+    assert_eq!((word(TABLE), word(TABLE + 128)), (1009, 0b11));
+    assert_eq!(&bytes[TABLE + 192..TABLE + 198], b"audit\0");
+    assert_eq!((word(TABLE + ENTRY), word(TABLE + ENTRY + 128)), (u64::MAX, 0));
+    // The first and the last event.
+    assert_eq!([word(RECORDER), word(RECORDER + 8), word(RECORDER + 16)], [1, 1, 1000]);
+    assert_eq!([word(RECORDER + 6 * EVENT), word(RECORDER + 6 * EVENT + 8)], [7, 7]);
+}

@@ -1,0 +1,613 @@
+//! The fear: a message counts as done although nobody finished it, or as held although nobody holds it.
+//!
+//! What holds a message, what lets go of it, and what the producer is told about it, within one process.
+//! Then what blocks may hold: published messages and not a byte more.
+
+mod common;
+
+use common::TempDir;
+use slipring::{
+    Consumer, Error, Event, EventKind, Producer, RecvError, Ring, RingOptions, SendError, Start, Wait,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn in_memory(capacity: usize) -> (Ring, Producer, Consumer) {
+    let ring = RingOptions::new(48, capacity).consumers(4).create_in_memory().unwrap();
+    let producer = Producer::open(&ring).unwrap();
+    let consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    (ring, producer, consumer)
+}
+
+fn fill(producer: &mut Producer, count: u8) {
+    for n in 0..count {
+        producer.try_send(0, &[n]).unwrap();
+    }
+}
+
+/// Waits until something is so; a minute is for ever.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LONG, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// A panic, without its message on the terminal.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("on purpose"))
+}
+
+#[test]
+fn a_panic_is_not_an_acknowledgement() {
+    let (_ring, mut producer, mut consumer) = in_memory(4);
+    fill(&mut producer, 4);
+    for _ in 0..3 {
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let message = consumer.try_recv().unwrap();
+            assert_eq!(&*message, [0]);
+            panic_quietly();
+        }));
+        assert!(result.is_err());
+        assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })), "a panic released it");
+    }
+    assert_eq!(&*consumer.try_recv().unwrap(), [0]);
+    producer.try_send(0, b"x").unwrap();
+}
+
+#[test]
+fn a_panic_in_a_batch_releases_what_was_finished_and_no_more() {
+    let (_ring, mut producer, mut consumer) = in_memory(8);
+    fill(&mut producer, 8);
+    drop(consumer.try_recv().unwrap());
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let batch = consumer.try_recv_batch(8).unwrap();
+        for item in &batch {
+            if item[0] == 4 {
+                panic_quietly();
+            }
+        }
+    }));
+    assert!(result.is_err());
+    assert_eq!(consumer.position(), 4);
+    let message = consumer.try_recv().unwrap();
+    assert_eq!((message.position(), &*message), (4, &[4][..]));
+}
+
+#[test]
+fn a_batch_releases_what_was_looked_at_and_keeps_the_rest() {
+    let (_ring, mut producer, mut consumer) = in_memory(8);
+    fill(&mut producer, 8);
+    // Two looks: the first finds one message, the second all.
+    drop(consumer.try_recv().unwrap());
+    let batch = consumer.try_recv_batch(100).unwrap();
+    assert_eq!(batch.len(), 7);
+    assert_eq!(batch.iter().take(3).map(|item| item[0]).collect::<Vec<_>>(), [1, 2, 3]);
+    drop(batch);
+    assert_eq!(consumer.position(), 4);
+    drop(consumer.try_recv_batch(100).unwrap());
+    assert_eq!(consumer.position(), 4, "a batch that nobody looked at was released");
+}
+
+#[test]
+fn a_guard_that_is_forgotten_only_stalls() {
+    let (_ring, mut producer, mut consumer) = in_memory(2);
+    fill(&mut producer, 2);
+    std::mem::forget(consumer.try_recv().unwrap());
+    std::mem::forget(consumer.try_recv_batch(2).unwrap());
+    consumer.try_recv().unwrap().keep();
+    assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })));
+    assert_eq!(&*consumer.try_recv().unwrap(), [0]);
+    std::mem::forget(producer.try_claim().unwrap());
+    std::mem::forget(producer.try_claim_batch(9).unwrap());
+    assert_eq!(producer.try_send(0, b"y").unwrap(), 2);
+}
+
+#[test]
+fn a_held_message_keeps_its_bytes_however_full_the_ring_gets() {
+    let (ring, mut producer, mut consumer) = in_memory(2);
+    producer.send(b"held").unwrap();
+    let held = consumer.try_recv().unwrap();
+    producer.send(b"next").unwrap();
+    for _ in 0..100 {
+        assert!(matches!(producer.try_claim(), Err(SendError::Full { .. })));
+        assert!(producer.claim_timeout(Duration::ZERO).is_err());
+    }
+    assert_eq!(&*held, b"held");
+    assert_eq!(ring.head(), 2);
+}
+
+#[test]
+fn an_abandoned_claim_is_seen_by_nobody() {
+    let (ring, mut producer, mut consumer) = in_memory(4);
+    let mut claim = producer.try_claim().unwrap();
+    claim.fill(0xAA);
+    assert_eq!((claim.position(), claim.len()), (0, 48));
+    drop(claim);
+    let mut batch = producer.try_claim_batch(4).unwrap();
+    batch.push(0, b"never").unwrap();
+    drop(batch);
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let mut batch = producer.try_claim_batch(4).unwrap();
+        batch.push(0, b"neither").unwrap();
+        let _ = batch.push_with(0, |block| {
+            block.fill(0xBB);
+            panic_quietly()
+        });
+    }));
+    assert!(unwound.is_err());
+    assert_eq!((ring.head(), consumer.try_recv().unwrap_err()), (0, RecvError::Empty));
+    assert_eq!(producer.try_send(3, b"seen").unwrap(), 0);
+    let message = consumer.try_recv().unwrap();
+    assert_eq!((&*message, message.kind()), (&b"seen"[..], 3));
+}
+
+#[test]
+fn too_large_a_message_is_refused_by_every_call_and_costs_nothing() {
+    let (ring, mut producer, mut consumer) = in_memory(4);
+    let long = [1; 49];
+    let too_large = SendError::TooLarge { len: 49, block_size: 48 };
+    assert_eq!(producer.send(&long), Err(too_large.clone()));
+    assert_eq!(producer.try_send(0, &long), Err(too_large.clone()));
+    assert_eq!(producer.send_timeout(0, &long, LONG), Err(too_large.clone()));
+    assert_eq!(producer.send_batch(&[&[1; 3][..], &long]), Err(too_large.clone()));
+    assert_eq!(producer.claim().unwrap().publish(49), Err(too_large.clone()));
+    let mut batch = producer.claim_batch(2).unwrap();
+    assert_eq!(batch.push(0, &long), Err(too_large.clone()));
+    assert_eq!(batch.push_with(0, |_| 49), Err(too_large.clone()));
+    assert_eq!(batch.push(0, b"fits"), Ok(true));
+    assert_eq!(batch.publish(), 0..1);
+    assert_eq!(ring.head(), 1);
+    assert_eq!(&*consumer.try_recv().unwrap(), b"fits");
+    let text = too_large.to_string();
+    assert!(text.contains("49") && text.contains("48"), "{text}");
+}
+
+#[test]
+fn full_names_whoever_holds_the_ring() {
+    let ring = RingOptions::new(48, 4).durable("away").create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let mut fast = Consumer::options().name("fast").start(Start::Earliest).attach(&ring).unwrap();
+    fill(&mut producer, 4);
+    while fast.try_recv().is_ok() {}
+    let error = producer.try_send(0, b"x").unwrap_err();
+    let SendError::Full { capacity, holder } = &error else { panic!("{error:?}") };
+    assert_eq!((*capacity, holder.name.as_str(), holder.lag, holder.durable), (4, "away", 4, true));
+    let text = error.to_string();
+    for part in ["4 blocks", "durable consumer \"away\"", "4 messages behind"] {
+        assert!(text.contains(part), "{text}");
+    }
+
+    // It comes back and catches up; now another is the slowest.
+    let mut back = Consumer::options().name("away").durable(true).attach(&ring).unwrap();
+    while back.try_recv().is_ok() {}
+    fill(&mut producer, 4);
+    while back.try_recv().is_ok() {}
+    let error = producer.send_timeout(0, b"x", Duration::from_millis(1)).unwrap_err();
+    let SendError::Full { holder, .. } = error else { panic!("{error:?}") };
+    assert_eq!((holder.name.as_str(), holder.pid), ("fast", u64::from(std::process::id())));
+    assert!(!holder.durable && holder.full_for >= Duration::from_millis(1));
+    assert_eq!(ring.producer_info().unwrap().full_count, 2);
+}
+
+#[test]
+fn waiting_ends_in_time_however_it_waits() {
+    for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+        let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
+        let mut producer = Producer::options().wait(wait).open(&ring).unwrap();
+        let options = Consumer::options().start(Start::Earliest).wait(wait);
+        let mut consumer = options.attach(&ring).unwrap();
+        let mut evictable = options.attach_evictable(&ring).unwrap();
+        let mut observer =
+            slipring::Observer::options().wait(wait).start(Start::Earliest).attach(&ring).unwrap();
+        let short = Duration::from_millis(2);
+        let start = Instant::now();
+        for error in [
+            consumer.recv_timeout(short).unwrap_err(),
+            consumer.recv_batch_timeout(3, short).unwrap_err(),
+            evictable.recv_timeout(short).unwrap_err(),
+            observer.recv_timeout(short).unwrap_err(),
+        ] {
+            assert!(matches!(error, RecvError::TimedOut(waited) if waited >= short), "{error:?}");
+        }
+        drop(evictable);
+        fill(&mut producer, 2);
+        assert!(matches!(producer.send_timeout(0, b"x", short), Err(SendError::Full { .. })));
+        assert!(matches!(producer.claim_timeout(short), Err(SendError::Full { .. })));
+        assert!(matches!(producer.claim_batch_timeout(3, short), Err(SendError::Full { .. })));
+        assert!(start.elapsed() >= short * 7, "somebody gave up early");
+        // What is there is had at once, and without a look at the clock.
+        assert_eq!(consumer.recv_timeout(Duration::ZERO).unwrap().position(), 0);
+        assert_eq!(observer.recv_timeout(Duration::MAX).unwrap().position(), 0);
+        assert_eq!(producer.send_timeout(0, b"x", Duration::MAX).unwrap(), 2);
+    }
+}
+
+#[test]
+fn whoever_waits_is_served_however_it_waits() {
+    for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
+        let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
+        let mut consumer = Consumer::options().start(Start::Earliest).wait(wait).attach(&ring).unwrap();
+        let mut producer = Producer::options().wait(wait).open(&ring).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let messages: Vec<[u8; 8]> = (0..500_u64).map(u64::to_le_bytes).collect();
+                assert_eq!(producer.send_batch(&messages).unwrap(), 0..500);
+                producer.close();
+            });
+            for n in 0..500_u64 {
+                assert_eq!(&*consumer.recv_timeout(LONG).unwrap(), n.to_le_bytes());
+            }
+            assert_eq!(consumer.recv().unwrap_err(), RecvError::Closed);
+        });
+    }
+}
+
+#[test]
+fn nothing_is_sent_to_fewer_readers_than_required() {
+    let ring = RingOptions::new(48, 4).create_in_memory().unwrap();
+    let mut producer = Producer::options().require_readers(2).open(&ring).unwrap();
+    let error = producer.try_send(0, b"x").unwrap_err();
+    assert_eq!(error, SendError::TooFewReaders { attached: 0, required: 2 });
+    assert!(error.to_string().contains("0 consumers") && error.to_string().contains("requires 2"));
+    let one = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let timed_out = producer.send_timeout(0, b"x", Duration::from_millis(1));
+    assert_eq!(timed_out, Err(SendError::TooFewReaders { attached: 1, required: 2 }));
+    assert_eq!(ring.head(), 0);
+    // Observers do not gate, so they do not count. Durable consumers do, attached or not.
+    let _observer = slipring::Observer::attach(&ring, Start::Earliest).unwrap();
+    assert!(producer.try_claim().is_err());
+    drop(Consumer::options().name("two").durable(true).start(Start::Earliest).attach(&ring).unwrap());
+    assert_eq!(producer.try_send(0, b"first").unwrap(), 0);
+    // A reader that leaves is missed at the latest a ring later.
+    drop(one);
+    let sent = (0..5).take_while(|_| producer.try_send(0, b"more").is_ok()).count();
+    assert!(sent < 4);
+    let full = producer.try_send(0, b"x").unwrap_err();
+    assert_eq!(full, SendError::TooFewReaders { attached: 1, required: 2 });
+}
+
+#[test]
+fn with_nobody_there_the_producer_runs_free_and_latecomers_find_the_last_lap() {
+    let ring = RingOptions::new(48, 8).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    for n in 0..100_u64 {
+        assert_eq!(producer.try_send(0, &n.to_le_bytes()).unwrap(), n);
+    }
+    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    assert!((92..=93).contains(&consumer.position()), "{}", consumer.position());
+    for n in consumer.position()..100 {
+        assert_eq!(&*consumer.try_recv().unwrap(), n.to_le_bytes());
+    }
+    let declared = RingOptions::new(48, 8).durable("archive").create_in_memory().unwrap();
+    let mut producer = Producer::open(&declared).unwrap();
+    fill(&mut producer, 8);
+    assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })));
+}
+
+#[test]
+fn a_durable_consumer_that_stays_away_too_long_is_given_up_and_not_before() {
+    let threshold = Duration::from_millis(200);
+    let options = RingOptions::new(48, 2).durable("gone").durable("here");
+    let patient = options.clone().create_in_memory().unwrap();
+    let ring = options.durable_inactive_threshold(threshold).create_in_memory().unwrap();
+    let mut here = Consumer::options().name("here").durable(true).attach(&ring).unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    fill(&mut producer, 2);
+    while here.try_recv().is_ok() {}
+    let start = Instant::now();
+    assert!(producer.send_timeout(0, b"x", LONG).is_ok(), "never given up");
+    // Counted from the creation, which was before `start`; the clocks differ, so this is a wide margin.
+    assert!(start.elapsed() < LONG / 2);
+    assert_eq!(ring.consumers().iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["here"]);
+    let removed: Vec<_> = events(&ring).into_iter().filter(|event| event.1 == EventKind::Removed).collect();
+    assert_eq!(removed, [("gone".to_owned(), EventKind::Removed, 0)]);
+    // Who is attached is not away, however long it does not read.
+    fill(&mut producer, 1);
+    let idle = Instant::now();
+    while idle.elapsed() < threshold * 2 {
+        assert!(matches!(producer.send_timeout(0, b"x", threshold), Err(SendError::Full { .. })));
+    }
+    assert_eq!(ring.consumers().len(), 1);
+    // It who comes back after all begins anew.
+    let back = Consumer::options().name("gone").durable(true).start(Start::Latest).attach(&ring).unwrap();
+    assert_eq!(back.position(), ring.head());
+
+    let mut producer = Producer::open(&patient).unwrap();
+    fill(&mut producer, 2);
+    assert!(matches!(producer.send_timeout(0, b"x", threshold * 2), Err(SendError::Full { .. })));
+}
+
+#[test]
+fn a_removed_consumer_lets_the_producer_go_on() {
+    let ring = RingOptions::new(48, 2).durable("gone").create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    fill(&mut producer, 2);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| producer.send(b"x"));
+        until("the producer finds the ring full", || ring.producer_info().unwrap().full_count == 1);
+        ring.remove_consumer("gone").unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(2));
+    });
+    assert!(matches!(ring.remove_consumer("gone"), Err(Error::NoSuchConsumer { .. })));
+}
+
+#[test]
+fn the_evicted_are_counted_and_told_and_the_others_are_not_touched() {
+    let (ring, mut producer, mut gating) = in_memory(4);
+    let mut evictable =
+        Consumer::options().name("slow").start(Start::Earliest).attach_evictable(&ring).unwrap();
+    for n in 0..10_u8 {
+        producer.try_send(0, &[n]).unwrap();
+        assert_eq!(&*gating.try_recv().unwrap(), [n]);
+    }
+    let info = ring.consumers().into_iter().find(|info| info.name == "slow").unwrap();
+    assert_eq!((info.tail, info.evictable, info.durable, info.alive), (None, true, false, true));
+    assert_eq!(ring.producer_info().unwrap().evicted_count, 1);
+    let Err(RecvError::Evicted { missed }) = evictable.try_recv() else { panic!("not evicted") };
+    assert!(missed > 0 && evictable.position() == missed);
+    for n in missed..10 {
+        let message = evictable.recv().unwrap();
+        assert_eq!((message.position(), message[0], message.missed()), (n, n.to_le_bytes()[0], 0));
+    }
+    assert_eq!(evictable.try_recv().unwrap_err(), RecvError::Empty);
+    let info = ring.consumers().into_iter().find(|info| info.name == "slow").unwrap();
+    assert_eq!((info.tail, info.lag, info.missed), (Some(10), 0, missed));
+    // One that keeps up is left alone.
+    for n in 10..30_u8 {
+        producer.try_send(0, &[n]).unwrap();
+        drop(gating.try_recv().unwrap());
+        assert_eq!(evictable.try_recv().unwrap()[0], n);
+    }
+    assert_eq!(ring.producer_info().unwrap().evicted_count, 1);
+}
+
+#[test]
+fn a_gating_consumer_is_never_evicted_with_its_neighbour() {
+    let (ring, mut producer, mut gating) = in_memory(4);
+    let _evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
+    fill(&mut producer, 4);
+    for _ in 0..10 {
+        let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("lost") };
+        assert_eq!(holder.lag, 4);
+    }
+    for n in 0..4 {
+        assert_eq!(&*gating.try_recv().unwrap(), [n]);
+    }
+}
+
+#[test]
+fn consumers_are_described_as_they_are() {
+    let (ring, mut producer, _anonymous) = in_memory(8);
+    fill(&mut producer, 5);
+    let mut named = Consumer::options().name("näme").start(Start::At(2)).attach(&ring).unwrap();
+    drop(named.try_recv().unwrap());
+    drop(Consumer::options().name("away").durable(true).start(Start::Earliest).attach(&ring).unwrap());
+    let infos = ring.consumers();
+    let me = u64::from(std::process::id());
+    let summary: Vec<_> = infos
+        .iter()
+        .map(|it| (it.name.as_str(), it.pid, it.tail, it.lag, it.durable, it.evictable, it.alive, it.missed))
+        .collect();
+    assert_eq!(
+        summary,
+        [
+            ("", me, Some(0), 5, false, false, true, 0),
+            ("näme", me, Some(3), 2, false, false, true, 0),
+            ("away", me, Some(0), 5, true, false, false, 0),
+        ]
+    );
+    assert!(infos.iter().all(|info| info.joined_unix_ms > 1_600_000_000_000));
+    let producer_info = ring.producer_info().unwrap();
+    assert_eq!((producer_info.pid, producer_info.alive, producer_info.epoch), (me, true, 1));
+    assert_eq!((producer_info.closed, producer_info.full_count, producer_info.evicted_count), (false, 0, 0));
+    drop(named);
+    assert_eq!(ring.consumers().len(), 2, "who left is still there");
+}
+
+#[test]
+fn a_closed_stream_is_drained_and_can_be_opened_again() {
+    let (ring, mut producer, mut consumer) = in_memory(4);
+    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
+    let mut observer = slipring::Observer::attach(&ring, Start::Earliest).unwrap();
+    fill(&mut producer, 3);
+    producer.close();
+    assert!(ring.producer_info().unwrap().closed);
+    for n in 0..3 {
+        assert_eq!(consumer.recv().unwrap()[0], n);
+        assert_eq!(evictable.recv().unwrap()[0], n);
+        assert_eq!(observer.recv().unwrap()[0], n);
+    }
+    for _ in 0..2 {
+        assert_eq!(consumer.recv().unwrap_err(), RecvError::Closed);
+        assert_eq!(consumer.try_recv().unwrap_err(), RecvError::Closed);
+        assert_eq!(consumer.recv_batch(2).unwrap_err(), RecvError::Closed);
+        assert_eq!(evictable.recv().unwrap_err(), RecvError::Closed);
+        assert_eq!(observer.recv().unwrap_err(), RecvError::Closed);
+    }
+    let mut producer = Producer::open(&ring).unwrap();
+    assert_eq!(consumer.try_recv().unwrap_err(), RecvError::Empty);
+    assert_eq!(producer.send(b"again").unwrap(), 3);
+    assert_eq!(&*consumer.recv().unwrap(), b"again");
+    assert_eq!(&*evictable.recv().unwrap(), b"again");
+    assert_eq!(&*observer.recv().unwrap(), b"again");
+    let info = ring.producer_info().unwrap();
+    assert_eq!((info.epoch, info.closed), (2, false));
+}
+
+fn events(ring: &Ring) -> Vec<(String, EventKind, u64)> {
+    ring.events().into_iter().map(|event| (event.name, event.kind, event.position)).collect()
+}
+
+#[test]
+fn the_flight_recorder_tells_what_happened_in_order() {
+    use EventKind::*;
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 2).consumers(2).first_position(100).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    fill(&mut producer, 2);
+    for _ in 0..3 {
+        assert!(producer.try_send(0, b"x").is_err());
+    }
+    drop(audit);
+    let mut audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    while audit.try_recv().is_ok() {}
+    let lazy = Consumer::options().name("lazy").attach_evictable(&path).unwrap();
+    fill(&mut producer, 2);
+    while audit.try_recv().is_ok() {}
+    fill(&mut producer, 1);
+    drop((lazy, audit));
+    ring.remove_consumer("audit").unwrap();
+    drop(producer);
+    Producer::open(&path).unwrap().close();
+    Producer::open(&path).unwrap().close();
+    let told: Vec<(String, EventKind)> = ring.events().into_iter().map(|it| (it.name, it.kind)).collect();
+    let told: Vec<(&str, EventKind)> = told.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
+    assert_eq!(
+        told,
+        [
+            ("", Created),
+            ("", ProducerOpened),
+            ("audit", Attached),
+            ("audit", Full),
+            ("audit", Detached),
+            ("audit", Resumed),
+            ("lazy", Attached),
+            ("lazy", Evicted),
+            ("lazy", Detached),
+            ("audit", Detached),
+            ("audit", Removed),
+            ("", Detached),
+            ("", Abandoned),
+            ("", ProducerTookOver),
+            ("", Closed),
+            ("", ProducerOpened),
+            ("", Closed),
+        ]
+    );
+    let all: Vec<Event> = ring.events();
+    let me = u64::from(std::process::id());
+    assert!(all.iter().map(|event| event.number).eq(0..all.len() as u64));
+    assert!(all.iter().all(|event| event.pid == me && event.unix_ms > 1_600_000_000_000));
+    assert!(all.windows(2).all(|pair| pair[0].unix_ms <= pair[1].unix_ms));
+    assert_eq!((all[0].position, all[3].position, all[16].position), (100, 100, 105));
+    // Everybody who wrote it may be gone: the file alone tells it.
+    drop(ring);
+    assert_eq!(Ring::open(&path).unwrap().events(), all);
+}
+
+#[test]
+fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
+    let (ring, _producer, _consumer) = in_memory(2);
+    for n in 0..400 {
+        drop(Consumer::options().name(format!("visitor {n}")).attach(&ring).unwrap());
+    }
+    let events = ring.events();
+    assert_eq!(events.len(), 256);
+    assert_eq!(events.last().map(|event| event.name.as_str()), Some("visitor 399"));
+    assert!(events.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
+    // The attach and the leaving of one name alternate, so only the ring's own repetitions are counted.
+    let repeated = RingOptions::new(48, 2).create_in_memory().unwrap();
+    for _ in 0..5 {
+        drop((
+            Consumer::attach(&repeated, Start::Latest).unwrap(),
+            Consumer::attach(&repeated, Start::Latest).unwrap(),
+        ));
+    }
+    let repeats: Vec<(EventKind, u64)> =
+        repeated.events().into_iter().skip(1).map(|event| (event.kind, event.repeats)).collect();
+    assert_eq!(repeats, [(EventKind::Attached, 1), (EventKind::Detached, 1)].repeat(5));
+}
+
+/// What lies in block `index` of a file with blocks of 48 bytes.
+fn block_of(path: &Path, index: usize) -> Vec<u8> {
+    let start = 8192 + index * 64 + 16;
+    std::fs::read(path).unwrap()[start..start + 48].to_vec()
+}
+
+fn padded(message: &[u8]) -> Vec<u8> {
+    let mut block = message.to_vec();
+    block.resize(48, 0);
+    block
+}
+
+#[test]
+fn a_block_holds_its_message_and_nothing_of_the_one_before() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 2).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let secret = [0xAA; 48];
+    let check = |index, message: &[u8]| assert_eq!(block_of(&path, index), padded(message));
+
+    // Shorter messages after longer ones, by every way of sending.
+    producer.send(&secret).unwrap();
+    producer.send(&secret).unwrap();
+    producer.send(b"short").unwrap();
+    check(0, b"short");
+    let mut batch = producer.claim_batch(1).unwrap();
+    batch.push(0, b"batch").unwrap();
+    batch.publish();
+    check(1, b"batch");
+    producer.send(b"").unwrap();
+    check(0, b"");
+
+    // A claim that was filled and published short.
+    let mut claim = producer.claim().unwrap();
+    claim.copy_from_slice(&secret);
+    claim.publish(3).unwrap();
+    check(1, &secret[..3]);
+
+    // A claim that was filled and abandoned.
+    producer.claim().unwrap().copy_from_slice(&secret);
+    producer.send(b"ab").unwrap();
+    check(0, b"ab");
+
+    // Claims that were filled and refused, or abandoned with what had been pushed to them.
+    let mut claim = producer.claim().unwrap();
+    claim.copy_from_slice(&secret);
+    assert!(claim.publish(49).is_err());
+    producer.send(b"c").unwrap();
+    check(1, b"c");
+    for _ in 0..2 {
+        let mut batch = producer.claim_batch(1).unwrap();
+        let refused = batch.push_with(0, |block| {
+            block.copy_from_slice(&secret);
+            49
+        });
+        assert!(refused.is_err());
+        batch.push(0, &secret).unwrap();
+    }
+    producer.send(b"d").unwrap();
+    check(0, b"d");
+    let mut batch = producer.claim_batch(1).unwrap();
+    batch
+        .push_with(0, |block| {
+            block.copy_from_slice(&secret);
+            2
+        })
+        .unwrap();
+    batch.publish();
+    check(1, &secret[..2]);
+}
+
+#[test]
+fn what_a_producer_abandoned_is_not_left_in_its_successors_messages() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 2).create(&path).unwrap();
+    let _gate = Consumer::attach(&path, Start::Earliest).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    producer.claim().unwrap().fill(0xAA);
+    drop(producer);
+    let mut successor = Producer::open(&path).unwrap();
+    successor.send(b"short").unwrap();
+    assert_eq!(ring.head(), 1);
+    assert_eq!(block_of(&path, 0), padded(b"short"));
+}
