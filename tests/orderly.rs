@@ -171,3 +171,37 @@ fn whoever_joins_at_full_speed_gets_what_it_was_promised() {
         crowd(options.create_in_memory().unwrap());
     }
 }
+
+#[test]
+fn an_evictable_reader_never_goes_back() {
+    let ring = RingOptions::new(BLOCK, 1).consumers(2).create_in_memory().unwrap();
+    let producer = Producer::open(&ring).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let running = scope.spawn(move || run(producer, stop));
+        let visitor = scope.spawn(move || {
+            for _ in 0..10 * VISITS {
+                // It may be evicted before it has attached.
+                let mut consumer = Consumer::options().attach_evictable(&ring).unwrap();
+                let mut next = consumer.position();
+                for _ in 0..4 {
+                    match consumer.try_recv() {
+                        Ok(message) => {
+                            assert_eq!(message.position(), next);
+                            check(&message, next);
+                            next += 1;
+                        }
+                        Err(RecvError::Evicted { missed }) => next += missed,
+                        Err(error) => assert_eq!(error, RecvError::Empty),
+                    }
+                    assert_eq!(consumer.position(), next);
+                }
+            }
+        });
+        let outcome = visitor.join();
+        stop.store(true, Ordering::Relaxed);
+        running.join().unwrap();
+        outcome.unwrap();
+    });
+}

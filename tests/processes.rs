@@ -10,11 +10,13 @@ mod roles;
 use common::TempDir;
 use roles::{Child, tell};
 use slipring::{
-    Consumer, EventKind, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait,
+    Consumer, EventKind, Observer, Producer, RecvError, RingOptions, Selector, SendError, Start, Wait,
 };
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -423,7 +425,13 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
     assert!(matches!(Producer::open(&path), Err(slipring::Error::ProducerExists { .. })));
     parent.kill();
     assert!(Path::new(&format!("/proc/{grandchild}")).exists(), "the grandchild is needed alive");
-    let mut producer = Producer::open(&path).expect("the grandchild holds the producer's right");
+    // The grandchild gives up what it inherited when it first runs, which may be only now.
+    let mut successor = None;
+    until("the producer's right is free", || {
+        successor = Producer::open(&path).ok();
+        successor.is_some()
+    });
+    let mut producer = successor.unwrap();
     assert!(ring.consumers().iter().all(|info| !info.alive));
     for _ in 0..20 {
         // The dead consumer's entry is not held by the grandchild either.
@@ -455,6 +463,32 @@ fn fork(path: &str) {
     loop {
         std::thread::park();
     }
+}
+
+#[test]
+fn a_right_given_up_is_free_at_once_though_the_process_starts_others() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(BLOCK, 8).consumers(1).create(&path).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // Between its fork and its exec a child has every descriptor of this process.
+                let child =
+                    std::process::Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).spawn();
+                child.unwrap().wait().unwrap();
+            }
+        });
+        let refused = (0..3000).find_map(|_| {
+            let producer = Producer::open(&path).map(drop);
+            let consumer = Consumer::options().name("named").attach(&path).map(drop);
+            producer.and(consumer).err()
+        });
+        done.store(true, Ordering::Relaxed);
+        starting.join().unwrap();
+        assert!(refused.is_none(), "{refused:?}");
+    });
 }
 
 #[test]

@@ -16,31 +16,31 @@ pub const LITMUS: &[Model] = &[
     Model {
         name: "litmus_message_passing",
         question: "is a relaxed message seen stale, and an ordered one never?",
-        executions: 8,
+        executions: 16,
         run: message_passing,
     },
     Model {
         name: "litmus_fences",
         question: "do fences order relaxed accesses around them?",
-        executions: 4,
+        executions: 16,
         run: fences,
     },
     Model {
         name: "litmus_store_buffering",
         question: "do both sides miss the other without SeqCst fences, and never with them?",
-        executions: 8,
+        executions: 44,
         run: store_buffering,
     },
     Model {
         name: "litmus_hidden_store",
         question: "is a store explored between two loads of a thread that had loaded before?",
-        executions: 2,
+        executions: 74,
         run: hidden_store,
     },
     Model {
         name: "litmus_load_then_exchange",
         question: "is a store explored between another thread's load and its compare-exchange?",
-        executions: 2,
+        executions: 32,
         run: load_then_exchange,
     },
     Model {
@@ -52,7 +52,7 @@ pub const LITMUS: &[Model] = &[
     Model {
         name: "litmus_death",
         question: "does taking a dead party's right show everything it wrote?",
-        executions: 1,
+        executions: 4,
         run: death,
     },
 ];

@@ -62,6 +62,8 @@ pub struct Fuse {
 pub struct LoomMemory {
     shared: Arc<Shared>,
     fuse: Option<Arc<Fuse>>,
+    /// Copies count as reads in place: for models in which every copy is accepted.
+    copies_in_place: bool,
 }
 
 impl std::fmt::Debug for LoomMemory {
@@ -111,6 +113,10 @@ impl LoomMemory {
         }
         let block =
             |_| Block { in_place: UnsafeCell::new(()), words: [AtomicU64::new(0), AtomicU64::new(0)] };
+        #[expect(
+            clippy::arc_with_non_send_sync,
+            reason = "loom runs its threads on one, and its types say so"
+        )]
         LoomMemory {
             shared: Arc::new(Shared {
                 words,
@@ -120,18 +126,21 @@ impl LoomMemory {
                 producer_bed: Condvar::new(),
             }),
             fuse: None,
+            copies_in_place: false,
         }
     }
 
     /// The view of a party that is killed before its access number `accesses` (from 0).
     pub fn doomed(&self, accesses: usize) -> LoomMemory {
         let fuse = Fuse { left: AtomicUsize::new(accesses), dead: AtomicBool::new(false) };
-        LoomMemory { shared: Arc::clone(&self.shared), fuse: Some(Arc::new(fuse)) }
+        LoomMemory { fuse: Some(Arc::new(fuse)), ..self.clone() }
     }
 
-    /// The view of a party that lives.
-    pub fn healthy(&self) -> LoomMemory {
-        LoomMemory { shared: Arc::clone(&self.shared), fuse: None }
+    /// A view whose copies count as reads in place, so that one which overlaps with the producer is found.
+    /// For models in which no copy is ever thrown away. (loom does not explore load buffering, so that the
+    /// values of a copy that was overtaken by its own release cannot show it.)
+    pub fn copying_in_place(&self) -> LoomMemory {
+        LoomMemory { copies_in_place: true, ..self.clone() }
     }
 
     /// False when the party is dead and the access has no effect. Kills it when its time has come.
@@ -279,6 +288,7 @@ unsafe impl Memory for LoomMemory {
     }
 
     unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
+        let _access = self.copies_in_place.then(|| self.block(index).in_place.get());
         for (word, chunk) in self.block(index).words.iter().zip(into.chunks_mut(8)) {
             if self.lives() {
                 chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);

@@ -10,9 +10,9 @@
 //! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`]: sequence word, relaxed; acquire fence | the block, its length and kind | `publish_read` |
 //! | HEAD | [`publish`]: head, release | [`read`]: head, relaxed; acquire fence | every slot below it | `batch` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim | `observer` |
-//! | FREE | [`read`]: tail, release | [`publish`] scan: tail, acquire | that the reader is done with the slots below | `reuse` |
+//! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`table`]: tail := none, release | the same | the same, when it goes | `leave` |
-//! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tail, acquire | that a copy which the reader accepted was whole | `eviction` |
+//! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word once more | everything published before | `close` |
 //! | SLEEP | [`park`]: announce; heavy fence; look again | [`publish`], [`read`]: publish or free; light fence; announcement | either the sleeper sees the news or the waker sees the sleeper | `park_*` |

@@ -36,10 +36,10 @@ impl<M: Memory> Watcher<M> {
         Watcher { memory, geometry, position }
     }
 
-    /// The lowest position that is not being overwritten at this moment, and the head.
+    /// The lowest position that was not being overwritten a moment ago, and the head. Two hints: whoever
+    /// starts from them finds out by [`look`](Self::look) what is still there.
     pub fn window(memory: &M, geometry: &Geometry) -> (u64, u64) {
         let head = memory.load(HEAD, Relaxed);
-        memory.fence(Acquire); // HEAD
         (memory.load(CLAIMED, Relaxed).saturating_sub(geometry.capacity()), head)
     }
 

@@ -4,7 +4,7 @@ use super::{Damage, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Tail};
 use crate::memory::{Futex, Memory};
-use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// Who keeps the producer from going on: the gating entry with the lowest tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,15 +143,17 @@ impl<M: Memory> Publisher<M> {
     /// tails gating, nothing is granted.
     #[cold]
     pub fn rescan(&mut self, required: u32) -> Scan {
-        let (scan, candidate) = self.look_at_tails(required, Relaxed);
+        let (scan, candidate) = self.look_at_tails(required);
         if candidate <= self.cached_limit {
             return scan;
         }
         // The limit is stored before the look that grants it: a joiner whom that look misses then reads a
         // limit no smaller than the one the producer will use.
         self.memory.store(LIMIT, candidate, Relaxed);
-        self.memory.fence(SeqCst); // JOIN
-        let (scan, granted) = self.look_at_tails(required, Acquire); // FREE, LEAVE
+        // The fence also acquires every tail of the first look, and no more than that look allowed is granted:
+        // the second one needs no order of its own.
+        self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT
+        let (scan, granted) = self.look_at_tails(required);
         let limit = granted.clamp(self.cached_limit, candidate);
         if limit < candidate {
             self.memory.store(LIMIT, limit, Relaxed);
@@ -160,11 +162,11 @@ impl<M: Memory> Publisher<M> {
         scan
     }
 
-    fn look_at_tails(&self, required: u32, order: Ordering) -> (Scan, u64) {
+    fn look_at_tails(&self, required: u32) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
         let entries = u32::try_from(self.geometry.consumers()).unwrap_or(u32::MAX);
         for entry in 0..entries {
-            let tail = Tail(self.memory.load(self.geometry.tail(entry), order));
+            let tail = Tail(self.memory.load(self.geometry.tail(entry), Relaxed));
             let Some(position) = tail.position() else { continue };
             // Another process wrote it: a tail beyond the head would grant room that is not there.
             let position = position.min(self.head);

@@ -70,7 +70,9 @@ pub fn join<M: Memory>(
     let tail = geometry.tail(entry);
     let guess = memory.load(LIMIT, Relaxed).saturating_sub(capacity).min(POSITION_MAX);
     let guess = Tail::at(guess, evictable);
-    memory.store(tail, guess.0, Release); // LEAVE
+    // Relaxed, both here and below: the guess grants nothing, and what comes after the fence is released by
+    // it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
+    memory.store(tail, guess.0, Relaxed);
     memory.fence(SeqCst); // JOIN
     let earliest = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
     let head = memory.load(HEAD, Relaxed);
@@ -80,9 +82,9 @@ pub fn join<M: Memory>(
         // goes by what it took. The reader learns it when it reads.
         Ok(position) => {
             let to = Tail::at(position, evictable).0;
-            let _ = memory.compare_exchange(tail, guess.0, to, Release, Relaxed); // LEAVE
+            let _ = memory.compare_exchange(tail, guess.0, to, Relaxed, Relaxed);
         }
-        Err(_) => memory.store(tail, Tail::NONE.0, Release), // LEAVE
+        Err(_) => memory.store(tail, Tail::NONE.0, Relaxed),
     }
     chosen
 }

@@ -36,16 +36,15 @@ pub(super) fn close(bound: usize) -> usize {
     })
 }
 
-/// What the doomed producer does: a message, an abandoned claim, a batch of two, the end.
+/// What the doomed producer does: a batch of two, a claim that is dropped, a message, the end.
 fn life(publisher: &mut Publisher<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
+    publisher.rescan(0);
+    fill(publisher, &geometry, 2);
+    publisher.publish(2);
+    fill(publisher, &geometry, 2);
+    // Dropped.
     publish(publisher, &geometry);
-    if publisher.room() == 0 {
-        publisher.rescan(0);
-    }
-    let room = publisher.room().min(2);
-    fill(publisher, &geometry, room);
-    publisher.publish(room);
     publisher.close();
 }
 
@@ -62,20 +61,19 @@ pub(super) fn takeover(bound: usize) -> usize {
             let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
             drop(producer(&memory, &geometry));
             let doomed = memory.doomed(accesses);
-            let victim = thread::spawn(move || {
-                mortal(|| {
-                    let mut publisher = producer(&doomed, &geometry);
-                    life(&mut publisher, 4);
-                })
-                .is_some()
+            let successor = memory.clone();
+            let outcome = Arc::clone(&outcome);
+            // One thread is both: that the one comes after the other is what the kernel's lock says.
+            let producers = thread::spawn(move || {
+                let lived = mortal(|| life(&mut producer(&doomed, &geometry), 4)).is_some();
+                outcome.store(lived, Relaxed);
+                producer(&successor, &geometry)
             });
-            for _ in 0..2 {
+            for _ in 0..3 {
                 take(&mut reader, &geometry);
             }
             let seen = reader.tail();
-            // The join stands for the kernel's lock: whoever gets it sees what the dead one wrote.
-            outcome.store(victim.join().expect("the victim's thread ends"), Relaxed);
-            let mut successor = producer(&memory, &geometry);
+            let mut successor = producers.join().expect("the successor ends");
             assert!(successor.head() >= seen, "something was read that was never published");
             assert!(successor.head() <= 3);
             while take(&mut reader, &geometry) {}

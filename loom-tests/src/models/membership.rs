@@ -139,6 +139,51 @@ pub(super) fn eviction(bound: usize) -> usize {
     })
 }
 
+/// As `reuse`, for a reader that copies: the exchange that releases a message carries that the copy is done.
+pub(super) fn copy_release(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry).copying_in_place();
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, true).expect("an empty ring");
+        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            publish(&mut publisher, &geometry);
+        });
+        let mut buffer = [0; 16];
+        assert!(matches!(reader.take(&mut buffer), Copied::Message { position: 0, .. }));
+        assert_eq!(copied_words(&buffer), words(0));
+        thread.join().expect("the producer ends");
+    })
+}
+
+/// A durable reader takes a message before the producer has counted it, goes, and comes back while the
+/// producer goes on, into the same slot.
+pub(super) fn resume(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        take(&mut reader, &geometry);
+        let left = reader.tail();
+        drop(reader);
+        let tail = table::resume(&memory, &geometry, 0).expect("a sound ring");
+        assert_eq!(tail, left);
+        let mut reader = Reader::new(memory.clone(), geometry, 0, tail);
+        let publisher = thread.join().expect("the producer ends");
+        while take(&mut reader, &geometry) {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
+    })
+}
+
 /// A reader died. The producer clears its entry away while a new reader takes it: the new one must gate.
 pub(super) fn reap(bound: usize) -> usize {
     explore(bound, || {
