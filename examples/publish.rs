@@ -93,6 +93,13 @@ fn publish(options: &Options) -> Result<(), Failure> {
                 blocks.0,
                 blocks.1
             );
+            let known = ring.consumers();
+            if let Some(name) = options.durable.iter().find(|&name| !known.iter().any(|c| c.name == *name)) {
+                return Err(Usage(format!(
+                    "--durable {name} is for a new ring; run `subscribe PATH --name {name}` once instead"
+                ))
+                .into());
+            }
         }
         Err(error) => return Err(error.into()),
     }
@@ -137,17 +144,18 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sends one message; says who it waits for, if it has to wait long. False after Ctrl-C.
+/// Sends one message; says for whom it waits, if it has to wait long. False after Ctrl-C.
 fn send(producer: &mut Producer, kind: u32, message: &[u8]) -> Result<bool, SendError> {
-    let mut told = false;
+    let mut told = None;
     while !common::interrupted() {
         match producer.send_timeout(kind, message, Duration::from_millis(200)) {
             Ok(_) => return Ok(true),
-            Err(SendError::Full { holder, .. }) if !told => {
-                eprintln!("publish: waiting, the ring is full: {holder}");
-                told = true;
+            Err(SendError::Full { holder, .. }) => {
+                if told.as_ref() != Some(&holder.name) {
+                    eprintln!("publish: waiting, the ring is full: {holder}");
+                    told = Some(holder.name);
+                }
             }
-            Err(SendError::Full { .. }) => {}
             Err(error) => return Err(error),
         }
     }

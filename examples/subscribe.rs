@@ -104,7 +104,7 @@ fn consume(options: &Options, output: &mut impl Write) -> Result<(), Failure> {
         }
         if let Err(error) = printed {
             // Not dropped: dropping a batch releases its messages, and these were not printed.
-            std::mem::forget(batch);
+            batch.keep();
             return Err(error.into());
         }
     }

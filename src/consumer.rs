@@ -552,6 +552,11 @@ impl Batch<'_> {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+    /// Gives the batch up without releasing any of it: the next receive returns it again. For leaving a
+    /// loop with an error: dropping the batch there would release the message that failed.
+    pub fn keep(self) {
+        std::mem::forget(self);
+    }
     /// The messages, oldest first.
     pub fn iter(&self) -> BatchIter<'_> {
         BatchIter { batch: self, next: 0 }

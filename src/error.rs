@@ -24,6 +24,14 @@ pub enum Error {
         /// The path asked for.
         path: PathBuf,
     },
+    /// `create` was asked for a file in a directory that does not exist.
+    #[error("{path}: there is no directory {directory}; make it first, or choose another path", path = path.display(), directory = directory.display())]
+    NoDirectory {
+        /// The path asked for.
+        path: PathBuf,
+        /// The directory that is missing.
+        directory: PathBuf,
+    },
     /// The path ends in a symbolic link. Links are not followed: what they lead to can change.
     #[error("{path}: is a symbolic link, and links are not followed; name the ring itself", path = path.display())]
     Symlink {
@@ -287,6 +295,8 @@ pub struct Holder {
     pub lag: u64,
     /// True if its tail outlives it.
     pub durable: bool,
+    /// False for a durable consumer that is away, or was never there.
+    pub alive: bool,
     /// For how long the ring has been full for this producer.
     pub full_for: Duration,
 }
@@ -294,11 +304,11 @@ pub struct Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let durable = if self.durable { "durable consumer" } else { "consumer" };
-        write!(
-            f,
-            "{durable} {:?} (process {}) is {} messages behind, for {:?}",
-            self.name, self.pid, self.lag, self.full_for
-        )
+        match self.alive {
+            true => write!(f, "{durable} {:?} (process {}) is", self.name, self.pid)?,
+            false => write!(f, "{durable} {:?} is away and", self.name)?,
+        }
+        write!(f, " {} messages behind, for {:?}", self.lag, self.full_for)
     }
 }
 

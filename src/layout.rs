@@ -235,9 +235,12 @@ pub enum GeometryError {
     /// Block size of 0 or above 1 GiB.
     #[error("block size {0} bytes is outside 1..={BLOCK_SIZE_MAX}")]
     BlockSize(u64),
-    /// Capacity of 0 or above 2^32 blocks, or, in a file, not a power of two.
-    #[error("capacity {0} blocks is outside 1..={CAPACITY_MAX} or, in a file, not a power of two")]
+    /// Capacity of 0 or above 2^32 blocks.
+    #[error("capacity {0} blocks is outside 1..={CAPACITY_MAX}")]
     Capacity(u64),
+    /// A file whose capacity is not a power of two. (Creation rounds up.)
+    #[error("capacity {0} blocks is not a power of two")]
+    NotPowerOfTwo(u64),
     /// More than 4096 consumer entries, or none.
     #[error("{0} consumer entries is outside 1..={CONSUMERS_MAX}")]
     Consumers(u64),
@@ -276,8 +279,11 @@ impl Geometry {
         if !(1..=BLOCK_SIZE_MAX).contains(&block_size) {
             return Err(GeometryError::BlockSize(block_size));
         }
-        if !(1..=CAPACITY_MAX).contains(&capacity) || !capacity.is_power_of_two() {
+        if !(1..=CAPACITY_MAX).contains(&capacity) {
             return Err(GeometryError::Capacity(capacity));
+        }
+        if !capacity.is_power_of_two() {
+            return Err(GeometryError::NotPowerOfTwo(capacity));
         }
         if !(1..=CONSUMERS_MAX).contains(&consumers) {
             return Err(GeometryError::Consumers(consumers));
@@ -544,7 +550,7 @@ mod tests {
     fn sizes_that_would_wrap_are_refused() {
         assert_eq!(Geometry::plan(0, 8, 1), Err(GeometryError::BlockSize(0)));
         assert_eq!(Geometry::plan(u64::MAX, 8, 1), Err(GeometryError::BlockSize(u64::MAX)));
-        assert_eq!(Geometry::plan(8, 3, 1), Err(GeometryError::Capacity(3)));
+        assert_eq!(Geometry::plan(8, 3, 1), Err(GeometryError::NotPowerOfTwo(3)));
         assert_eq!(Geometry::plan(8, 1 << 33, 1), Err(GeometryError::Capacity(1 << 33)));
         assert_eq!(Geometry::plan(8, 8, 0), Err(GeometryError::Consumers(0)));
         assert!(Geometry::plan(BLOCK_SIZE_MAX, CAPACITY_MAX, CONSUMERS_MAX).is_ok());

@@ -478,11 +478,12 @@ impl Producer {
                     pid: self.entry_word(gate, entry::PID),
                     lag: head - gate.position,
                     durable: EntryFlags(flags).is_durable(),
+                    alive: self.attachment.locks.is_held(Right::Consumer(gate.entry)),
                     full_for,
                 }
             }
             // It left between two looks.
-            None => Holder { name: String::new(), pid: 0, lag: 0, durable: false, full_for },
+            None => Holder { name: String::new(), pid: 0, lag: 0, durable: false, alive: false, full_for },
         };
         SendError::Full { capacity: self.attachment.geometry().capacity(), holder: Box::new(holder) }
     }

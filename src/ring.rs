@@ -310,7 +310,9 @@ impl Draft {
             _ => Path::new("."),
         };
         let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => Error::NotFound { path: directory.to_path_buf() },
+            io::ErrorKind::NotFound => {
+                Error::NoDirectory { path: path.to_path_buf(), directory: directory.to_path_buf() }
+            }
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
                 path: path.to_path_buf(),
                 action: "create a file in its directory",

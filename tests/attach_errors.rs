@@ -342,7 +342,8 @@ fn sizes_out_of_range_are_refused_in_files() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    let cases: [(u64, &[u64], fn(u64) -> Bad); 5] = [
+    type Case = (u64, &'static [u64], fn(u64) -> Bad);
+    let cases: [Case; 5] = [
         (BLOCK_SIZE, &[0, (1 << 30) + 1, u64::MAX], Bad::BlockSize),
         (CAPACITY, &[0, 3, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
         (CONSUMERS, &[0, 4097, u64::MAX], Bad::Consumers),
@@ -724,7 +725,8 @@ fn start_positions_that_cannot_be_had_say_which_can() {
         drop(consumer.try_recv().unwrap());
     }
     // The producer took room at position 8, when all eight messages were released: it may write up to 16.
-    let attempts: [(&str, fn(&Path, Start) -> Result<u64, Error>); 3] = [
+    type Attach = fn(&Path, Start) -> Result<u64, Error>;
+    let attempts: [(&str, Attach); 3] = [
         ("consumer", |path, start| Consumer::attach(path, start).map(|it| it.position())),
         ("observer", |path, start| Observer::attach(path, start).map(|it| it.position())),
         ("evictable", |path, start| {

@@ -644,7 +644,7 @@ fn closing_wakes_all_who_sleep() {
 
 #[test]
 fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
-    const RINGS: u64 = 4;
+    const RINGS: usize = 4;
     const CAPACITY: u64 = 64;
     const COUNT: u64 = 5000;
     let dir = TempDir::new();
@@ -662,8 +662,8 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
         until("the ring is full", || ring.head() == CAPACITY);
         producers.push(producer);
     }
-    let mut counts = [0; RINGS as usize];
-    for turn in 1..=RINGS * CAPACITY {
+    let mut counts = [0; RINGS];
+    for turn in 1..=RINGS as u64 * CAPACITY {
         let (which, message) = selector.try_recv().unwrap();
         assert_eq!(read(&message), (which as u64, counts[which]));
         drop(message);
@@ -682,7 +682,7 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
             Err(error) => panic!("{error:?}"),
         }
     }
-    assert_eq!(counts, [COUNT; RINGS as usize]);
+    assert_eq!(counts, [COUNT; RINGS]);
     assert!((0..producers.len()).all(|ring| selector.ended(ring) == Some(&RecvError::Closed)));
     producers.iter_mut().for_each(Child::finish);
 }

@@ -252,7 +252,8 @@ impl Harness {
                         assert_eq!(claim.publish_kind(kind, len), Ok(self.head));
                         self.published(kind, len);
                     }
-                    None => drop(claim),
+                    // Dropped.
+                    None => {}
                 }
             }
             (Err(error), Room::Full(n)) => self.check_full(error, n),

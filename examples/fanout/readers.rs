@@ -70,7 +70,7 @@ fn consume(name: &str, place: &Place) -> Result<(), Failure> {
         };
         if let Err(error) = work(&batch, recorded, &mut tally, &record) {
             // Dropping a batch releases what was handed out. This is not recorded: it must come again.
-            std::mem::forget(batch);
+            batch.keep();
             return Err(error.into());
         }
         drop(batch);
