@@ -74,9 +74,7 @@ struct Job {
 fn campaign(filters: &[&str]) -> ExitCode {
     let start = Instant::now();
     for litmus in LITMUS {
-        std::panic::set_hook(Box::new(|_| {}));
         litmus.check(BOUND);
-        let _ = std::panic::take_hook();
     }
     println!("{} litmus tests of the checker passed", LITMUS.len());
     let mut jobs = jobs(filters);
