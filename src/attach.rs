@@ -3,8 +3,8 @@
 
 use crate::error::Error;
 use crate::layout::{
-    BYTE_ORDER, FIRST_POSITION_MAX, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN,
-    KNOWN_REQUIRED_FEATURES, MAGIC, RawHeader, SCHEMA_MAX,
+    BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
+    RawHeader, SCHEMA_MAX,
 };
 use crate::locks::{HeapRights, Locks};
 use crate::mapping::{Access, Region};
@@ -80,7 +80,6 @@ pub(crate) enum Kind {
 pub(crate) struct Header {
     pub(crate) geometry: Geometry,
     pub(crate) ring_id: RingId,
-    pub(crate) first_position: u64,
     pub(crate) created_unix_ns: u64,
     pub(crate) type_fingerprint: u64,
     pub(crate) schema: String,
@@ -309,9 +308,7 @@ fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
     if len != geometry.file_len() {
         return Err(Error::Length { path: owned(), found: len, expected: geometry.file_len() });
     }
-    if raw.first_position > FIRST_POSITION_MAX {
-        return Err(out_of_range(GeometryError::FirstPosition(raw.first_position)));
-    }
+    let geometry = geometry.starting_at(raw.first_position).map_err(out_of_range)?;
     let schema = usize::try_from(raw.schema_len)
         .ok()
         .filter(|&len| len <= SCHEMA_MAX)
@@ -320,7 +317,6 @@ fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
     Ok(Header {
         geometry,
         ring_id: RingId(raw.ring_id),
-        first_position: raw.first_position,
         created_unix_ns: raw.created_unix_ns,
         type_fingerprint: raw.type_fingerprint,
         schema: schema.to_owned(),

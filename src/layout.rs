@@ -270,6 +270,7 @@ pub struct Geometry {
     recorder: u64,
     recorder_entries: u64,
     pub(crate) readers_segment_len: u64,
+    first_position: u64,
 }
 
 impl Geometry {
@@ -306,7 +307,24 @@ impl Geometry {
             recorder,
             recorder_entries: RECORDER_ENTRIES,
             readers_segment_len,
+            first_position: 0,
         })
+    }
+
+    /// The same, of a ring whose first message has this position.
+    pub fn starting_at(self, first_position: u64) -> Result<Geometry, GeometryError> {
+        if first_position > FIRST_POSITION_MAX {
+            return Err(GeometryError::FirstPosition(first_position));
+        }
+        Ok(Geometry { first_position, ..self })
+    }
+    /// The position of the ring's first message.
+    pub fn first_position(&self) -> u64 {
+        self.first_position
+    }
+    /// The lowest position that is not overwritten while positions below `end` may be written.
+    pub(crate) fn earliest(&self, end: u64) -> u64 {
+        end.saturating_sub(self.capacity).max(self.first_position)
     }
 
     /// Bytes of the whole file.

@@ -91,8 +91,11 @@ impl Liveness for Locks {
 
 impl Drop for Locks {
     fn drop(&mut self) {
-        if let Locks::Heap { ring, party } = self {
-            ring.lock().1.retain(|_, holder| holder != party);
+        match self {
+            // Closing the file is not enough: while another thread is starting a process, the child has the
+            // file open too, from its fork to its exec, and the locks with it.
+            Locks::File(file) => drop(os::unlock_from(file.file(), LOCK_BASE)),
+            Locks::Heap { ring, party } => ring.lock().1.retain(|_, holder| holder != party),
         }
     }
 }

@@ -63,8 +63,7 @@ impl ObserverOptions {
     pub fn attach(&self, place: impl Place) -> Result<Observer, Error> {
         let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
         let geometry = *attachment.geometry();
-        let (oldest, head) = Watcher::window(&attachment.region, &geometry);
-        let earliest = oldest.max(attachment.header.first_position);
+        let (earliest, head) = Watcher::window(&attachment.region, &geometry);
         let out_of_window = |source| Error::Start { path: attachment.path().to_path_buf(), source };
         let position = match self.start {
             Start::Earliest => earliest,

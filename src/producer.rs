@@ -95,6 +95,8 @@ impl ProducerOptions {
             attachment.record(kind, publisher.head(), "", pid);
             Ok(())
         })?;
+        // A predecessor may have scribbled over what it claimed and did not publish.
+        let dirty_until = publisher.claimed();
         let dirty_len = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
         Ok(Producer {
             publisher,
@@ -104,7 +106,7 @@ impl ProducerOptions {
             full_since: None,
             checked: None,
             dirty_len,
-            dirty_until: 0,
+            dirty_until,
             closed: false,
         })
     }

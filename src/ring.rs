@@ -3,8 +3,7 @@
 use crate::attach::{Attachment, Demands, Header, Kind, Source, io_error};
 use crate::error::Error;
 use crate::layout::{
-    EntryFlags, FIRST_POSITION_MAX, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry,
-    producer_page,
+    EntryFlags, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, producer_page,
 };
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
@@ -216,7 +215,6 @@ impl RingOptions {
         let header = Arc::new(Header {
             geometry,
             ring_id: RingId(raw.ring_id),
-            first_position: raw.first_position,
             created_unix_ns: raw.created_unix_ns,
             type_fingerprint: raw.type_fingerprint,
             schema: self.schema.clone(),
@@ -237,11 +235,9 @@ impl RingOptions {
         if self.durable.len() as u64 > u64::from(self.consumers) {
             return Err(bad(GeometryError::Consumers(self.consumers.into())));
         }
-        let geometry =
-            Geometry::plan(self.block_size as u64, capacity, self.consumers.into()).map_err(bad)?;
-        if self.first_position > FIRST_POSITION_MAX {
-            return Err(bad(GeometryError::FirstPosition(self.first_position)));
-        }
+        let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
+            .and_then(|geometry| geometry.starting_at(self.first_position))
+            .map_err(bad)?;
         if self.schema.len() > SCHEMA_MAX {
             return Err(bad(GeometryError::Schema(self.schema.len() as u64)));
         }
@@ -483,7 +479,7 @@ impl Ring {
     }
     /// The position that its first message had, or will have.
     pub fn first_position(&self) -> u64 {
-        self.attachment.header.first_position
+        self.attachment.geometry().first_position()
     }
     /// What its messages are, if it is typed: name, fields and their types.
     pub fn schema(&self) -> Option<&str> {

@@ -169,8 +169,8 @@ fn what_is_not_there_is_not_found() {
     let dir = TempDir::new();
     all_refuse(&dir.file("absent"), |error| matches!(error, Error::NotFound { .. }), &["no such ring"]);
     let error = RingOptions::new(48, 8).create(dir.file("absent/ring")).unwrap_err();
-    assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
-    names(&error, &dir.file("absent"), &[]);
+    assert!(matches!(error, Error::NoDirectory { .. }), "{error:?}");
+    names(&error, &dir.file("absent/ring"), &["there is no directory"]);
 }
 
 #[test]
@@ -343,9 +343,10 @@ fn sizes_out_of_range_are_refused_in_files() {
     let path = dir.file("ring");
     small(&path);
     type Case = (u64, &'static [u64], fn(u64) -> Bad);
-    let cases: [Case; 5] = [
+    let cases: [Case; 6] = [
         (BLOCK_SIZE, &[0, (1 << 30) + 1, u64::MAX], Bad::BlockSize),
-        (CAPACITY, &[0, 3, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
+        (CAPACITY, &[0, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
+        (CAPACITY, &[3, (1 << 32) - 1], Bad::NotPowerOfTwo),
         (CONSUMERS, &[0, 4097, u64::MAX], Bad::Consumers),
         (FIRST_POSITION, &[LARGEST_FIRST + 1, u64::MAX], Bad::FirstPosition),
         (SCHEMA_LEN, &[2049, u64::MAX], Bad::Schema),

@@ -292,8 +292,9 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
         let info = &ring.consumers()[0];
         assert!(!info.alive && info.durable && info.name == "audit");
     }
+    let before = tail();
     let mut consumer = Child::start("audit", &[text(&path), text(&ledger_path)]);
-    assert_eq!(consumer.hear(), format!("resumed at {}", tail()));
+    assert_eq!(consumer.hear(), format!("resumed at {before}"));
     producer.finish();
     consumer.finish();
     assert_eq!((ledger.load(), tail()), (30000, 30000));

@@ -40,7 +40,7 @@ impl<M: Memory> Watcher<M> {
     /// starts from them finds out by [`look`](Self::look) what is still there.
     pub fn window(memory: &M, geometry: &Geometry) -> (u64, u64) {
         let head = memory.load(HEAD, Relaxed);
-        (memory.load(CLAIMED, Relaxed).saturating_sub(geometry.capacity()), head)
+        (geometry.earliest(memory.load(CLAIMED, Relaxed)), head)
     }
 
     /// The memory this observer reads.

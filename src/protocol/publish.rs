@@ -80,6 +80,12 @@ impl<M: Memory> Publisher<M> {
         self.head
     }
 
+    /// One past the highest position that was ever claimed. Blocks of positions from the head up to it may
+    /// hold anything.
+    pub fn claimed(&self) -> u64 {
+        self.claimed
+    }
+
     /// How many positions may be claimed without looking at the tails.
     #[inline(always)]
     pub fn room(&self) -> u64 {

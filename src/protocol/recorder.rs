@@ -150,8 +150,8 @@ pub fn event<M: Memory>(memory: &M, geometry: &Geometry, number: u64) -> Option<
 /// Every event that is still there, oldest first.
 pub fn events<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<Event> {
     // The table right may be held by somebody else, or nobody: one event more than counted may be whole.
-    let next = memory.load(NEXT_EVENT, Relaxed).min(u64::MAX - 2) + 1;
-    (next.saturating_sub(geometry.recorder_entries())..next)
+    let next = memory.load(NEXT_EVENT, Relaxed).min(u64::MAX - 2);
+    (next.saturating_sub(geometry.recorder_entries())..=next)
         .filter_map(|number| event(memory, geometry, number))
         .collect()
 }

@@ -66,15 +66,14 @@ pub fn join<M: Memory>(
     start: Start,
     evictable: bool,
 ) -> Result<u64, JoinError> {
-    let capacity = geometry.capacity();
     let tail = geometry.tail(entry);
-    let guess = memory.load(LIMIT, Relaxed).saturating_sub(capacity).min(POSITION_MAX);
+    let guess = geometry.earliest(memory.load(LIMIT, Relaxed)).min(POSITION_MAX);
     let guess = Tail::at(guess, evictable);
     // Relaxed, both here and below: the guess grants nothing, and what comes after the fence is released by
     // it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
     memory.store(tail, guess.0, Relaxed);
     memory.fence(SeqCst); // JOIN
-    let earliest = memory.load(LIMIT, Relaxed).saturating_sub(capacity);
+    let earliest = geometry.earliest(memory.load(LIMIT, Relaxed));
     let head = memory.load(HEAD, Relaxed);
     let chosen = choose(memory, geometry, start, earliest, head);
     match chosen {
@@ -121,9 +120,10 @@ fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
 pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
     let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
-    let tail = stored.position().unwrap_or(u64::MAX);
+    // A durable reader reads in place: its tail can never be one that may be taken away.
+    let tail = stored.position().filter(|_| !stored.is_evictable()).unwrap_or(stored.0);
     let head = memory.load(HEAD, Relaxed);
-    let earliest = head.saturating_sub(geometry.capacity());
+    let earliest = geometry.earliest(head);
     if is_reached(memory, geometry, tail, head) {
         return Damage::bound("durable tail", tail, earliest, tail.max(earliest));
     }
