@@ -275,7 +275,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
     let ring = RingOptions::new(BLOCK, 64).durable("audit").create(&path).unwrap();
     let producer_ledger = dir.file("produced").display().to_string();
     let ledger = Ledger::at(&ledger_path);
-    let mut producer = Child::start("produce", &[text(&path), &producer_ledger, "0", "30000"]);
+    let mut producer = Child::start("produce", &[text(&path), &producer_ledger, "0", "1000000000"]);
     assert_eq!(producer.hear(), "open");
     let mut dice = Dice(7);
     let tail = || ring.consumers()[0].tail.unwrap();
@@ -292,12 +292,13 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
         let info = &ring.consumers()[0];
         assert!(!info.alive && info.durable && info.name == "audit");
     }
+    producer.kill();
+    Producer::open(&path).unwrap().close();
     let before = tail();
     let mut consumer = Child::start("audit", &[text(&path), text(&ledger_path)]);
     assert_eq!(consumer.hear(), format!("resumed at {before}"));
-    producer.finish();
     consumer.finish();
-    assert_eq!((ledger.load(), tail()), (30000, 30000));
+    assert_eq!((ledger.load(), tail()), (ring.head(), ring.head()));
 }
 
 /// Reads one message at a time and notes each when it is released, until the stream is closed.
