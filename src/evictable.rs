@@ -3,13 +3,15 @@
 
 use crate::consumer::Seat;
 use crate::error::RecvError;
-use crate::layout::entry;
+use crate::layout::producer_page::HEAD;
+use crate::layout::{POSITION_MAX, entry};
 use crate::mapping::Region;
 use crate::memory::Memory;
 use crate::os;
+use crate::protocol::Damage;
 use crate::protocol::park::Side;
 use crate::protocol::read::{Copied, CopyingReader};
-use crate::protocol::table::{self, Start};
+use crate::protocol::table::{self, JoinError, Start};
 use crate::ring::RingId;
 use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
 use std::sync::atomic::Ordering::Relaxed;
@@ -130,13 +132,22 @@ impl EvictableConsumer {
         let attachment = &self.seat.attachment;
         let geometry = *attachment.geometry();
         let old = self.reader.tail();
-        // The entry is still this consumer's, by its lock; nobody else writes it.
-        let tail = table::join(&attachment.region, &geometry, self.seat.entry, Start::Earliest, true)
-            .map_err(|error| match error {
-                table::JoinError::Damaged(damage) => RecvError::Damaged(damage),
-                // `Earliest` asks for no position.
-                _ => RecvError::Empty,
-            })?;
+        // The entry is still this consumer's, by its lock; nobody else writes it. It goes on where it was if
+        // that is still there: a reader never goes back.
+        let join = |start| table::join(&attachment.region, &geometry, self.seat.entry, start, true);
+        let tail = match join(Start::At(old)) {
+            Err(JoinError::Gone { .. }) => join(Start::Earliest),
+            joined => joined,
+        };
+        let tail = tail.map_err(|error| match error {
+            JoinError::Damaged(damage) => damage,
+            JoinError::Gone { requested, .. } | JoinError::Ahead { requested, .. } => Damage {
+                what: "head",
+                found: attachment.region.load(HEAD, Relaxed),
+                low: requested,
+                high: POSITION_MAX,
+            },
+        })?;
         let missed = tail.saturating_sub(old);
         let word = geometry.entry_word(self.seat.entry, entry::MISSED);
         let total = attachment.region.load(word, Relaxed).saturating_add(missed);

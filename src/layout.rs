@@ -244,7 +244,7 @@ pub enum GeometryError {
     /// More than 4096 consumer entries, or none.
     #[error("{0} consumer entries is outside 1..={CONSUMERS_MAX}")]
     Consumers(u64),
-    /// First position above 2^63.
+    /// First position above 2^63 - 2^40.
     #[error("first position {0} is above {FIRST_POSITION_MAX}")]
     FirstPosition(u64),
     /// The description of the message type is too long.

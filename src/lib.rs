@@ -52,6 +52,7 @@ compile_error!(
 
 mod attach;
 mod consumer;
+mod draft;
 mod error;
 mod evictable;
 #[doc(hidden)]

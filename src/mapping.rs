@@ -66,6 +66,8 @@ pub(crate) struct Region {
 
 // SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
 unsafe impl Send for Region {}
+// SAFETY: as above: every safe method is an atomic access or none at all.
+unsafe impl Sync for Region {}
 
 impl Region {
     /// Maps the two segments of a file whose length was checked against `geometry`.

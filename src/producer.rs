@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// How long a proof that a gating consumer lives is believed.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 
+/// A producer writes at most one "full" into the flight recorder in this time.
+const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How a producer opens a ring.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProducerOptions {
@@ -104,6 +107,7 @@ impl ProducerOptions {
             wait: self.wait,
             required_readers: self.required_readers,
             full_since: None,
+            full_logged: None,
             checked: None,
             dirty_len,
             dirty_until,
@@ -133,6 +137,8 @@ pub struct Producer {
     required_readers: u32,
     /// Since when the ring has been full without interruption.
     full_since: Option<Instant>,
+    /// When a full ring was last written into the flight recorder.
+    full_logged: Option<Instant>,
     /// The entry last proved alive, and when.
     checked: Option<(u32, Instant)>,
     /// Up to which byte blocks below `dirty_until` may hold what nobody published.
@@ -441,11 +447,17 @@ impl Producer {
     }
 
     fn became_full(&mut self) {
-        self.full_since = Some(Instant::now());
+        let now = Instant::now();
+        self.full_since = Some(now);
         let region = &self.attachment.region;
         let count = region.load(producer_page::FULL_COUNT, Relaxed);
         region.store(producer_page::FULL_COUNT, count.wrapping_add(1), Relaxed);
+        // A ring that is full now and then is at work; its recorder is for rarer things.
+        if self.full_logged.is_some_and(|at| now.saturating_duration_since(at) < FULL_LOG_INTERVAL) {
+            return;
+        }
         if let Some(gate) = self.publisher.rescan(self.required_readers).lowest {
+            self.full_logged = Some(now);
             self.log(EventKind::Full, gate);
         }
     }
@@ -596,6 +608,9 @@ impl Claim<'_> {
         self.producer.head()
     }
 
+    /// Gives the claim up, as dropping it does.
+    pub fn abort(self) {}
+
     /// Publishes the first `len` bytes as a message of kind 0, and returns its position.
     ///
     /// # Errors
@@ -691,6 +706,9 @@ impl BatchClaim<'_> {
         self.filled += 1;
         Ok(true)
     }
+
+    /// Gives the batch up, as dropping it does: nothing of it is ever seen.
+    pub fn abort(self) {}
 
     /// Publishes what was pushed and returns the positions.
     #[inline]

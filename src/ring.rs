@@ -1,6 +1,7 @@
 //! A ring as such: its options, its creation, and a read-only look at everything in it.
 
 use crate::attach::{Attachment, Demands, Header, Kind, Source, io_error};
+use crate::draft::Draft;
 use crate::error::Error;
 use crate::layout::{
     EntryFlags, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, producer_page,
@@ -13,10 +14,8 @@ use crate::protocol::recorder::{self, Event, EventKind};
 use crate::protocol::table;
 use crate::typed::Message;
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -144,7 +143,10 @@ impl RingOptions {
     /// first consumer attaches is overwritten a lap later.
     #[must_use]
     pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
-        self.durable.push(name.into());
+        let name = name.into();
+        if !self.durable.contains(&name) {
+            self.durable.push(name);
+        }
         self
     }
 
@@ -165,7 +167,7 @@ impl RingOptions {
         self
     }
 
-    /// The position of the first message; default 0, at most 2^63. For rings that continue another's
+    /// The position of the first message; default 0, at most 2^63 - 2^40. For rings that continue another's
     /// numbering.
     #[must_use]
     pub fn first_position(mut self, position: u64) -> RingOptions {
@@ -189,7 +191,7 @@ impl RingOptions {
         draft.reserve(&geometry)?;
         let write = |raw: &RawHeader| {
             draft
-                .file
+                .file()
                 .write_all_at(raw.as_bytes(), 0)
                 .map_err(|source| io_error(path, "write its header", source))
         };
@@ -197,11 +199,11 @@ impl RingOptions {
         let mut unfinished = raw.clone();
         unfinished.checksum = 0;
         write(&unfinished)?;
-        let region = Region::map(&draft.file, &geometry, Access::Everything)
+        let region = Region::map(draft.file(), &geometry, Access::Everything)
             .map_err(|source| io_error(path, "map it", source))?;
         self.furnish(&region, &geometry);
         write(&raw)?;
-        draft.name(path)?;
+        draft.name()?;
         Ring::open(path)
     }
 
@@ -288,89 +290,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
         return Err(Error::BadName { name: name.to_owned() });
     }
     Ok(())
-}
-
-/// A file that has no name yet, or one that nobody looks for; gone if it is dropped before it is named.
-#[derive(Debug)]
-struct Draft {
-    file: File,
-    path: PathBuf,
-    /// The temporary name, where the filesystem has no files without one.
-    temporary: Option<PathBuf>,
-}
-
-impl Draft {
-    fn new(path: &Path, mode: u32) -> Result<Draft, Error> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => {
-                Error::NoDirectory { path: path.to_path_buf(), directory: directory.to_path_buf() }
-            }
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
-                path: path.to_path_buf(),
-                action: "create a file in its directory",
-                advice: "choose a directory that you may write, such as /dev/shm",
-            },
-            _ => io_error(path, "create it", source),
-        };
-        let (file, temporary) = match os::create_unnamed(directory) {
-            Ok(file) => (file, None),
-            Err(error) if os::lacks_unnamed_files(&error) => {
-                let id = RingId(os::random_id().map_err(failed)?);
-                let temporary = directory.join(format!(".slipring-{id}.creating"));
-                (os::create_new(&temporary, 0o600).map_err(failed)?, Some(temporary))
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let draft = Draft { file, path: path.to_path_buf(), temporary };
-        draft.file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        Ok(draft)
-    }
-
-    fn reserve(&self, geometry: &Geometry) -> Result<(), Error> {
-        let path = || self.path.clone();
-        let filesystem = os::Filesystem::of(&self.file)
-            .map_err(|source| io_error(&self.path, "examine its filesystem", source))?;
-        if let Some(filesystem) = filesystem.remote_name() {
-            return Err(Error::RemoteFilesystem { path: path(), filesystem });
-        }
-        let no_space =
-            || Error::NoSpace { path: path(), needed: geometry.file_len(), available: filesystem.available };
-        if geometry.file_len() > filesystem.available {
-            return Err(no_space());
-        }
-        os::reserve(&self.file, geometry.file_len()).map_err(|source| match source.raw_os_error() {
-            Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => no_space(),
-            _ => io_error(&self.path, "reserve its space", source),
-        })
-    }
-
-    /// Makes the file visible under its name, unless the name is taken.
-    fn name(mut self, path: &Path) -> Result<(), Error> {
-        let named = match self.temporary.take() {
-            None => os::link_unnamed(&self.file, path),
-            Some(temporary) => {
-                let renamed = os::rename_no_replace(&temporary, path);
-                if renamed.is_err() {
-                    self.temporary = Some(temporary);
-                }
-                renamed
-            }
-        };
-        named.map_err(|source| io_error(path, "give it its name", source))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            // Nothing more can be done if this fails, and the error that led here is the one to report.
-            drop(std::fs::remove_file(temporary));
-        }
-    }
 }
 
 /// An open ring, to look at and to attach from. Maps the file read-only, gates nobody, disturbs nobody.

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Start {
     /// The oldest message that is certainly still there. With other consumers attached: what the slowest
-    /// of them had not released when the producer last looked. With nobody attached: at least
+    /// of them had not released when the producer last looked. With nobody attached for a lap: at least
     /// seven eighths of the last lap.
     Earliest,
     /// The first message published after the attach.

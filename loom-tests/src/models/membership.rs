@@ -118,10 +118,11 @@ pub(super) fn eviction(bound: usize) -> usize {
                     true
                 }
                 Copied::Evicted => {
-                    let tail = table::join(reader.memory(), &geometry, 0, Start::Earliest, true)
-                        .expect("the earliest can always be had");
                     // It may have come back before the producer used what it had taken.
-                    assert!(tail >= next, "the tail never falls");
+                    let tail = table::join(reader.memory(), &geometry, 0, Start::At(next), true)
+                        .or_else(|_| table::join(reader.memory(), &geometry, 0, Start::Earliest, true))
+                        .expect("the earliest can always be had");
+                    assert!(tail >= next, "a reader never goes back");
                     missed += tail - next;
                     next = tail;
                     reader.rejoined(tail);
