@@ -1,5 +1,6 @@
 //! Runs the litmus tests of the checker, then every model, and prints how much each explored. Arguments
-//! that do not begin with a dash select by name, as with any test.
+//! that do not begin with a dash select by name, as with any test; `--bound=4` allows more preemptions, for a
+//! long run.
 
 use loom_tests::explore::{BOUND, Model};
 use loom_tests::litmus::LITMUS;
@@ -18,11 +19,13 @@ fn main() -> ExitCode {
         LITMUS.iter().chain(MODELS).filter(wanted).for_each(|model| println!("{}: test", model.name));
         return ExitCode::SUCCESS;
     }
+    let bound = arguments.iter().find_map(|argument| argument.strip_prefix("--bound=")?.parse().ok());
+    let bound: usize = bound.unwrap_or(BOUND);
     let failed = AtomicUsize::new(0);
     let passed = AtomicUsize::new(0);
     let run = |model: &Model| {
         let start = Instant::now();
-        match std::panic::catch_unwind(|| model.check(BOUND)) {
+        match std::panic::catch_unwind(|| model.check(bound)) {
             Ok(executions) => {
                 passed.fetch_add(1, Relaxed);
                 println!("test {} ... ok ({executions} executions, {:.1?})", model.name, start.elapsed());

@@ -57,8 +57,10 @@ pub enum JoinError {
 /// 2. The scan's fence precedes ours: we see the limit that it stored before its fence, at least L, and
 ///    start no lower than that limit - capacity; so L overwrites nothing from our start on.
 ///
-/// The first tail may be as low as we like: it holds the producer up until the second store, and nothing
-/// else, since the producer never takes back a limit that it was granted.
+/// The first tail is the lowest there is: it holds the producer up until the second store, and nothing else,
+/// since the producer never takes back a limit that it was granted. A better guess would gain nothing, and
+/// one that turned out too high would have to be lowered, which no proof allows: the limit itself falls,
+/// from what a scan hoped for to what it granted.
 pub fn join<M: Memory>(
     memory: &M,
     geometry: &Geometry,
@@ -67,11 +69,10 @@ pub fn join<M: Memory>(
     evictable: bool,
 ) -> Result<u64, JoinError> {
     let tail = geometry.tail(entry);
-    let guess = geometry.earliest(memory.load(LIMIT, Relaxed)).min(POSITION_MAX);
-    let guess = Tail::at(guess, evictable);
-    // Relaxed, both here and below: the guess grants nothing, and what comes after the fence is released by
-    // it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
-    memory.store(tail, guess.0, Relaxed);
+    let lowest = Tail::at(geometry.first_position(), evictable);
+    // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
+    // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
+    memory.store(tail, lowest.0, Relaxed);
     memory.fence(SeqCst); // JOIN
     let earliest = geometry.earliest(memory.load(LIMIT, Relaxed));
     let head = memory.load(HEAD, Relaxed);
@@ -81,7 +82,7 @@ pub fn join<M: Memory>(
         // goes by what it took. The reader learns it when it reads.
         Ok(position) => {
             let to = Tail::at(position, evictable).0;
-            let _ = memory.compare_exchange(tail, guess.0, to, Relaxed, Relaxed);
+            let _ = memory.compare_exchange(tail, lowest.0, to, Relaxed, Relaxed);
         }
         Err(_) => memory.store(tail, Tail::NONE.0, Relaxed),
     }
