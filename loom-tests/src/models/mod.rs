@@ -52,19 +52,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_earliest",
         question: "is anything overwritten from the earliest position on, once a reader has joined?",
-        executions: 6_340,
+        executions: 2_128,
         run: membership::join_earliest,
     },
     Model {
         name: "join_latest",
         question: "the same from the latest",
-        executions: 7_374,
+        executions: 2_802,
         run: membership::join_latest,
     },
     Model {
         name: "join_at",
         question: "the same from a position",
-        executions: 2_708,
+        executions: 1_028,
         run: membership::join_at,
     },
     Model {
@@ -76,7 +76,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "eviction",
         question: "is a copy believed that the producer overwrote, or a loss not told?",
-        executions: 81_648,
+        executions: 56_235,
         run: membership::eviction,
     },
     Model {
@@ -94,7 +94,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "reap",
         question: "does clearing up after a dead reader ever hit the one who took its entry?",
-        executions: 2_683,
+        executions: 1_312,
         run: membership::reap,
     },
     Model {
