@@ -63,6 +63,36 @@ pub(super) fn join_at(bound: usize) -> usize {
     join(bound, Start::At(0))
 }
 
+/// A reader joins beside one that is reading: the limit then falls at times, from what a scan hoped for to
+/// what it granted.
+pub(super) fn join_beside(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 2);
+        let memory = LoomMemory::new(&geometry);
+        let mut other = consumer(&memory, &geometry, 1, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let producing = thread::spawn(move || {
+            for _ in 0..2 {
+                publish(&mut publisher, &geometry);
+            }
+            publisher
+        });
+        let reading = thread::spawn(move || {
+            take(&mut other, &geometry);
+            other
+        });
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        read(&mut reader, &geometry);
+        let publisher = producing.join().expect("the producer ends");
+        let mut other = reading.join().expect("the reader ends");
+        for reader in [&mut reader, &mut other] {
+            while take(reader, &geometry) {}
+            assert_eq!(reader.tail(), publisher.head(), "published and read");
+        }
+    })
+}
+
 /// A reader leaves without releasing what it has just read in place.
 pub(super) fn leave(bound: usize) -> usize {
     explore(bound, || {

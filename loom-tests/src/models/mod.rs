@@ -68,6 +68,12 @@ pub const MODELS: &[Model] = &[
         run: membership::join_at,
     },
     Model {
+        name: "join_beside",
+        question: "the same while another reader makes room, and scans grant less than they hoped for?",
+        executions: 26_942,
+        run: membership::join_beside,
+    },
+    Model {
         name: "leave",
         question: "is a slot reused while a reader that is leaving still reads it?",
         executions: 26,
