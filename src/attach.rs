@@ -12,6 +12,7 @@ use crate::memory::{Liveness, Right};
 use crate::os;
 use crate::protocol::recorder::{self, EventKind};
 use crate::ring::{Ring, RingId};
+use crate::typed::Message;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -103,6 +104,23 @@ pub(crate) struct Attachment {
 pub(crate) struct Demands {
     pub(crate) trusted_owner: Option<u32>,
     pub(crate) ring_id: Option<RingId>,
+    carries: Option<MessageType>,
+}
+
+/// A type of messages, to be compared with a ring's.
+#[derive(Clone, Copy, Debug)]
+struct MessageType {
+    fingerprint: u64,
+    size: u64,
+    schema: &'static str,
+}
+
+impl Demands {
+    /// The same, of a ring whose messages are values of `T`.
+    pub(crate) fn carrying<T: Message>(self) -> Demands {
+        let (fingerprint, size) = (T::FINGERPRINT, size_of::<T>() as u64);
+        Demands { carries: Some(MessageType { fingerprint, size, schema: T::SCHEMA }), ..self }
+    }
 }
 
 impl Attachment {
@@ -117,6 +135,8 @@ impl Attachment {
                 process: std::process::id(),
             },
             Kind::File { path, ring } => {
+                // Where the process goes later must not change which file is meant.
+                let path = std::path::absolute(&path).unwrap_or(path);
                 let file = open_file(&path, access)?;
                 let (header, inode) = validate(&file, &path, access, demands.trusted_owner)?;
                 if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
@@ -134,13 +154,24 @@ impl Attachment {
                 }
             }
         };
-        match demands.ring_id {
-            Some(expected) if expected != attachment.header.ring_id => {
-                let found = attachment.header.ring_id;
-                Err(Error::WrongRing { path: attachment.path, found, expected })
-            }
-            _ => Ok(attachment),
+        attachment.satisfies(demands).map(|()| attachment)
+    }
+
+    /// Checked before anything is locked or written: a refusal leaves no trace.
+    fn satisfies(&self, demands: Demands) -> Result<(), Error> {
+        let (path, header) = (|| self.path.clone(), &self.header);
+        if let Some(expected) = demands.ring_id.filter(|id| *id != header.ring_id) {
+            return Err(Error::WrongRing { path: path(), found: header.ring_id, expected });
         }
+        let Some(expected) = demands.carries else { return Ok(()) };
+        if header.type_fingerprint == expected.fingerprint && header.geometry.block_size() == expected.size {
+            return Ok(());
+        }
+        let ring = match header.type_fingerprint {
+            0 => "untyped bytes".to_owned(),
+            _ => header.schema.clone(),
+        };
+        Err(Error::TypeMismatch { path: path(), ring, expected: expected.schema.to_owned() })
     }
 
     pub(crate) fn path(&self) -> &Path {

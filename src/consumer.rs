@@ -16,7 +16,10 @@ use crate::typed::{self, TypedConsumer};
 use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long somebody who only clears up may have an entry's lock.
+const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
 
 /// How a consumer attaches.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +103,8 @@ impl ConsumerOptions {
 
     /// Attaches for values of `T`.
     pub fn attach_typed<T: typed::Message>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
-        TypedConsumer::new(self.attach(place)?)
+        let options = ConsumerOptions { demands: self.demands.carrying::<T>(), ..self.clone() };
+        options.attach(place).map(TypedConsumer::new)
     }
 
     /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
@@ -218,7 +222,14 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
     };
     let namesake = (0..entries).find(|&n| !name.is_empty() && flags(n).is_taken() && name_of(n) == name);
     if let Some(n) = namesake {
-        if !seize(n)? {
+        // A producer that looks whether the owner lives has the entry for a moment.
+        let start = Instant::now();
+        let mut seized = seize(n)?;
+        while !seized && start.elapsed() < ENTRY_PATIENCE {
+            std::thread::yield_now();
+            seized = seize(n)?;
+        }
+        if !seized {
             let pid = region.load(geometry.entry_word(n, entry::PID), Relaxed);
             return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid });
         }
@@ -260,6 +271,7 @@ fn settle(
     recorder::store_name(region, |at| word(entry::NAME + at), &options.name);
     region.store(word(entry::JOINED_MS), os::unix_now_ms(), Relaxed);
     region.store(word(entry::MISSED), 0, Relaxed);
+    region.store(word(entry::DETACHED_MS), 0, Relaxed);
     region.store(word(entry::FLAGS), EntryFlags::taken(false, evictable).0, Relaxed);
     let joined = table::join(region, geometry, n, options.start, evictable);
     let flags = match joined {
@@ -267,6 +279,10 @@ fn settle(
         Err(_) => EntryFlags::FREE,
     };
     region.store(word(entry::FLAGS), flags.0, Relaxed);
+    // The producer may have gone to sleep over the first, lowest tail.
+    if Side::Producer.is_asleep(region) {
+        Side::Producer.wake(region);
+    }
     debug_assert!(joined.is_ok() || region.load(word(entry::TAIL), Relaxed) == Tail::NONE.0);
     joined
 }
@@ -303,10 +319,6 @@ impl Consumer {
     /// The ring's identity, to be kept beside positions saved elsewhere.
     pub fn ring_id(&self) -> RingId {
         self.seat.attachment.header.ring_id
-    }
-
-    pub(crate) fn attachment(&self) -> &Attachment {
-        &self.seat.attachment
     }
 
     /// The next message, if it is there.
@@ -376,13 +388,19 @@ impl Consumer {
             position: self.reader.tail(),
             len: meta.len(),
             kind: meta.kind(),
+            unwinding: std::thread::panicking(),
             reader: &mut self.reader,
         }
     }
 
     #[inline(always)]
     fn take_batch(&mut self, available: u64, max: usize) -> Batch<'_> {
-        Batch { count: available.min(max as u64), handed_out: Cell::new(0), reader: &mut self.reader }
+        Batch {
+            count: available.min(max as u64),
+            handed_out: Cell::new(0),
+            unwinding: std::thread::panicking(),
+            reader: &mut self.reader,
+        }
     }
 
     #[cold]
@@ -450,6 +468,8 @@ pub struct Received<'a> {
     position: u64,
     len: usize,
     kind: u32,
+    /// The thread was unwinding before: dropping this guard says nothing of the message then.
+    unwinding: bool,
 }
 
 impl Received<'_> {
@@ -491,7 +511,7 @@ fn bytes_of(reader: &Reader<Region>, position: u64, len: usize) -> &[u8] {
 impl Drop for Received<'_> {
     #[inline]
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if self.unwinding || !std::thread::panicking() {
             release(self.reader, 1);
         }
     }
@@ -515,6 +535,8 @@ pub struct Batch<'a> {
     reader: &'a mut Reader<Region>,
     count: u64,
     handed_out: Cell<u64>,
+    /// The thread was unwinding before the batch was taken.
+    unwinding: bool,
 }
 
 /// One message of a [`Batch`].
@@ -582,7 +604,7 @@ impl<'b> IntoIterator for &'b Batch<'_> {
 impl Drop for Batch<'_> {
     #[inline]
     fn drop(&mut self) {
-        let unfinished = u64::from(std::thread::panicking());
+        let unfinished = u64::from(!self.unwinding && std::thread::panicking());
         let finished = self.handed_out.get().saturating_sub(unfinished);
         if finished > 0 {
             release(self.reader, finished);

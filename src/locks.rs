@@ -22,8 +22,8 @@ const fn lock_offset(right: Right) -> u64 {
 /// The rights of one party. Dropped, it gives up all of them; killed, the kernel does.
 #[derive(Debug)]
 pub(crate) enum Locks {
-    /// An open file description of the party's own.
-    File(ForkClosed),
+    /// An open file description of the party's own, opened by this process.
+    File { file: ForkClosed, process: u32 },
     /// A party of a ring on the heap.
     Heap { ring: Arc<HeapRights>, party: u64 },
 }
@@ -43,7 +43,7 @@ impl HeapRights {
 
 impl Locks {
     pub(crate) fn file(file: File) -> Locks {
-        Locks::File(ForkClosed::new(file))
+        Locks::File { file: ForkClosed::new(file), process: std::process::id() }
     }
 
     pub(crate) fn heap(ring: &Arc<HeapRights>) -> Locks {
@@ -55,7 +55,7 @@ impl Locks {
     /// As [`Liveness::seize`], with the system's own error.
     pub(crate) fn try_seize(&self, right: Right) -> io::Result<bool> {
         match self {
-            Locks::File(file) => os::try_lock(file.file(), lock_offset(right)),
+            Locks::File { file, .. } => os::try_lock(file.file(), lock_offset(right)),
             Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
         }
     }
@@ -64,7 +64,7 @@ impl Locks {
     pub(crate) fn is_held(&self, right: Right) -> bool {
         match self {
             // Unknown counts as alive: the living must not be robbed for a failed system call.
-            Locks::File(file) => os::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
+            Locks::File { file, .. } => os::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
             Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
         }
     }
@@ -78,7 +78,7 @@ impl Liveness for Locks {
     fn release(&self, right: Right) {
         match self {
             // Unlocking one's own byte cannot fail but for want of kernel memory; closing will do it then.
-            Locks::File(file) => drop(os::unlock(file.file(), lock_offset(right))),
+            Locks::File { file, .. } => drop(os::unlock(file.file(), lock_offset(right))),
             Locks::Heap { ring, party } => {
                 let mut holders = ring.lock();
                 if holders.1.get(&right) == Some(party) {
@@ -94,7 +94,11 @@ impl Drop for Locks {
         match self {
             // Closing the file is not enough: while another thread is starting a process, the child has the
             // file open too, from its fork to its exec, and the locks with it.
-            Locks::File(file) => drop(os::unlock_from(file.file(), LOCK_BASE)),
+            Locks::File { file, process } if *process == std::process::id() => {
+                drop(os::unlock_from(file.file(), LOCK_BASE));
+            }
+            // A forked child's copy: the locks are the parent's.
+            Locks::File { .. } => {}
             Locks::Heap { ring, party } => ring.lock().1.retain(|_, holder| holder != party),
         }
     }

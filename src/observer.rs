@@ -3,9 +3,10 @@
 use crate::attach::{Attachment, Demands, Place};
 use crate::error::{Error, RecvError};
 use crate::evictable::CopiedMessage;
-use crate::layout::producer_page;
+use crate::layout::{POSITION_MAX, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Memory, Right};
+use crate::protocol::Damage;
 use crate::protocol::observe::{Seen, Watcher};
 use crate::protocol::park::Side;
 use crate::protocol::table::{JoinError, Start};
@@ -64,6 +65,8 @@ impl ObserverOptions {
         let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
+        Damage::bound("head", head, 0, POSITION_MAX)
+            .map_err(|source| Error::Damaged { path: attachment.path().to_path_buf(), source })?;
         let out_of_window = |source| Error::Start { path: attachment.path().to_path_buf(), source };
         let position = match self.start {
             Start::Earliest => earliest,

@@ -90,14 +90,11 @@ impl ProducerOptions {
         let pid = u64::from(std::process::id());
         attachment.region.store(producer_page::PID, pid, Relaxed);
         attachment.region.store(producer_page::OPENED_MS, os::unix_now_ms(), Relaxed);
-        attachment.with_table(|| {
-            if orphaned {
-                attachment.record(EventKind::Abandoned, publisher.head(), "", predecessor);
-            }
-            let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
-            attachment.record(kind, publisher.head(), "", pid);
-            Ok(())
-        })?;
+        if orphaned {
+            attachment.try_record(EventKind::Abandoned, publisher.head(), "", predecessor);
+        }
+        let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
+        attachment.try_record(kind, publisher.head(), "", pid);
         // A predecessor may have scribbled over what it claimed and did not publish.
         let dirty_until = publisher.claimed();
         let dirty_len = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
@@ -117,7 +114,8 @@ impl ProducerOptions {
 
     /// As [`open`](Self::open), for a ring whose messages are values of `T`.
     pub fn open_typed<T: Message>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
-        TypedProducer::new(self.open(place)?)
+        let options = ProducerOptions { demands: self.demands.carrying::<T>(), ..*self };
+        options.open(place).map(TypedProducer::new)
     }
 }
 
@@ -172,10 +170,6 @@ impl Producer {
     /// The ring's identity, to be kept beside positions saved elsewhere.
     pub fn ring_id(&self) -> RingId {
         self.attachment.header.ring_id
-    }
-
-    pub(crate) fn attachment(&self) -> &Attachment {
-        &self.attachment
     }
 
     /// Claims the next block to fill in place; waits for room as long as it takes.

@@ -68,8 +68,9 @@ impl Selector {
         self.consumers.get_mut(index).map(|member| &mut member.consumer)
     }
 
-    /// Why the consumer of this index is no longer looked at: its stream is closed and drained, its file
-    /// was replaced, its producer is dead (if its consumer notices that), or it is damaged.
+    /// Why nothing is expected from the consumer of this index: its stream is closed and drained, its file
+    /// was replaced, its producer is dead (if its consumer notices that), or it is damaged. A stream that a
+    /// new producer continues is read again.
     pub fn ended(&self, index: usize) -> Option<&RecvError> {
         self.consumers.get(index)?.ended.as_ref()
     }
@@ -146,11 +147,10 @@ impl Waiting for Selector {
         let count = self.consumers.len();
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
-            if member.ended.is_some() {
-                continue;
-            }
+            // One whose stream had ended is looked at too: a successor of its producer may have gone on.
             match member.consumer.look() {
                 Ok(true) => {
+                    member.ended = None;
                     self.found = Some(index);
                     return Ok(true);
                 }

@@ -1,8 +1,7 @@
 //! Messages that are values of one type: no bytes to parse, and a fingerprint that keeps strangers out.
 
-use crate::attach::Attachment;
 use crate::consumer::{Consumer, Received};
-use crate::error::{Error, RecvError, SendError};
+use crate::error::{RecvError, SendError};
 use crate::layout::fnv1a;
 use crate::producer::{Claim, Producer};
 use crate::protocol::Damage;
@@ -76,20 +75,6 @@ macro_rules! message {
     };
 }
 
-/// An error unless the ring was created for `T`.
-fn check_type<T: Message>(attachment: &Attachment) -> Result<(), Error> {
-    const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
-    let header = &attachment.header;
-    if header.type_fingerprint == T::FINGERPRINT && header.geometry.block_size() == size_of::<T>() as u64 {
-        return Ok(());
-    }
-    let ring = match header.type_fingerprint {
-        0 => "untyped bytes".to_owned(),
-        _ => header.schema.clone(),
-    };
-    Err(Error::TypeMismatch { path: attachment.path().to_path_buf(), ring, expected: T::SCHEMA.to_owned() })
-}
-
 /// A [`Producer`] of values of `T`.
 #[derive(Debug)]
 pub struct TypedProducer<T> {
@@ -98,9 +83,10 @@ pub struct TypedProducer<T> {
 }
 
 impl<T: Message> TypedProducer<T> {
-    pub(crate) fn new(producer: Producer) -> Result<TypedProducer<T>, Error> {
-        check_type::<T>(producer.attachment())?;
-        Ok(TypedProducer { producer, carries: PhantomData })
+    /// Of a producer whose ring was found to carry `T`.
+    pub(crate) fn new(producer: Producer) -> TypedProducer<T> {
+        const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
+        TypedProducer { producer, carries: PhantomData }
     }
 
     /// Publishes a value; waits for room. As [`Producer::send`].
@@ -183,9 +169,20 @@ pub struct TypedConsumer<T> {
 }
 
 impl<T: Message> TypedConsumer<T> {
-    pub(crate) fn new(consumer: Consumer) -> Result<TypedConsumer<T>, Error> {
-        check_type::<T>(consumer.attachment())?;
-        Ok(TypedConsumer { consumer, carries: PhantomData })
+    /// Of a consumer whose ring was found to carry `T`.
+    pub(crate) fn new(consumer: Consumer) -> TypedConsumer<T> {
+        const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
+        TypedConsumer { consumer, carries: PhantomData }
+    }
+
+    /// Releases the next message unread, whatever it is: the way past one of another length, which an
+    /// untyped producer sent. True if there was one.
+    pub fn skip(&mut self) -> Result<bool, RecvError> {
+        match self.consumer.try_recv() {
+            Ok(_) => Ok(true),
+            Err(RecvError::Empty) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Consumer::try_recv`].
@@ -223,7 +220,7 @@ impl<'a, T: Message> TypedReceived<'a, T> {
     /// # Errors
     ///
     /// [`RecvError::Damaged`] if an untyped producer sent something of another length. The message is not
-    /// released.
+    /// released: see [`TypedConsumer::skip`].
     #[inline]
     fn new(message: Received<'a>) -> Result<TypedReceived<'a, T>, RecvError> {
         if message.len() == size_of::<T>() {

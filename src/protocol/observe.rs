@@ -2,7 +2,7 @@
 
 use super::read::{copy_out, is_closed};
 use crate::layout::producer_page::{CLAIMED, HEAD};
-use crate::layout::{Geometry, Meta};
+use crate::layout::{Geometry, Meta, POSITION_MAX};
 use crate::memory::Memory;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -84,8 +84,12 @@ impl<M: Memory> Watcher<M> {
         let capacity = self.geometry.capacity();
         let oldest = claimed - capacity;
         let head = self.memory.load(HEAD, Relaxed);
-        let resume = (oldest + capacity / 8).min(head).max(oldest);
+        // Hostile values end at the last position there can be, where nothing more is ever found.
+        let resume = (oldest + capacity / 8).min(head).max(oldest).min(POSITION_MAX).max(self.position);
         let missed = resume - self.position;
+        if missed == 0 {
+            return Seen::Empty;
+        }
         self.position = resume;
         Seen::Missed(missed)
     }

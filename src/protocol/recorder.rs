@@ -101,7 +101,8 @@ pub struct Entry<'a> {
 
 /// Writes an event. The caller holds the table right.
 pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
-    let next = memory.load(NEXT_EVENT, Relaxed);
+    // Another process wrote it. Numbers that cannot be reached start over.
+    let next = Some(memory.load(NEXT_EVENT, Relaxed)).filter(|&next| next < u64::MAX - 2).unwrap_or(0);
     let entries = geometry.recorder_entries();
     if let Some(last) = next.checked_sub(1) {
         let word = |at| geometry.event_word(last % entries, at);
@@ -110,7 +111,11 @@ pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
             && load_name(memory, |at| word(event::NAME + at)) == entry.name;
         if same {
             memory.store(word(event::UNIX_MS), entry.unix_ms, Relaxed);
-            memory.store(word(event::REPEATS), memory.load(word(event::REPEATS), Relaxed) + 1, Relaxed);
+            memory.store(
+                word(event::REPEATS),
+                memory.load(word(event::REPEATS), Relaxed).saturating_add(1),
+                Relaxed,
+            );
             return;
         }
     }

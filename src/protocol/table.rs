@@ -97,6 +97,7 @@ fn choose<M: Memory>(
     head: u64,
 ) -> Result<u64, JoinError> {
     Damage::bound("limit - capacity", earliest, 0, POSITION_MAX)?;
+    Damage::bound("head", head, 0, POSITION_MAX)?;
     match start {
         Start::Earliest => Ok(earliest),
         // `head` may be older than the scan behind `earliest`, so that it may be the lower of the two.
@@ -136,6 +137,8 @@ pub fn leave<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, keep_tail: 
     if keep_tail {
         return;
     }
+    // First of all ephemeral: killed between the steps, it is cleared away like any other.
+    memory.store(geometry.flags(entry), EntryFlags::taken(false, false).0, Relaxed);
     memory.store(geometry.tail(entry), Tail::NONE.0, Release); // LEAVE
     memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
 }
