@@ -55,6 +55,7 @@ mod consumer;
 mod draft;
 mod error;
 mod evictable;
+mod fork;
 #[doc(hidden)]
 pub mod layout;
 mod locks;

@@ -1,8 +1,9 @@
 //! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file, and
 //! their like for rings on the heap.
 
+use crate::fork::ForkClosed;
 use crate::memory::{Liveness, Right};
-use crate::os::{self, ForkClosed};
+use crate::os;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;

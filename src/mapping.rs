@@ -2,6 +2,7 @@
 //!
 //! The one place where offsets become pointers.
 
+use crate::fork::HoleFilled;
 use crate::layout::Geometry;
 use crate::memory::{Futex, Memory, Segment, Word};
 use crate::os;
@@ -10,6 +11,7 @@ use std::alloc;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,8 +30,16 @@ pub(crate) enum Access {
 /// Where a segment's bytes come from, kept alive for as long as anybody points at them.
 #[derive(Debug)]
 enum Backing {
-    Mapped { _producer: MmapRaw, _readers: MmapRaw },
+    Mapped { producer: ManuallyDrop<Mapped>, readers: ManuallyDrop<Mapped> },
     Heap { start: *mut u8, layout: alloc::Layout },
+}
+
+/// One mapped segment, kept out of forked children.
+#[derive(Debug)]
+struct Mapped {
+    // Dropped first: what is unmapped must not be filled.
+    hole: HoleFilled,
+    map: MmapRaw,
 }
 
 // SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks whose
@@ -40,9 +50,20 @@ unsafe impl Sync for Backing {}
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        if let Backing::Heap { start, layout } = *self {
-            // SAFETY: allocated with this layout in `Region::heap`, freed once, here.
-            unsafe { alloc::dealloc(start, layout) };
+        match self {
+            Backing::Heap { start, layout } => {
+                // SAFETY: allocated with this layout in `Region::heap`, freed once, here.
+                unsafe { alloc::dealloc(*start, *layout) };
+            }
+            Backing::Mapped { producer, readers } => {
+                for segment in [producer, readers] {
+                    // In a forked child something else may be mapped there: it is left alone.
+                    if !segment.hole.is_foreign() {
+                        // SAFETY: dropped once, here.
+                        unsafe { ManuallyDrop::drop(segment) };
+                    }
+                }
+            }
         }
     }
 }
@@ -76,11 +97,14 @@ impl Region {
         let offset = geometry.producer_segment_len;
         let readers = segment(file, offset, geometry.readers_segment_len, access != Access::Nothing)?;
         Ok(Region {
-            producer: producer.as_mut_ptr(),
-            readers: readers.as_mut_ptr(),
+            producer: producer.map.as_mut_ptr(),
+            readers: readers.map.as_mut_ptr(),
             geometry: *geometry,
             interruptible: os::membarrier_registered(),
-            _backing: Arc::new(Backing::Mapped { _producer: producer, _readers: readers }),
+            _backing: Arc::new(Backing::Mapped {
+                producer: ManuallyDrop::new(producer),
+                readers: ManuallyDrop::new(readers),
+            }),
         })
     }
 
@@ -154,14 +178,14 @@ impl Region {
     }
 }
 
-fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<MmapRaw> {
+fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped> {
     let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let mut options = MmapOptions::new();
     options.offset(offset).len(len);
     let map = if write { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
     // SAFETY: the range is the mapping just made.
     unsafe { os::dont_fork(map.as_mut_ptr(), map.len()) }?;
-    Ok(map)
+    Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })
 }
 
 /// Read access to one block in place. Whether it is still the reader's to read is the business of the

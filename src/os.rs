@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Turns the usual "-1 and errno" into a result.
@@ -383,111 +382,6 @@ pub(crate) fn unix_now() -> Duration {
 /// As milliseconds in a word of the file.
 pub(crate) fn unix_now_ms() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A file that is closed in forked children, so that a child without `exec` does not keep its parent's
-/// locks alive.
-///
-/// The descriptor's *number* stays taken in the child (it becomes `/dev/null`): the child's copy of the
-/// owner will close it again, and must not hit somebody else's file.
-#[derive(Debug)]
-pub(crate) struct ForkClosed {
-    file: File,
-    node: &'static ForkNode,
-}
-
-#[derive(Debug)]
-struct ForkNode {
-    descriptor: AtomicI32,
-    next: *const ForkNode,
-}
-
-// SAFETY: `next` is written once, before the node is shared; nodes are never freed.
-unsafe impl Sync for ForkNode {}
-// SAFETY: as above.
-unsafe impl Send for ForkNode {}
-
-const NO_DESCRIPTOR: i32 = -1;
-
-/// A list that only grows; freed places are used again. Readable inside a fork handler, which may
-/// neither lock nor allocate.
-static FORK_LIST: AtomicPtr<ForkNode> = AtomicPtr::new(std::ptr::null_mut());
-
-impl ForkClosed {
-    pub(crate) fn new(file: File) -> ForkClosed {
-        static HANDLER: OnceLock<()> = OnceLock::new();
-        HANDLER.get_or_init(|| {
-            if !cfg!(miri) {
-                // SAFETY: the handler only makes async-signal-safe calls. It can fail for want of memory
-                // only; then children share the lock, as any descriptor is shared.
-                unsafe { libc::pthread_atfork(None, None, Some(close_in_child)) };
-            }
-        });
-        let node = claim_node(file.as_raw_fd());
-        ForkClosed { file, node }
-    }
-
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-}
-
-impl Drop for ForkClosed {
-    fn drop(&mut self) {
-        self.node.descriptor.store(NO_DESCRIPTOR, Ordering::Release);
-    }
-}
-
-fn nodes() -> impl Iterator<Item = &'static ForkNode> {
-    let mut next = FORK_LIST.load(Ordering::Acquire).cast_const();
-    std::iter::from_fn(move || {
-        // SAFETY: pointers in the list are null or to leaked nodes.
-        let node: &'static ForkNode = unsafe { next.as_ref() }?;
-        next = node.next;
-        Some(node)
-    })
-}
-
-fn claim_node(descriptor: RawFd) -> &'static ForkNode {
-    let free = nodes().find(|node| {
-        node.descriptor
-            .compare_exchange(NO_DESCRIPTOR, descriptor, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-    });
-    free.unwrap_or_else(|| {
-        let node = Box::leak(Box::new(ForkNode {
-            descriptor: AtomicI32::new(descriptor),
-            next: FORK_LIST.load(Ordering::Relaxed),
-        }));
-        while let Err(now) =
-            FORK_LIST.compare_exchange(node.next.cast_mut(), node, Ordering::AcqRel, Ordering::Relaxed)
-        {
-            node.next = now;
-        }
-        node
-    })
-}
-
-extern "C" fn close_in_child() {
-    // SAFETY: the string is NUL-terminated; open is async-signal-safe.
-    let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    for node in nodes() {
-        let descriptor = node.descriptor.load(Ordering::Acquire);
-        if descriptor == NO_DESCRIPTOR {
-            continue;
-        }
-        // SAFETY: the descriptor belongs to a file that only the parent may use; both calls are
-        // async-signal-safe.
-        let replaced = null != -1 && unsafe { libc::dup3(null, descriptor, libc::O_CLOEXEC) } != -1;
-        if !replaced {
-            // SAFETY: as above.
-            unsafe { libc::close(descriptor) };
-        }
-    }
-    if null != -1 {
-        // SAFETY: opened above and used by nobody else.
-        unsafe { libc::close(null) };
-    }
 }
 
 #[cfg(test)]
