@@ -233,7 +233,9 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
             let pid = region.load(geometry.entry_word(n, entry::PID), Relaxed);
             return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid });
         }
-        if !flags(n).is_durable() {
+        // Without a tail there is nothing to resume, whatever the flags say.
+        let tail = Tail(region.load(geometry.tail(n), Relaxed));
+        if !flags(n).is_durable() || tail.position().is_none() {
             return Ok((n, false));
         }
         if !durable {
