@@ -332,7 +332,9 @@ fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
         return Err(Error::Features { path: owned(), bits: unknown });
     }
     let out_of_range = |source| Error::Geometry { path: owned(), source };
-    let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers).map_err(out_of_range)?;
+    let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers)
+        .and_then(|geometry| geometry.with_groups(raw.groups, raw.workers))
+        .map_err(out_of_range)?;
     if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
         return Err(Error::Layout { path: owned(), field, found, expected });
     }

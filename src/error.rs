@@ -283,19 +283,33 @@ pub enum Error {
     },
 }
 
-/// Who holds the ring full: the gating consumer with the lowest tail.
+/// What somebody is who holds the ring full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HolderRole {
+    /// A consumer.
+    Consumer,
+    /// A consumer whose tail outlives it.
+    DurableConsumer,
+    /// A group: a message that none of its workers has settled.
+    Group,
+    /// A worker that has lost its lease on a message, and may still be reading it.
+    Worker,
+}
+
+/// Who holds the ring full: the one with the lowest position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Its name; empty for an anonymous consumer.
+    /// What it is.
+    pub role: HolderRole,
+    /// Its name; empty for an anonymous consumer or worker.
     pub name: String,
-    /// Its process number in its own pid namespace, for display.
+    /// Its process number in its own pid namespace, for display; 0 for a group.
     pub pid: u64,
     /// How many messages it is behind the head.
     pub lag: u64,
-    /// True if its tail outlives it.
-    pub durable: bool,
-    /// False for a durable consumer that is away, or was never there.
+    /// False for a durable consumer that is away, or was never there, and for a group without workers.
     pub alive: bool,
     /// For how long the ring has been full for this producer.
     pub full_for: Duration,
@@ -303,12 +317,18 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let durable = if self.durable { "durable consumer" } else { "consumer" };
-        match self.alive {
-            true => write!(f, "{durable} {:?} (process {}) is", self.name, self.pid)?,
-            false => write!(f, "{durable} {:?} is away and", self.name)?,
+        let Holder { name, pid, lag, full_for, .. } = self;
+        match (self.role, self.alive) {
+            (HolderRole::Group, true) => write!(f, "group {name:?} is")?,
+            (HolderRole::Group, false) => write!(f, "group {name:?} has no workers and is")?,
+            (HolderRole::Worker, _) => write!(f, "worker {name:?} (process {pid}) reads in place,")?,
+            (HolderRole::Consumer, true) => write!(f, "consumer {name:?} (process {pid}) is")?,
+            (HolderRole::DurableConsumer, true) => {
+                write!(f, "durable consumer {name:?} (process {pid}) is")?;
+            }
+            (_, false) => write!(f, "durable consumer {name:?} is away and")?,
         }
-        write!(f, " {} messages behind, for {:?}", self.lag, self.full_for)
+        write!(f, " {lag} messages behind, for {full_for:?}")
     }
 }
 
@@ -318,7 +338,7 @@ impl fmt::Display for Holder {
 pub enum SendError {
     /// Every slot holds a message that somebody has not released.
     #[error(
-        "the ring of {capacity} blocks is full: {holder}; wait, or let that consumer catch up, evict or remove it"
+        "the ring of {capacity} blocks is full: {holder}; wait, or let that one catch up, stop it or remove it"
     )]
     Full {
         /// Blocks in the ring.

@@ -4,8 +4,13 @@
 //! All integers are little-endian and of fixed width. Nothing here is a pointer, a `usize`, a `bool` or
 //! a type whose layout Rust chooses.
 
+mod delivery;
+mod header;
+
 use crate::memory::Word;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
+pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
+pub(crate) use header::{RawHeader, fnv1a};
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -13,8 +18,10 @@ pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
 pub const FORMAT_VERSION: u32 = 1;
 /// Reads as this number only in the byte order it was written in.
 pub(crate) const BYTE_ORDER: u32 = 0x0A0B_0C0D;
-/// Feature bits that a program must understand before it touches the ring. None are defined yet.
-pub(crate) const KNOWN_REQUIRED_FEATURES: u64 = 0;
+/// The ring has groups: a producer that did not look at them would overwrite what they have not settled.
+pub(crate) const FEATURE_GROUPS: u64 = 1;
+/// Feature bits that a program must understand before it touches the ring.
+pub(crate) const KNOWN_REQUIRED_FEATURES: u64 = FEATURE_GROUPS;
 
 /// Bytes of the header.
 pub(crate) const HEADER_LEN: u64 = 4096;
@@ -244,6 +251,12 @@ pub enum GeometryError {
     /// More than 4096 consumer entries, or none.
     #[error("{0} consumer entries is outside 1..={CONSUMERS_MAX}")]
     Consumers(u64),
+    /// More than 64 groups.
+    #[error("{0} groups is outside 0..={GROUPS_MAX}")]
+    Groups(u64),
+    /// More than 1024 worker entries, or none in a ring with groups.
+    #[error("{0} worker entries is outside 1..={WORKERS_MAX}")]
+    Workers(u64),
     /// First position above 2^63 - 2^40.
     #[error("first position {0} is above {FIRST_POSITION_MAX}")]
     FirstPosition(u64),
@@ -269,6 +282,12 @@ pub struct Geometry {
     consumer_table: u64,
     recorder: u64,
     recorder_entries: u64,
+    group_table: u64,
+    pub(crate) groups: u64,
+    worker_table: u64,
+    pub(crate) workers: u64,
+    group_words: u64,
+    group_words_len: u64,
     pub(crate) readers_segment_len: u64,
     first_position: u64,
 }
@@ -306,8 +325,44 @@ impl Geometry {
             consumer_table,
             recorder,
             recorder_entries: RECORDER_ENTRIES,
+            group_table: 0,
+            groups: 0,
+            worker_table: 0,
+            workers: 0,
+            group_words: 0,
+            group_words_len: 0,
             readers_segment_len,
             first_position: 0,
+        })
+    }
+
+    /// The same, with room for `groups` groups and for `workers` workers over all of them; with no groups,
+    /// there are no workers either.
+    pub fn with_groups(self, groups: u64, workers: u64) -> Result<Geometry, GeometryError> {
+        if groups == 0 {
+            return Ok(self);
+        }
+        if groups > GROUPS_MAX {
+            return Err(GeometryError::Groups(groups));
+        }
+        if !(1..=WORKERS_MAX).contains(&workers) {
+            return Err(GeometryError::Workers(workers));
+        }
+        // INVARIANT: at most 2^6 * 2^32 * 8 bytes of words: no sum comes near 2^63.
+        let group_table = self.readers_segment_len;
+        let worker_table = group_table + groups * group::LEN;
+        let group_words = (worker_table + workers * worker::LEN).next_multiple_of(4096);
+        let group_words_len = (self.capacity * group::WORD_LEN).next_multiple_of(LINE);
+        let readers_segment_len = (group_words + groups * group_words_len).next_multiple_of(4096);
+        Ok(Geometry {
+            group_table,
+            groups,
+            worker_table,
+            workers,
+            group_words,
+            group_words_len,
+            readers_segment_len,
+            ..self
         })
     }
 
@@ -345,6 +400,21 @@ impl Geometry {
     #[inline(always)]
     pub fn consumers(&self) -> u64 {
         self.consumers
+    }
+    /// Number of group entries.
+    #[inline(always)]
+    pub fn groups(&self) -> u64 {
+        self.groups
+    }
+    /// Number of worker entries.
+    #[inline(always)]
+    pub fn workers(&self) -> u64 {
+        self.workers
+    }
+    /// Which time round the ring a position is.
+    #[inline(always)]
+    pub fn lap(&self, position: u64) -> u64 {
+        position >> self.capacity.trailing_zeros()
     }
     /// Number of records of the flight recorder.
     pub(crate) fn recorder_entries(&self) -> u64 {
@@ -395,174 +465,32 @@ impl Geometry {
         Word::readers(self.consumer_table + u64::from(n) * entry::LEN + at)
     }
     #[inline(always)]
+    pub(crate) fn group_word(&self, group: u32, at: u64) -> Word {
+        debug_assert!(u64::from(group) < self.groups && at < group::LEN);
+        Word::readers(self.group_table + u64::from(group) * group::LEN + at)
+    }
+    #[inline(always)]
+    pub(crate) fn worker_word(&self, worker: u32, at: u64) -> Word {
+        debug_assert!(u64::from(worker) < self.workers && at < worker::LEN);
+        Word::readers(self.worker_table + u64::from(worker) * worker::LEN + at)
+    }
+    /// The word of the delivery of `position` to a group.
+    #[inline(always)]
+    pub fn delivery(&self, group: u32, position: u64) -> Word {
+        debug_assert!(u64::from(group) < self.groups);
+        let words = self.group_words + u64::from(group) * self.group_words_len;
+        Word::readers(words + self.index(position) * group::WORD_LEN)
+    }
+    #[inline(always)]
     pub(crate) fn event_word(&self, index: u64, at: u64) -> Word {
         debug_assert!(index < self.recorder_entries && at < event::LEN);
         Word::readers(self.recorder + index * event::LEN + at)
     }
 }
 
-/// The header page as it lies in the file. Written once by the creator; readers copy it out, check it
-/// and never look at it again.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone)]
-#[repr(C)]
-pub(crate) struct RawHeader {
-    pub(crate) magic: [u8; 8],
-    pub(crate) version: u32,
-    pub(crate) byte_order: u32,
-    pub(crate) features_required: u64,
-    pub(crate) features_optional: u64,
-    pub(crate) file_len: u64,
-    pub(crate) producer_segment_len: u64,
-    pub(crate) readers_segment_len: u64,
-    pub(crate) block_size: u64,
-    pub(crate) capacity: u64,
-    pub(crate) slot_stride: u64,
-    pub(crate) block_offset: u64,
-    pub(crate) slots_offset: u64,
-    pub(crate) producer_page_offset: u64,
-    pub(crate) readers_offset: u64,
-    pub(crate) consumer_table: u64,
-    pub(crate) consumers: u64,
-    pub(crate) consumer_entry_len: u64,
-    pub(crate) recorder: u64,
-    pub(crate) recorder_entries: u64,
-    pub(crate) recorder_entry_len: u64,
-    // Reserved for groups: zero in this version.
-    pub(crate) group_table: u64,
-    pub(crate) groups: u64,
-    pub(crate) group_entry_len: u64,
-    pub(crate) group_words: u64,
-    pub(crate) worker_table: u64,
-    pub(crate) workers: u64,
-    pub(crate) lanes: u64,
-    // Reserved for the sparse time index: zero in this version.
-    pub(crate) time_index: u64,
-    pub(crate) time_index_entries: u64,
-    pub(crate) first_position: u64,
-    pub(crate) ring_id: [u8; 16],
-    pub(crate) boot_id: [u8; 16],
-    pub(crate) created_unix_ns: u64,
-    pub(crate) type_fingerprint: u64,
-    pub(crate) type_size: u64,
-    pub(crate) type_align: u64,
-    pub(crate) schema_len: u64,
-    pub(crate) durable_inactive_ms: u64,
-    pub(crate) reserved: [u8; 704],
-    pub(crate) schema: [u8; SCHEMA_MAX],
-    pub(crate) reserved_2: [u8; 1016],
-    pub(crate) checksum: u64,
-}
-
-const _: () = {
-    use std::mem::offset_of;
-    assert!(size_of::<RawHeader>() as u64 == HEADER_LEN);
-    assert!(offset_of!(RawHeader, version) == 8);
-    assert!(offset_of!(RawHeader, file_len) == 32);
-    assert!(offset_of!(RawHeader, block_size) == 56);
-    assert!(offset_of!(RawHeader, readers_offset) == 104);
-    assert!(offset_of!(RawHeader, group_table) == 160);
-    assert!(offset_of!(RawHeader, time_index) == 216);
-    assert!(offset_of!(RawHeader, first_position) == 232);
-    assert!(offset_of!(RawHeader, ring_id) == 240);
-    assert!(offset_of!(RawHeader, created_unix_ns) == 272);
-    assert!(offset_of!(RawHeader, durable_inactive_ms) == 312);
-    assert!(offset_of!(RawHeader, reserved) == 320);
-    assert!(offset_of!(RawHeader, schema) == 1024);
-    assert!(offset_of!(RawHeader, checksum) == 4088);
-};
-
-impl RawHeader {
-    /// The geometry part of a header for `geometry`; everything else zero.
-    pub(crate) fn of(geometry: &Geometry) -> RawHeader {
-        let mut raw = RawHeader::new_zeroed();
-        raw.magic = MAGIC;
-        raw.version = FORMAT_VERSION;
-        raw.byte_order = BYTE_ORDER;
-        raw.file_len = geometry.file_len();
-        raw.producer_segment_len = geometry.producer_segment_len;
-        raw.readers_segment_len = geometry.readers_segment_len;
-        raw.block_size = geometry.block_size;
-        raw.capacity = geometry.capacity;
-        raw.slot_stride = geometry.slot_stride;
-        raw.block_offset = slot::BLOCK;
-        raw.slots_offset = geometry.slots_offset;
-        raw.producer_page_offset = HEADER_LEN;
-        raw.readers_offset = geometry.producer_segment_len;
-        raw.consumer_table = geometry.consumer_table;
-        raw.consumers = geometry.consumers;
-        raw.consumer_entry_len = entry::LEN;
-        raw.recorder = geometry.recorder;
-        raw.recorder_entries = geometry.recorder_entries;
-        raw.recorder_entry_len = event::LEN;
-        raw
-    }
-
-    /// The checksum over all bytes before it.
-    pub(crate) fn compute_checksum(&self) -> u64 {
-        let bytes = self.as_bytes();
-        fnv1a(&bytes[..bytes.len() - 8])
-    }
-
-    /// The first geometry field that differs from what `geometry` says, with both values.
-    pub(crate) fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
-        let expected = RawHeader::of(geometry);
-        macro_rules! first_difference {
-            ($($field:ident),*) => {
-                $(if self.$field != expected.$field {
-                    return Some((stringify!($field), self.$field, expected.$field));
-                })*
-            };
-        }
-        first_difference!(
-            file_len,
-            producer_segment_len,
-            readers_segment_len,
-            slot_stride,
-            block_offset,
-            slots_offset,
-            producer_page_offset,
-            readers_offset,
-            consumer_table,
-            consumer_entry_len,
-            recorder,
-            recorder_entries,
-            recorder_entry_len,
-            group_table,
-            groups,
-            group_entry_len,
-            group_words,
-            worker_table,
-            workers,
-            lanes,
-            time_index,
-            time_index_entries
-        );
-        None
-    }
-}
-
-/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state, so any
-/// change confined to one byte is always caught. Guards against accidents, not against forgery.
-pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut i = 0;
-    while i < bytes.len() {
-        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        i += 1;
-    }
-    hash
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fnv1a_matches_the_published_vectors() {
-        assert_eq!(fnv1a(b""), 0xcbf29ce484222325);
-        assert_eq!(fnv1a(b"a"), 0xaf63dc4c8601ec8c);
-        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
-    }
 
     #[test]
     fn sizes_that_would_wrap_are_refused() {

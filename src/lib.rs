@@ -68,13 +68,14 @@ mod producer;
 #[doc(hidden)]
 pub mod protocol;
 mod ring;
+mod room;
 mod selector;
 mod typed;
 mod wait;
 
 pub use attach::Place;
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
-pub use error::{Error, Holder, RecvError, SendError};
+pub use error::{Error, Holder, HolderRole, RecvError, SendError};
 pub use evictable::{CopiedMessage, EvictableConsumer};
 pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use observer::{Observer, ObserverOptions};

@@ -17,6 +17,7 @@ const fn lock_offset(right: Right) -> u64 {
         Right::Producer => LOCK_BASE,
         Right::Table => LOCK_BASE + 1,
         Right::Consumer(entry) => LOCK_BASE + 0x1_0000 + entry as u64,
+        Right::Worker(entry) => LOCK_BASE + 0x2_0000 + entry as u64,
     }
 }
 

@@ -149,6 +149,8 @@ pub enum Right {
     Table,
     /// To be consumer entry `n`.
     Consumer(u32),
+    /// To be worker entry `n`.
+    Worker(u32),
 }
 
 /// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead party

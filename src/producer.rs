@@ -1,27 +1,18 @@
 //! The producer's handle: claim, fill, publish.
 
 use crate::attach::{Attachment, Demands, Place, io_error};
-use crate::error::{Error, Holder, SendError};
-use crate::layout::{EntryFlags, Meta, entry, producer_page};
-use crate::locks::Locks;
+use crate::error::{Error, SendError};
+use crate::layout::{Meta, producer_page};
 use crate::mapping::{Access, BlockWrite, Region};
-use crate::memory::{Liveness, Memory, Right};
+use crate::memory::{Memory, Right};
 use crate::os;
-use crate::protocol::park::Side;
-use crate::protocol::publish::{Gate, Publisher, Scan};
-use crate::protocol::recorder::{self, EventKind};
-use crate::protocol::table;
+use crate::protocol::publish::{Publisher, Who};
+use crate::protocol::recorder::EventKind;
 use crate::ring::RingId;
 use crate::typed::{Message, TypedProducer};
-use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use crate::wait::Wait;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-
-/// How long a proof that a gating consumer lives is believed.
-const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
-
-/// A producer writes at most one "full" into the flight recorder in this time.
-const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a producer opens a ring.
 #[derive(Clone, Copy, Debug, Default)]
@@ -129,16 +120,16 @@ impl ProducerOptions {
 /// A producer does not survive `fork`: touching it in the child is an access violation, by design.
 #[derive(Debug)]
 pub struct Producer {
-    publisher: Publisher<Region>,
-    attachment: Attachment,
-    wait: Wait,
-    required_readers: u32,
+    pub(crate) publisher: Publisher<Region>,
+    pub(crate) attachment: Attachment,
+    pub(crate) wait: Wait,
+    pub(crate) required_readers: u32,
     /// Since when the ring has been full without interruption.
-    full_since: Option<Instant>,
+    pub(crate) full_since: Option<Instant>,
     /// When a full ring was last written into the flight recorder.
-    full_logged: Option<Instant>,
-    /// The entry last proved alive, and when.
-    checked: Option<(u32, Instant)>,
+    pub(crate) full_logged: Option<Instant>,
+    /// Who was last proved alive, and when.
+    pub(crate) checked: Option<(Who, Instant)>,
     /// Up to which byte blocks below `dirty_until` may hold what nobody published.
     dirty_len: usize,
     dirty_until: u64,
@@ -353,149 +344,6 @@ impl Producer {
         self.make_room(timeout, wait)
     }
 
-    #[cold]
-    fn make_room(&mut self, timeout: Option<Duration>, wait: bool) -> Result<(), SendError> {
-        if self.look_for_room() {
-            return Ok(());
-        }
-        if self.full_since.is_none() {
-            self.became_full();
-        }
-        if wait {
-            let how = self.wait;
-            wait_for(self, how, timeout)?;
-        } else {
-            return Err(self.full_error());
-        }
-        self.full_since = None;
-        Ok(())
-    }
-
-    /// Scans, and removes from the way whoever may be removed: the dead and the evictable.
-    fn look_for_room(&mut self) -> bool {
-        loop {
-            let scan = self.publisher.rescan(self.required_readers);
-            if self.publisher.room() > 0 {
-                self.full_since = None;
-                return true;
-            }
-            // Each turn frees an entry or is the last.
-            if scan.gates < self.required_readers || !scan.lowest.is_some_and(|gate| self.dislodge(gate)) {
-                return false;
-            }
-        }
-    }
-
-    fn dislodge(&mut self, gate: Gate) -> bool {
-        let geometry = *self.attachment.geometry();
-        if gate.tail.is_evictable() {
-            // If the tail moved instead, there is room.
-            if self.publisher.evict(gate) {
-                self.log(EventKind::Evicted, gate);
-            }
-            return true;
-        }
-        let now = Instant::now();
-        let proved = self.checked.is_some_and(|(entry, at)| {
-            entry == gate.entry && now.saturating_duration_since(at) < LIVENESS_INTERVAL
-        });
-        if proved {
-            return false;
-        }
-        let pid = self.entry_word(gate, entry::PID);
-        let name = self.entry_name(gate);
-        let flags = EntryFlags(self.entry_word(gate, entry::FLAGS));
-        let (kind, removed) = if flags.is_taken() && flags.is_durable() {
-            (EventKind::Removed, self.expire_durable(gate))
-        } else {
-            let reaped = table::reap(&self.attachment.region, &geometry, &self.attachment.locks, gate.entry);
-            (EventKind::Died, reaped)
-        };
-        self.checked = (!removed).then_some((gate.entry, now));
-        if removed {
-            self.attachment.try_record(kind, gate.position, &name, pid);
-        }
-        removed
-    }
-
-    /// Removes a durable consumer that has been away for longer than the ring allows.
-    fn expire_durable(&mut self, gate: Gate) -> bool {
-        let threshold = self.attachment.header.durable_inactive_ms;
-        let locks: &Locks = &self.attachment.locks;
-        if threshold == 0 || !locks.seize(Right::Consumer(gate.entry)) {
-            return false;
-        }
-        let region = &self.attachment.region;
-        let detached = self.attachment.geometry().entry_word(gate.entry, entry::DETACHED_MS);
-        let (now, since) = (os::unix_now_ms(), region.load(detached, Relaxed));
-        if since == 0 {
-            // It was killed: its absence counts from now.
-            region.store(detached, now, Relaxed);
-        }
-        let expired = since != 0 && now.saturating_sub(since) > threshold;
-        if expired {
-            table::leave(region, self.attachment.geometry(), gate.entry, false);
-        }
-        locks.release(Right::Consumer(gate.entry));
-        expired
-    }
-
-    fn became_full(&mut self) {
-        let now = Instant::now();
-        self.full_since = Some(now);
-        let region = &self.attachment.region;
-        let count = region.load(producer_page::FULL_COUNT, Relaxed);
-        region.store(producer_page::FULL_COUNT, count.wrapping_add(1), Relaxed);
-        // A ring that is full now and then is at work; its recorder is for rarer things.
-        if self.full_logged.is_some_and(|at| now.saturating_duration_since(at) < FULL_LOG_INTERVAL) {
-            return;
-        }
-        if let Some(gate) = self.publisher.rescan(self.required_readers).lowest {
-            self.full_logged = Some(now);
-            self.log(EventKind::Full, gate);
-        }
-    }
-
-    fn log(&self, kind: EventKind, gate: Gate) {
-        let (name, pid) = (self.entry_name(gate), self.entry_word(gate, entry::PID));
-        self.attachment.try_record(kind, gate.position, &name, pid);
-    }
-
-    fn entry_name(&self, gate: Gate) -> String {
-        let geometry = self.attachment.geometry();
-        recorder::load_name(&self.attachment.region, |at| geometry.entry_word(gate.entry, entry::NAME + at))
-    }
-
-    fn entry_word(&self, gate: Gate, at: u64) -> u64 {
-        self.attachment.region.load(self.attachment.geometry().entry_word(gate.entry, at), Relaxed)
-    }
-
-    #[cold]
-    fn full_error(&mut self) -> SendError {
-        let scan: Scan = self.publisher.rescan(self.required_readers);
-        if scan.gates < self.required_readers {
-            return SendError::TooFewReaders { attached: scan.gates, required: self.required_readers };
-        }
-        let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
-        let head = self.publisher.head();
-        let holder = match scan.lowest {
-            Some(gate) => {
-                let flags = self.entry_word(gate, entry::FLAGS);
-                Holder {
-                    name: self.entry_name(gate),
-                    pid: self.entry_word(gate, entry::PID),
-                    lag: head - gate.position,
-                    durable: EntryFlags(flags).is_durable(),
-                    alive: self.attachment.locks.is_held(Right::Consumer(gate.entry)),
-                    full_for,
-                }
-            }
-            // It left between two looks.
-            None => Holder { name: String::new(), pid: 0, lag: 0, durable: false, alive: false, full_for },
-        };
-        SendError::Full { capacity: self.attachment.geometry().capacity(), holder: Box::new(holder) }
-    }
-
     /// The block of the claimed position `head + ahead`, whole.
     #[inline(always)]
     fn block(&mut self, ahead: u64) -> &mut [u8] {
@@ -543,39 +391,6 @@ impl Producer {
     fn scribble(&mut self, ahead: u64) -> &mut [u8] {
         self.dirty_until = self.dirty_until.max(self.publisher.head() + ahead + 1);
         self.block(ahead)
-    }
-}
-
-impl Waiting for Producer {
-    type Error = SendError;
-
-    fn look(&mut self) -> Result<bool, SendError> {
-        Ok(self.look_for_room())
-    }
-
-    fn glance(&mut self) -> Result<(), SendError> {
-        Ok(())
-    }
-
-    fn check_up(&mut self) -> Result<(), SendError> {
-        if self.attachment.is_replaced() {
-            return Err(SendError::Replaced { path: self.attachment.path().to_path_buf() });
-        }
-        Ok(())
-    }
-
-    fn sleep(&mut self, at_most: Duration) -> Result<(), SendError> {
-        let ticket = Side::Producer.announce(&self.attachment.region);
-        if !self.look_for_room() {
-            // Nobody wakes for a death or for a reader that joins; the bound is the liveness check.
-            let bound = if os::membarrier_works() { LIVENESS_INTERVAL } else { NAP };
-            Side::Producer.sleep(&self.attachment.region, ticket, at_most.min(bound).min(CHECK_UP));
-        }
-        Ok(())
-    }
-
-    fn timed_out(&mut self, _waited: Duration) -> SendError {
-        self.full_error()
     }
 }
 

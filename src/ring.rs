@@ -9,6 +9,7 @@ use crate::layout::{
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
+use crate::protocol::group;
 use crate::protocol::observe::Watcher;
 use crate::protocol::recorder::{self, Event, EventKind};
 use crate::protocol::table;
@@ -276,6 +277,9 @@ impl RingOptions {
                 region.store(word(entry::FLAGS), EntryFlags::taken(true, false).0, Relaxed);
                 region.store(word(entry::TAIL), self.first_position, Relaxed);
             }
+        }
+        for (word, value) in group::words(geometry) {
+            region.store(word, value, Relaxed);
         }
         let pid = u64::from(std::process::id());
         let kind = EventKind::Created;

@@ -7,7 +7,8 @@ mod common;
 
 use common::TempDir;
 use slipring::{
-    Consumer, Error, Event, EventKind, Producer, RecvError, Ring, RingOptions, SendError, Start, Wait,
+    Consumer, Error, Event, EventKind, HolderRole, Producer, RecvError, Ring, RingOptions, SendError, Start,
+    Wait,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -172,7 +173,8 @@ fn full_names_whoever_holds_the_ring() {
     while fast.try_recv().is_ok() {}
     let error = producer.try_send(0, b"x").unwrap_err();
     let SendError::Full { capacity, holder } = &error else { panic!("{error:?}") };
-    assert_eq!((*capacity, holder.name.as_str(), holder.lag, holder.durable), (4, "away", 4, true));
+    assert_eq!((*capacity, holder.name.as_str(), holder.lag), (4, "away", 4));
+    assert_eq!(holder.role, HolderRole::DurableConsumer);
     let text = error.to_string();
     for part in ["4 blocks", "durable consumer \"away\"", "4 messages behind"] {
         assert!(text.contains(part), "{text}");
@@ -186,7 +188,7 @@ fn full_names_whoever_holds_the_ring() {
     let error = producer.send_timeout(0, b"x", Duration::from_millis(1)).unwrap_err();
     let SendError::Full { holder, .. } = error else { panic!("{error:?}") };
     assert_eq!((holder.name.as_str(), holder.pid), ("fast", u64::from(std::process::id())));
-    assert!(!holder.durable && holder.full_for >= Duration::from_millis(1));
+    assert!(holder.role == HolderRole::Consumer && holder.full_for >= Duration::from_millis(1));
     assert_eq!(ring.producer_info().unwrap().full_count, 2);
 }
 

@@ -10,8 +10,8 @@ mod common;
 use common::TempDir;
 use proptest::prelude::*;
 use slipring::{
-    Consumer, Error, EvictableConsumer, JoinError, Observer, Producer, RecvError, Ring, RingOptions,
-    SendError, Start,
+    Consumer, Error, EvictableConsumer, HolderRole, JoinError, Observer, Producer, RecvError, Ring,
+    RingOptions, SendError, Start,
 };
 use std::collections::BTreeMap;
 
@@ -194,7 +194,7 @@ impl Harness {
         let name = entry.name.map_or("", |name| NAMES[name]);
         assert_eq!(capacity, self.capacity);
         assert_eq!(
-            (holder.name.as_str(), holder.lag, holder.durable),
+            (holder.name.as_str(), holder.lag, holder.role == HolderRole::DurableConsumer),
             (name, self.capacity, entry.name.is_some())
         );
     }

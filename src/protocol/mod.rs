@@ -26,11 +26,15 @@
 //! Why the limit is a shared word at all: a producer that cached "I may write up to here" privately could
 //! not be seen by a joiner, who would then start at a position that is being overwritten.
 
+pub mod group;
+pub mod lease;
 pub mod observe;
 pub mod park;
 pub mod publish;
 pub mod read;
 pub mod recorder;
+pub mod settings;
+mod sightings;
 pub mod table;
 
 /// Something in shared memory cannot be what this protocol wrote.

@@ -1,29 +1,52 @@
 //! The producer: claim, publish, scan for room, close, and taking over from a dead one.
 
-use super::{Damage, park};
+use super::{Damage, group, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
-/// Who keeps the producer from going on: the gating entry with the lowest tail.
+/// Whose word gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A consumer, by its entry: its tail, as it was found.
+    Consumer(u32, Tail),
+    /// A group: a message that it has not settled.
+    Group(u32),
+    /// A worker, by its entry: a message that it may still be reading though its lease is over.
+    Worker(u32),
+}
+
+/// Who keeps the producer from going on: the one with the lowest position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// Number of the consumer entry.
-    pub entry: u32,
-    /// Its tail's position, no larger than the head.
+    /// Who it is.
+    pub who: Who,
+    /// The position, no larger than the head.
     pub position: u64,
-    /// The tail as it was found.
-    pub tail: Tail,
 }
 
 /// What a look at the tails found.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan {
-    /// How many tails gate.
+    /// How many tails and groups gate.
     pub gates: u32,
     /// The lowest of them.
     pub lowest: Option<Gate>,
+}
+
+impl Scan {
+    #[inline(always)]
+    fn note(&mut self, who: Who, position: u64) {
+        if self.lowest.is_none_or(|gate| position < gate.position) {
+            self.lowest = Some(Gate { who, position });
+        }
+    }
+}
+
+/// The numbers of a table of so many entries.
+fn numbers(entries: u64) -> std::ops::Range<u32> {
+    0..u32::try_from(entries).unwrap_or(u32::MAX)
 }
 
 /// The producer's half of the protocol. Holds the producer's right for as long as it lives.
@@ -158,7 +181,7 @@ impl<M: Memory> Publisher<M> {
         self.memory.store(LIMIT, candidate, Relaxed);
         // The fence also acquires every tail of the first look, and no more than that look allowed is granted:
         // the second one needs no order of its own.
-        self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT
+        self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT, PIN, UNPIN, FLOOR
         let (scan, granted) = self.look_at_tails(required);
         let limit = granted.clamp(self.cached_limit, candidate);
         if limit < candidate {
@@ -168,17 +191,27 @@ impl<M: Memory> Publisher<M> {
         scan
     }
 
+    /// Floors before pins: a worker whose message was settled by another is found by its pin, which the fence
+    /// between two looks shows to the second (see [`lease`](super::lease)).
     fn look_at_tails(&self, required: u32) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
-        let entries = u32::try_from(self.geometry.consumers()).unwrap_or(u32::MAX);
-        for entry in 0..entries {
+        for entry in numbers(self.geometry.consumers()) {
             let tail = Tail(self.memory.load(self.geometry.tail(entry), Relaxed));
             let Some(position) = tail.position() else { continue };
-            // Another process wrote it: a tail beyond the head would grant room that is not there.
-            let position = position.min(self.head);
             scan.gates += 1;
-            if scan.lowest.is_none_or(|gate| position < gate.position) {
-                scan.lowest = Some(Gate { entry, position, tail });
+            // Another process wrote it: a tail beyond the head would grant room that is not there.
+            scan.note(Who::Consumer(entry, tail), position.min(self.head));
+        }
+        for number in numbers(self.geometry.groups()) {
+            let Some(position) = group::gate(&self.memory, &self.geometry, number, self.head) else {
+                continue;
+            };
+            scan.gates += 1;
+            scan.note(Who::Group(number), position);
+        }
+        for entry in numbers(self.geometry.workers()) {
+            if let Some(position) = group::pin(&self.memory, &self.geometry, entry) {
+                scan.note(Who::Worker(entry), position.min(self.head));
             }
         }
         let capacity = self.geometry.capacity();
@@ -196,12 +229,12 @@ impl<M: Memory> Publisher<M> {
     /// two wins: either the copy was whole, or the reader learns that it was evicted. Relaxed: room is only
     /// ever granted by the scan that follows, and its fence acquires what was read here.
     pub fn evict(&mut self, gate: Gate) -> bool {
-        if !gate.tail.is_evictable() {
+        let Who::Consumer(entry, found) = gate.who else { return false };
+        if !found.is_evictable() {
             return false;
         }
-        let tail = self.geometry.tail(gate.entry);
-        let (from, to) = (gate.tail.0, Tail::EVICTED.0);
-        let won = self.memory.compare_exchange(tail, from, to, Relaxed, Relaxed).is_ok();
+        let tail = self.geometry.tail(entry);
+        let won = self.memory.compare_exchange(tail, found.0, Tail::EVICTED.0, Relaxed, Relaxed).is_ok();
         if won {
             self.memory.store(EVICTED_COUNT, self.memory.load(EVICTED_COUNT, Relaxed) + 1, Relaxed);
         }

@@ -6,7 +6,7 @@
 use super::Damage;
 use crate::layout::producer_page::{HEAD, LIMIT};
 use crate::layout::{EntryFlags, Geometry, POSITION_MAX, Tail};
-use crate::memory::{Liveness, Memory, Right};
+use crate::memory::{Liveness, Memory, Right, Word};
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 /// Where a new reader begins.
@@ -68,7 +68,17 @@ pub fn join<M: Memory>(
     start: Start,
     evictable: bool,
 ) -> Result<u64, JoinError> {
-    let tail = geometry.tail(entry);
+    join_at(memory, geometry, geometry.tail(entry), start, evictable)
+}
+
+/// As [`join`], for whatever word holds the tail: a group's floor gates as a consumer's tail does.
+pub(crate) fn join_at<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    tail: Word,
+    start: Start,
+    evictable: bool,
+) -> Result<u64, JoinError> {
     let lowest = Tail::at(geometry.first_position(), evictable);
     // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
     // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)

@@ -1,0 +1,190 @@
+//! The header page: what a ring says of itself.
+
+use super::{
+    BYTE_ORDER, FEATURE_GROUPS, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX, entry, event, group,
+    slot,
+};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// The header page as it lies in the file. Written once by the creator; readers copy it out, check it
+/// and never look at it again.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Clone)]
+#[repr(C)]
+pub(crate) struct RawHeader {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: u32,
+    pub(crate) byte_order: u32,
+    pub(crate) features_required: u64,
+    pub(crate) features_optional: u64,
+    pub(crate) file_len: u64,
+    pub(crate) producer_segment_len: u64,
+    pub(crate) readers_segment_len: u64,
+    pub(crate) block_size: u64,
+    pub(crate) capacity: u64,
+    pub(crate) slot_stride: u64,
+    pub(crate) block_offset: u64,
+    pub(crate) slots_offset: u64,
+    pub(crate) producer_page_offset: u64,
+    pub(crate) readers_offset: u64,
+    pub(crate) consumer_table: u64,
+    pub(crate) consumers: u64,
+    pub(crate) consumer_entry_len: u64,
+    pub(crate) recorder: u64,
+    pub(crate) recorder_entries: u64,
+    pub(crate) recorder_entry_len: u64,
+    // Zero in a ring without groups.
+    pub(crate) group_table: u64,
+    pub(crate) groups: u64,
+    pub(crate) group_entry_len: u64,
+    pub(crate) group_words: u64,
+    pub(crate) worker_table: u64,
+    pub(crate) workers: u64,
+    // Reserved for key order in groups: zero in this version.
+    pub(crate) lanes: u64,
+    // Reserved for the sparse time index: zero in this version.
+    pub(crate) time_index: u64,
+    pub(crate) time_index_entries: u64,
+    pub(crate) first_position: u64,
+    pub(crate) ring_id: [u8; 16],
+    pub(crate) boot_id: [u8; 16],
+    pub(crate) created_unix_ns: u64,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) type_size: u64,
+    pub(crate) type_align: u64,
+    pub(crate) schema_len: u64,
+    pub(crate) durable_inactive_ms: u64,
+    /// Of a dead-letter ring: the ring whose dead letters it holds. Zero in others.
+    pub(crate) dead_of: [u8; 16],
+    /// Blocks of the dead-letter ring beside this one; zero in a ring without groups.
+    pub(crate) dead_capacity: u64,
+    /// What becomes of a dead letter when that is full: 0 it waits, 1 it is dropped and counted.
+    pub(crate) dead_policy: u64,
+    pub(crate) reserved: [u8; 672],
+    pub(crate) schema: [u8; SCHEMA_MAX],
+    pub(crate) reserved_2: [u8; 1016],
+    pub(crate) checksum: u64,
+}
+
+const _: () = {
+    use std::mem::offset_of;
+    assert!(size_of::<RawHeader>() as u64 == HEADER_LEN);
+    assert!(offset_of!(RawHeader, version) == 8);
+    assert!(offset_of!(RawHeader, file_len) == 32);
+    assert!(offset_of!(RawHeader, block_size) == 56);
+    assert!(offset_of!(RawHeader, readers_offset) == 104);
+    assert!(offset_of!(RawHeader, group_table) == 160);
+    assert!(offset_of!(RawHeader, time_index) == 216);
+    assert!(offset_of!(RawHeader, first_position) == 232);
+    assert!(offset_of!(RawHeader, ring_id) == 240);
+    assert!(offset_of!(RawHeader, created_unix_ns) == 272);
+    assert!(offset_of!(RawHeader, durable_inactive_ms) == 312);
+    assert!(offset_of!(RawHeader, dead_of) == 320);
+    assert!(offset_of!(RawHeader, dead_capacity) == 336);
+    assert!(offset_of!(RawHeader, reserved) == 352);
+    assert!(offset_of!(RawHeader, schema) == 1024);
+    assert!(offset_of!(RawHeader, checksum) == 4088);
+};
+
+impl RawHeader {
+    /// The geometry part of a header for `geometry`; everything else zero.
+    pub(crate) fn of(geometry: &Geometry) -> RawHeader {
+        let mut raw = RawHeader::new_zeroed();
+        raw.magic = MAGIC;
+        raw.version = FORMAT_VERSION;
+        raw.byte_order = BYTE_ORDER;
+        raw.file_len = geometry.file_len();
+        raw.producer_segment_len = geometry.producer_segment_len;
+        raw.readers_segment_len = geometry.readers_segment_len;
+        raw.block_size = geometry.block_size;
+        raw.capacity = geometry.capacity;
+        raw.slot_stride = geometry.slot_stride;
+        raw.block_offset = slot::BLOCK;
+        raw.slots_offset = geometry.slots_offset;
+        raw.producer_page_offset = HEADER_LEN;
+        raw.readers_offset = geometry.producer_segment_len;
+        raw.consumer_table = geometry.consumer_table;
+        raw.consumers = geometry.consumers;
+        raw.consumer_entry_len = entry::LEN;
+        raw.recorder = geometry.recorder;
+        raw.recorder_entries = geometry.recorder_entries;
+        raw.recorder_entry_len = event::LEN;
+        if geometry.groups > 0 {
+            raw.features_required = FEATURE_GROUPS;
+            raw.group_table = geometry.group_table;
+            raw.groups = geometry.groups;
+            raw.group_entry_len = group::LEN;
+            raw.group_words = geometry.group_words;
+            raw.worker_table = geometry.worker_table;
+            raw.workers = geometry.workers;
+        }
+        raw
+    }
+
+    /// The checksum over all bytes before it.
+    pub(crate) fn compute_checksum(&self) -> u64 {
+        let bytes = self.as_bytes();
+        fnv1a(&bytes[..bytes.len() - 8])
+    }
+
+    /// The first geometry field that differs from what `geometry` says, with both values.
+    pub(crate) fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
+        let expected = RawHeader::of(geometry);
+        macro_rules! first_difference {
+            ($($field:ident),*) => {
+                $(if self.$field != expected.$field {
+                    return Some((stringify!($field), self.$field, expected.$field));
+                })*
+            };
+        }
+        first_difference!(
+            features_required,
+            file_len,
+            producer_segment_len,
+            readers_segment_len,
+            slot_stride,
+            block_offset,
+            slots_offset,
+            producer_page_offset,
+            readers_offset,
+            consumer_table,
+            consumer_entry_len,
+            recorder,
+            recorder_entries,
+            recorder_entry_len,
+            group_table,
+            groups,
+            group_entry_len,
+            group_words,
+            worker_table,
+            workers,
+            lanes,
+            time_index,
+            time_index_entries
+        );
+        None
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state, so any
+/// change confined to one byte is always caught. Guards against accidents, not against forgery.
+pub(crate) const fn fnv1a(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut i = 0;
+    while i < bytes.len() {
+        hash = (hash ^ bytes[i] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        i += 1;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fnv1a_matches_the_published_vectors() {
+        assert_eq!(fnv1a(b""), 0xcbf29ce484222325);
+        assert_eq!(fnv1a(b"a"), 0xaf63dc4c8601ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
+    }
+}
