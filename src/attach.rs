@@ -1,7 +1,9 @@
 //! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
 //! index is checked here, copied out once, and never read from shared memory again.
 
+use crate::dead::DeadLetterOptions;
 use crate::error::Error;
+use crate::id::RingId;
 use crate::layout::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
     RawHeader, SCHEMA_MAX,
@@ -11,7 +13,7 @@ use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Right};
 use crate::os;
 use crate::protocol::recorder::{self, EventKind};
-use crate::ring::{Ring, RingId};
+use crate::ring::Ring;
 use crate::typed::Message;
 use std::fs::File;
 use std::io;
@@ -36,6 +38,7 @@ mod sealed {
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Sealed {}
 }
+pub(crate) use sealed::Sealed;
 
 macro_rules! path_places {
     ($($path:ty),*) => {$(
@@ -73,7 +76,7 @@ pub(crate) enum Kind {
     /// A path, and the ring that was there when it was looked at last.
     File { path: PathBuf, ring: Option<RingId> },
     /// Memory of this process.
-    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header> },
+    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header>, dead: Option<Box<Source>> },
 }
 
 /// What a header says, validated.
@@ -85,6 +88,10 @@ pub(crate) struct Header {
     pub(crate) type_fingerprint: u64,
     pub(crate) schema: String,
     pub(crate) durable_inactive_ms: u64,
+    /// Of a dead-letter ring: whose dead letters it holds.
+    pub(crate) dead_of: Option<RingId>,
+    /// Of a ring with groups: where its dead letters go.
+    pub(crate) dead_letters: DeadLetterOptions,
 }
 
 /// One party's hold on a ring: the mapping, the rights, and what it needs to notice that the ring went.
@@ -97,6 +104,8 @@ pub(crate) struct Attachment {
     /// Device and inode of the mapped file; none on the heap.
     inode: Option<(u64, u64)>,
     process: u32,
+    /// The dead-letter ring of a ring on the heap.
+    heap_dead: Option<Box<Source>>,
 }
 
 /// What the one who attaches insists on.
@@ -126,13 +135,14 @@ impl Demands {
 impl Attachment {
     pub(crate) fn open(source: Source, access: Access, demands: Demands) -> Result<Attachment, Error> {
         let attachment = match source.0 {
-            Kind::Heap { region, rights, header } => Attachment {
+            Kind::Heap { region, rights, header, dead } => Attachment {
                 region,
                 locks: Locks::heap(&rights),
                 header,
                 path: PathBuf::from("(memory)"),
                 inode: None,
                 process: std::process::id(),
+                heap_dead: dead,
             },
             Kind::File { path, ring } => {
                 // Where the process goes later must not change which file is meant.
@@ -151,6 +161,7 @@ impl Attachment {
                     path,
                     inode: Some(inode),
                     process: std::process::id(),
+                    heap_dead: None,
                 }
             }
         };
@@ -180,6 +191,19 @@ impl Attachment {
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.header.geometry
+    }
+
+    /// Permission bits of the file.
+    pub(crate) fn mode(&self) -> u32 {
+        std::fs::symlink_metadata(&self.path).map_or(0o600, |metadata| metadata.mode() & 0o777)
+    }
+
+    /// Where the dead letters of this ring's groups go.
+    pub(crate) fn dead_source(&self) -> Source {
+        match &self.heap_dead {
+            Some(source) => (**source).clone(),
+            None => Source(Kind::File { path: dead_path(&self.path), ring: None }),
+        }
     }
 
     /// True in a forked child, which must not touch the ring: the mapping is not there.
@@ -354,7 +378,16 @@ fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
         type_fingerprint: raw.type_fingerprint,
         schema: schema.to_owned(),
         durable_inactive_ms: raw.durable_inactive_ms,
+        dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
+        dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
     })
+}
+
+/// The path of the dead-letter ring beside the ring at `path`.
+pub(crate) fn dead_path(path: &Path) -> PathBuf {
+    let mut dead = path.as_os_str().to_owned();
+    dead.push(".dead");
+    PathBuf::from(dead)
 }
 
 /// Reads up to `len` bytes from the start of the file; fewer if it is shorter.

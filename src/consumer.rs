@@ -3,6 +3,7 @@
 use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, RecvError};
 use crate::evictable::EvictableConsumer;
+use crate::id::RingId;
 use crate::layout::{EntryFlags, Geometry, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
@@ -11,7 +12,7 @@ use crate::protocol::park::{Side, Ticket};
 use crate::protocol::read::{Reader, Ready};
 use crate::protocol::recorder::{self, EventKind};
 use crate::protocol::table::{self, JoinError, Start};
-use crate::ring::{RingId, check_name};
+use crate::ring::check_name;
 use crate::typed::{self, TypedConsumer};
 use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
 use std::cell::Cell;
@@ -419,6 +420,10 @@ impl Consumer {
             let how = self.seat.wait;
             wait_for(self, how, timeout)?;
         }
+    }
+
+    pub(crate) fn attachment(&self) -> &Attachment {
+        &self.seat.attachment
     }
 
     /// For a selector: announces a sleeper on this ring.

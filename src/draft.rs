@@ -2,9 +2,9 @@
 
 use crate::attach::io_error;
 use crate::error::Error;
+use crate::id::RingId;
 use crate::layout::Geometry;
 use crate::os;
-use crate::ring::RingId;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;

@@ -1,8 +1,9 @@
 //! What can go wrong, each with the path, the numbers and the way out.
 
+use crate::id::RingId;
 use crate::layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 use crate::protocol::Damage;
-use crate::ring::RingId;
+use crate::protocol::settings::{GroupSettings, SettingsError};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -226,6 +227,78 @@ pub enum Error {
     BadName {
         /// The name asked for.
         name: String,
+    },
+    /// The ring was created without room for groups.
+    #[error("{path}: has no groups; create it with `groups` or `group`", path = path.display())]
+    NoGroups {
+        /// The path asked for.
+        path: PathBuf,
+    },
+    /// No group has this name.
+    #[error("{path}: no group is named {name:?}", path = path.display())]
+    NoSuchGroup {
+        /// The path asked for.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+    },
+    /// All group entries are taken.
+    #[error("{path}: all {groups} groups are taken ({names}); join one of them, remove one, or create the ring with more `groups`", path = path.display())]
+    GroupsFull {
+        /// The path asked for.
+        path: PathBuf,
+        /// How many there are.
+        groups: u64,
+        /// Their names, comma-separated.
+        names: String,
+    },
+    /// All worker entries are taken by living workers.
+    #[error("{path}: all {workers} worker entries are taken; stop one, or create the ring with more `workers`", path = path.display())]
+    WorkersFull {
+        /// The path asked for.
+        path: PathBuf,
+        /// How many there are.
+        workers: u64,
+    },
+    /// The group has other settings than those asked for. They belong to the group, not to a worker.
+    #[error("{path}: group {group:?} has {found}; asked for was {asked}; join without settings, with the same, or remove the group first", path = path.display())]
+    GroupSettings {
+        /// The path asked for.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// Its settings.
+        found: GroupSettings,
+        /// The settings asked for.
+        asked: GroupSettings,
+    },
+    /// A setting of a group is out of range.
+    #[error("group {group:?}: {source}")]
+    Settings {
+        /// The group.
+        group: String,
+        /// Which setting, and its range.
+        source: SettingsError,
+    },
+    /// A group that living workers belong to cannot be removed.
+    #[error("{path}: group {group:?} has a living worker, process {pid}; stop its workers first", path = path.display())]
+    GroupInUse {
+        /// The path asked for.
+        path: PathBuf,
+        /// The group.
+        group: String,
+        /// One of its workers.
+        pid: u64,
+    },
+    /// The file beside a ring, where its dead letters go, is not that ring's.
+    #[error("{path}: is not where the dead letters of ring {ring} go{whose}; move it away, a new one is made when it is needed", path = path.display(), whose = of.map_or(String::new(), |of| format!(", but those of ring {of}")))]
+    NotItsDeadLetters {
+        /// The file.
+        path: PathBuf,
+        /// The ring.
+        ring: RingId,
+        /// Whose dead letters it holds, if any's.
+        of: Option<RingId>,
     },
     /// The ring carries messages of another type.
     #[error("{path}: carries {ring}, this program expects {expected}; attach with the matching type, or to the right ring", path = path.display())]

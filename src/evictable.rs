@@ -3,6 +3,7 @@
 
 use crate::consumer::Seat;
 use crate::error::RecvError;
+use crate::id::RingId;
 use crate::layout::producer_page::HEAD;
 use crate::layout::{POSITION_MAX, entry};
 use crate::mapping::Region;
@@ -12,7 +13,6 @@ use crate::protocol::Damage;
 use crate::protocol::park::Side;
 use crate::protocol::read::{Copied, CopyingReader};
 use crate::protocol::table::{self, JoinError, Start};
-use crate::ring::RingId;
 use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

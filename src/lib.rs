@@ -51,11 +51,17 @@ compile_error!(
 );
 
 mod attach;
+mod burial;
+mod clock;
 mod consumer;
+mod dead;
+mod delivery;
 mod draft;
 mod error;
 mod evictable;
 mod fork;
+mod groups;
+mod id;
 #[doc(hidden)]
 pub mod layout;
 mod locks;
@@ -72,22 +78,31 @@ mod room;
 mod selector;
 mod typed;
 mod wait;
+mod worker;
 
 pub use attach::Place;
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
+pub use dead::{DeadLetter, DeadLetterPolicy, DeadLetters, RedriveError};
+pub use delivery::{Delivery, Rejected};
 pub use error::{Error, Holder, HolderRole, RecvError, SendError};
 pub use evictable::{CopiedMessage, EvictableConsumer};
+pub use groups::{GroupInfo, WorkerInfo};
+pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use observer::{Observer, ObserverOptions};
 pub use producer::{BatchClaim, Claim, Producer, ProducerOptions};
 pub use protocol::Damage;
+pub use protocol::group::Kinds;
+pub use protocol::lease::LeaseLost;
 pub use protocol::recorder::{Event, EventKind};
+pub use protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
 pub use protocol::table::{JoinError, Start};
-pub use ring::{ConsumerInfo, ParseRingIdError, ProducerInfo, Ring, RingId, RingOptions};
+pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
 pub use selector::Selector;
 #[doc(hidden)]
 pub use typed::fingerprint;
 pub use typed::{Message, TypedClaim, TypedConsumer, TypedProducer, TypedReceived};
 pub use wait::Wait;
+pub use worker::{Worker, WorkerOptions};
 #[doc(hidden)]
 pub use zerocopy;

@@ -3,6 +3,7 @@
 use crate::attach::{Attachment, Demands, Place};
 use crate::error::{Error, RecvError};
 use crate::evictable::CopiedMessage;
+use crate::id::RingId;
 use crate::layout::{POSITION_MAX, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Memory, Right};
@@ -10,7 +11,6 @@ use crate::protocol::Damage;
 use crate::protocol::observe::{Seen, Watcher};
 use crate::protocol::park::Side;
 use crate::protocol::table::{JoinError, Start};
-use crate::ring::RingId;
 use crate::wait::{NAP, Wait, Waiting, wait_for};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

@@ -2,13 +2,13 @@
 
 use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, SendError};
+use crate::id::RingId;
 use crate::layout::{Meta, producer_page};
 use crate::mapping::{Access, BlockWrite, Region};
 use crate::memory::{Memory, Right};
 use crate::os;
 use crate::protocol::publish::{Publisher, Who};
 use crate::protocol::recorder::EventKind;
-use crate::ring::RingId;
 use crate::typed::{Message, TypedProducer};
 use crate::wait::Wait;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,71 +1,29 @@
 //! A ring as such: its options, its creation, and a read-only look at everything in it.
 
-use crate::attach::{Attachment, Demands, Header, Kind, Source, io_error};
+use crate::attach::{Attachment, Demands, Header, Kind, Source, dead_path, io_error};
+use crate::dead::{self, DeadLetterOptions, DeadLetterPolicy};
 use crate::draft::Draft;
 use crate::error::Error;
+use crate::id::RingId;
 use crate::layout::{
-    EntryFlags, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, producer_page,
+    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, fnv1a,
+    producer_page,
 };
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
-use crate::protocol::group;
+use crate::protocol::group::{self, Group};
 use crate::protocol::observe::Watcher;
 use crate::protocol::recorder::{self, Event, EventKind};
-use crate::protocol::table;
+use crate::protocol::settings::GroupSettings;
+use crate::protocol::table::{self, JoinError, Start};
 use crate::typed::Message;
-use std::fmt;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::IntoBytes;
-
-/// What tells one ring from every other, also from one that was made later at the same path: 128 random
-/// bits. Keep it beside every position that is saved outside the ring.
-///
-/// Displays as, and parses from, 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RingId(pub(crate) [u8; 16]);
-
-impl RingId {
-    /// The 16 bytes.
-    pub fn to_bytes(self) -> [u8; 16] {
-        self.0
-    }
-    /// From the 16 bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> RingId {
-        RingId(bytes)
-    }
-}
-
-impl fmt::Display for RingId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-impl fmt::Debug for RingId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RingId({self})")
-    }
-}
-
-/// Not 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a ring id is 32 hexadecimal digits")]
-pub struct ParseRingIdError;
-
-impl FromStr for RingId {
-    type Err = ParseRingIdError;
-    fn from_str(text: &str) -> Result<RingId, ParseRingIdError> {
-        let valid = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let value = u128::from_str_radix(text, 16).ok().filter(|_| valid).ok_or(ParseRingIdError)?;
-        Ok(RingId(value.to_be_bytes()))
-    }
-}
 
 /// What a new ring shall be.
 ///
@@ -94,6 +52,11 @@ pub struct RingOptions {
     type_size: u64,
     type_align: u64,
     schema: String,
+    declared_groups: Vec<(String, GroupSettings)>,
+    groups: u32,
+    workers: u32,
+    dead_letters: DeadLetterOptions,
+    pub(crate) dead_of: Option<RingId>,
 }
 
 impl RingOptions {
@@ -118,6 +81,11 @@ impl RingOptions {
             type_size: 0,
             type_align: 0,
             schema: String::new(),
+            declared_groups: Vec::new(),
+            groups: 0,
+            workers: 64,
+            dead_letters: DeadLetterOptions::default(),
+            dead_of: None,
         }
     }
 
@@ -159,6 +127,48 @@ impl RingOptions {
         self
     }
 
+    /// Declares a group of workers: from the first message on, nothing is overwritten that it has not settled,
+    /// even before its first worker joins. The settings are the group's from then on.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>, settings: GroupSettings) -> RingOptions {
+        let name = name.into();
+        self.declared_groups.retain(|(declared, _)| *declared != name);
+        self.declared_groups.push((name, settings));
+        self
+    }
+
+    /// Room for so many groups, the declared ones included: 0 to 64; default: as many as are declared. Each
+    /// takes 8 bytes per block. A group that was not declared begins with its first worker.
+    #[must_use]
+    pub fn groups(mut self, groups: u32) -> RingOptions {
+        self.groups = groups;
+        self
+    }
+
+    /// How many workers may be attached at once, over all groups: 1 to 1024; default 64.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> RingOptions {
+        self.workers = workers;
+        self
+    }
+
+    /// Blocks of the dead-letter ring that a ring with groups has beside it, at the same path with `.dead`
+    /// appended; default: as many as the ring itself, at most 1024. Rounded up to a power of two. Its blocks
+    /// are 192 bytes larger than the ring's.
+    #[must_use]
+    pub fn dead_letter_capacity(mut self, blocks: usize) -> RingOptions {
+        self.dead_letters.capacity = Some(blocks as u64);
+        self
+    }
+
+    /// What becomes of a dead letter when the dead-letter ring is full, or cannot be written. Default
+    /// [`DeadLetterPolicy::Block`].
+    #[must_use]
+    pub fn dead_letter_policy(mut self, policy: DeadLetterPolicy) -> RingOptions {
+        self.dead_letters.policy = policy;
+        self
+    }
+
     /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write permission,
     /// observers read permission. Everybody who may write is trusted: with a wider mode, choose who shares
     /// the group.
@@ -188,8 +198,30 @@ impl RingOptions {
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(Error::AlreadyExists { path: path.to_path_buf() });
         }
+        if geometry.groups == 0 {
+            self.draft(path, &geometry, &raw)?.name()?;
+            return Ring::open(path);
+        }
+        // Both have their space before either has its name. The dead-letter ring is named first, so that of two
+        // who create at once the loser leaves nothing.
+        let dead_path = dead_path(path);
+        dead::clear_leftover(&dead_path);
+        let dead = dead::options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
+        let (dead_geometry, dead_raw) = dead.plan(&dead_path)?;
+        let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
+        let draft = self.draft(path, &geometry, &raw)?;
+        dead_draft.name()?;
+        if let Err(error) = draft.name() {
+            dead::clear_leftover(&dead_path);
+            return Err(error);
+        }
+        Ring::open(path)
+    }
+
+    /// The complete file, without its name.
+    pub(crate) fn draft(&self, path: &Path, geometry: &Geometry, raw: &RawHeader) -> Result<Draft, Error> {
         let draft = Draft::new(path, self.mode)?;
-        draft.reserve(&geometry)?;
+        draft.reserve(geometry)?;
         let write = |raw: &RawHeader| {
             draft
                 .file()
@@ -200,37 +232,58 @@ impl RingOptions {
         let mut unfinished = raw.clone();
         unfinished.checksum = 0;
         write(&unfinished)?;
-        let region = Region::map(draft.file(), &geometry, Access::Everything)
+        let region = Region::map(draft.file(), geometry, Access::Everything)
             .map_err(|source| io_error(path, "map it", source))?;
-        self.furnish(&region, &geometry);
-        write(&raw)?;
-        draft.name()?;
-        Ring::open(path)
+        self.furnish(&region, geometry)
+            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+        write(raw)?;
+        Ok(draft)
     }
 
     /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
     /// under checkers. It ends with its last handle.
     pub fn create_in_memory(&self) -> Result<Ring, Error> {
+        let source = self.heap_source()?;
+        Ring::attach(source)
+    }
+
+    fn heap_source(&self) -> Result<Source, Error> {
         let path = Path::new("(memory)");
         let (geometry, raw) = self.plan(path)?;
         let region = Region::heap(&geometry).map_err(|source| io_error(path, "allocate it", source))?;
-        self.furnish(&region, &geometry);
+        self.furnish(&region, &geometry)
+            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+        let ring_id = RingId(raw.ring_id);
         let header = Arc::new(Header {
             geometry,
-            ring_id: RingId(raw.ring_id),
+            ring_id,
             created_unix_ns: raw.created_unix_ns,
             type_fingerprint: raw.type_fingerprint,
             schema: self.schema.clone(),
             durable_inactive_ms: raw.durable_inactive_ms,
+            dead_of: self.dead_of,
+            dead_letters: self.dead_letters,
         });
-        Ring::attach(Source(Kind::Heap { region, rights: Arc::default(), header }))
+        let dead = match geometry.groups {
+            0 => None,
+            _ => {
+                let options = dead::options(&geometry, ring_id, &self.dead_letters, self.mode);
+                Some(Box::new(options.heap_source()?))
+            }
+        };
+        Ok(Source(Kind::Heap { region, rights: Arc::default(), header, dead }))
     }
 
-    fn plan(&self, path: &Path) -> Result<(Geometry, RawHeader), Error> {
+    pub(crate) fn plan(&self, path: &Path) -> Result<(Geometry, RawHeader), Error> {
         let bad = |source| Error::Geometry { path: path.to_path_buf(), source };
         for name in &self.durable {
             check_name(name)?;
         }
+        for (name, settings) in &self.declared_groups {
+            check_name(name)?;
+            settings.check().map_err(|source| Error::Settings { group: name.clone(), source })?;
+        }
+        let groups = u64::from(self.groups).max(self.declared_groups.len() as u64);
         let capacity = (self.capacity as u64)
             .checked_next_power_of_two()
             .filter(|_| self.capacity > 0)
@@ -239,8 +292,12 @@ impl RingOptions {
             return Err(bad(GeometryError::Consumers(self.consumers.into())));
         }
         let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
+            .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))
             .and_then(|geometry| geometry.starting_at(self.first_position))
             .map_err(bad)?;
+        if groups > 0 && geometry.block_size > BLOCK_SIZE_MAX - dead::LETTER_LEN {
+            return Err(bad(GeometryError::BlockSize(geometry.block_size)));
+        }
         if self.schema.len() > SCHEMA_MAX {
             return Err(bad(GeometryError::Schema(self.schema.len() as u64)));
         }
@@ -255,12 +312,16 @@ impl RingOptions {
         raw.schema_len = self.schema.len() as u64;
         raw.schema[..self.schema.len()].copy_from_slice(self.schema.as_bytes());
         raw.durable_inactive_ms = self.durable_inactive_ms;
+        raw.dead_of = self.dead_of.map_or([0; 16], RingId::to_bytes);
+        if groups > 0 {
+            (raw.dead_capacity, raw.dead_policy) = self.dead_letters.to_header(capacity);
+        }
         raw.checksum = raw.compute_checksum();
         Ok((geometry, raw))
     }
 
     /// Fills the control pages of a ring that nobody else can see yet.
-    fn furnish(&self, region: &Region, geometry: &Geometry) {
+    fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), JoinError> {
         use producer_page::{CLAIMED, HEAD, LIMIT};
         for word in [CLAIMED, HEAD, LIMIT] {
             region.store(word, self.first_position, Relaxed);
@@ -281,11 +342,23 @@ impl RingOptions {
         for (word, value) in group::words(geometry) {
             region.store(word, value, Relaxed);
         }
+        let start = Start::At(self.first_position);
+        for (number, (name, settings)) in (0_u32..).zip(&self.declared_groups) {
+            let group = Group::new(region.clone(), *geometry, number);
+            group::create(&group, name, settings, start, boot_tag(), now)?;
+        }
         let pid = u64::from(std::process::id());
         let kind = EventKind::Created;
         let event = recorder::Entry { kind, position: self.first_position, pid, unix_ms: now, name: "" };
         recorder::record(region, geometry, event);
+        Ok(())
     }
+}
+
+/// Tells one boot of the machine from another.
+pub(crate) fn boot_tag() -> u64 {
+    static TAG: OnceLock<u64> = OnceLock::new();
+    *TAG.get_or_init(|| fnv1a(&os::boot_id()))
 }
 
 /// A name fits an entry if it is not empty, not too long, and has no NUL.
@@ -301,7 +374,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
 /// Numbers read from it are snapshots: the ring goes on meanwhile.
 #[derive(Debug)]
 pub struct Ring {
-    attachment: Attachment,
+    pub(crate) attachment: Attachment,
     source: Source,
 }
 
@@ -357,7 +430,7 @@ impl Ring {
         Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
     }
 
-    fn attach(source: Source) -> Result<Ring, Error> {
+    pub(crate) fn attach(source: Source) -> Result<Ring, Error> {
         let attachment = Attachment::open(source.clone(), Access::Nothing, Demands::default())?;
         Ok(Ring { attachment, source })
     }

@@ -337,6 +337,14 @@ impl<M: Memory> Lessee<M> {
         doomed
     }
 
+    /// The doomed messages from a position on whose burial may be tried now.
+    pub fn doomed(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
+        let due = move |slip: &Slip| {
+            matches!(self.settings.standing(slip.position, slip.word, now), Standing::Doomed(0))
+        };
+        self.group.window(from).filter(due).map(|slip| slip.position)
+    }
+
     /// Copies the doomed message at `position` into `buffer`, which holds a block. None if it is not doomed, or
     /// no longer.
     ///

@@ -34,7 +34,7 @@ pub mod publish;
 pub mod read;
 pub mod recorder;
 pub mod settings;
-mod sightings;
+pub(crate) mod sightings;
 pub mod table;
 
 /// Something in shared memory cannot be what this protocol wrote.

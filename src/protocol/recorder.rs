@@ -38,6 +38,22 @@ pub enum EventKind {
     Abandoned = 12,
     /// Something in shared memory was found to be impossible.
     DamageFound = 13,
+    /// A group was created by its first worker.
+    GroupCreated = 14,
+    /// A group was removed.
+    GroupRemoved = 15,
+    /// A worker joined the group that is named.
+    WorkerJoined = 16,
+    /// A worker of the group that is named left.
+    WorkerLeft = 17,
+    /// A worker of the group that is named was found dead, and its leases were returned.
+    WorkerDied = 18,
+    /// A message was copied to the dead-letter ring.
+    DeadLettered = 19,
+    /// A message was given up that the dead-letter ring could not take.
+    DeadLetterDropped = 20,
+    /// The dead-letter ring is full, or cannot be written: a message waits for its burial.
+    DeadLettersFull = 21,
     /// A kind that this version does not know.
     Unknown = 0,
 }
@@ -45,7 +61,7 @@ pub enum EventKind {
 impl EventKind {
     fn from_word(word: u64) -> EventKind {
         use EventKind::*;
-        const ALL: [EventKind; 13] = [
+        const ALL: [EventKind; 21] = [
             Created,
             ProducerOpened,
             ProducerTookOver,
@@ -59,6 +75,14 @@ impl EventKind {
             Removed,
             Abandoned,
             DamageFound,
+            GroupCreated,
+            GroupRemoved,
+            WorkerJoined,
+            WorkerLeft,
+            WorkerDied,
+            DeadLettered,
+            DeadLetterDropped,
+            DeadLettersFull,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == word).unwrap_or(Unknown)
     }

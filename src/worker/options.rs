@@ -1,0 +1,240 @@
+//! How a worker joins its group, and how a group begins.
+
+use super::{Tally, Worker, all_groups, worker_entries};
+use crate::attach::{Attachment, Demands, Place, io_error};
+use crate::clock;
+use crate::error::Error;
+use crate::id::RingId;
+use crate::layout::{group as group_entry, group_flags, worker};
+use crate::mapping::{Access, Region};
+use crate::memory::{Memory, Right};
+use crate::os;
+use crate::protocol::group::{self, Group};
+use crate::protocol::lease::Lessee;
+use crate::protocol::park::Side;
+use crate::protocol::recorder::{self, EventKind};
+use crate::protocol::settings::GroupSettings;
+use crate::protocol::table::{JoinError, Start};
+use crate::ring::{boot_tag, check_name};
+use crate::wait::Wait;
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+/// How long somebody who only clears up may have an entry's lock.
+const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
+
+/// How a worker joins its group.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    group: String,
+    name: String,
+    settings: Option<GroupSettings>,
+    start: Start,
+    wait: Wait,
+    tick: Duration,
+    notice_dead_producer: bool,
+    demands: Demands,
+}
+
+impl WorkerOptions {
+    /// A worker of the group of this name (1 to 64 bytes), with the defaults: anonymous, whatever settings the
+    /// group has, [`Wait::Park`].
+    pub fn new(group: impl Into<String>) -> WorkerOptions {
+        WorkerOptions {
+            group: group.into(),
+            name: String::new(),
+            settings: None,
+            start: Start::Earliest,
+            wait: Wait::default(),
+            tick: Duration::from_millis(10),
+            notice_dead_producer: false,
+            demands: Demands::default(),
+        }
+    }
+
+    /// A name to show to people, up to 64 bytes. Workers may share one.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> WorkerOptions {
+        self.name = name.into();
+        self
+    }
+
+    /// Insists on these settings: the group is created with them if it is not there, and joining one that has
+    /// others is an error. Default: whatever the group has, and [`GroupSettings::default`] for a new one.
+    #[must_use]
+    pub fn settings(mut self, settings: GroupSettings) -> WorkerOptions {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// Where a group begins that this worker creates; default [`Start::Earliest`]. A group that is there goes
+    /// on where it is.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> WorkerOptions {
+        self.start = start;
+        self
+    }
+
+    /// How the waiting calls wait. Default [`Wait::Park`].
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> WorkerOptions {
+        self.wait = wait;
+        self
+    }
+
+    /// How often this worker looks for leases that ran out, for messages that are due, and for workers that
+    /// died; default 10 ms, at least 1 ms. Somebody who waits looks that often as long as anything is in
+    /// flight, so that is how late a redelivery may be.
+    #[must_use]
+    pub fn tick(mut self, tick: Duration) -> WorkerOptions {
+        self.tick = tick.max(Duration::from_millis(1));
+        self
+    }
+
+    /// As [`ConsumerOptions::notice_dead_producer`](crate::ConsumerOptions::notice_dead_producer).
+    #[must_use]
+    pub fn notice_dead_producer(mut self, notice: bool) -> WorkerOptions {
+        self.notice_dead_producer = notice;
+        self
+    }
+
+    /// Accepts a file that belongs to this user. By default only the process's own user and root are.
+    #[must_use]
+    pub fn trust_owner(mut self, user: u32) -> WorkerOptions {
+        self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// Insists on this ring, not one made later at the same path.
+    #[must_use]
+    pub fn expect_ring(mut self, id: RingId) -> WorkerOptions {
+        self.demands.ring_id = Some(id);
+        self
+    }
+
+    /// Joins the group, creating it if it is not there. The producer goes on at full speed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::GroupSettings`] shows the group's settings and those asked for; [`Error::NoGroups`],
+    /// [`Error::GroupsFull`], [`Error::WorkersFull`] where there is no room; those of any attach.
+    pub fn join(&self, place: impl Place) -> Result<Worker, Error> {
+        check_name(&self.group)?;
+        if !self.name.is_empty() {
+            check_name(&self.name)?;
+        }
+        if let Some(settings) = &self.settings {
+            settings.check().map_err(|source| Error::Settings { group: self.group.clone(), source })?;
+        }
+        let attachment = Attachment::open(place.source(), Access::Readers, self.demands)?;
+        let (group, entry) = attachment.with_table(|| {
+            let group = self.find_group(&attachment)?;
+            let entry = self.find_entry(&attachment)?;
+            self.settle_in(&attachment, &group, entry);
+            Ok((group, entry))
+        })?;
+        let settings = GroupSettings::load(&attachment.region, |at| group.entry_word(at));
+        let now = clock::now();
+        Ok(Worker {
+            lessee: Lessee::new(group, entry, settings, clock::grain_ms()),
+            group_name: self.group.clone(),
+            wait: self.wait,
+            tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
+            notice_dead_producer: self.notice_dead_producer,
+            swept: Cell::new(now),
+            tally: Cell::new(Tally::default()),
+            attachment,
+        })
+    }
+
+    fn find_group(&self, attachment: &Attachment) -> Result<Group<Region>, Error> {
+        let (region, geometry) = (&attachment.region, attachment.geometry());
+        let path = || attachment.path().to_path_buf();
+        let groups = || all_groups(region, geometry);
+        if geometry.groups() == 0 {
+            return Err(Error::NoGroups { path: path() });
+        }
+        for group in groups() {
+            group::clear_unfinished(&group);
+        }
+        let flags = |group: &Group<Region>| group.load(group_entry::FLAGS);
+        let name_of = |group: &Group<Region>| {
+            recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
+        };
+        let taken = |group: &Group<Region>| flags(group) == group_flags::TAKEN;
+        if let Some(group) = groups().find(|group| taken(group) && name_of(group) == self.group) {
+            let found = GroupSettings::load(region, |at| group.entry_word(at));
+            if let Some(asked) = self.settings.filter(|asked| *asked != found) {
+                return Err(Error::GroupSettings { path: path(), group: self.group.clone(), found, asked });
+            }
+            group::after_reboot(&group, boot_tag());
+            return Ok(group);
+        }
+        let Some(group) = groups().find(|group| !taken(group)) else {
+            let names: Vec<String> = groups().map(|group| format!("{:?}", name_of(&group))).collect();
+            return Err(Error::GroupsFull {
+                path: path(),
+                groups: geometry.groups(),
+                names: names.join(", "),
+            });
+        };
+        let settings = self.settings.unwrap_or_default();
+        let created =
+            group::create(&group, &self.group, &settings, self.start, boot_tag(), os::unix_now_ms());
+        // The producer may have gone to sleep over the first, lowest floor.
+        if Side::Producer.is_asleep(region) {
+            Side::Producer.wake(region);
+        }
+        let floor = created.map_err(|source| match source {
+            JoinError::Damaged(source) => Error::Damaged { path: path(), source },
+            source => Error::Start { path: path(), source },
+        })?;
+        attachment.record(EventKind::GroupCreated, floor, &self.group, std::process::id().into());
+        Ok(group)
+    }
+
+    /// Takes a free entry, or that of a worker who died.
+    fn find_entry(&self, attachment: &Attachment) -> Result<u32, Error> {
+        let (region, geometry) = (&attachment.region, attachment.geometry());
+        let start = Instant::now();
+        loop {
+            for dead in [false, true] {
+                for entry in worker_entries(geometry) {
+                    let taken = region.load(geometry.worker_word(entry, worker::GROUP), Relaxed) != 0;
+                    let seize = || {
+                        attachment
+                            .locks
+                            .try_seize(Right::Worker(entry))
+                            .map_err(|source| io_error(attachment.path(), "lock a worker entry", source))
+                    };
+                    if taken == dead && seize()? {
+                        return Ok(entry);
+                    }
+                }
+            }
+            // Whoever looks whether an owner lives has the entry for a moment.
+            if start.elapsed() > ENTRY_PATIENCE {
+                let (path, workers) = (attachment.path().to_path_buf(), geometry.workers());
+                return Err(Error::WorkersFull { path, workers });
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns what still carries the entry's number, then becomes visible.
+    fn settle_in(&self, attachment: &Attachment, group: &Group<Region>, entry: u32) {
+        let (region, geometry) = (&attachment.region, attachment.geometry());
+        let word = |at| geometry.worker_word(entry, at);
+        group::free_worker(region, geometry, entry);
+        for at in [worker::DELIVERED, worker::ACKED, worker::FAILED, worker::LOST] {
+            region.store(word(at), 0, Relaxed);
+        }
+        recorder::store_name(region, |at| word(worker::NAME + at), &self.name);
+        let pid = u64::from(std::process::id());
+        region.store(word(worker::PID), pid, Relaxed);
+        region.store(word(worker::JOINED_MS), os::unix_now_ms(), Relaxed);
+        region.store(word(worker::GROUP), u64::from(group.number) + 1, Relaxed);
+        attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
+    }
+}
