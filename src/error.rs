@@ -268,9 +268,9 @@ pub enum Error {
         /// The group.
         group: String,
         /// Its settings.
-        found: GroupSettings,
+        found: Box<GroupSettings>,
         /// The settings asked for.
-        asked: GroupSettings,
+        asked: Box<GroupSettings>,
     },
     /// A setting of a group is out of range.
     #[error("group {group:?}: {source}")]

@@ -166,6 +166,7 @@ impl WorkerOptions {
         if let Some(group) = groups().find(|group| taken(group) && name_of(group) == self.group) {
             let found = GroupSettings::load(region, |at| group.entry_word(at));
             if let Some(asked) = self.settings.filter(|asked| *asked != found) {
+                let (found, asked) = (Box::new(found), Box::new(asked));
                 return Err(Error::GroupSettings { path: path(), group: self.group.clone(), found, asked });
             }
             group::after_reboot(&group, boot_tag());
