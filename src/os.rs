@@ -364,7 +364,10 @@ fn parse_shift(offsets: &str) -> u64 {
         let nanos: i64 = fields.next()?.parse().ok()?;
         (name == "monotonic").then_some(seconds.wrapping_mul(1000).wrapping_add(nanos / 1_000_000))
     });
-    monotonic.next().unwrap_or(0).cast_unsigned()
+    #[expect(clippy::cast_sign_loss, reason = "modulo 2^64")]
+    {
+        monotonic.next().unwrap_or(0) as u64
+    }
 }
 
 /// True once this process may be interrupted by other processes' [`membarrier`], so that its light fences
