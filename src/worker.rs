@@ -41,13 +41,13 @@ pub(crate) enum Outcome {
     GivenBack,
 }
 
-/// What a worker did, for people.
-#[derive(Clone, Copy, Debug, Default)]
+/// What a worker did, for people; each is a word of its entry.
+#[derive(Clone, Debug, Default)]
 struct Tally {
-    delivered: u64,
-    acked: u64,
-    failed: u64,
-    lost: u64,
+    delivered: Cell<u64>,
+    acked: Cell<u64>,
+    failed: Cell<u64>,
+    lost: Cell<u64>,
 }
 
 /// A worker of a group: each message goes to one worker at a time, under a lease, until one of them settles it.
@@ -82,7 +82,7 @@ pub struct Worker {
     notice_dead_producer: bool,
     /// When this worker last looked after what others let fall.
     swept: Cell<Millis>,
-    tally: Cell<Tally>,
+    tally: Tally,
     pub(crate) attachment: Attachment,
 }
 
@@ -154,7 +154,7 @@ impl Worker {
     /// left lying.
     #[inline]
     pub fn try_recv_kind(&self, kinds: Kinds) -> Result<Delivery<'_>, RecvError> {
-        if let Some(lease) = self.look_for(kinds).lease {
+        if let Some(lease) = self.look_for(kinds) {
             return Ok(self.deliver(lease));
         }
         Err(if self.is_finished() { RecvError::Closed } else { RecvError::Empty })
@@ -167,7 +167,7 @@ impl Worker {
         kinds: Kinds,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Delivery<'_>, RecvError> {
-        if let Some(lease) = self.look_for(kinds).lease {
+        if let Some(lease) = self.look_for(kinds) {
             return Ok(self.deliver(lease));
         }
         let lease = self.await_lease(kinds, timeout.into())?;
@@ -196,7 +196,7 @@ impl Worker {
     fn fill_up<'w>(&'w self, first: Delivery<'w>, max: usize) -> Vec<Delivery<'w>> {
         let mut batch = vec![first];
         while batch.len() < max {
-            match self.look_for(Kinds::Any).lease {
+            match self.look_for(Kinds::Any) {
                 Some(lease) => batch.push(self.deliver(lease)),
                 None => break,
             }
@@ -224,32 +224,29 @@ impl Worker {
 
     #[inline(always)]
     fn deliver(&self, lease: Lease) -> Delivery<'_> {
-        self.count(|tally| tally.delivered += 1);
+        self.count(&self.tally.delivered, worker::DELIVERED);
         Delivery::new(self, lease)
     }
 
     #[inline(always)]
-    fn count(&self, change: impl FnOnce(&mut Tally)) {
-        let mut tally = self.tally.get();
-        change(&mut tally);
-        self.tally.set(tally);
-        let store = |at, value| {
-            let word = self.lessee.geometry().worker_word(self.lessee.entry(), at);
-            self.lessee.memory().store(word, value, Relaxed);
-        };
-        store(worker::DELIVERED, tally.delivered);
-        store(worker::ACKED, tally.acked);
-        store(worker::FAILED, tally.failed);
-        store(worker::LOST, tally.lost);
+    fn count(&self, counter: &Cell<u64>, at: u64) {
+        counter.set(counter.get() + 1);
+        let word = self.lessee.geometry().worker_word(self.lessee.entry(), at);
+        self.lessee.memory().store(word, counter.get(), Relaxed);
     }
 
     #[inline(always)]
-    fn look_for(&self, kinds: Kinds) -> Found {
+    fn look_for(&self, kinds: Kinds) -> Option<Lease> {
         let now = clock::coarse_now();
         if now.0.wrapping_sub(self.swept.get().0) >= self.tick_ms {
-            return self.sweep(kinds, now);
+            return self.sweep(kinds, now).lease;
         }
-        self.lessee.search(kinds, now, false)
+        if kinds == Kinds::Any {
+            if let Some(lease) = self.lessee.next(now) {
+                return Some(lease);
+            }
+        }
+        self.lessee.search(kinds, now, false).lease
     }
 
     /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, burials.
@@ -307,11 +304,11 @@ impl Worker {
         let ended = end(&self.lessee, lease);
         self.lessee.unpin(lease.position);
         self.lessee.settled(lease.position);
-        self.count(|tally| match outcome {
-            _ if ended.is_err() => tally.lost += 1,
-            Outcome::Acked => tally.acked += 1,
-            Outcome::GivenBack => tally.failed += 1,
-        });
+        match outcome {
+            _ if ended.is_err() => self.count(&self.tally.lost, worker::LOST),
+            Outcome::Acked => self.count(&self.tally.acked, worker::ACKED),
+            Outcome::GivenBack => self.count(&self.tally.failed, worker::FAILED),
+        }
         self.wake_producer();
         if outcome == Outcome::GivenBack {
             self.wake_colleagues();
@@ -382,7 +379,7 @@ impl Waiting for Waiter<'_> {
     #[inline(always)]
     fn look(&mut self) -> Result<bool, RecvError> {
         if self.lease.is_none() {
-            self.lease = self.worker.look_for(self.kinds).lease;
+            self.lease = self.worker.look_for(self.kinds);
         }
         Ok(self.lease.is_some())
     }

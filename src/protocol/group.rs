@@ -127,7 +127,17 @@ impl<M: Memory> Group<M> {
         Window { group: self, next: from, end: from + self.geometry.capacity() }
     }
 
-    /// The kind of a published message, and nothing for one that is not there, or not any more.
+    /// The sequence word of a slot whose delivery looked fresh.
+    ///
+    /// A word of a later lap looks fresh too. Who wrote it had seen the slot of that lap, so that after this
+    /// fence it is seen here as well, and the word is taken for what it is.
+    #[inline(always)]
+    pub(crate) fn sequence_of_fresh(&self, position: u64) -> u64 {
+        self.memory.fence(Acquire); // LAP
+        self.memory.load(self.geometry.sequence(self.geometry.index(position)), Relaxed)
+    }
+
+    /// Length and kind of a published message, and nothing for one that is not there, or not any more.
     #[inline(always)]
     pub(crate) fn meta_if_published(&self, position: u64) -> Option<Meta> {
         let index = self.geometry.index(position);
@@ -231,11 +241,7 @@ impl<M: Memory> Iterator for Window<'_, M> {
         while self.next < self.end {
             let slip = self.group.slip(self.next);
             if slip.word.is_fresh() {
-                // A word of a later lap looks like this too. Who wrote it had seen the slot of that lap, so
-                // that after this fence it is seen here, and taken for what it is.
-                self.group.memory.fence(Acquire); // LAP
-                let sequence = self.group.geometry.sequence(self.group.geometry.index(self.next));
-                let sequence = self.group.memory.load(sequence, Relaxed);
+                let sequence = self.group.sequence_of_fresh(self.next);
                 if sequence <= self.next {
                     return None;
                 }

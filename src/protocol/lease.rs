@@ -70,7 +70,7 @@ pub struct Found {
 ///
 /// # Invariants
 ///
-/// The stored pin is the lowest of `held`, or nowhere: every position that is being read in place is in it.
+/// The stored pin equals `lowest_held`, which is the lowest position that is being read in place, or nowhere.
 #[derive(Debug)]
 pub struct Lessee<M> {
     group: Group<M>,
@@ -79,15 +79,28 @@ pub struct Lessee<M> {
     /// By how much a clock that is read in steps may be late.
     grain_ms: u32,
     cached_floor: Cell<u64>,
-    /// Ascending, with repeats: a lease that ran out may be had again by the same worker.
-    held: RefCell<VecDeque<u64>>,
+    lowest_held: Cell<u64>,
+    /// The others that are being read in place, ascending; with repeats, since a lease that ran out may be had
+    /// again by the same worker.
+    more_held: RefCell<VecDeque<u64>>,
+    /// True if there are none of those: most workers do one thing at a time.
+    holds_one: Cell<bool>,
 }
 
 impl<M: Memory> Lessee<M> {
     /// A worker with `entry`, which belongs to this group.
     pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Lessee<M> {
         let cached_floor = Cell::new(group.stored_floor().unwrap_or(0));
-        Lessee { group, entry, settings, grain_ms, cached_floor, held: RefCell::default() }
+        Lessee {
+            group,
+            entry,
+            settings,
+            grain_ms,
+            cached_floor,
+            lowest_held: Cell::new(NOWHERE),
+            more_held: RefCell::default(),
+            holds_one: Cell::new(true),
+        }
     }
 
     /// The memory this worker reads.
@@ -110,9 +123,25 @@ impl<M: Memory> Lessee<M> {
     pub fn entry(&self) -> u32 {
         self.entry
     }
-    /// How many positions it may be reading in place.
-    pub fn held(&self) -> usize {
-        self.held.borrow().len()
+    /// Leases the next new message, if it is there and nothing was handed back: the usual case of
+    /// [`search`](Self::search), without the search.
+    #[inline(always)]
+    pub fn next(&self, now: Millis) -> Option<Lease> {
+        let frontier = self.group.load(group::FRONTIER);
+        if self.group.load(group::RETURNED) <= frontier {
+            return None;
+        }
+        let slip = self.group.slip(frontier);
+        let in_flight = frontier.wrapping_sub(self.cached_floor.get());
+        if !slip.word.is_fresh()
+            || in_flight >= self.settings.max_ack_pending
+            || self.group.sequence_of_fresh(frontier) != frontier.wrapping_add(1)
+        {
+            return None;
+        }
+        let lease = self.claim(slip, self.group.meta_if_published(frontier)?, now)?;
+        self.memory().store(self.group.entry_word(group::FRONTIER), frontier + 1, Relaxed);
+        Some(lease)
     }
 
     /// Leases the first message that is wanted and may be had.
@@ -247,34 +276,46 @@ impl<M: Memory> Lessee<M> {
     /// Stored before a claim, which releases it.
     #[inline(always)]
     fn pin(&self, position: u64) {
-        let mut held = self.held.borrow_mut();
-        if held.front().is_none_or(|&lowest| position < lowest) {
+        let lowest = self.lowest_held.get();
+        if position < lowest {
+            self.lowest_held.set(position);
             self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Relaxed);
         }
-        match held.back() {
-            Some(&highest) if position < highest => {
-                let at = held.partition_point(|&held| held <= position);
-                held.insert(at, position);
-            }
-            _ => held.push_back(position),
+        if lowest != NOWHERE {
+            self.hold_one_more(lowest.max(position));
         }
+    }
+
+    fn hold_one_more(&self, position: u64) {
+        let mut more = self.more_held.borrow_mut();
+        let at = more.partition_point(|&held| held <= position);
+        more.insert(at, position);
+        self.holds_one.set(false);
     }
 
     /// Gives up the bytes of a message. Nothing refers to them any more.
     #[inline(always)]
     pub fn unpin(&self, position: u64) {
-        let mut held = self.held.borrow_mut();
-        let lowest = held.front().copied();
-        if lowest == Some(position) {
-            held.pop_front();
-        } else if let Ok(at) = held.binary_search(&position) {
-            held.remove(at);
+        let lowest = self.lowest_held.get();
+        let next = if self.holds_one.get() { NOWHERE } else { self.hold_one_less(position) };
+        self.lowest_held.set(next);
+        if next != lowest {
+            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), next, Release); // UNPIN
         }
-        let now_lowest = held.front().copied();
-        if now_lowest != lowest {
-            let pin = now_lowest.unwrap_or(NOWHERE);
-            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), pin, Release); // UNPIN
-        }
+    }
+
+    /// The lowest that is left.
+    fn hold_one_less(&self, position: u64) -> u64 {
+        let mut more = self.more_held.borrow_mut();
+        let lowest = self.lowest_held.get();
+        let left = if position == lowest {
+            more.pop_front()
+        } else {
+            more.binary_search(&position).ok().map(|at| more.remove(at));
+            Some(lowest)
+        };
+        self.holds_one.set(more.is_empty());
+        left.unwrap_or(NOWHERE)
     }
 
     #[inline(always)]

@@ -143,7 +143,7 @@ impl WorkerOptions {
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
             notice_dead_producer: self.notice_dead_producer,
             swept: Cell::new(now),
-            tally: Cell::new(Tally::default()),
+            tally: Tally::default(),
             attachment,
         })
     }
