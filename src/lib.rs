@@ -28,6 +28,7 @@
 //! | durable [`Consumer`] | the same, and resumes by name | gates it also while away |
 //! | [`EvictableConsumer`] | every message, by copy, until it holds the ring full | loses its place instead of holding it up |
 //! | [`Observer`] | by copy, from a file it may not write | nothing; it may miss messages and is told how many |
+//! | [`Worker`] | its share of a group's messages, in place, under a lease | the group gates it with what is not settled |
 //!
 //! # What holds
 //!
