@@ -188,6 +188,6 @@ fn belongs(region: &Region, word: crate::memory::Word, number: u32) -> bool {
     region.load(word, Relaxed) == u64::from(number) + 1
 }
 
-fn name_of(region: &Region, group: &Group<Region>) -> String {
+pub(crate) fn name_of(region: &Region, group: &Group<Region>) -> String {
     recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
 }

@@ -53,6 +53,7 @@ compile_error!(
 
 mod attach;
 mod burial;
+mod check;
 mod clock;
 mod consumer;
 mod dead;
@@ -82,6 +83,7 @@ mod wait;
 mod worker;
 
 pub use attach::Place;
+pub use check::Violation;
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
 pub use dead::{DeadLetter, DeadLetterPolicy, DeadLetters, RedriveError};
 pub use delivery::{Delivery, Rejected};

@@ -4,6 +4,7 @@ use super::{Tally, Worker, all_groups, worker_entries};
 use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::clock;
 use crate::error::Error;
+use crate::groups;
 use crate::id::RingId;
 use crate::layout::{group as group_entry, group_flags, worker};
 use crate::mapping::{Access, Region};
@@ -159,9 +160,7 @@ impl WorkerOptions {
             group::clear_unfinished(&group);
         }
         let flags = |group: &Group<Region>| group.load(group_entry::FLAGS);
-        let name_of = |group: &Group<Region>| {
-            recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
-        };
+        let name_of = |group: &Group<Region>| groups::name_of(region, group);
         let taken = |group: &Group<Region>| flags(group) == group_flags::TAKEN;
         if let Some(group) = groups().find(|group| taken(group) && name_of(group) == self.group) {
             let found = GroupSettings::load(region, |at| group.entry_word(at));
