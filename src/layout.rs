@@ -488,6 +488,11 @@ impl Geometry {
     }
 }
 
+/// The word that says which group a worker's entry belongs to: 1 + its number, or 0.
+pub fn worker_group(geometry: &Geometry, entry: u32) -> Word {
+    geometry.worker_word(entry, worker::GROUP)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

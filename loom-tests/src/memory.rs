@@ -18,6 +18,7 @@ use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
 use slipring::layout::{Geometry, Tail, producer_page as page, readers_page};
 use slipring::memory::{Futex, Liveness, Memory, Right, Word};
+use slipring::protocol::group;
 use std::collections::HashMap;
 use std::panic::Location;
 use std::sync::Arc;
@@ -40,6 +41,9 @@ struct Block {
 
 struct Shared {
     words: HashMap<Word, Shadowed>,
+    /// Words that only tell people something: outside the model, or they would multiply its executions.
+    statistics: std::sync::Mutex<HashMap<Word, u64>>,
+    geometry: Geometry,
     blocks: Vec<Block>,
     kernel: Mutex<()>,
     readers_bed: Condvar,
@@ -108,6 +112,14 @@ impl LoomMemory {
             add(geometry.tail(entry), Tail::NONE.0);
             add(geometry.flags(entry), 0);
         }
+        for (word, value) in group::words(geometry) {
+            add(word, value);
+        }
+        for number in (0..).take(usize::try_from(geometry.groups()).unwrap_or(0)) {
+            for position in 0..geometry.capacity() {
+                add(geometry.delivery(number, position), 0);
+            }
+        }
         for &word in more {
             add(word, 0);
         }
@@ -120,6 +132,8 @@ impl LoomMemory {
         LoomMemory {
             shared: Arc::new(Shared {
                 words,
+                statistics: std::sync::Mutex::default(),
+                geometry: *geometry,
                 blocks: (0..geometry.capacity()).map(block).collect(),
                 kernel: Mutex::new(()),
                 readers_bed: Condvar::new(),
@@ -155,6 +169,13 @@ impl LoomMemory {
         }
         fuse.left.fetch_sub(1, Relaxed);
         true
+    }
+
+    /// What tells people something, if the word is such a one.
+    fn statistic(&self, word: Word) -> Option<std::sync::MutexGuard<'_, HashMap<Word, u64>>> {
+        let modelled = self.shared.words.contains_key(&word);
+        (!modelled && group::is_statistic(&self.shared.geometry, word))
+            .then(|| self.shared.statistics.lock().expect("no model panics in here"))
     }
 
     fn word(&self, word: Word) -> &AtomicU64 {
@@ -231,11 +252,18 @@ unsafe impl Memory for LoomMemory {
     type Write<'a> = WriteInPlace<'a>;
 
     fn load(&self, word: Word, order: Ordering) -> u64 {
+        if let Some(statistics) = self.statistic(word) {
+            return statistics.get(&word).copied().unwrap_or(0);
+        }
         let order = effective(Location::caller(), Operation::Load, order);
         if self.lives() { self.word(word).load(order) } else { 0 }
     }
 
     fn store(&self, word: Word, value: u64, order: Ordering) {
+        if let Some(mut statistics) = self.statistic(word) {
+            statistics.insert(word, value);
+            return;
+        }
         let order = effective(Location::caller(), Operation::Store, order);
         if self.lives() {
             self.word(word).store(value, order);
@@ -250,6 +278,10 @@ unsafe impl Memory for LoomMemory {
         success: Ordering,
         failure: Ordering,
     ) -> Result<u64, u64> {
+        if let Some(mut statistics) = self.statistic(word) {
+            statistics.insert(word, new);
+            return Ok(current);
+        }
         let success = effective(Location::caller(), Operation::Exchange, success);
         if self.lives() { self.word(word).compare_exchange(current, new, success, failure) } else { Err(0) }
     }

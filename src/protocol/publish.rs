@@ -4,7 +4,7 @@ use super::{Damage, group, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Tail};
 use crate::memory::{Futex, Memory};
-use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// Whose word gates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,10 +179,12 @@ impl<M: Memory> Publisher<M> {
         // The limit is stored before the look that grants it: a joiner whom that look misses then reads a
         // limit no smaller than the one the producer will use.
         self.memory.store(LIMIT, candidate, Relaxed);
-        // The fence also acquires every tail of the first look, and no more than that look allowed is granted:
-        // the second one needs no order of its own.
-        self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT, PIN, UNPIN, FLOOR
+        // The fence also acquires every tail and floor of the first look, and no more than that look allowed is
+        // granted: for them the second one needs no order of its own.
+        self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT, PIN, FLOOR
         let (scan, granted) = self.look_at_tails(required);
+        // For pins it does: the first look may have come before a pin, and the second after it was taken away.
+        self.memory.fence(Acquire); // UNPIN
         let limit = granted.clamp(self.cached_limit, candidate);
         if limit < candidate {
             self.memory.store(LIMIT, limit, Relaxed);

@@ -6,6 +6,8 @@
 
 mod broadcast;
 mod ending;
+mod groups;
+mod leases;
 mod membership;
 mod parking;
 
@@ -130,13 +132,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 21_281,
+        executions: 21_282,
         run: ending::takeover,
     },
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 375,
+        executions: 382,
         run: ending::takeover_killed,
     },
     Model {
@@ -144,6 +146,126 @@ pub const MODELS: &[Model] = &[
         question: "is a torn record of the flight recorder ever taken for a whole one?",
         executions: 63_238,
         run: ending::recorder,
+    },
+    Model {
+        name: "claim",
+        question: "do two workers ever lease one message, or a message that is not there yet?",
+        executions: 52_625,
+        run: leases::claim,
+    },
+    Model {
+        name: "ack_expiry",
+        question: "does an acknowledgement and a take-over of a lease that ran out ever both succeed?",
+        executions: 526,
+        run: leases::ack_expiry,
+    },
+    Model {
+        name: "extend_expiry",
+        question: "the same for an extension",
+        executions: 1_912,
+        run: leases::extend_expiry,
+    },
+    Model {
+        name: "old_token",
+        question: "does a token of an earlier lease of the same worker ever change anything?",
+        executions: 360,
+        run: leases::old_token,
+    },
+    Model {
+        name: "release_claim",
+        question: "is a message that is handed back ever lost to who looks at that moment?",
+        executions: 221,
+        run: leases::release_claim,
+    },
+    Model {
+        name: "entry_reuse",
+        question: "does clearing up after a dead worker ever end the lease of who took its entry?",
+        executions: 79,
+        run: leases::entry_reuse,
+    },
+    Model {
+        name: "pin",
+        question: "is a slot reused while a worker reads it whose lease was lost?",
+        executions: 121_317,
+        run: groups::pin,
+    },
+    Model {
+        name: "pin_floor",
+        question: "the same when somebody else has moved the floor over it",
+        executions: 5_018,
+        run: groups::pin_floor,
+    },
+    Model {
+        name: "floor",
+        question: "do two who move the floor ever leave it wrong?",
+        executions: 6_842,
+        run: groups::floor,
+    },
+    Model {
+        name: "floor_gate",
+        question: "does the producer ever overwrite a message that is not settled?",
+        executions: 2_084,
+        run: groups::floor_gate,
+    },
+    Model {
+        name: "lap_reuse",
+        question: "is a word or a slot of one lap ever taken for that of another?",
+        executions: 48_716,
+        run: groups::lap_reuse,
+    },
+    Model {
+        name: "group_join",
+        question: "is anything overwritten from a group's floor on, once it was created?",
+        executions: 12_255,
+        run: groups::group_join,
+    },
+    Model {
+        name: "exhume",
+        question: "is a torn copy of a doomed message ever buried?",
+        executions: 3_448,
+        run: groups::exhume,
+    },
+    Model {
+        name: "park_group",
+        question: "does the producer ever sleep through the room that a worker makes?",
+        executions: 16_021,
+        run: groups::park_group,
+    },
+    Model {
+        name: "unpin_dead",
+        question: "does the producer ever take away the pin of who took a dead worker's entry?",
+        executions: 3_817,
+        run: groups::unpin_dead,
+    },
+    Model {
+        name: "worker_killed",
+        question: "killed before any of its accesses: is a message of a worker lost, or doubled, or held for ever?",
+        executions: 72,
+        run: leases::worker_killed,
+    },
+    Model {
+        name: "killed_beside",
+        question: "the same beside a colleague who takes over what has run out",
+        executions: 38_846,
+        run: leases::killed_beside,
+    },
+    Model {
+        name: "reaper_killed",
+        question: "killed before any access of clearing up: is anything left that nobody returns?",
+        executions: 14,
+        run: leases::reaper_killed,
+    },
+    Model {
+        name: "creator_killed",
+        question: "killed before any access of creating a group: does what is left gate for ever?",
+        executions: 12,
+        run: groups::creator_killed,
+    },
+    Model {
+        name: "burial_killed",
+        question: "killed before any access of a burial: is a message settled that nobody has?",
+        executions: 25,
+        run: groups::burial_killed,
     },
 ];
 

@@ -1,0 +1,351 @@
+//! Leases: who has a message, and what a late word changes. Time is an argument: a lease runs out when somebody
+//! asks at a later time.
+
+use super::{kind_of, producer, publish, words};
+use crate::explore::explore;
+use crate::memory::{LoomMemory, LoomRights, mortal};
+use loom::thread;
+use slipring::GroupSettings;
+use slipring::layout::{Geometry, Meta, Millis, worker_group};
+use slipring::memory::{Liveness, Memory, Right};
+use slipring::protocol::group::{self, Group, Kinds};
+use slipring::protocol::lease::{Lease, Lessee};
+use slipring::protocol::table::Start;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+pub(super) const NOW: Millis = Millis(1000);
+/// When every lease that was taken at [`NOW`] has run out.
+pub(super) const LATER: Millis = Millis(1200);
+/// A wait that is over in between.
+const ACK_WAIT: Duration = Duration::from_millis(100);
+
+pub(super) fn settings() -> GroupSettings {
+    GroupSettings::new().ack_wait(ACK_WAIT).deliver_without_end()
+}
+
+pub(super) fn geometry(capacity: u64) -> Geometry {
+    let plan = Geometry::plan(crate::memory::BLOCK_SIZE, capacity, 1);
+    plan.and_then(|geometry| geometry.with_groups(1, 2)).expect("a valid geometry")
+}
+
+pub(super) fn group(memory: &LoomMemory, geometry: &Geometry) -> Group<LoomMemory> {
+    Group::new(memory.clone(), *geometry, 0)
+}
+
+/// An empty ring with one group.
+pub(super) fn ring(capacity: u64) -> (Geometry, LoomMemory) {
+    let geometry = geometry(capacity);
+    let memory = LoomMemory::new(&geometry);
+    let created = group::create(&group(&memory, &geometry), "g", &settings(), Start::Earliest, 0, 0);
+    assert_eq!(created, Ok(0));
+    (geometry, memory)
+}
+
+pub(super) fn worker(memory: &LoomMemory, geometry: &Geometry, entry: u32) -> Lessee<LoomMemory> {
+    memory.store(worker_group(geometry, entry), 1, Relaxed);
+    Lessee::new(group(memory, geometry), entry, settings(), 0)
+}
+
+/// Leases what may be had, and asserts that it is what it says it is.
+pub(super) fn lease(worker: &Lessee<LoomMemory>, now: Millis) -> Option<Lease> {
+    let lease = match worker.next(now) {
+        Some(lease) => lease,
+        None => worker.search(Kinds::Any, now, now == LATER).lease?,
+    };
+    check(worker, lease);
+    Some(lease)
+}
+
+/// Reads a leased message in place.
+pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
+    assert_eq!(lease.meta, Meta::new(16, kind_of(lease.position)), "length and kind");
+    // SAFETY: the index is in range; the position is pinned.
+    let block = unsafe { worker.memory().read_block(worker.geometry().index(lease.position)) };
+    assert_eq!(block.words(), words(lease.position), "the block of position {}", lease.position);
+}
+
+pub(super) fn finish(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
+    let acked = worker.ack(lease).is_ok();
+    worker.unpin(lease.position);
+    worker.settled(lease.position);
+    acked
+}
+
+/// Leases and acknowledges everything that can be had; how many.
+pub(super) fn drain(worker: &Lessee<LoomMemory>) -> usize {
+    let mut acked = 0;
+    while let Some(found) = worker.search(Kinds::Any, LATER, true).lease {
+        check(worker, found);
+        assert!(finish(worker, found), "nobody else is about");
+        acked += 1;
+    }
+    acked
+}
+
+/// Two workers, and a message that is being published.
+pub(super) fn claim(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(2);
+        let mut publisher = producer(&memory, &geometry);
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let publishing = thread::spawn(move || assert!(publish(&mut publisher, &geometry)));
+        let working = thread::spawn(move || lease(&there, NOW).is_some());
+        let ours = lease(&here, NOW).is_some();
+        publishing.join().expect("the producer ends");
+        let theirs = working.join().expect("the worker ends");
+        assert!(!(ours && theirs), "two workers have leased one message");
+        let left = here.search(Kinds::Any, NOW, true).lease.is_some();
+        assert!(ours || theirs || left, "nobody can have it");
+    })
+}
+
+/// Something that the holder of a lease does while another takes the message over, whose lease ran out.
+fn against_expiry(bound: usize, holders_word: fn(&Lessee<LoomMemory>, Lease) -> bool) -> usize {
+    explore(bound, move || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        assert!(publish(&mut publisher, &geometry));
+        let held = lease(&here, NOW).expect("it is there");
+        let working = thread::spawn(move || {
+            let taken = lease(&there, LATER);
+            (taken, there)
+        });
+        let had_its_way = holders_word(&here, held);
+        let (taken, there) = working.join().expect("the worker ends");
+        assert_ne!(had_its_way, taken.is_some(), "one of the two has its way");
+        if let Some(taken) = taken {
+            assert_eq!(taken.word.attempt(), 2);
+            assert!(here.ack(held).is_err(), "a late word changed something");
+            assert!(finish(&there, taken), "the lease of who took it over is good");
+        }
+    })
+}
+
+pub(super) fn ack_expiry(bound: usize) -> usize {
+    against_expiry(bound, |worker, held| finish(worker, held))
+}
+
+pub(super) fn extend_expiry(bound: usize) -> usize {
+    against_expiry(bound, |worker, held| match worker.extend(held, LATER) {
+        Ok(held) => finish(worker, held),
+        Err(_) => false,
+    })
+}
+
+/// One worker leases a message, hands it back, and leases it again, while a token of the first lease arrives
+/// late, in the hands of somebody who was stopped.
+pub(super) fn old_token(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let [here, stopped] = [0, 0].map(|entry| worker(&memory, &geometry, entry));
+        let old = lease(&here, NOW).expect("it is there");
+        assert!(here.nack(old, Some(0), NOW).is_ok());
+        here.unpin(old.position);
+        let late = thread::spawn(move || {
+            let changed = stopped.ack(old).is_ok()
+                || stopped.extend(old, NOW).is_ok()
+                || stopped.nack(old, None, NOW).is_ok()
+                || stopped.release(old).is_ok()
+                || stopped.reject(old, NOW).is_ok();
+            assert!(!changed, "an old token changed something");
+        });
+        let again = lease(&here, NOW).expect("it was handed back");
+        assert_eq!(again.word.attempt(), 2);
+        assert!(finish(&here, again), "the second lease is good");
+        late.join().expect("the late one ends");
+    })
+}
+
+/// A message is handed back while another worker looks for one.
+pub(super) fn release_claim(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let held = lease(&here, NOW).expect("it is there");
+        let working = thread::spawn(move || {
+            let taken = lease(&there, NOW);
+            (taken, there)
+        });
+        assert!(here.release(held).is_ok());
+        here.unpin(held.position);
+        let (taken, there) = working.join().expect("the worker ends");
+        // Neither a hint that came too late nor one that was cleared too early loses it: the hint is asked
+        // first, a sweep after that.
+        let taken =
+            taken.or_else(|| lease(&there, NOW)).or_else(|| there.search(Kinds::Any, NOW, true).lease);
+        let taken = taken.expect("it was handed back");
+        assert_eq!(taken.word.attempt(), 1, "what is released is not counted");
+        assert!(finish(&there, taken));
+    })
+}
+
+/// A worker died with a lease. One colleague clears up after it while a new worker takes the entry over, and
+/// leases: the new one's lease must not go with the old one's.
+pub(super) fn entry_reuse(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(2);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let rights = LoomRights::new();
+        let dead = worker(&memory, &geometry, 0);
+        let _ = lease(&dead, NOW).expect("it is there");
+        drop(dead);
+        let (memory_there, hand) = (memory.clone(), rights.party(1));
+        let reaping = thread::spawn(move || group::reap_worker(&memory_there, &geometry, &hand, 0));
+        let hand = rights.party(2);
+        if hand.seize(Right::Worker(0)) {
+            group::free_worker(&memory, &geometry, 0);
+            let new = worker(&memory, &geometry, 0);
+            let leased = lease(&new, NOW).expect("what the dead had was returned");
+            assert_eq!(leased.word.attempt(), 2, "the attempt that killed its worker counts");
+            reaping.join().expect("the colleague ends");
+            assert!(finish(&new, leased), "the new worker's lease was taken for the dead one's");
+        } else {
+            reaping.join().expect("the colleague ends");
+            let colleague = worker(&memory, &geometry, 1);
+            assert_eq!(drain(&colleague), 1, "what the dead had was returned");
+        }
+    })
+}
+
+/// What a doomed worker does with three messages: each step once.
+fn life(worker: &Lessee<LoomMemory>) {
+    let done = lease(worker, NOW).expect("three are there");
+    finish(worker, done);
+    let failed = lease(worker, NOW).expect("two are left");
+    let failed = worker.extend(failed, NOW).expect("nobody else is about");
+    let _ = worker.nack(failed, Some(1), NOW);
+    worker.unpin(failed.position);
+    let handed_back = lease(worker, NOW).expect("one is left");
+    let _ = worker.release(handed_back);
+    worker.unpin(handed_back.position);
+    let again = lease(worker, NOW).expect("it was handed back");
+    let _ = worker.group().help_floor();
+    finish(worker, again);
+}
+
+/// A worker is killed before its n-th access, for every n. A colleague returns what it held and finds every
+/// message that was not acknowledged, and the producer goes on.
+pub(super) fn worker_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let (geometry, memory) = ring(4);
+            let mut publisher = producer(&memory, &geometry);
+            for _ in 0..3 {
+                assert!(publish(&mut publisher, &geometry));
+            }
+            let doomed = memory.doomed(accesses);
+            drop(worker(&memory, &geometry, 0));
+            let lived = mortal(|| {
+                life(&Lessee::new(group(&doomed, &geometry), 0, settings(), 0));
+            });
+            outcome.store(lived.is_some(), Relaxed);
+            let colleague = worker(&memory, &geometry, 1);
+            let reaped = group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            assert!(reaped, "its entry says that it was somebody's");
+            let settled_before = (0..3)
+                .filter(|&position| colleague.group().settled_until(position, position + 1) > position)
+                .count();
+            assert_eq!(drain(&colleague) + settled_before, 3, "a message was lost or doubled");
+            assert_eq!(colleague.group().help_floor(), Some(3));
+            for _ in 0..4 {
+                assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+            }
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
+}
+
+/// A colleague is killed before each of its accesses while it clears up after a dead worker; another does it
+/// again.
+pub(super) fn reaper_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let (geometry, memory) = ring(2);
+            let mut publisher = producer(&memory, &geometry);
+            for _ in 0..2 {
+                assert!(publish(&mut publisher, &geometry));
+            }
+            let dead = worker(&memory, &geometry, 0);
+            for _ in 0..2 {
+                let _ = lease(&dead, NOW).expect("two are there");
+            }
+            drop(dead);
+            let doomed = memory.doomed(accesses);
+            let lived = mortal(|| group::reap_worker(&doomed, &geometry, &LoomRights::new(), 0));
+            outcome.store(lived.is_some(), Relaxed);
+            // Whether there is anything left to do depends on where the first one died.
+            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            let colleague = worker(&memory, &geometry, 1);
+            for _ in 0..2 {
+                let found = colleague.search(Kinds::Any, NOW, true).lease.expect("returned at once");
+                assert!(finish(&colleague, found));
+            }
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
+}
+
+/// A worker is killed before each of its accesses while a colleague, at a time when every lease has run out, takes
+/// over what it can. No message is acknowledged twice, none is lost.
+pub(super) fn killed_beside(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let (geometry, memory) = ring(1);
+            let mut publisher = producer(&memory, &geometry);
+            assert!(publish(&mut publisher, &geometry));
+            let doomed = memory.doomed(accesses);
+            drop(worker(&memory, &geometry, 0));
+            let colleague = worker(&memory, &geometry, 1);
+            let outcome = Arc::clone(&outcome);
+            let acked = Arc::new(AtomicBool::new(false));
+            let acked_there = Arc::clone(&acked);
+            let dying = thread::spawn(move || {
+                let lived = mortal(|| {
+                    let victim = Lessee::new(group(&doomed, &geometry), 0, settings(), 0);
+                    let Some(held) = lease(&victim, NOW) else { return };
+                    let Ok(held) = victim.extend(held, NOW) else { return victim.unpin(held.position) };
+                    acked_there.store(victim.ack(held).is_ok(), Relaxed);
+                    victim.unpin(held.position);
+                });
+                outcome.store(lived.is_some(), Relaxed);
+            });
+            let taken = colleague.search(Kinds::Any, LATER, false).lease;
+            let taken_over = taken.is_some_and(|taken| finish(&colleague, taken));
+            dying.join().expect("the victim ends");
+            assert!(!(taken_over && acked.load(Relaxed)), "acknowledged by two holders");
+            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            let left = drain(&colleague);
+            assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
+            assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");
+            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
+}
