@@ -6,6 +6,10 @@
 //!   (A relaxed read-modify-write on a shadow word does the former too, but fences synchronise through it,
 //!   which would hide outcomes of just the kind that fences are there for.) `litmus_hidden_store` is the
 //!   proof: without the shadow its outcome is not explored.
+//! * loom's acquire fence goes through all atomics in the order of their creation and acquires what this thread
+//!   has read, and also what any thread had read whose work it has just acquired. A hand-over by a third party
+//!   that forgets its own acquire is hidden that way, unless what the third party reads was created before what
+//!   it writes. So words are created in that order: slots, deliveries, floors.
 //! * A block is two relaxed atomic words, so that copying readers may race with the producer as they do on
 //!   the machine, and a tracked cell, so that an in-place reader that overlaps with the producer is found.
 //! * A party can be given a fuse: it stops for good before its n-th access, and whatever its destructors
@@ -112,13 +116,14 @@ impl LoomMemory {
             add(geometry.tail(entry), Tail::NONE.0);
             add(geometry.flags(entry), 0);
         }
-        for (word, value) in group::words(geometry) {
-            add(word, value);
-        }
+        // Before the floors: see above.
         for number in (0..).take(usize::try_from(geometry.groups()).unwrap_or(0)) {
             for position in 0..geometry.capacity() {
                 add(geometry.delivery(number, position), 0);
             }
+        }
+        for (word, value) in group::words(geometry) {
+            add(word, value);
         }
         for &word in more {
             add(word, 0);

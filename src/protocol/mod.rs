@@ -19,7 +19,13 @@
 //! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
 //! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
 //! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
+//! | PIN | [`lease`]: pin; the claim's exchange, release | [`publish`] scan: words, floors; `SeqCst` fence; pins | that who sees a message settled sees the pin of whoever had leased it | `pin` |
+//! | UNPIN | [`lease`], [`group`]: pin := nowhere, or higher, release | [`publish`] scan: pins; acquire fence | that the worker is done reading | `park_group`, `unpin_dead`, `worker_leaves` |
+//! | SETTLED | the claim's exchange, as PIN | [`group`]: words; acquire fence; floor | the same, handed on by who moves the floor | `pin_floor` |
+//! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence | the same | `pin_floor` |
+//! | LAP | [`lease`]: sequence word seen; the claim's exchange, release | [`group`]: word; acquire fence; sequence word | that a word of a later lap comes with that lap's slot | `lap_reuse` |
 //!
+//! What a keeper copies out of a doomed message is validated by CLAIM, as an observer's copy is (`exhume`).
 //! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
 //! dead had written (`takeover`, `reap`).
 //!

@@ -53,24 +53,53 @@ pub(super) fn pin(bound: usize) -> usize {
     })
 }
 
-/// As `pin`, with a colleague who moves the floor.
+/// A worker acknowledges and goes on reading, somebody else moves the floor, and all that the producer looks at
+/// is the floor.
 pub(super) fn pin_floor(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut publisher = producer(&memory, &geometry);
-        let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let worker = worker(&memory, &geometry, 0);
         assert!(publish(&mut publisher, &geometry));
-        let held = lease(&late, NOW).expect("it is there");
         let helper = group(&memory, &geometry);
-        let helping = thread::spawn(move || helper.help_floor());
-        let publishing = thread::spawn(move || lap(&mut publisher, &geometry, 1));
-        let acked = late.ack(held).is_ok();
-        check(&late, held);
-        late.unpin(held.position);
-        let floor = helping.join().expect("the helper ends").expect("there is a group");
-        publishing.join().expect("the producer ends");
-        assert!(acked && floor <= 1);
-        drop(other);
+        let working = thread::spawn(move || {
+            let held = lease(&worker, NOW).expect("it is there");
+            assert!(worker.ack(held).is_ok());
+            check(&worker, held);
+            worker.unpin(held.position);
+        });
+        let helping = thread::spawn(move || {
+            helper.help_floor();
+        });
+        lap(&mut publisher, &geometry, 1);
+        working.join().expect("the worker ends");
+        helping.join().expect("the helper ends");
+        lap(&mut publisher, &geometry, 1);
+        assert!(publisher.head() >= 2);
+    })
+}
+
+/// A worker leaves without having given up what it has just read in place. A colleague settles the message.
+pub(super) fn worker_leaves(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        assert!(publish(&mut publisher, &geometry));
+        let held = lease(&here, NOW).expect("it is there");
+        let going_on = thread::spawn(move || {
+            if let Some(taken) = there.search(Kinds::Any, LATER, false).lease {
+                finish(&there, taken);
+            }
+            lap(&mut publisher, &geometry, 1);
+            (publisher, there)
+        });
+        check(&here, held);
+        group::free_worker(&memory, &geometry, 0);
+        let (mut publisher, there) = going_on.join().expect("the others end");
+        drain(&there);
+        lap(&mut publisher, &geometry, 1);
+        assert!(publisher.head() >= 2, "who left holds nobody up");
     })
 }
 

@@ -196,6 +196,12 @@ pub const MODELS: &[Model] = &[
         run: groups::pin_floor,
     },
     Model {
+        name: "worker_leaves",
+        question: "is a slot reused while a worker that is leaving still reads it?",
+        executions: 1,
+        run: groups::worker_leaves,
+    },
+    Model {
         name: "floor",
         question: "do two who move the floor ever leave it wrong?",
         executions: 6_842,
