@@ -101,10 +101,18 @@ impl<M: Memory> Group<M> {
     /// The end of the run of settled positions that begins at `from`, not beyond `end`.
     pub fn settled_until(&self, from: u64, end: u64) -> u64 {
         let mut position = from;
-        while position < end && self.slip(position).word.is_settled() {
+        while position < end && self.is_settled(position) {
             position += 1;
         }
         position
+    }
+
+    /// True also for a position whose slot was reused meanwhile. The stored floor may lie so low: the producer
+    /// sees over what is settled above it. The word speaks of a later lap then, and looks fresh; that the
+    /// slot was published again says that the position was settled.
+    fn is_settled(&self, position: u64) -> bool {
+        let word = self.slip(position).word;
+        word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1
     }
 
     /// Moves the stored floor up over what is settled, and returns it: the lowest position that was not. None
@@ -264,7 +272,8 @@ impl<M: Memory> Iterator for Window<'_, M> {
 /// its scan.
 pub(crate) fn gate<M: Memory>(memory: &M, geometry: &Geometry, number: u32, head: u64) -> Option<u64> {
     let stored = Tail(memory.load(geometry.group_word(number, group::FLOOR), Relaxed)).position()?;
-    let mut floor = stored.min(head);
+    // What the producer has overwritten was settled: the words there may speak of a later lap.
+    let mut floor = stored.max(head.saturating_sub(geometry.capacity())).min(head);
     while floor < head {
         let word =
             DeliveryWord::read(memory.load(geometry.delivery(number, floor), Relaxed), geometry.lap(floor));
