@@ -119,7 +119,7 @@ impl<M: Memory> Group<M> {
     /// if there is no such group.
     pub fn help_floor(&self) -> Option<u64> {
         let stored = self.stored_floor()?;
-        let floor = self.settled_until(stored, stored + self.geometry.capacity());
+        let floor = self.settled_until(stored, stored + 2 * self.geometry.capacity());
         if floor > stored {
             self.memory.fence(Acquire); // SETTLED
             let (from, to) = (Tail::at(stored, false).0, Tail::at(floor, false).0);
@@ -132,7 +132,7 @@ impl<M: Memory> Group<M> {
     /// Deliveries from `from` on, up to the first message that is not published yet.
     pub(crate) fn window(&self, from: u64) -> Window<'_, M> {
         let from = from.min(POSITION_MAX);
-        Window { group: self, next: from, end: from + self.geometry.capacity() }
+        Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
     }
 
     /// The sequence word of a slot whose delivery looked fresh.
@@ -198,7 +198,7 @@ impl<M: Memory> Group<M> {
     pub fn census(&self, now: Millis) -> Option<Census> {
         let settings = GroupSettings::load(&self.memory, |at| self.entry_word(at));
         let stored = self.stored_floor()?;
-        let floor = self.settled_until(stored, stored + self.geometry.capacity());
+        let floor = self.settled_until(stored, stored + 2 * self.geometry.capacity());
         let mut census = Census { floor, ..Census::default() };
         for slip in self.window(floor) {
             census.redelivered += u64::from(slip.word.attempt() > 1 && !slip.word.is_settled());
@@ -234,11 +234,30 @@ pub struct Census {
 }
 
 /// Iterates over a group's deliveries.
+///
+/// It begins at a hint, which may lie below slots that were reused meanwhile, and ends at the head: there the
+/// word is of an earlier lap and the slot not published. A word whose own lap is over when the hint points to
+/// it is at most one lap old, since every lap writes it, so the head is less than two rings away; where the
+/// words are younger, the window is moved up, once. What a hostile hand wrote ends it too.
 #[derive(Debug)]
 pub(crate) struct Window<'g, M> {
     group: &'g Group<M>,
     next: u64,
     end: u64,
+    moved: bool,
+}
+
+impl<M: Memory> Window<'_, M> {
+    /// A ring below the message that is in the slot now, everything is settled.
+    #[cold]
+    fn skip_reused(&mut self, sequence: u64) {
+        let capacity = self.group.geometry.capacity();
+        self.next = sequence.min(POSITION_MAX).saturating_sub(capacity).max(self.next + 1);
+        if !self.moved {
+            self.moved = true;
+            self.end = self.next + 2 * capacity;
+        }
+    }
 }
 
 impl<M: Memory> Iterator for Window<'_, M> {
@@ -254,7 +273,7 @@ impl<M: Memory> Iterator for Window<'_, M> {
                     return None;
                 }
                 if sequence != self.next + 1 {
-                    self.next += 1;
+                    self.skip_reused(sequence);
                     continue;
                 }
             }
