@@ -2,16 +2,14 @@
 
 use crate::common::{self, Failure};
 use crate::place::Place;
+use crate::process::Process;
 use crate::progress::{Progress, grouped};
 use crate::publisher::{Cues, Published, publish};
-use crate::readers::{CONSUMERS, OBSERVER, ROLE};
+use crate::readers::{CONSUMERS, OBSERVER, record_path};
 use crate::script::Script;
 use slipring::{ConsumerInfo, Producer, Ring};
-use std::env;
 use std::fmt::Write as _;
-use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,60 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const ABSENCE_MAX: Duration = Duration::from_secs(1);
 /// Consumers are started again when they are killed, also by somebody else, but not for ever.
 const RESTARTS_MAX: u32 = 100;
-
-/// A process that reads, or echoes. Killed when dropped.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    pub(crate) role: &'static str,
-    child: Child,
-    finished: bool,
-    pub(crate) restarts: u32,
-}
-
-impl Reader {
-    /// Starts this program once more, in another role.
-    pub(crate) fn start(role: &'static str, place: &Place) -> Result<Reader, Failure> {
-        let mut command = Command::new(env::current_exe()?);
-        command.arg(ROLE).arg(role).arg(&place.dir).args(place.keep.then_some("keep"));
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let child = child.map_err(|error| format!("cannot start the process of {role}: {error}"))?;
-        Ok(Reader { role, child, finished: false, restarts: 0 })
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// How it ended, if it ended before it had finished.
-    pub(crate) fn early_end(&mut self) -> io::Result<Option<std::process::ExitStatus>> {
-        if self.finished {
-            return Ok(None);
-        }
-        let ended = self.child.try_wait()?;
-        self.finished = ended.is_some_and(|status| status.success());
-        Ok(ended.filter(|status| !status.success()))
-    }
-
-    /// SIGKILL: it has no chance to say goodbye.
-    fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
-    }
-
-    fn restart(&mut self, place: &Place) -> Result<(), Failure> {
-        let restarts = self.restarts + 1;
-        *self = Reader::start(self.role, place)?;
-        self.restarts = restarts;
-        Ok(())
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        // Fails only if it has ended.
-        drop(self.kill());
-    }
-}
 
 /// The planned death.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +50,7 @@ enum Act {
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) published: Published,
-    pub(crate) readers: Vec<Reader>,
+    pub(crate) readers: Vec<Process>,
     pub(crate) death: Death,
 }
 
@@ -119,12 +63,12 @@ pub(crate) fn run(
 ) -> Result<Run, Failure> {
     let mut readers = Vec::new();
     for role in CONSUMERS.into_iter().chain([OBSERVER]) {
-        readers.push(Reader::start(role, place)?);
+        readers.push(Process::start(role, place)?);
     }
     let names: Vec<String> =
         readers.iter().map(|reader| format!("{} {}", reader.role, reader.pid())).collect();
     eprintln!("fanout: processes: publisher {}, {}", std::process::id(), names.join(", "));
-    let mut stage = Stage { script, ring, place, readers, progress: Progress::new(script.len()) };
+    let mut stage = Stage { script, ring, place, readers, progress: Progress::new("fanout", script.len()) };
     stage.await_readers()?;
     let cues = Cues::default();
     thread::scope(|scope| {
@@ -163,7 +107,7 @@ struct Stage<'a> {
     script: &'a Script<'a>,
     ring: &'a Ring,
     place: &'a Place,
-    readers: Vec<Reader>,
+    readers: Vec<Process>,
     progress: Progress,
 }
 
@@ -172,7 +116,7 @@ impl Stage<'_> {
     /// observer sees the beginning only if it is there, and the times mean more if all begin together.
     fn await_readers(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        let observer = self.place.record(OBSERVER);
+        let observer = record_path(self.place, OBSERVER);
         while !(observer.exists() && self.ring.consumers().iter().all(|consumer| consumer.alive)) {
             self.see_to_the_living()?;
             if common::interrupted() {
@@ -205,12 +149,11 @@ impl Stage<'_> {
             if !matches!(act, Act::Dead(_)) {
                 self.see_to_the_living()?;
             }
-            if let Act::AfterIt(death) = act
-                && self.readers.iter().all(|reader| reader.finished)
-            {
-                return Ok(death);
+            match act {
+                Act::AfterIt(death) if self.readers.iter().all(|reader| reader.finished) => return Ok(death),
+                _ => {}
             }
-            self.progress.show(head, &consumers);
+            self.progress.show(&[(head, '#')], |progress| status(progress, total, head, &consumers));
             thread::sleep(if matches!(act, Act::AfterIt(_)) { 10 * TICK } else { TICK });
         }
     }
@@ -247,7 +190,7 @@ impl Stage<'_> {
             }
             Act::Returning(death) if victim.alive || tail > death.tail => {
                 let (successor, outage) = (self.victim().pid(), death.at.elapsed());
-                self.tell(&format!(
+                self.progress.tell(&format!(
                     "{VICTIM} (process {}) was killed with SIGKILL at position {}, came back by name as process \
                      {successor} after {outage:.1?}",
                     death.pid,
@@ -259,17 +202,12 @@ impl Stage<'_> {
         })
     }
 
-    fn victim(&mut self) -> &mut Reader {
+    fn victim(&mut self) -> &mut Process {
         &mut self.readers[1]
     }
 
     fn tail_of_victim(&self) -> Option<u64> {
         self.ring.consumers().into_iter().find(|consumer| consumer.name == VICTIM)?.tail
-    }
-
-    fn tell(&mut self, what: &str) {
-        self.progress.clear();
-        eprintln!("fanout: {what}");
     }
 
     /// A consumer that was killed by somebody else is started again: it is durable. Every other early end
@@ -285,8 +223,19 @@ impl Stage<'_> {
             }
             reader.restart(self.place)?;
             write!(story, "; started again as process {}", reader.pid())?;
-            self.tell(&story);
+            self.progress.tell(&story);
         }
         Ok(())
     }
+}
+
+fn status(progress: &Progress, total: u64, head: u64, consumers: &[ConsumerInfo]) -> String {
+    let readers: Vec<String> = consumers
+        .iter()
+        .map(|consumer| {
+            let dead = if consumer.alive || consumer.tail == Some(total) { "" } else { " (dead)" };
+            format!("{} {}%{dead}", consumer.name, progress.percent(consumer.tail.unwrap_or(head)))
+        })
+        .collect();
+    format!("{} of {} published; {}", grouped(head), grouped(total), readers.join(", "))
 }

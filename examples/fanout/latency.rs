@@ -1,48 +1,26 @@
 //! Ping-pong: two processes, two rings, one message under way at a time.
 
 use crate::common::{self, Failure};
-use crate::director::Reader;
 use crate::place::Place;
+use crate::process::Process;
 use crate::readers::ECHO;
+use crate::times::Times;
 use slipring::{Consumer, Producer, RecvError, RingOptions};
 use std::time::{Duration, Instant};
 
 const WARM_UP: usize = 20_000;
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Round-trip times.
-#[derive(Clone, Debug)]
-pub(crate) struct RoundTrips {
-    sorted: Vec<Duration>,
-}
-
-impl RoundTrips {
-    /// The time that this share of the round trips did not exceed.
-    pub(crate) fn quantile(&self, share: f64) -> Duration {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an index below the length"
-        )]
-        let index = (self.sorted.len() as f64 * share) as usize;
-        self.sorted[index.min(self.sorted.len() - 1)]
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.sorted.len()
-    }
-}
-
 /// Measures `count` round trips of 8 bytes; none if that is 0.
-pub(crate) fn measure(place: &Place, count: usize) -> Result<Option<RoundTrips>, Failure> {
+pub(crate) fn measure(place: &Place, count: usize) -> Result<Option<Times>, Failure> {
     if count == 0 {
         return Ok(None);
     }
-    RingOptions::new(48, 64).durable(ECHO).create(place.ring("ping"))?;
-    RingOptions::new(48, 64).durable("ping").create(place.ring("pong"))?;
-    let mut ping = Producer::open(place.ring("ping"))?;
-    let mut pong = Consumer::options().name("ping").durable(true).attach(place.ring("pong"))?;
-    let mut echo = Reader::start(ECHO, place)?;
+    RingOptions::new(48, 64).durable(ECHO).create(place.file("ping"))?;
+    RingOptions::new(48, 64).durable("ping").create(place.file("pong"))?;
+    let mut ping = Producer::open(place.file("ping"))?;
+    let mut pong = Consumer::options().name("ping").durable(true).attach(place.file("pong"))?;
+    let mut echo = Process::start(ECHO, place)?;
     let mut times = Vec::with_capacity(count);
     for n in 0..WARM_UP + count {
         let start = Instant::now();
@@ -72,6 +50,5 @@ pub(crate) fn measure(place: &Place, count: usize) -> Result<Option<RoundTrips>,
         }
     }
     ping.close();
-    times.sort_unstable();
-    Ok(Some(RoundTrips { sorted: times }))
+    Ok(Some(Times::new(times)))
 }

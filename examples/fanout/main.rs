@@ -12,13 +12,19 @@ mod director;
 mod latency;
 #[path = "../common/lines.rs"]
 mod lines;
+#[path = "../common/place.rs"]
 mod place;
+#[path = "../common/process.rs"]
+mod process;
+#[path = "../common/progress.rs"]
 mod progress;
 mod publisher;
 mod readers;
 mod report;
 mod script;
 mod tally;
+#[path = "../common/times.rs"]
+mod times;
 
 use common::{Failure, Usage, number};
 use place::Place;
@@ -67,7 +73,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1).peekable();
-    if arguments.next_if(|argument| argument == readers::ROLE).is_some() {
+    if arguments.next_if(|argument| argument == process::ROLE).is_some() {
         return common::exit("fanout", readers::play(arguments));
     }
     let result = match parse(arguments) {
@@ -121,7 +127,7 @@ fn fanout(options: &Options) -> Result<(), Failure> {
     let text = Text::read(&options.input)?;
     let script = Script::new(&text, options.block_size, options.lines);
     common::catch_interrupts();
-    let place = Place::create(options.dir.as_deref(), options.keep)?;
+    let place = Place::create("fanout", options.dir.as_deref(), options.keep)?;
     let result = stage(options, &text, &script, &place);
     place.remove();
     if !result? {
@@ -138,9 +144,9 @@ fn stage(options: &Options, text: &Text, script: &Script<'_>, place: &Place) -> 
     for name in readers::CONSUMERS {
         ring = ring.durable(name);
     }
-    let ring = ring.create(place.ring("stream"))?;
+    let ring = ring.create(place.file("stream"))?;
     // Before the readers start: they go by whether the producer lives.
-    let producer = Producer::open(place.ring("stream"))?;
+    let producer = Producer::open(place.file("stream"))?;
 
     let mut out = io::stdout().lock();
     writeln!(

@@ -2,6 +2,7 @@
 
 use crate::common::Failure;
 use crate::place::Place;
+use crate::process;
 use crate::tally::{Record, Tally};
 use slipring::{Batch, Consumer, Observer, Producer, RecvError, Start};
 use std::fmt::Write as _;
@@ -17,14 +18,20 @@ const RECORD_EVERY: u64 = 256;
 pub(crate) const CONSUMERS: [&str; 3] = ["alpha", "beta", "gamma"];
 pub(crate) const OBSERVER: &str = "observer";
 pub(crate) const ECHO: &str = "echo";
-/// The hidden argument that makes a process one of these.
-pub(crate) const ROLE: &str = "--role";
 
-/// Plays the role that the arguments after [`ROLE`] describe: which, where, and whether to keep the files.
-pub(crate) fn play(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<(), Failure> {
-    let role = arguments.next().and_then(|role| role.into_string().ok()).unwrap_or_default();
-    let dir = arguments.next().map(PathBuf::from).ok_or("--role is for internal use")?;
-    let place = Place { dir, keep: arguments.next().is_some() };
+/// Where the reader of this name keeps its account.
+pub(crate) fn record_path(place: &Place, reader: &str) -> PathBuf {
+    place.file(&format!("{reader}.record"))
+}
+
+/// Where the observer writes which positions it saw.
+pub(crate) fn runs_path(place: &Place) -> PathBuf {
+    place.file("observer.runs")
+}
+
+/// Plays the role that the arguments after [`ROLE`](process::ROLE) describe.
+pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<(), Failure> {
+    let (role, place) = process::role_and_place(arguments)?;
     let result = match role.as_str() {
         OBSERVER => observe(&place),
         ECHO => echo(&place),
@@ -53,13 +60,13 @@ pub(crate) fn play(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> R
 /// 3 leaves messages in the ring that the record has already counted: the successor sees their positions
 /// below the recorded one and skips them. In the other order, a kill in between would lose them.
 fn consume(name: &str, place: &Place) -> Result<(), Failure> {
-    let record = Record::open(&place.record(name))?;
+    let record = Record::open(&record_path(place, name))?;
     let mut tally = record.load()?;
     let mut consumer = Consumer::options()
         .name(name)
         .durable(true)
         .notice_dead_producer(true)
-        .attach(place.ring("stream"))?;
+        .attach(place.file("stream"))?;
     tally.resumed_at = consumer.position();
     let recorded = tally.next;
     loop {
@@ -98,9 +105,9 @@ fn work(batch: &Batch<'_>, recorded: u64, tally: &mut Tally, record: &Record) ->
 /// Reads what it can, from a mapping that it cannot write. Says at the end which positions it saw.
 fn observe(place: &Place) -> Result<(), Failure> {
     let mut observer =
-        Observer::options().start(Start::Earliest).notice_dead_producer(true).attach(place.ring("stream"))?;
+        Observer::options().start(Start::Earliest).notice_dead_producer(true).attach(place.file("stream"))?;
     let mut tally = Tally { resumed_at: observer.position(), ..Tally::default() };
-    let record = Record::open(&place.record(OBSERVER))?; // its appearance tells the parent: attached
+    let record = Record::open(&record_path(place, OBSERVER))?; // its appearance tells the parent: attached
     let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
     loop {
         let message = match observer.recv() {
@@ -120,16 +127,16 @@ fn observe(place: &Place) -> Result<(), Failure> {
     for run in runs {
         writeln!(text, "{} {}", run.start, run.end)?;
     }
-    std::fs::write(place.runs(), text)?;
+    std::fs::write(runs_path(place), text)?;
     tally.finished = 1;
     Ok(record.store(&mut tally)?)
 }
 
 /// Sends every ping back as a pong.
 fn echo(place: &Place) -> Result<(), Failure> {
-    let mut pong = Producer::open(place.ring("pong"))?;
+    let mut pong = Producer::open(place.file("pong"))?;
     let mut ping =
-        Consumer::options().name(ECHO).durable(true).notice_dead_producer(true).attach(place.ring("ping"))?;
+        Consumer::options().name(ECHO).durable(true).notice_dead_producer(true).attach(place.file("ping"))?;
     loop {
         match ping.recv() {
             Ok(message) => pong.send(&message)?,

@@ -2,12 +2,12 @@
 
 use crate::common::Failure;
 use crate::director::{Run, VICTIM};
-use crate::latency::RoundTrips;
 use crate::place::Place;
 use crate::progress::grouped;
-use crate::readers::OBSERVER;
+use crate::readers::{OBSERVER, record_path, runs_path};
 use crate::script::Script;
 use crate::tally::{Record, Tally, hash};
+use crate::times::{Times, machine, short};
 use std::io::{self, Write};
 use std::ops::Range;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) fn write(
     out: &mut impl Write,
     script: &Script<'_>,
     run: &Run,
-    round_trips: Option<&RoundTrips>,
+    round_trips: Option<&Times>,
     place: &Place,
 ) -> Result<bool, Failure> {
     let published = &run.published;
@@ -43,7 +43,7 @@ pub(crate) fn write(
     let mut observed = Tally::default();
     let mut resumed = Tally::default();
     for reader in &run.readers {
-        let tally = Record::open(&place.record(reader.role))?.load()?;
+        let tally = Record::open(&record_path(place, reader.role))?.load()?;
         let expected = if reader.role == OBSERVER {
             observed = tally;
             checksum_of(script, &read_runs(place)?)
@@ -152,7 +152,7 @@ fn story(
     writeln!(out, "The observer holds nobody up, and cannot even write to the ring; it {whole}.")
 }
 
-fn latency(out: &mut impl Write, times: &RoundTrips) -> io::Result<()> {
+fn latency(out: &mut impl Write, times: &Times) -> io::Result<()> {
     writeln!(
         out,
         "\nRound trip, two processes, two rings, 8 bytes: p50 {}, p99 {}, p99.9 {}",
@@ -161,17 +161,6 @@ fn latency(out: &mut impl Write, times: &RoundTrips) -> io::Result<()> {
         short(times.quantile(0.999))
     )?;
     writeln!(out, "  of {}, measured just now on this machine: {}.", grouped(times.len() as u64), machine())
-}
-
-fn short(time: Duration) -> String {
-    if time < Duration::from_micros(1) { format!("{} ns", time.as_nanos()) } else { format!("{time:.1?}") }
-}
-
-fn machine() -> String {
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    format!("{cpus} CPUs, {}", model.map_or(std::env::consts::ARCH, |(_, model)| model))
 }
 
 /// Messages per second; nothing for a time too short to tell.
@@ -186,7 +175,7 @@ fn rate(messages: u64, elapsed: Duration) -> String {
 
 /// The positions that the observer saw.
 fn read_runs(place: &Place) -> Result<Vec<Range<u64>>, Failure> {
-    let text = std::fs::read_to_string(place.runs())?;
+    let text = std::fs::read_to_string(runs_path(place))?;
     let run =
         |line: &str| Some(line.split_once(' ')?).and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
     text.lines()

@@ -14,11 +14,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A new directory below `parent`, or where shared memory is: in `/dev/shm`, else where temporary
-    /// files go.
-    pub(crate) fn create(parent: Option<&Path>, keep: bool) -> Result<Place, Failure> {
+    /// A new directory for a run of `program` below `parent`, or where shared memory is: in `/dev/shm`, else
+    /// where temporary files go.
+    pub(crate) fn create(program: &str, parent: Option<&Path>, keep: bool) -> Result<Place, Failure> {
         let make = |parent: &Path| {
-            let dir = parent.join(format!("slipring-fanout-{}", std::process::id()));
+            let dir = parent.join(format!("slipring-{program}-{}", std::process::id()));
             fs::DirBuilder::new().mode(0o700).create(&dir).map(|()| Place { dir, keep })
         };
         let advice = |dir: &Path, error: io::Error| {
@@ -30,23 +30,18 @@ impl Place {
         let shm = Path::new("/dev/shm");
         make(shm).or_else(|error| {
             let temporary = std::env::temp_dir();
-            eprintln!("fanout: {} is of no use ({error}); working in {}", shm.display(), temporary.display());
+            eprintln!(
+                "{program}: {} is of no use ({error}); working in {}",
+                shm.display(),
+                temporary.display()
+            );
             make(&temporary).map_err(|error| advice(&temporary, error).into())
         })
     }
 
-    pub(crate) fn ring(&self, name: &str) -> PathBuf {
+    /// The file of this name.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
-    }
-
-    /// Where the reader of this name keeps its account.
-    pub(crate) fn record(&self, reader: &str) -> PathBuf {
-        self.dir.join(format!("{reader}.record"))
-    }
-
-    /// Where the observer writes which positions it saw.
-    pub(crate) fn runs(&self) -> PathBuf {
-        self.dir.join("observer.runs")
     }
 
     pub(crate) fn remove(&self) {
