@@ -1,6 +1,8 @@
 //! One of two terminals: publishes what you type. The other runs `subscribe`.
 
 mod common;
+#[path = "common/kinds.rs"]
+mod kinds;
 #[path = "common/lines.rs"]
 mod lines;
 

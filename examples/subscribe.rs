@@ -1,8 +1,11 @@
 //! The other of two terminals: prints what `publish` sends.
 
 mod common;
+#[path = "common/kinds.rs"]
+mod kinds;
 
-use common::{CONTINUES, Failure, Usage, number};
+use common::{Failure, Usage, number};
+use kinds::CONTINUES;
 use slipring::{Consumer, Observer, RecvError, Start};
 use std::env;
 use std::ffi::OsString;

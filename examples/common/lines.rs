@@ -1,6 +1,6 @@
 //! A line becomes one message, or several if it is longer than a block.
 
-use crate::common::CONTINUES;
+use crate::kinds::CONTINUES;
 
 /// The pieces of a line, each with its kind. An empty line is one empty piece.
 pub(crate) fn pieces(line: &[u8], block_size: usize) -> impl Iterator<Item = (u32, &[u8])> {

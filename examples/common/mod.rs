@@ -1,4 +1,4 @@
-//! What the examples share: Ctrl-C, exit codes, and how a line becomes messages.
+//! What the examples share: Ctrl-C, exit codes, numbers on the command line.
 
 use std::error::Error;
 use std::io;
@@ -7,10 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whatever ends a program early. Its text says what to do.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
-
-/// The kind of a message that is a piece of a line, with more of the line to come. A whole line, or the
-/// last piece of one, has kind 0.
-pub(crate) const CONTINUES: u32 = 1;
 
 /// Somebody pressed Ctrl-C, or asked the process to end.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -9,6 +9,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod director;
+#[path = "../common/kinds.rs"]
+mod kinds;
 mod latency;
 #[path = "../common/lines.rs"]
 mod lines;

@@ -1,6 +1,6 @@
 //! What a process saw of the stream, and the file in which it keeps that.
 
-use crate::common::CONTINUES;
+use crate::kinds::CONTINUES;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
