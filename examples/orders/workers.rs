@@ -18,16 +18,21 @@ pub(crate) const AUDIT: &str = "audit";
 /// The group of the SMS workers; the points worker has one of its own.
 pub(crate) const SMS: &str = "sms";
 
+/// So many orders at most are being tried, or wait for another attempt: when the gateway is down, new ones stay
+/// where they are.
+const IN_FLIGHT_MAX: u64 = 100;
+
 /// How the SMS group delivers. Belongs to the ring: whoever creates it says so once.
 pub(crate) fn sms_settings() -> GroupSettings {
     GroupSettings::new()
         .ack_wait(Duration::from_millis(300))
         .max_deliver(5)
+        .max_ack_pending(IN_FLIGHT_MAX)
         .backoff(Backoff::exponential(Duration::from_millis(20), Duration::from_millis(200)))
 }
 
 pub(crate) fn points_settings() -> GroupSettings {
-    GroupSettings::new().ack_wait(Duration::from_secs(2)).deliver_without_end()
+    GroupSettings::new().ack_wait(Duration::from_secs(2)).deliver_without_end().max_ack_pending(IN_FLIGHT_MAX)
 }
 
 /// Plays the role that the arguments after [`ROLE`](process::ROLE) describe.

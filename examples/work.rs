@@ -1,0 +1,60 @@
+//! Work that must not be lost: `cargo run --example work`. Workers would be processes; nothing else changes.
+
+use slipring::{Backoff, DeadLetters, GroupSettings, Producer, RecvError, RingOptions, Worker};
+use std::error::Error;
+use std::time::Duration;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let dir = std::env::temp_dir().join(format!("slipring-work-{}", std::process::id()));
+    std::fs::create_dir(&dir)?;
+    let path = dir.join("orders");
+
+    // How a group delivers belongs to the ring. Other groups get every message too.
+    let sms = GroupSettings::new()
+        .ack_wait(Duration::from_secs(30)) // a lease
+        .max_deliver(5)
+        .backoff(Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)));
+    RingOptions::new(48, 1024).group("sms", sms).create(&path)?;
+
+    let mut producer = Producer::open(&path)?;
+    for order in ["to 600123456", "to 600654321", "to 12"] {
+        producer.send(order.as_bytes())?;
+    }
+
+    // In as many processes as you like: each message goes to one of them at a time.
+    let worker = Worker::join(&path, "sms")?;
+    while let Ok(delivery) = worker.try_recv() {
+        match send_sms(&delivery.id().to_string(), &delivery) {
+            Ok(()) => delivery.ack()?,
+            Err(Trouble::Busy) => delivery.nack(None)?, // again, after the backoff
+            Err(Trouble::NoSuchNumber) => drop(delivery.reject("no such number")?), // never again
+        }
+    }
+
+    // What was given up waits for somebody to decide: redrive, or purge.
+    let mut dead = DeadLetters::open(&path)?;
+    while let Some(letter) = dead.peek()? {
+        println!("{}: {}: {}", letter.id, letter.note, String::from_utf8_lossy(&letter.bytes));
+        dead.purge(1)?;
+    }
+    producer.close();
+    assert!(matches!(worker.recv(), Err(RecvError::Closed))); // the group has settled everything
+    Ok(std::fs::remove_dir_all(&dir)?)
+}
+
+enum Trouble {
+    Busy,
+    NoSuchNumber,
+}
+
+/// The key is the same at every delivery of a message: whoever was asked before does nothing.
+fn send_sms(key: &str, order: &[u8]) -> Result<(), Trouble> {
+    match order {
+        b"to 12" => Err(Trouble::NoSuchNumber),
+        b"" => Err(Trouble::Busy),
+        _ => {
+            println!("{key}: sent {}", String::from_utf8_lossy(order));
+            Ok(())
+        }
+    }
+}
