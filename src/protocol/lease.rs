@@ -279,7 +279,8 @@ impl<M: Memory> Lessee<M> {
         let lowest = self.lowest_held.get();
         if position < lowest {
             self.lowest_held.set(position);
-            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Relaxed);
+            // Released: it may follow a higher pin, or none, and then says that what that one held is done with.
+            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Release); // UNPIN
         }
         if lowest != NOWHERE {
             self.hold_one_more(lowest.max(position));
