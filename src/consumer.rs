@@ -364,7 +364,7 @@ impl Consumer {
     /// Up to `max` messages that are there, at least one. Errors as [`try_recv`](Self::try_recv).
     #[inline]
     pub fn try_recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
-        match self.reader.poll()? {
+        match self.reader.poll_many()? {
             Ready::Messages(n) => Ok(self.take_batch(n, max)),
             Ready::Empty => Err(self.nothing()?),
         }
@@ -373,15 +373,15 @@ impl Consumer {
     /// Up to `max` messages; waits for the first. Errors as [`recv`](Self::recv).
     #[inline]
     pub fn recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
-        let n = self.await_message(None)?;
-        Ok(self.take_batch(n, max))
+        self.await_message(None)?;
+        self.try_recv_batch(max)
     }
 
     /// As [`recv_batch`](Self::recv_batch), waiting at most `timeout` for the first.
     #[inline]
     pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_>, RecvError> {
-        let n = self.await_message(Some(timeout))?;
-        Ok(self.take_batch(n, max))
+        self.await_message(Some(timeout))?;
+        self.try_recv_batch(max)
     }
 
     #[inline(always)]
@@ -412,14 +412,12 @@ impl Consumer {
     }
 
     #[inline(always)]
-    fn await_message(&mut self, timeout: Option<Duration>) -> Result<u64, RecvError> {
-        loop {
-            if let Ready::Messages(n) = self.reader.poll()? {
-                return Ok(n);
-            }
+    fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        if self.reader.poll()? == Ready::Empty {
             let how = self.seat.wait;
             wait_for(self, how, timeout)?;
         }
+        Ok(())
     }
 
     pub(crate) fn attachment(&self) -> &Attachment {

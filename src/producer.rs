@@ -1,6 +1,6 @@
 //! The producer's handle: claim, fill, publish.
 
-use crate::attach::{Attachment, Demands, Place, io_error};
+use crate::attach::{Attachment, Demands, Place as RingPlace, io_error};
 use crate::error::{Error, SendError};
 use crate::id::RingId;
 use crate::layout::{Meta, producer_page};
@@ -61,7 +61,7 @@ impl ProducerOptions {
 
     /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
     /// not is gone, and readers notice nothing. A closed stream is opened again.
-    pub fn open(&self, place: impl Place) -> Result<Producer, Error> {
+    pub fn open(&self, place: impl RingPlace) -> Result<Producer, Error> {
         let attachment = Attachment::open(place.source(), Access::Everything, self.demands)?;
         let path = || attachment.path().to_path_buf();
         let load = |word| attachment.region.load(word, Relaxed);
@@ -104,7 +104,7 @@ impl ProducerOptions {
     }
 
     /// As [`open`](Self::open), for a ring whose messages are values of `T`.
-    pub fn open_typed<T: Message>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
+    pub fn open_typed<T: Message>(&self, place: impl RingPlace) -> Result<TypedProducer<T>, Error> {
         let options = ProducerOptions { demands: self.demands.carrying::<T>(), ..*self };
         options.open(place).map(TypedProducer::new)
     }
@@ -138,7 +138,7 @@ pub struct Producer {
 
 impl Producer {
     /// Becomes the producer of the ring at `place`, with the default options.
-    pub fn open(place: impl Place) -> Result<Producer, Error> {
+    pub fn open(place: impl RingPlace) -> Result<Producer, Error> {
         ProducerOptions::new().open(place)
     }
 
@@ -206,8 +206,9 @@ impl Producer {
 
     #[inline(always)]
     fn claimed(&mut self) -> Claim<'_> {
+        let place = self.place(0);
         self.publisher.claim(1);
-        Claim { producer: self }
+        Claim { producer: self, place }
     }
 
     /// Copies `message` into the ring and returns its position; waits for room as long as it takes. What
@@ -256,11 +257,11 @@ impl Producer {
 
     #[inline(always)]
     fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
-        let position = self.publisher.head();
+        let place = self.place(0);
         self.publisher.claim(1);
-        self.fill(0, kind, message);
+        self.fill(place, kind, message);
         self.publish(1);
-        position
+        place.position
     }
 
     /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
@@ -344,38 +345,43 @@ impl Producer {
         self.make_room(timeout, wait)
     }
 
-    /// The block of the claimed position `head + ahead`, whole.
+    /// A claimed position and its slot. Worked out once per message: what is read through `self` after an ordered
+    /// store is read from memory again.
     #[inline(always)]
-    fn block(&mut self, ahead: u64) -> &mut [u8] {
-        let index = self.attachment.geometry().index(self.publisher.head() + ahead);
+    fn place(&self, ahead: u64) -> Place {
+        let position = self.publisher.head() + ahead;
+        Place { position, index: self.publisher.geometry().index(position) }
+    }
+
+    /// The block of a claimed position, whole.
+    #[inline(always)]
+    fn block(&mut self, place: Place) -> &mut [u8] {
         // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
         // this is the producer.
-        let mut block: BlockWrite<'_> = unsafe { self.attachment.region.write_block(index) };
+        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(place.index) };
         // SAFETY: as above; the reference borrows `self`, so it is the only one.
         unsafe { block.bytes() }
     }
 
-    /// Copies a message into the claimed position `head + ahead`, and describes it.
+    /// Copies a message into a claimed position, and describes it.
     #[inline(always)]
-    fn fill(&mut self, ahead: u64, kind: u32, message: &[u8]) {
-        self.block(ahead)[..message.len()].copy_from_slice(message);
-        self.describe(ahead, kind, message.len());
+    fn fill(&mut self, place: Place, kind: u32, message: &[u8]) {
+        self.block(place)[..message.len()].copy_from_slice(message);
+        self.describe(place, kind, message.len());
     }
 
     /// Describes a filled block, and zeroes behind the message what an older one, or an abandoned claim,
     /// left there: blocks hold what was published and nothing else.
     #[inline(always)]
-    fn describe(&mut self, ahead: u64, kind: u32, len: usize) {
-        let position = self.publisher.head() + ahead;
-        let geometry = self.attachment.geometry();
-        let old = Meta(self.attachment.region.load(geometry.meta(geometry.index(position)), Relaxed));
+    fn describe(&mut self, place: Place, kind: u32, len: usize) {
+        let old = self.publisher.description(place.index);
         let stale_len =
-            if position < self.dirty_until { self.dirty_len } else { old.len().min(self.dirty_len) };
+            if place.position < self.dirty_until { self.dirty_len } else { old.len().min(self.dirty_len) };
         if stale_len > len {
-            self.block(ahead)[len..stale_len].fill(0);
+            self.block(place)[len..stale_len].fill(0);
         }
         #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
-        self.publisher.describe(ahead, Meta::new(len as u32, kind));
+        self.publisher.describe(place.index, Meta::new(len as u32, kind));
     }
 
     #[inline(always)]
@@ -386,12 +392,19 @@ impl Producer {
         }
     }
 
-    /// The whole block of `head + ahead`, which the caller may leave in any state.
+    /// The whole block of a claimed position, which the caller may leave in any state.
     #[inline(always)]
-    fn scribble(&mut self, ahead: u64) -> &mut [u8] {
-        self.dirty_until = self.dirty_until.max(self.publisher.head() + ahead + 1);
-        self.block(ahead)
+    fn scribble(&mut self, place: Place) -> &mut [u8] {
+        self.dirty_until = self.dirty_until.max(place.position + 1);
+        self.block(place)
     }
+}
+
+/// A claimed position and the index of its slot.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    position: u64,
+    index: u64,
 }
 
 impl Drop for Producer {
@@ -409,12 +422,13 @@ impl Drop for Producer {
 #[derive(Debug)]
 pub struct Claim<'a> {
     producer: &'a mut Producer,
+    place: Place,
 }
 
 impl Claim<'_> {
     /// The position the message will have.
     pub fn position(&self) -> u64 {
-        self.producer.head()
+        self.place.position
     }
 
     /// Gives the claim up, as dropping it does.
@@ -434,10 +448,9 @@ impl Claim<'_> {
     #[inline]
     pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
         self.producer.check_len(len)?;
-        let position = self.producer.head();
-        self.producer.describe(0, kind, len);
+        self.producer.describe(self.place, kind, len);
         self.producer.publish(1);
-        Ok(position)
+        Ok(self.place.position)
     }
 }
 
@@ -445,9 +458,8 @@ impl std::ops::Deref for Claim<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        let (region, geometry) = (&self.producer.attachment.region, self.producer.attachment.geometry());
         // SAFETY: the position is claimed: nobody else writes it.
-        let block = unsafe { region.read_block(geometry.index(self.producer.head())) };
+        let block = unsafe { self.producer.publisher.memory().read_block(self.place.index) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
         unsafe { block.bytes(self.producer.block_size()) }
     }
@@ -456,7 +468,7 @@ impl std::ops::Deref for Claim<'_> {
 impl std::ops::DerefMut for Claim<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.producer.scribble(0)
+        self.producer.scribble(self.place)
     }
 }
 
@@ -493,7 +505,7 @@ impl BatchClaim<'_> {
         if self.filled == self.room {
             return Ok(false);
         }
-        self.producer.fill(self.filled as u64, kind, message);
+        self.producer.fill(self.producer.place(self.filled as u64), kind, message);
         self.filled += 1;
         Ok(true)
     }
@@ -509,9 +521,10 @@ impl BatchClaim<'_> {
         if self.filled == self.room {
             return Ok(false);
         }
-        let len = fill(self.producer.scribble(self.filled as u64));
+        let place = self.producer.place(self.filled as u64);
+        let len = fill(self.producer.scribble(place));
         self.producer.check_len(len)?;
-        self.producer.describe(self.filled as u64, kind, len);
+        self.producer.describe(place, kind, len);
         self.filled += 1;
         Ok(true)
     }

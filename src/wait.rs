@@ -22,6 +22,8 @@ pub(crate) const CHECK_UP: Duration = Duration::from_millis(100);
 pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// Looks between two looks at whether the stream ended, and at the clock. A power of two.
 const TURNS_PER_GLANCE: u32 = 128;
+/// Looks before the first look at the clock, which takes as long as several of them.
+const LOOKS_BEFORE_CLOCK: u32 = 32;
 /// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds, a few
 /// times what a sleep and a wake cost.
 const SPINS_BEFORE_YIELD: u32 = 128;
@@ -49,6 +51,13 @@ pub(crate) fn wait_for<W: Waiting>(
     how: Wait,
     timeout: Option<Duration>,
 ) -> Result<(), W::Error> {
+    // What is about to come comes within some nanoseconds: no clock is read before that has been waited for.
+    for _ in 0..LOOKS_BEFORE_CLOCK {
+        if who.look()? {
+            return Ok(());
+        }
+        std::hint::spin_loop();
+    }
     let start = Instant::now();
     // A timeout too large for the clock is none.
     let deadline = timeout.and_then(|timeout| start.checked_add(timeout));

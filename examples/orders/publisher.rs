@@ -26,11 +26,13 @@ pub(crate) struct Cues {
 
 #[derive(Debug)]
 pub(crate) struct Published {
-    /// How long publishing took, each time, while the SMS side kept up, and while it was behind.
+    /// How long publishing took, each time, at the moderate rate while the SMS side kept up, in the burst, and
+    /// at the moderate rate while the SMS side was behind.
     pub(crate) kept_up: Times,
+    pub(crate) in_burst: Times,
     pub(crate) behind: Times,
     pub(crate) longest_behind: u64,
-    pub(crate) burst: (u64, Duration),
+    pub(crate) burst_took: Duration,
     /// How often the ring was full.
     pub(crate) found_full: u64,
 }
@@ -44,7 +46,7 @@ pub(crate) fn publish(
     cues: &Cues,
 ) -> Result<(TypedProducer<Order>, Published), Failure> {
     let burst = total / 5..total * 3 / 5;
-    let (mut kept_up, mut behind) = (Vec::new(), Vec::new());
+    let (mut kept_up, mut in_burst, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     let (mut longest_behind, mut found_full) = (0, 0);
     let (mut burst_start, mut burst_took) = (Instant::now(), Duration::ZERO);
     let mut due = Instant::now();
@@ -73,20 +75,22 @@ pub(crate) fn publish(
         let took = start.elapsed();
         let waiting = sent?.saturating_sub(cues.sms_done.load(Ordering::Relaxed));
         longest_behind = waiting.max(longest_behind);
-        if waiting > BEHIND {
-            behind.push(took)
-        } else {
-            kept_up.push(took)
-        }
+        let times = match waiting {
+            _ if burst.contains(&nth) => &mut in_burst,
+            0..=BEHIND => &mut kept_up,
+            _ => &mut behind,
+        };
+        times.push(took);
         if common::interrupted() || cues.stop.load(Ordering::Relaxed) {
             return Err("stopped".into());
         }
     }
     let published = Published {
         kept_up: Times::new(kept_up),
+        in_burst: Times::new(in_burst),
         behind: Times::new(behind),
         longest_behind,
-        burst: (burst.end - burst.start, burst_took),
+        burst_took,
         found_full,
     };
     Ok((producer, published))

@@ -42,10 +42,10 @@ pub(crate) fn write(
         let text = if text.is_empty() { text } else { format!("  {text}") };
         writeln!(out, "{name:<26} {:>9}{text}", grouped(number))
     };
-    let (burst, took) = published.burst;
-    let in_burst = format!("{} of them at once, in {}", grouped(burst), short(took));
-    row("orders recorded", total, in_burst)?;
+    row("orders recorded", total, String::new())?;
     row("  while SMS kept up", published.kept_up.len() as u64, quantiles(&published.kept_up))?;
+    let burst = format!("{}; all in {}", quantiles(&published.in_burst), short(published.burst_took));
+    row("  in the burst", published.in_burst.len() as u64, burst)?;
     row("  while SMS was behind", published.behind.len() as u64, quantiles(&published.behind))?;
     row("  most waiting for SMS", published.longest_behind, full(published.found_full))?;
     row(
@@ -101,7 +101,7 @@ fn full(times: u64) -> String {
 fn story(out: &mut impl Write, run: &Run) -> io::Result<()> {
     writeln!(
         out,
-        "\nA publish that finds readers asleep wakes them, which is a system call; in a burst nobody is."
+        "\nTimes are per publish. One that finds readers asleep wakes them, a system call; in a burst hardly any are."
     )?;
     writeln!(out, "Dead letters, before somebody saw to them:")?;
     for letter in &run.letters {
@@ -114,7 +114,7 @@ fn story(out: &mut impl Write, run: &Run) -> io::Result<()> {
     match run.death {
         Some(position) => writeln!(
             out,
-            "A worker was killed with SIGKILL at position {}; another got the order at once.",
+            "A worker was killed with SIGKILL at position {}; another got the order.",
             grouped(position)
         )?,
         None => writeln!(out, "No worker could be caught at work to be killed.")?,

@@ -97,6 +97,12 @@ impl<M: Memory> Publisher<M> {
         &self.memory
     }
 
+    /// The ring's geometry.
+    #[inline(always)]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     /// The next position to publish.
     #[inline(always)]
     pub fn head(&self) -> u64 {
@@ -130,23 +136,30 @@ impl<M: Memory> Publisher<M> {
         }
     }
 
-    /// Writes the length and kind of the claimed position `head + ahead`.
+    /// Length and kind of the message that the slot of a claimed position held before.
     #[inline(always)]
-    pub fn describe(&mut self, ahead: u64, meta: Meta) {
-        self.memory.store(self.geometry.meta(self.geometry.index(self.head + ahead)), meta.0, Relaxed);
+    pub fn description(&self, index: u64) -> Meta {
+        Meta(self.memory.load(self.geometry.meta(index), Relaxed))
+    }
+
+    /// Writes the length and kind of a claimed position, whose slot has this index.
+    #[inline(always)]
+    pub fn describe(&mut self, index: u64, meta: Meta) {
+        self.memory.store(self.geometry.meta(index), meta.0, Relaxed);
     }
 
     /// Publishes the next `n` claimed and described positions, oldest first, and counts them once.
     #[inline(always)]
     pub fn publish(&mut self, n: u64) {
         debug_assert!(self.head + n <= self.claimed);
-        let end = self.head + n;
-        for position in self.head..end {
-            let sequence = self.geometry.sequence(self.geometry.index(position));
+        // A copy: whatever is read through `self` after an ordered store is read from memory again.
+        let (geometry, start) = (self.geometry, self.head);
+        for position in start..start + n {
+            let sequence = geometry.sequence(geometry.index(position));
             self.memory.store(sequence, position + 1, Release); // PUB
         }
-        self.head = end;
-        self.memory.store(HEAD, end, Release); // HEAD
+        self.head = start + n;
+        self.memory.store(HEAD, start + n, Release); // HEAD
     }
 
     /// True when a reader may be asleep: call [`wake_readers`](Self::wake_readers).

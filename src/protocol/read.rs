@@ -28,14 +28,13 @@ pub struct Reader<M> {
     entry: u32,
     tail: u64,
     cached_head: u64,
-    streaming: bool,
 }
 
 impl<M: Memory> Reader<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) or
     /// [`table::resume`](super::table::resume) has just stored in `entry`.
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
-        Reader { memory, geometry, entry, tail, cached_head: tail, streaming: false }
+        Reader { memory, geometry, entry, tail, cached_head: tail }
     }
 
     /// The memory this consumer reads.
@@ -52,11 +51,10 @@ impl<M: Memory> Reader<M> {
         self.entry
     }
 
-    /// How many messages may be read from the tail on.
+    /// Whether a message may be read at the tail.
     ///
-    /// The sequence word in the slot says "it is there" on the cache line that carries the data, which is
-    /// what latency wants. The head, on a line of its own, says how many more, which is what throughput
-    /// wants; it is read only when the last look succeeded too, so that a lone message costs one miss.
+    /// The sequence word in the slot says "it is there" on the cache line that carries the data: one miss for
+    /// both. The head is left alone, since its line is the producer's at every message.
     #[inline(always)]
     pub fn poll(&mut self) -> Result<Ready, Damage> {
         if self.tail < self.cached_head {
@@ -64,17 +62,24 @@ impl<M: Memory> Reader<M> {
         }
         let sequence = self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed);
         if sequence != self.tail + 1 {
-            self.streaming = false;
             return self.not_ready(sequence);
         }
         self.memory.fence(Acquire); // PUB
         self.cached_head = self.tail + 1;
-        if self.streaming {
-            let head = self.memory.load(HEAD, Relaxed);
-            self.memory.fence(Acquire); // HEAD
-            self.cached_head = head.clamp(self.tail + 1, self.tail + self.geometry.capacity());
+        Ok(Ready::Messages(1))
+    }
+
+    /// How many messages may be read from the tail on: one miss for the head, and none for the slots that it
+    /// vouches for.
+    #[inline(always)]
+    pub fn poll_many(&mut self) -> Result<Ready, Damage> {
+        let ready = self.poll()?;
+        if ready != Ready::Messages(1) {
+            return Ok(ready);
         }
-        self.streaming = true;
+        let head = self.memory.load(HEAD, Relaxed);
+        self.memory.fence(Acquire); // HEAD
+        self.cached_head = head.clamp(self.tail + 1, self.tail + self.geometry.capacity());
         Ok(Ready::Messages(self.cached_head - self.tail))
     }
 

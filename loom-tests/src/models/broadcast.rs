@@ -1,16 +1,25 @@
 //! Publishing, reading in place, and reading by copy.
 
-use super::{consumer, copied_words, fill, geometry, kind_of, producer, publish, take, words};
+use super::{
+    consumer, copied_words, fill, geometry, kind_of, producer, publish, read, read_many, take, words,
+};
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring::layout::{Geometry, Meta};
 use slipring::protocol::observe::{Seen, Watcher};
+use slipring::protocol::read::Reader;
 use slipring::protocol::table::Start;
 
 /// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did not see
 /// by then it must find afterwards.
-fn stream(bound: usize, capacity: u64, messages: u64, looks: usize) -> usize {
+fn stream(
+    bound: usize,
+    capacity: u64,
+    messages: u64,
+    looks: usize,
+    read: fn(&mut Reader<LoomMemory>, &Geometry) -> bool,
+) -> usize {
     explore(bound, move || {
         let geometry = geometry(capacity, 1);
         let memory = LoomMemory::new(&geometry);
@@ -23,7 +32,9 @@ fn stream(bound: usize, capacity: u64, messages: u64, looks: usize) -> usize {
             publisher
         });
         for _ in 0..looks {
-            take(&mut reader, &geometry);
+            if read(&mut reader, &geometry) {
+                reader.release(1);
+            }
         }
         let publisher = thread.join().expect("the producer ends");
         while take(&mut reader, &geometry) {}
@@ -32,13 +43,12 @@ fn stream(bound: usize, capacity: u64, messages: u64, looks: usize) -> usize {
 }
 
 pub(super) fn publish_read(bound: usize) -> usize {
-    stream(bound, 2, 2, 3)
+    stream(bound, 2, 2, 3, read)
 }
 
-/// Three messages one by one: the third can be reached through the head alone, once two looks in a row
-/// have succeeded.
+/// Of two messages, the second can be reached through the head alone.
 pub(super) fn batch(bound: usize) -> usize {
-    stream(bound, 4, 3, 3)
+    stream(bound, 4, 2, 2, read_many)
 }
 
 /// One slot: the second message overwrites the first as soon as it is released.

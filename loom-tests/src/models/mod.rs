@@ -15,6 +15,7 @@ use crate::explore::Model;
 use crate::memory::{BLOCK_SIZE, LoomMemory};
 use slipring::layout::{Geometry, Meta};
 use slipring::memory::Memory;
+use slipring::protocol::Damage;
 use slipring::protocol::publish::Publisher;
 use slipring::protocol::read::{Reader, Ready};
 use slipring::protocol::table::{self, Start};
@@ -299,7 +300,7 @@ fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
         let position = publisher.head() + ahead;
         // SAFETY: the index is in range, the position is claimed below the limit.
         unsafe { publisher.memory().write_block(geometry.index(position)) }.fill(words(position));
-        publisher.describe(ahead, Meta::new(16, kind_of(position)));
+        publisher.describe(geometry.index(position), Meta::new(16, kind_of(position)));
     }
 }
 
@@ -323,7 +324,18 @@ fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
 /// Reads the message at the tail in place, if it is there, and asserts that it is the right one. The
 /// message is not released.
 fn read(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
-    match reader.poll().expect("a sound ring") {
+    let ready = reader.poll();
+    read_ready(reader, geometry, ready)
+}
+
+/// The same of all that the head vouches for.
+fn read_many(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
+    let ready = reader.poll_many();
+    read_ready(reader, geometry, ready)
+}
+
+fn read_ready(reader: &Reader<LoomMemory>, geometry: &Geometry, ready: Result<Ready, Damage>) -> bool {
+    match ready.expect("a sound ring") {
         Ready::Empty => false,
         Ready::Messages(n) => {
             for ahead in 0..n {
