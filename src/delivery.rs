@@ -30,8 +30,9 @@ pub enum Rejected {
 /// | still at it | [`extend`](Self::extend) | |
 /// | never again | [`reject`](Self::reject) | |
 ///
-/// Dropping it hands it back as `nack(None)` does, also while panicking: a handler that fails in a way nobody
-/// thought of must neither lose the message nor try it for ever.
+/// Dropping it, unlike a consumer's message, says that the attempt failed: it hands the message back as
+/// `nack(None)` does, also while panicking: a handler that fails in a way nobody thought of must neither lose the
+/// message nor try it for ever.
 ///
 /// When the lease runs out, another worker may get the message, and settling it here fails with
 /// [`LeaseLost`]: nothing is changed then. The bytes stay as they are as long as this value lives, lease or

@@ -85,6 +85,17 @@ pub struct WorkerInfo {
 }
 
 impl Ring {
+    /// The group of this name, if there is one. Looks at every message that the group has not settled, as
+    /// [`groups`](Self::groups) does: for people, not for tight loops.
+    pub fn group(&self, name: &str) -> Option<GroupInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        all_groups(region, geometry)
+            .find(|group| {
+                name_of(region, group) == name && group.load(group_entry::FLAGS) == group_flags::TAKEN
+            })
+            .and_then(|group| self.group_info(&group))
+    }
+
     /// Every group of the ring.
     pub fn groups(&self) -> Vec<GroupInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());

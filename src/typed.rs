@@ -230,6 +230,10 @@ impl<'a, T: Message> TypedReceived<'a, T> {
         message.keep();
         Err(RecvError::Damaged(Damage { what: "length of a typed message", found, low: size, high: size }))
     }
+    /// Gives the message up without releasing it, as [`Received::keep`] does.
+    pub fn keep(self) {
+        self.message.keep();
+    }
     /// The message's position.
     pub fn position(&self) -> u64 {
         self.message.position()
