@@ -126,7 +126,7 @@ fn against_expiry(bound: usize, holders_word: fn(&Lessee<LoomMemory>, Lease) -> 
 }
 
 pub(super) fn ack_expiry(bound: usize) -> usize {
-    against_expiry(bound, |worker, held| finish(worker, held))
+    against_expiry(bound, finish)
 }
 
 pub(super) fn extend_expiry(bound: usize) -> usize {
