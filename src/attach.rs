@@ -113,6 +113,8 @@ pub(crate) struct Attachment {
 pub(crate) struct Demands {
     pub(crate) trusted_owner: Option<u32>,
     pub(crate) ring_id: Option<RingId>,
+    /// It holds the dead letters of this ring.
+    pub(crate) dead_of: Option<RingId>,
     carries: Option<MessageType>,
 }
 
@@ -173,6 +175,9 @@ impl Attachment {
         let (path, header) = (|| self.path.clone(), &self.header);
         if let Some(expected) = demands.ring_id.filter(|id| *id != header.ring_id) {
             return Err(Error::WrongRing { path: path(), found: header.ring_id, expected });
+        }
+        if let Some(ring) = demands.dead_of.filter(|ring| header.dead_of != Some(*ring)) {
+            return Err(Error::NotItsDeadLetters { path: path(), ring, of: header.dead_of });
         }
         let Some(expected) = demands.carries else { return Ok(()) };
         if header.type_fingerprint == expected.fingerprint && header.geometry.block_size() == expected.size {

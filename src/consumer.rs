@@ -93,6 +93,12 @@ impl ConsumerOptions {
         self
     }
 
+    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
+    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> ConsumerOptions {
+        self.demands.dead_of = Some(ring);
+        self
+    }
+
     /// Attaches. The producer goes on at full speed meanwhile; from the returned position on, nothing is
     /// lost to this consumer.
     pub fn attach(&self, place: impl Place) -> Result<Consumer, Error> {
@@ -418,10 +424,6 @@ impl Consumer {
             wait_for(self, how, timeout)?;
         }
         Ok(())
-    }
-
-    pub(crate) fn attachment(&self) -> &Attachment {
-        &self.seat.attachment
     }
 
     /// For a selector: announces a sleeper on this ring.

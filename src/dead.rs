@@ -11,7 +11,7 @@ use crate::id::{MessageId, RingId};
 use crate::layout::{Geometry, NAME_MAX};
 use crate::mapping::Access;
 use crate::observer::ObserverOptions;
-use crate::producer::Producer;
+use crate::producer::{Producer, ProducerOptions};
 use crate::protocol::settings::Reason;
 use crate::protocol::table::Start;
 use crate::ring::{Ring, RingOptions};
@@ -81,10 +81,15 @@ pub(crate) fn options(
 pub(crate) fn clear_leftover(dead_path: &Path) {
     let Ok(dead) = Ring::open(dead_path) else { return };
     let Some(of) = dead.attachment.header.dead_of else { return };
-    let Ok(_keeper) = Producer::open(&dead) else { return };
+    let is_empty = || dead.head() == dead.first_position();
     let ring_path = dead_path.with_extension("");
-    let orphan = Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
-    if orphan && dead.head() == dead.first_position() && !dead.attachment.is_replaced() {
+    let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
+    // First without touching it.
+    if !is_empty() || !is_orphan() {
+        return;
+    }
+    let Ok(_keeper) = Producer::open(&dead) else { return };
+    if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
         // If it cannot be removed, creation says that it exists.
         drop(std::fs::remove_file(dead_path));
     }
@@ -207,13 +212,15 @@ impl Grave {
     /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
     pub(crate) fn open(attachment: &Attachment) -> Result<Grave, NoGrave> {
         let place = Dead(attachment.dead_source());
-        let opened = Producer::open(&place).or_else(|error| match error {
+        // A file that is somebody else's must not even be opened for writing.
+        let producer = ProducerOptions::new().dead_letters_of(attachment.header.ring_id);
+        let opened = producer.open(&place).or_else(|error| match error {
             Error::NotFound { path } => {
                 // Removed by somebody. That others may make it at the same time does not matter.
                 let (header, mode) = (&attachment.header, attachment.mode());
                 let options = options(&header.geometry, header.ring_id, &header.dead_letters, mode);
                 match options.create(&path) {
-                    Ok(_) | Err(Error::AlreadyExists { .. }) => Producer::open(&place),
+                    Ok(_) | Err(Error::AlreadyExists { .. }) => producer.open(&place),
                     Err(error) => Err(error),
                 }
             }
@@ -223,7 +230,6 @@ impl Grave {
             Error::ProducerExists { .. } => NoGrave::Busy,
             _ => NoGrave::Unavailable,
         })?;
-        belongs_to(&producer.attachment, attachment.header.ring_id).map_err(|_| NoGrave::Unavailable)?;
         Ok(Grave { producer, block: Vec::new() })
     }
 
@@ -301,8 +307,8 @@ impl DeadLetters {
             return Err(Error::NoGroups { path: ring.path().to_path_buf() });
         }
         let options = ConsumerOptions::new().name(KEEPER).durable(true);
+        let options = options.dead_letters_of(ring.header.ring_id);
         let consumer = options.attach(&Dead(ring.dead_source()))?;
-        belongs_to(consumer.attachment(), ring.header.ring_id)?;
         Ok(DeadLetters { consumer })
     }
 

@@ -59,6 +59,12 @@ impl ProducerOptions {
         self
     }
 
+    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
+    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> ProducerOptions {
+        self.demands.dead_of = Some(ring);
+        self
+    }
+
     /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
     /// not is gone, and readers notice nothing. A closed stream is opened again.
     pub fn open(&self, place: impl RingPlace) -> Result<Producer, Error> {
