@@ -476,3 +476,608 @@ fn a_note_is_cut_between_characters() {
     assert_eq!(next(&worker).reject(&long).unwrap(), Rejected::Settled);
     assert_eq!(ring.dead_letters().unwrap()[0].note, "x".repeat(63));
 }
+
+#[test]
+fn several_at_once_are_several_leases() {
+    let (ring, mut producer, worker) = in_memory(16, hasty());
+    let colleague = join(&ring, "work");
+    assert!(matches!(worker.try_recv_batch(4), Err(RecvError::Empty)));
+    assert!(matches!(worker.recv_batch_timeout(4, Duration::from_millis(5)), Err(RecvError::TimedOut(_))));
+    fill(&mut producer, 4);
+    let mut batch = worker.recv_batch(4).unwrap();
+    assert_eq!(batch.iter().map(|delivery| delivery[0]).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let taken = take_over(&colleague);
+    let lost_one = batch.iter().position(|delivery| delivery.position() == taken.position()).unwrap();
+    batch.swap(0, lost_one);
+    let lost = worker.ack_all(batch).unwrap_err();
+    assert_eq!(lost.iter().map(|lost| lost.position).collect::<Vec<_>>(), [taken.position()]);
+    taken.ack().unwrap();
+    assert_eq!(group(&ring).ack_floor, 4);
+    fill(&mut producer, 2);
+    let rest = worker.recv_batch_timeout(100, LONG).unwrap();
+    assert_eq!(rest.iter().map(|delivery| delivery[0]).collect::<Vec<_>>(), [0, 1]);
+    worker.ack_all(rest).unwrap();
+    assert_eq!(
+        worker.recv_timeout(Duration::ZERO).unwrap_err().to_string().find("nothing to receive"),
+        Some(0)
+    );
+    assert_eq!(group(&ring).ack_floor, 6);
+}
+
+#[test]
+fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
+    let (ring, mut producer, worker) = in_memory(16, patient());
+    let other = join(&ring, "work");
+    for kind in [3, 1, 2, 3, 1, 2] {
+        producer.send_kind(kind, b"x").unwrap();
+    }
+    let get = |who: &Worker, kinds| {
+        let delivery = who.try_recv_kind(kinds).map_err(|error| error.to_string());
+        delivery.map(|delivery| {
+            let got = (delivery.position(), delivery.kind());
+            delivery.ack().unwrap();
+            got
+        })
+    };
+    let nothing = Err("nothing to receive yet".to_owned());
+    assert_eq!(get(&worker, Kinds::Equal(2)), Ok((2, 2)));
+    assert_eq!(get(&other, Kinds::AtMost(2)), Ok((1, 1)));
+    assert_eq!(get(&worker, Kinds::Except(3)), Ok((4, 1)));
+    assert_eq!(get(&other, Kinds::Equal(9)), nothing);
+    assert_eq!(get(&other, Kinds::AtMost(1)), nothing);
+    assert_eq!(get(&worker, Kinds::Any), Ok((0, 3)));
+    assert_eq!(get(&other, Kinds::Any), Ok((3, 3)));
+    assert!(matches!(
+        worker.recv_kind(Kinds::Equal(3), Duration::from_millis(5)),
+        Err(RecvError::TimedOut(_))
+    ));
+    assert_eq!(get(&worker, Kinds::Except(3)), Ok((5, 2)));
+    assert_eq!(get(&worker, Kinds::Any), nothing);
+}
+
+#[test]
+fn the_stream_ends_when_all_is_settled_and_not_before() {
+    let (ring, mut producer, worker) = in_memory(8, patient().max_deliver(3));
+    let colleague = join(&ring, "work");
+    fill(&mut producer, 3);
+    producer.close();
+    let first = worker.try_recv().unwrap();
+    let second = worker.try_recv().unwrap();
+    let third = worker.try_recv().unwrap();
+    let goes_on = || {
+        for who in [&worker, &colleague] {
+            assert_eq!(who.try_recv().unwrap_err(), RecvError::Empty);
+            assert!(matches!(who.recv_timeout(Duration::from_millis(2)), Err(RecvError::TimedOut(_))));
+            assert_eq!(who.try_recv_kind(Kinds::Equal(9)).unwrap_err(), RecvError::Empty);
+        }
+    };
+    goes_on();
+    third.ack().unwrap();
+    second.nack(HOUR).unwrap();
+    goes_on();
+    first.release().unwrap();
+    // Who wants another kind waits, since somebody may hand back one of those.
+    assert_eq!(colleague.try_recv_kind(Kinds::Equal(9)).unwrap_err(), RecvError::Empty);
+    next(&colleague).ack().unwrap();
+    // The message that rests comes back to a group that was made anew: nobody else can end its rest.
+    goes_on();
+    assert_eq!(group(&ring).ack_floor, 1);
+
+    let (_ring, mut producer, worker) = in_memory(8, patient());
+    fill(&mut producer, 2);
+    producer.close();
+    next(&worker).ack().unwrap();
+    assert_eq!(next(&worker).reject("no").unwrap(), Rejected::Settled);
+    for _ in 0..2 {
+        assert_eq!(worker.try_recv().unwrap_err(), RecvError::Closed);
+        assert_eq!(worker.recv().unwrap_err(), RecvError::Closed);
+        assert_eq!(worker.recv_timeout(LONG).unwrap_err(), RecvError::Closed);
+        assert_eq!(worker.recv_batch(3).unwrap_err(), RecvError::Closed);
+        assert_eq!(worker.recv_kind(Kinds::Equal(9), None).unwrap_err(), RecvError::Closed);
+    }
+}
+
+#[test]
+fn whoever_waits_wakes_for_what_was_handed_back_and_for_the_end() {
+    let (ring, mut producer, worker) = in_memory(8, patient());
+    fill(&mut producer, 1);
+    let held = worker.try_recv().unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let colleague = WorkerOptions::new("work").join(&ring).unwrap();
+            let delivery = colleague.recv().unwrap();
+            assert_eq!((delivery[0], delivery.attempt()), (0, 1));
+            delivery.ack().unwrap();
+            colleague.recv().map(|delivery| delivery.position()).unwrap_err()
+        });
+        until("the colleague is there", || group(&ring).workers.len() == 2);
+        held.release().unwrap();
+        until("it was done", || group(&ring).ack_floor == 1);
+        producer.close();
+        assert_eq!(waiting.join().unwrap(), RecvError::Closed);
+    });
+}
+
+/// The text of an error, without the path.
+fn text(result: Result<impl Sized, Error>) -> String {
+    let told = result.map(drop).unwrap_err().to_string();
+    told.split_once(": ").map(|(_, what)| what.to_owned()).unwrap()
+}
+
+#[test]
+fn every_refusal_says_what_is_and_what_to_do() {
+    let none = RingOptions::new(48, 8).create_in_memory().unwrap();
+    let said = "has no groups; create it with `groups` or `group`";
+    assert_eq!(text(Worker::join(&none, "work")), said);
+    assert_eq!(text(DeadLetters::open(&none)), said);
+    assert_eq!(none.groups(), []);
+    assert_eq!(none.dead_letters().unwrap(), []);
+    assert_eq!(text(none.remove_group("work")), "no group is named \"work\"");
+
+    let ring = RingOptions::new(48, 8).groups(2).workers(2).create_in_memory().unwrap();
+    let one = Worker::join(&ring, "one").unwrap();
+    let asked = GroupSettings::new().max_deliver(3).backoff(Backoff::steps(&[Duration::from_millis(7)]));
+    let refused = WorkerOptions::new("one").settings(asked).join(&ring);
+    let Err(Error::GroupSettings { found, asked: wanted, .. }) = &refused else { panic!("{refused:?}") };
+    assert_eq!((**found, **wanted), (GroupSettings::new(), asked));
+    assert_eq!(
+        text(refused),
+        "group \"one\" has ack_wait 30000 ms, max_deliver 5, max_ack_pending 1000, backoff none; asked for was \
+         ack_wait 30000 ms, max_deliver 3, max_ack_pending 1000, backoff [7] ms; join without settings, with \
+         the same, or remove the group first"
+    );
+    let same = WorkerOptions::new("one").settings(GroupSettings::new()).join(&ring).unwrap();
+    assert_eq!((same.settings(), same.group(), same.ring_id()), (&GroupSettings::new(), "one", ring.id()));
+    let full = "all 2 worker entries are taken; stop one, or create the ring with more `workers`";
+    assert_eq!(text(Worker::join(&ring, "one")), full);
+    assert_eq!(text(Worker::join(&ring, "two")), full);
+    drop(same);
+    let two = Worker::join(&ring, "two").unwrap();
+    let me = std::process::id();
+    assert_eq!(
+        text(ring.remove_group("two")),
+        format!("group \"two\" has a living worker, process {me}; stop its workers first")
+    );
+    drop(one);
+    assert_eq!(
+        text(Worker::join(&ring, "three")),
+        "all 2 groups are taken (\"one\", \"two\"); join one of them, remove one, or create the ring with more \
+         `groups`"
+    );
+    assert_eq!(text(ring.remove_group("three")), "no group is named \"three\"");
+    ring.remove_group("one").unwrap();
+    drop((Worker::join(&ring, "three").unwrap(), two));
+    let names: Vec<String> = ring.groups().into_iter().map(|group| group.name).collect();
+    assert_eq!(names, ["three", "two"]);
+
+    assert!(matches!(Worker::join(&ring, ""), Err(Error::BadName { .. })));
+    let zero = GroupSettings::new().max_ack_pending(0);
+    let said = "max_ack_pending of 0 is outside 1..=18446744073709551615";
+    assert_eq!(text(WorkerOptions::new("four").settings(zero).join(&ring)), said);
+    assert_eq!(text(RingOptions::new(48, 8).group("four", zero).create_in_memory()), said);
+}
+
+#[test]
+fn groups_consumers_and_observers_of_one_ring_do_not_know_of_each_other() {
+    let ring =
+        RingOptions::new(48, 16).group("mail", patient()).group("sms", patient()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let (mail, sms) = (join(&ring, "mail"), join(&ring, "sms"));
+    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut observer = Observer::attach(&ring, Start::Earliest).unwrap();
+    for n in 0..200_u64 {
+        producer.try_send(0, &n.to_le_bytes()).unwrap();
+        let delivery = mail.try_recv().unwrap();
+        assert_eq!((delivery.position(), &*delivery), (n, &n.to_le_bytes()[..]));
+        if n % 3 == 0 {
+            delivery.nack(HOUR).unwrap();
+        } else {
+            delivery.ack().unwrap();
+        }
+        let delivery = sms.try_recv().unwrap();
+        assert_eq!((delivery.position(), delivery.attempt()), (n, 1));
+        delivery.ack().unwrap();
+        assert_eq!(&*consumer.try_recv().unwrap(), n.to_le_bytes());
+        assert_eq!(&*observer.try_recv().unwrap(), n.to_le_bytes());
+        if n % 12 == 11 {
+            // The ring is nearly full for the one group only: it begins anew.
+            let floors: Vec<u64> = ring.groups().iter().map(|group| group.ack_floor).collect();
+            assert_eq!(floors, [n - 11, n + 1]);
+            break;
+        }
+    }
+    while producer.try_send(0, b"x").is_ok() {}
+    assert_eq!(holder(&mut producer), (HolderRole::Group, "mail".to_owned(), 16, true));
+    while let Ok(delivery) = sms.try_recv() {
+        delivery.ack().unwrap();
+    }
+    // The consumer is behind now, but not as far.
+    assert_eq!(holder(&mut producer).1, "mail");
+    drop(mail);
+    ring.remove_group("mail").unwrap();
+    assert_eq!(holder_after_refill(&mut producer), HolderRole::Consumer);
+}
+
+/// Who holds the ring when all is sent that can be.
+fn holder_after_refill(producer: &mut Producer) -> HolderRole {
+    while producer.try_send(0, b"x").is_ok() {}
+    holder(producer).0
+}
+
+#[test]
+fn a_late_group_begins_where_it_was_told_to() {
+    let ring = RingOptions::new(48, 16).groups(4).first_position(1000).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let mut gate = Consumer::attach(&ring, Start::Earliest).unwrap();
+    for n in 0..10_u8 {
+        producer.try_send(0, &[n]).unwrap();
+    }
+    drop(gate.try_recv_batch(3).unwrap());
+    let begin = |name: &str, start| WorkerOptions::new(name).start(start).join(&ring);
+    let all = begin("all", Start::Earliest).unwrap();
+    let new = begin("new", Start::Latest).unwrap();
+    let some = begin("some", Start::At(1004)).unwrap();
+    for (worker, first) in [(&all, 1000), (&some, 1004)] {
+        let delivery = next(worker);
+        assert_eq!(delivery.position(), first);
+        delivery.release().unwrap();
+    }
+    assert_eq!(new.try_recv().unwrap_err(), RecvError::Empty);
+    producer.try_send(0, b"later").unwrap();
+    assert_eq!(next(&new).position(), 1010);
+    // A group that is there goes on where it is.
+    drop(some);
+    assert_eq!(next(&begin("some", Start::Latest).unwrap()).position(), 1004);
+    let source = |result| match result {
+        Err(Error::Start { source, .. }) => source,
+        other => panic!("{other:?}"),
+    };
+    let ahead = source(begin("never", Start::At(1012)));
+    assert_eq!(ahead, JoinError::Ahead { requested: 1012, head: 1011 });
+    let gone = source(begin("never", Start::At(999)));
+    assert_eq!(gone, JoinError::Gone { requested: 999, earliest: 1000 });
+    assert_eq!(ring.groups().len(), 3, "a group that could not begin is there");
+}
+
+#[test]
+fn a_declared_group_gates_before_its_first_worker() {
+    let ring = RingOptions::new(48, 4).group("work", patient()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    fill(&mut producer, 4);
+    assert_eq!(holder(&mut producer), (HolderRole::Group, "work".to_owned(), 4, false));
+    let told = producer.try_send(0, b"x").unwrap_err().to_string();
+    assert!(told.contains("group \"work\" has no workers and is 4 messages behind"), "{told}");
+    let worker = join(&ring, "work");
+    for n in 0..4 {
+        assert_eq!(next(&worker)[0], n);
+    }
+}
+
+#[test]
+fn a_removed_group_lets_the_producer_go_on() {
+    let ring = RingOptions::new(48, 4).group("gone", patient()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    fill(&mut producer, 4);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| producer.send(b"x"));
+        until("the producer finds the ring full", || ring.producer_info().unwrap().full_count == 1);
+        ring.remove_group("gone").unwrap();
+        assert_eq!(waiting.join().unwrap(), Ok(4));
+    });
+    assert_eq!((ring.groups(), recorded(&ring, EventKind::GroupRemoved)), (Vec::new(), 1));
+    // One of the same name begins anew, with settings of its own.
+    let worker = WorkerOptions::new("gone").settings(hasty()).start(Start::Latest).join(&ring).unwrap();
+    assert_eq!((worker.settings(), group(&ring).ack_floor), (&hasty(), 5));
+}
+
+#[test]
+fn what_is_told_of_a_group_is_what_is_so() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 16).group("work", patient().max_deliver(9)).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = WorkerOptions::new("work").name("näme").join(&path).unwrap();
+    let idle = Worker::join(&path, "work").unwrap();
+    let ring = Ring::open(&path).unwrap();
+    let numbers = || {
+        let it = group(&ring);
+        (it.ack_floor, it.num_pending, it.num_ack_pending, it.num_redelivered, it.num_doomed)
+    };
+    assert_eq!((numbers(), group(&ring).oldest_pending), ((0, 0, 0, 0, 0), None));
+    for n in 0..10 {
+        producer.try_send(n, b"x").unwrap();
+    }
+    assert_eq!(numbers(), (0, 10, 0, 0, 0));
+    let first = next(&worker);
+    assert_eq!(numbers(), (0, 9, 1, 0, 0));
+    assert_eq!(group(&ring).workers[0].reading, Some(0));
+    let second = next(&worker);
+    second.ack().unwrap();
+    assert_eq!(numbers(), (0, 8, 1, 0, 0), "the floor is the lowest that is not settled");
+    next(&worker).nack(Duration::ZERO).unwrap();
+    assert_eq!(numbers(), (0, 7, 2, 0, 0));
+    // What failed is due by the exact clock, so others may come before it.
+    let again = worker.recv_kind(Kinds::Equal(2), LONG).unwrap();
+    assert_eq!((again.position(), numbers()), (2, (0, 7, 2, 1, 0)));
+    first.ack().unwrap();
+    assert_eq!(numbers(), (2, 7, 1, 1, 0));
+    again.release().unwrap();
+    assert_eq!(numbers().3, 0, "a release does not count");
+    next(&worker).reject("no").unwrap();
+    let info = group(&ring);
+    assert_eq!((info.name.as_str(), info.settings), ("work", patient().max_deliver(9)));
+    assert_eq!((info.failed, info.released, info.rejected, info.dead_lettered), (1, 1, 1, 1));
+    assert!(info.created_unix_ms > 1_600_000_000_000);
+    let me = u64::from(std::process::id());
+    let workers: Vec<_> = info
+        .workers
+        .iter()
+        .map(|it| {
+            (it.name.as_str(), it.pid, it.alive, it.reading, it.delivered, it.acked, it.failed, it.lost)
+        })
+        .collect();
+    // A rejected one was handed back, too.
+    assert_eq!(workers, [("näme", me, true, None, 5, 2, 3, 0), ("", me, true, None, 0, 0, 0, 0)]);
+    until("somebody notes how old the oldest is", || {
+        drop(idle.recv_timeout(Duration::from_millis(20)).map(Delivery::release));
+        group(&ring).oldest_pending.is_some_and(|age| age > Duration::ZERO)
+    });
+    drop((worker, idle));
+    assert_eq!(group(&ring).workers, []);
+}
+
+/// Where the dead letters of the ring at `path` go.
+fn dead(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.dead", path.display()))
+}
+
+#[test]
+fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
+    let options = RingOptions::new(48, 8).group("work", patient()).dead_letter_capacity(2);
+    let ring = options.create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 3);
+    let rejected: Vec<Rejected> = (0..3).map(|_| next(&worker).reject("full").unwrap()).collect();
+    assert_eq!(rejected, [Rejected::Settled, Rejected::Settled, Rejected::Waiting]);
+    let info = group(&ring);
+    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (1, 2, 0, 2));
+    assert_eq!(recorded(&ring, EventKind::DeadLettersFull), 1);
+    // It is not delivered, and it is not settled.
+    assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
+    let filled = (0..20_u8).take_while(|_| producer.try_send(0, b"more").is_ok()).count();
+    assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    assert_eq!(letters.purge(1).unwrap(), 1);
+    until("there is room, and the burial is tried again", || {
+        drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::release));
+        group(&ring).dead_lettered == 3
+    });
+    assert_eq!(group(&ring).num_doomed, 0);
+    let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
+    assert_eq!(left, [[1], [2]]);
+    producer.try_send(0, b"x").unwrap();
+}
+
+#[test]
+fn dead_letters_that_find_no_room_are_counted_if_that_is_the_policy() {
+    let ring = RingOptions::new(48, 8)
+        .group("work", patient())
+        .dead_letter_capacity(2)
+        .dead_letter_policy(DeadLetterPolicy::DropAndCount)
+        .create_in_memory()
+        .unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 5);
+    for _ in 0..5 {
+        assert_eq!(next(&worker).reject("full").unwrap(), Rejected::Settled);
+    }
+    let info = group(&ring);
+    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (0, 2, 3, 5));
+    assert_eq!(recorded(&ring, EventKind::DeadLetterDropped), 3);
+    let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
+    assert_eq!(left, [[0], [1]]);
+}
+
+#[test]
+fn a_dead_letter_ring_that_was_removed_is_made_again() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(48, 8).group("work", patient()).mode(0o640);
+    let ring = options.dead_letter_capacity(4).create(&path).unwrap();
+    let before = Ring::open(dead(&path)).unwrap();
+    assert_eq!((before.capacity(), before.block_size()), (4, 48 + 192));
+    std::fs::remove_file(dead(&path)).unwrap();
+    assert!(matches!(ring.dead_letters(), Err(Error::NotFound { .. })));
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 1);
+    assert_eq!(next(&worker).reject("anew").unwrap(), Rejected::Settled);
+    let after = Ring::open(dead(&path)).unwrap();
+    assert_ne!(after.id(), before.id());
+    assert_eq!((after.capacity(), after.block_size()), (4, 48 + 192));
+    assert_eq!(ring.dead_letters().unwrap()[0].note, "anew");
+}
+
+#[test]
+fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 8).group("work", patient()).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+
+    let other = RingOptions::new(48, 8).group("work", patient()).create(dir.file("other")).unwrap();
+    let plain = RingOptions::new(300, 8).create(dir.file("plain")).unwrap();
+    std::fs::write(dir.file("text"), "not a ring at all").unwrap();
+    let strangers = [
+        (dead(&dir.file("other")), format!(", but those of ring {}", other.id())),
+        (dir.file("plain"), String::new()),
+    ];
+    for (n, (stranger, whose)) in (0..).zip(strangers) {
+        // It had an end: whoever writes it would begin anew.
+        Producer::open(&stranger).unwrap().close();
+        let before = std::fs::read(&stranger).unwrap();
+        std::fs::rename(&stranger, dead(&path)).unwrap();
+        fill(&mut producer, 1);
+        assert_eq!(next(&worker).reject("where to?").unwrap(), Rejected::Waiting);
+        let said = format!(
+            "is not where the dead letters of ring {} go{whose}; move it away, a new one is made when it is \
+             needed",
+            ring.id()
+        );
+        assert_eq!(text(ring.dead_letters()), said);
+        assert_eq!(text(DeadLetters::open(&path)), said);
+        assert!(std::fs::read(dead(&path)).unwrap() == before, "stranger {n} was written to");
+        assert_eq!(group(&ring).num_doomed, n + 1);
+    }
+    drop((plain, other));
+    std::fs::rename(dir.file("text"), dead(&path)).unwrap();
+    fill(&mut producer, 1);
+    assert_eq!(next(&worker).reject("where to?").unwrap(), Rejected::Waiting);
+    assert_eq!(std::fs::read_to_string(dead(&path)).unwrap(), "not a ring at all");
+    // Moved away, as the error says.
+    std::fs::remove_file(dead(&path)).unwrap();
+    until("all are buried after all", || {
+        assert!(worker.recv_timeout(Duration::from_millis(1)).is_err());
+        group(&ring).dead_lettered == 3
+    });
+}
+
+#[test]
+fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(48, 8).group("work", patient());
+    let refused = |what: &str| {
+        let before = std::fs::read(dead(&path)).unwrap();
+        let Err(Error::AlreadyExists { path: taken }) = options.create(&path) else { panic!("{what}") };
+        assert_eq!(taken, dead(&path), "{what}");
+        assert!(!path.exists(), "{what}: half a ring was left");
+        assert!(std::fs::read(dead(&path)).unwrap() == before, "{what} was touched");
+    };
+    std::fs::write(dead(&path), "somebody's notes").unwrap();
+    refused("a text");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    let ring = options.create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    fill(&mut producer, 1);
+    next(&join(&ring, "work")).reject("keep me").unwrap();
+    drop((producer, ring));
+    std::fs::remove_file(&path).unwrap();
+    refused("letters of a ring that is gone");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    RingOptions::new(48, 8).create(dead(&path)).unwrap();
+    refused("an empty ring of another kind");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    // What a creator left that was killed between the two names: its dead-letter ring, empty.
+    options.create(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let left = Ring::open(dead(&path)).unwrap().id();
+    let ring = options.create(&path).unwrap();
+    assert_ne!(Ring::open(dead(&path)).unwrap().id(), left);
+    assert_eq!(ring.dead_letters().unwrap(), []);
+    // The ring that is there, and its letters, are left alone.
+    assert!(matches!(options.create(&path), Err(Error::AlreadyExists { path: taken }) if taken == path));
+    assert_eq!(ring.dead_letters().unwrap(), []);
+}
+
+#[test]
+fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 16).group("work", patient()).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+    for n in 0..6_u8 {
+        producer.try_send(n.into(), &[n]).unwrap();
+        assert_eq!(next(&worker).reject(&format!("note {n}")).unwrap(), Rejected::Settled);
+    }
+    let mut letters = DeadLetters::open(&path).unwrap();
+    assert!(matches!(DeadLetters::open(&path), Err(Error::NameInUse { .. })));
+    for _ in 0..3 {
+        let letter = letters.peek().unwrap().unwrap();
+        assert_eq!((letter.bytes, letter.note.as_str(), letter.kind), (vec![0], "note 0", 0));
+    }
+    assert_eq!(letters.take().unwrap().unwrap().bytes, [0]);
+    assert_eq!(letters.redrive(&mut producer, 2).unwrap(), 2);
+    let edited = letters.redrive_with(&mut producer, 1, |letter, bytes| {
+        assert_eq!((letter.kind, bytes.as_slice()), (3, &[3][..]));
+        bytes.extend_from_slice(letter.id.to_string().as_bytes());
+        bytes.truncate(8);
+    });
+    assert_eq!(edited.unwrap(), 1);
+    let too_long = letters.redrive_with(&mut producer, 9, |_, bytes| bytes.resize(49, 0));
+    assert!(too_long.unwrap_err().to_string().contains("49 bytes"));
+    // What was not published stays.
+    assert_eq!(ring.dead_letters().unwrap().len(), 2);
+    assert_eq!(letters.purge(1).unwrap(), 1);
+    drop(letters);
+    let mut letters = DeadLetters::open(&path).unwrap();
+    assert_eq!(letters.peek().unwrap().unwrap().bytes, [5], "who comes next goes on there");
+    assert_eq!(letters.purge(u64::MAX).unwrap(), 1);
+    assert_eq!((letters.peek().unwrap(), letters.take().unwrap(), letters.purge(1)), (None, None, Ok(0)));
+    assert_eq!(letters.redrive(&mut producer, u64::MAX).unwrap(), 0);
+    // They are new messages, with new positions and the old kinds.
+    for (position, kind) in [(6, 1), (7, 2), (8, 3)] {
+        let delivery = next(&worker);
+        assert_eq!((delivery.position(), delivery.kind(), delivery.attempt()), (position, kind, 1));
+        assert_eq!(
+            (delivery[0], delivery.len()),
+            (position.to_le_bytes()[0] - 5, if kind == 3 { 8 } else { 1 })
+        );
+        delivery.ack().unwrap();
+    }
+    assert_eq!(ring.dead_letters().unwrap(), []);
+}
+
+#[test]
+fn positions_may_begin_anywhere_and_laps_may_wrap() {
+    const CAPACITY: u64 = 4;
+    // A lap has 12 bits in a delivery's word: this is more than all of them.
+    const COUNT: u64 = CAPACITY * 4200;
+    for first in [
+        0,
+        CAPACITY * 4096 - 6,
+        (1 << 32) - COUNT / 2,
+        (1 << 40) * CAPACITY - COUNT / 2,
+        (1 << 63) - (1 << 40),
+    ] {
+        let ring = RingOptions::new(8, 4)
+            .group("work", patient())
+            .group("more", patient())
+            .first_position(first)
+            .create_in_memory()
+            .unwrap();
+        let mut producer = Producer::open(&ring).unwrap();
+        let (worker, more) = (join(&ring, "work"), join(&ring, "more"));
+        for start in (first..first + COUNT).step_by(4) {
+            for position in start..start + CAPACITY {
+                assert_eq!(producer.try_send(0, &position.to_le_bytes()), Ok(position));
+            }
+            let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("lost") };
+            assert_eq!((holder.role, holder.lag), (HolderRole::Group, CAPACITY));
+            let held: Vec<Delivery<'_>> = (0..4).map(|_| worker.try_recv().unwrap()).collect();
+            assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
+            // Settled from the last to the first.
+            let positions = (start..start + CAPACITY).rev();
+            for (delivery, position) in held.into_iter().rev().zip(positions) {
+                assert_eq!((delivery.position(), delivery.attempt()), (position, 1));
+                assert_eq!(&*delivery, position.to_le_bytes());
+                delivery.ack().unwrap();
+            }
+            for position in start..start + CAPACITY {
+                let delivery = more.try_recv().unwrap();
+                assert_eq!((delivery.position(), delivery.attempt()), (position, 1));
+                delivery.ack().unwrap();
+            }
+        }
+        for group in ring.groups() {
+            assert_eq!((group.ack_floor, group.num_pending, group.num_ack_pending), (first + COUNT, 0, 0));
+        }
+    }
+}
