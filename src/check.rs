@@ -185,12 +185,10 @@ impl Ring {
             }
             return;
         }
-        let Some(stored) = group.stored_floor() else {
+        let Some(floor) = group.floor() else {
             findings.note(&place, None, "has no floor".to_owned(), false);
             return;
         };
-        // What is stored may lag behind what is settled.
-        let floor = group.settled_until(stored, stored.saturating_add(2 * geometry.capacity()));
         let reached = self.load(producer_page::CLAIMED).max(window.later_head);
         findings.bound(&place, "ack floor", floor, window.overwritten, reached, false);
         for slip in group.window(floor) {

@@ -246,7 +246,17 @@ impl Worker {
                 return Some(lease);
             }
         }
-        self.lessee.search(kinds, now, false).lease
+        let found = self.lessee.search(kinds, now, false);
+        self.wake_after_claims();
+        found.lease
+    }
+
+    /// The pin of a claim that failed may be what the producer went to sleep over.
+    #[inline(always)]
+    fn wake_after_claims(&self) {
+        if self.lessee.has_withdrawn() {
+            self.wake_producer();
+        }
     }
 
     /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, burials.
@@ -255,6 +265,7 @@ impl Worker {
         self.swept.set(now);
         self.reap();
         let found = self.lessee.search(kinds, now, true);
+        self.wake_after_claims();
         if let Some(first) = found.doomed {
             self.bury_from(first);
         }

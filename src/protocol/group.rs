@@ -115,11 +115,21 @@ impl<M: Memory> Group<M> {
         word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1
     }
 
+    /// The lowest position that is not settled. None if there is no such group.
+    ///
+    /// The stored floor may lie any number of laps behind, if everybody died who was about to move it. What lies a
+    /// lap below the head was overwritten, so that the walk begins there.
+    pub fn floor(&self) -> Option<u64> {
+        let capacity = self.geometry.capacity();
+        let from = self.stored_floor()?.max(head(&self.memory).saturating_sub(capacity));
+        Some(self.settled_until(from, from + 2 * capacity))
+    }
+
     /// Moves the stored floor up over what is settled, and returns it: the lowest position that was not. None
     /// if there is no such group.
     pub fn help_floor(&self) -> Option<u64> {
         let stored = self.stored_floor()?;
-        let floor = self.settled_until(stored, stored + 2 * self.geometry.capacity());
+        let floor = self.floor()?;
         if floor > stored {
             self.memory.fence(Acquire); // SETTLED
             let (from, to) = (Tail::at(stored, false).0, Tail::at(floor, false).0);
@@ -179,7 +189,7 @@ impl<M: Memory> Group<M> {
 
     /// Returns every lease that carries the number of a worker who is dead, or leaves.
     pub fn return_leases(&self, owner: u32) -> u64 {
-        let Some(floor) = self.stored_floor() else { return 0 };
+        let Some(floor) = self.floor() else { return 0 };
         let mut returned = 0;
         for slip in self.window(floor) {
             let theirs = slip.word.state() == State::Leased && slip.word.owner() == owner;
@@ -197,8 +207,7 @@ impl<M: Memory> Group<M> {
     /// Counts what is in the window.
     pub fn census(&self, now: Millis) -> Option<Census> {
         let settings = GroupSettings::load(&self.memory, |at| self.entry_word(at));
-        let stored = self.stored_floor()?;
-        let floor = self.settled_until(stored, stored + 2 * self.geometry.capacity());
+        let floor = self.floor()?;
         let mut census = Census { floor, ..Census::default() };
         for slip in self.window(floor) {
             census.redelivered += u64::from(slip.word.attempt() > 1 && !slip.word.is_settled());
@@ -379,7 +388,7 @@ pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
     if group.load(group::BOOT) == boot {
         return;
     }
-    if let Some(floor) = group.stored_floor() {
+    if let Some(floor) = group.floor() {
         for slip in group.window(floor) {
             if matches!(slip.word.state(), State::Leased | State::Delayed) {
                 group.replace(slip, slip.word.returned());

@@ -85,6 +85,8 @@ pub struct Lessee<M> {
     more_held: RefCell<VecDeque<u64>>,
     /// True if there are none of those: most workers do one thing at a time.
     holds_one: Cell<bool>,
+    /// A pin was taken away whose claim failed: the producer may have gone to sleep over it.
+    has_withdrawn: Cell<bool>,
 }
 
 impl<M: Memory> Lessee<M> {
@@ -100,6 +102,7 @@ impl<M: Memory> Lessee<M> {
             lowest_held: Cell::new(NOWHERE),
             more_held: RefCell::default(),
             holds_one: Cell::new(true),
+            has_withdrawn: Cell::new(false),
         }
     }
 
@@ -265,6 +268,7 @@ impl<M: Memory> Lessee<M> {
         let claimed = self.memory().compare_exchange(delivery, slip.stored, word.0, Release, Relaxed); // PIN, LAP
         if claimed.is_err() {
             self.unpin(slip.position);
+            self.has_withdrawn.set(true);
             return None;
         }
         if slip.word.state() == State::Leased {
@@ -439,6 +443,13 @@ impl<M: Memory> Lessee<M> {
     #[inline(always)]
     pub fn producer_asleep(&self) -> bool {
         park::Side::Producer.is_asleep(self.memory())
+    }
+
+    /// True if a claim has failed since this was last asked. The pin of a failed claim holds the producer up like
+    /// any other, so look whether it [sleeps](Self::producer_asleep).
+    #[inline(always)]
+    pub fn has_withdrawn(&self) -> bool {
+        self.has_withdrawn.replace(false)
     }
 
     /// Wakes the producer.
