@@ -25,19 +25,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "publish_read",
         question: "does a consumer read what was published, and only that?",
-        executions: 342,
+        executions: 220,
         run: broadcast::publish_read,
     },
     Model {
         name: "batch",
         question: "does the head carry every slot below it?",
-        executions: 842,
+        executions: 548,
         run: broadcast::batch,
     },
     Model {
         name: "reuse",
         question: "does the producer wait until an in-place reader is done with a slot?",
-        executions: 222,
+        executions: 126,
         run: broadcast::reuse,
     },
     Model {
@@ -109,7 +109,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_readers",
         question: "does a reader ever sleep through a message?",
-        executions: 6_040,
+        executions: 4_710,
         run: parking::park_readers,
     },
     Model {
@@ -133,7 +133,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 21_282,
+        executions: 6_216,
         run: ending::takeover,
     },
     Model {
@@ -157,25 +157,25 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "ack_expiry",
         question: "does an acknowledgement and a take-over of a lease that ran out ever both succeed?",
-        executions: 526,
+        executions: 2_644,
         run: leases::ack_expiry,
     },
     Model {
         name: "extend_expiry",
         question: "the same for an extension",
-        executions: 1_912,
+        executions: 9_786,
         run: leases::extend_expiry,
     },
     Model {
         name: "old_token",
         question: "does a token of an earlier lease of the same worker ever change anything?",
-        executions: 360,
+        executions: 546,
         run: leases::old_token,
     },
     Model {
         name: "release_claim",
         question: "is a message that is handed back ever lost to who looks at that moment?",
-        executions: 221,
+        executions: 244,
         run: leases::release_claim,
     },
     Model {
@@ -187,43 +187,43 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin",
         question: "is a slot reused while a worker reads it whose lease was lost?",
-        executions: 121_317,
+        executions: 159_832,
         run: groups::pin,
     },
     Model {
         name: "pin_floor",
         question: "the same when somebody else has moved the floor over it",
-        executions: 5_018,
+        executions: 26_930,
         run: groups::pin_floor,
     },
     Model {
         name: "worker_leaves",
         question: "is a slot reused while a worker that is leaving still reads it?",
-        executions: 1,
+        executions: 1_317,
         run: groups::worker_leaves,
     },
     Model {
         name: "floor",
         question: "do two who move the floor ever leave it wrong?",
-        executions: 6_842,
+        executions: 32_936,
         run: groups::floor,
     },
     Model {
         name: "floor_gate",
         question: "does the producer ever overwrite a message that is not settled?",
-        executions: 2_084,
+        executions: 18_740,
         run: groups::floor_gate,
     },
     Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
-        executions: 48_716,
+        executions: 305_132,
         run: groups::lap_reuse,
     },
     Model {
         name: "group_join",
         question: "is anything overwritten from a group's floor on, once it was created?",
-        executions: 12_255,
+        executions: 11_941,
         run: groups::group_join,
     },
     Model {
@@ -235,31 +235,31 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_group",
         question: "does the producer ever sleep through the room that a worker makes?",
-        executions: 16_021,
+        executions: 28_073,
         run: groups::park_group,
     },
     Model {
         name: "unpin_dead",
         question: "does the producer ever take away the pin of who took a dead worker's entry?",
-        executions: 3_817,
+        executions: 17_171,
         run: groups::unpin_dead,
     },
     Model {
         name: "worker_killed",
         question: "killed before any of its accesses: is a message of a worker lost, or doubled, or held for ever?",
-        executions: 72,
+        executions: 80,
         run: leases::worker_killed,
     },
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 38_846,
+        executions: 64_539,
         run: leases::killed_beside,
     },
     Model {
         name: "reaper_killed",
         question: "killed before any access of clearing up: is anything left that nobody returns?",
-        executions: 14,
+        executions: 19,
         run: leases::reaper_killed,
     },
     Model {
