@@ -367,8 +367,7 @@ pub fn create<M: Memory>(
 pub fn remove<M: Memory>(group: &Group<M>) {
     let Group { memory, .. } = group;
     memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
-    // Relaxed: nobody reads by a floor, and what workers still read is held by their pins.
-    memory.store(group.entry_word(group::FLOOR), Tail::NONE.0, Relaxed);
+    memory.store(group.entry_word(group::FLOOR), Tail::NONE.0, Release); // LEAVE
     memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
 }
 

@@ -7,11 +7,11 @@
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
-//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`]: sequence word, relaxed; acquire fence | the block, its length and kind | `publish_read` |
+//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind | `publish_read`, `claim` |
 //! | HEAD | [`publish`]: head, release | [`read`]: head, relaxed; acquire fence | every slot below it | `batch` |
-//! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim | `observer` |
+//! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
-//! | LEAVE | [`table`]: tail := none, release | the same | the same, when it goes | `leave` |
+//! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word once more | everything published before | `close` |
@@ -19,13 +19,12 @@
 //! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
 //! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
 //! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
-//! | PIN | [`lease`]: pin; the claim's exchange, release | [`publish`] scan: words, floors; `SeqCst` fence; pins | that who sees a message settled sees the pin of whoever had leased it | `pin` |
-//! | UNPIN | [`lease`], [`group`]: pin := nowhere, or higher, release | [`publish`] scan: pins; acquire fence | that the worker is done reading | `park_group`, `unpin_dead`, `worker_leaves` |
-//! | SETTLED | the claim's exchange, as PIN | [`group`]: words; acquire fence; floor | the same, handed on by who moves the floor | `pin_floor` |
-//! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence | the same | `pin_floor` |
-//! | LAP | [`lease`]: sequence word seen; the claim's exchange, release | [`group`]: word; acquire fence; sequence word | that a word of a later lap comes with that lap's slot | `lap_reuse` |
+//! | PIN | [`lease`]: pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead` |
+//! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
+//! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
+//! | UNPIN | [`lease`], [`group`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
+//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word | that the slot is of a later lap, if the word is | `lap_reuse` |
 //!
-//! What a keeper copies out of a doomed message is validated by CLAIM, as an observer's copy is (`exhume`).
 //! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
 //! dead had written (`takeover`, `reap`).
 //!

@@ -1,13 +1,13 @@
-//! Groups and the producer: what it may overwrite, and what it must leave alone.
+//! Groups and the producer: the floor, how a group begins and ends, and what is buried.
 
-use super::leases::{LATER, NOW, check, drain, finish, geometry, group, lease, ring, settings, worker};
+use super::leases::{NOW, check, drain, finish, geometry, group, lease, ring, settings, worker};
+use super::pins::lap;
 use super::{copied_words, producer, publish, words};
 use crate::explore::explore;
-use crate::memory::{LoomMemory, mortal};
+use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring::layout::{Geometry, Millis};
-use slipring::memory::Liveness;
-use slipring::protocol::group::{self, Kinds};
+use slipring::layout::Geometry;
+use slipring::protocol::group;
 use slipring::protocol::lease::Lessee;
 use slipring::protocol::park::Side;
 use slipring::protocol::publish::Publisher;
@@ -17,91 +17,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 const NO_LIMIT: std::time::Duration = std::time::Duration::MAX;
-
-/// Publishes a message that will overwrite the first, if the producer may.
-fn lap(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, attempts: usize) {
-    for _ in 0..attempts {
-        if publish(publisher, geometry) {
-            break;
-        }
-    }
-}
-
-/// A lease runs out while its holder reads in place. Another worker takes the message over and acknowledges it,
-/// and the producer wants the slot.
-pub(super) fn pin(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
-        let reading = thread::spawn(move || {
-            let Some(held) = lease(&late, NOW) else { return };
-            // Reads once more, long after its lease was lost.
-            check(&late, held);
-            finish(&late, held);
-        });
-        // One thread is both: what the other worker knows must not be what keeps the producer off.
-        if let Some(taken) = other.search(Kinds::Any, LATER, false).lease {
-            finish(&other, taken);
-        }
-        lap(&mut publisher, &geometry, 2);
-        reading.join().expect("the late worker ends");
-        drain(&other);
-        lap(&mut publisher, &geometry, 1);
-        assert!(publisher.head() >= 2, "nobody reads any more, nothing is unsettled");
-    })
-}
-
-/// A worker acknowledges and goes on reading, somebody else moves the floor, and all that the producer looks at
-/// is the floor.
-pub(super) fn pin_floor(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        let worker = worker(&memory, &geometry, 0);
-        assert!(publish(&mut publisher, &geometry));
-        let helper = group(&memory, &geometry);
-        let working = thread::spawn(move || {
-            let held = lease(&worker, NOW).expect("it is there");
-            assert!(worker.ack(held).is_ok());
-            check(&worker, held);
-            worker.unpin(held.position);
-        });
-        let helping = thread::spawn(move || {
-            helper.help_floor();
-        });
-        lap(&mut publisher, &geometry, 1);
-        working.join().expect("the worker ends");
-        helping.join().expect("the helper ends");
-        lap(&mut publisher, &geometry, 1);
-        assert!(publisher.head() >= 2);
-    })
-}
-
-/// A worker leaves without having given up what it has just read in place. A colleague settles the message.
-pub(super) fn worker_leaves(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
-        let held = lease(&here, NOW).expect("it is there");
-        let going_on = thread::spawn(move || {
-            if let Some(taken) = there.search(Kinds::Any, LATER, false).lease {
-                finish(&there, taken);
-            }
-            lap(&mut publisher, &geometry, 1);
-            (publisher, there)
-        });
-        check(&here, held);
-        group::free_worker(&memory, &geometry, 0);
-        let (mut publisher, there) = going_on.join().expect("the others end");
-        drain(&there);
-        lap(&mut publisher, &geometry, 1);
-        assert!(publisher.head() >= 2, "who left holds nobody up");
-    })
-}
 
 /// Two messages, settled by two workers, each of whom then moves the floor.
 pub(super) fn floor(bound: usize) -> usize {
@@ -153,36 +68,34 @@ pub(super) fn floor_gate(bound: usize) -> usize {
     })
 }
 
-/// One slot. A worker looks for a message, and is slow about it: meanwhile another settles this lap's, and the
-/// producer publishes the next lap's. Neither a word nor a slot of one lap may be taken for the other's.
-pub(super) fn lap_reuse(bound: usize) -> usize {
+/// A worker stops between settling a message and moving the floor. Meanwhile the slot is reused, and the next
+/// lap's message leased: the word at the stored floor speaks of another lap then.
+pub(super) fn floor_lag(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, memory) = ring(1);
+        let (geometry, memory) = ring(2);
         let mut publisher = producer(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
-        let going_on = thread::spawn(move || {
-            let first = lease(&quick, NOW);
-            if let Some(first) = first {
-                finish(&quick, first);
-            }
-            lap(&mut publisher, &geometry, 1);
-            let next = if publisher.head() == 2 { lease(&quick, NOW) } else { None };
-            if let Some(next) = next {
-                finish(&quick, next);
-            }
-            (publisher.head(), [first, next].into_iter().flatten().count(), quick)
-        });
-        let mut leased = 0;
-        if let Some(found) = slow.search(Kinds::Any, NOW, false).lease {
-            check(&slow, found);
-            assert!(finish(&slow, found));
-            leased += 1;
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
         }
-        let (head, by_the_other, quick) = going_on.join().expect("the others end");
-        let left = drain(&quick);
-        let all = usize::try_from(head).expect("the models are small");
-        assert_eq!(leased + by_the_other + left, all, "each message once");
+        let first = lease(&slow, NOW).expect("two are there");
+        let second = lease(&quick, NOW).expect("one is left");
+        let going_on = thread::spawn(move || {
+            lap(&mut publisher, &geometry, 1);
+            let third = lease(&quick, NOW);
+            finish(&quick, second);
+            if let Some(third) = third {
+                finish(&quick, third);
+            }
+            (publisher, quick)
+        });
+        assert!(finish(&slow, first));
+        let (mut publisher, quick) = going_on.join().expect("the others end");
+        drain(&quick);
+        assert_eq!(quick.group().help_floor(), Some(publisher.head()), "the floor is stuck");
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry), "all is settled");
+        }
     })
 }
 
@@ -213,6 +126,26 @@ pub(super) fn group_join(bound: usize) -> usize {
         }
         settled += drain(&worker) as u64;
         assert_eq!(floor + settled, publisher.head(), "everything from the floor on was delivered");
+    })
+}
+
+/// A worker reads a message, settles nothing, and goes; the group is removed, which lets the producer go on.
+pub(super) fn group_leave(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let worker = worker(&memory, &geometry, 0);
+        let publishing = thread::spawn(move || {
+            lap(&mut publisher, &geometry, 1);
+            publisher
+        });
+        let held = worker.next(NOW).expect("it is there");
+        check(&worker, held);
+        worker.unpin(held.position);
+        group::remove(worker.group());
+        let mut publisher = publishing.join().expect("the producer ends");
+        assert!(publish(&mut publisher, &geometry), "nobody gates any more");
     })
 }
 
@@ -295,7 +228,7 @@ pub(super) fn burial_killed(bound: usize) -> usize {
                 }
             });
             outcome.store(lived.is_some(), Relaxed);
-            group::reap_worker(&memory, &geometry, &crate::memory::LoomRights::new(), 0);
+            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
             let colleague = worker(&memory, &geometry, 1);
             let mut buffer = [0; 16];
             if let Some(doomed) = colleague.exhume(0, NOW, &mut buffer) {
@@ -313,6 +246,17 @@ pub(super) fn burial_killed(bound: usize) -> usize {
     executions
 }
 
+/// Publishes a message; sleeps while there is no room for it.
+fn sleep_until_published(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
+    while !publish(publisher, geometry) {
+        let ticket = Side::Producer.announce(publisher.memory());
+        if publish(publisher, geometry) {
+            break;
+        }
+        Side::Producer.sleep(publisher.memory(), ticket, NO_LIMIT);
+    }
+}
+
 /// The producer sleeps until a worker settles the message in the only slot, and is done reading it.
 pub(super) fn park_group(bound: usize) -> usize {
     explore(bound, || {
@@ -327,54 +271,33 @@ pub(super) fn park_group(bound: usize) -> usize {
                 worker.wake_producer();
             }
         });
-        while !publish(&mut publisher, &geometry) {
-            let ticket = Side::Producer.announce(publisher.memory());
-            if publish(&mut publisher, &geometry) {
-                break;
-            }
-            Side::Producer.sleep(publisher.memory(), ticket, NO_LIMIT);
-        }
+        sleep_until_published(&mut publisher, &geometry);
         working.join().expect("the worker ends");
     })
 }
 
-/// The producer finds a dead worker's pin in its way, and takes it away while a new worker takes the entry.
-pub(super) fn unpin_dead(bound: usize) -> usize {
+/// Two workers want the only message. The one who gets it sleeps until its slot is free; the pin that the other
+/// stored for nothing may be all that is in the way.
+pub(super) fn park_claims(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut publisher = producer(&memory, &geometry);
-        let rights = crate::memory::LoomRights::new();
-        let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         assert!(publish(&mut publisher, &geometry));
-        let _ = lease(&dead, NOW).expect("it is there");
-        drop(dead);
-        let taken = colleague.search(Kinds::Any, LATER, true).lease.expect("the lease ran out");
-        finish(&colleague, taken);
-        let hand = rights.party(1);
-        let publishing = thread::spawn(move || {
-            for _ in 0..2 {
-                if !publish(&mut publisher, &geometry) {
-                    group::unpin_dead(publisher.memory(), &geometry, &hand, 0);
-                }
+        let working = thread::spawn(move || {
+            let found = there.next(NOW);
+            if let Some(held) = found {
+                finish(&there, held);
             }
-            publisher
+            if (found.is_some() || there.has_withdrawn()) && there.producer_asleep() {
+                there.wake_producer();
+            }
         });
-        let hand = rights.party(2);
-        let entry = slipring::memory::Right::Worker(0);
-        let new = hand.seize(entry).then(|| {
-            group::free_worker(&memory, &geometry, 0);
-            worker(&memory, &geometry, 0)
-        });
-        let held = new.as_ref().and_then(|new| Some((new, lease(new, Millis(LATER.0 + 1))?)));
-        if let Some((new, held)) = held {
-            check(new, held);
-            finish(new, held);
+        // One thread is both.
+        if let Some(held) = here.next(NOW) {
+            finish(&here, held);
         }
-        let mut publisher = publishing.join().expect("the producer ends");
-        drain(&colleague);
-        if publisher.head() < 2 {
-            group::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
-            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
-        }
+        sleep_until_published(&mut publisher, &geometry);
+        working.join().expect("the worker ends");
     })
 }

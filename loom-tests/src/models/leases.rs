@@ -67,9 +67,15 @@ pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
     assert_eq!(block.words(), words(lease.position), "the block of position {}", lease.position);
 }
 
-pub(super) fn finish(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
+/// Acknowledges, and leaves the floor to others.
+pub(super) fn settle(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
     let acked = worker.ack(lease).is_ok();
     worker.unpin(lease.position);
+    acked
+}
+
+pub(super) fn finish(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
+    let acked = settle(worker, lease);
     worker.settled(lease.position);
     acked
 }

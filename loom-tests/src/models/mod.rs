@@ -10,6 +10,7 @@ mod groups;
 mod leases;
 mod membership;
 mod parking;
+mod pins;
 
 use crate::explore::Model;
 use crate::memory::{BLOCK_SIZE, LoomMemory};
@@ -25,19 +26,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "publish_read",
         question: "does a consumer read what was published, and only that?",
-        executions: 220,
+        executions: 342,
         run: broadcast::publish_read,
     },
     Model {
         name: "batch",
         question: "does the head carry every slot below it?",
-        executions: 548,
+        executions: 842,
         run: broadcast::batch,
     },
     Model {
         name: "reuse",
         question: "does the producer wait until an in-place reader is done with a slot?",
-        executions: 126,
+        executions: 222,
         run: broadcast::reuse,
     },
     Model {
@@ -109,7 +110,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_readers",
         question: "does a reader ever sleep through a message?",
-        executions: 4_710,
+        executions: 6_040,
         run: parking::park_readers,
     },
     Model {
@@ -133,7 +134,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 6_216,
+        executions: 21_282,
         run: ending::takeover,
     },
     Model {
@@ -157,25 +158,25 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "ack_expiry",
         question: "does an acknowledgement and a take-over of a lease that ran out ever both succeed?",
-        executions: 2_644,
+        executions: 526,
         run: leases::ack_expiry,
     },
     Model {
         name: "extend_expiry",
         question: "the same for an extension",
-        executions: 9_786,
+        executions: 1_912,
         run: leases::extend_expiry,
     },
     Model {
         name: "old_token",
         question: "does a token of an earlier lease of the same worker ever change anything?",
-        executions: 546,
+        executions: 360,
         run: leases::old_token,
     },
     Model {
         name: "release_claim",
         question: "is a message that is handed back ever lost to who looks at that moment?",
-        executions: 244,
+        executions: 221,
         run: leases::release_claim,
     },
     Model {
@@ -187,20 +188,14 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin",
         question: "is a slot reused while a worker reads it whose lease was lost?",
-        executions: 159_832,
-        run: groups::pin,
+        executions: 82_545,
+        run: pins::pin,
     },
     Model {
         name: "pin_floor",
         question: "the same when somebody else has moved the floor over it",
-        executions: 26_930,
-        run: groups::pin_floor,
-    },
-    Model {
-        name: "worker_leaves",
-        question: "is a slot reused while a worker that is leaving still reads it?",
-        executions: 1_317,
-        run: groups::worker_leaves,
+        executions: 110_022,
+        run: pins::pin_floor,
     },
     Model {
         name: "floor",
@@ -217,13 +212,37 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
-        executions: 305_132,
-        run: groups::lap_reuse,
+        executions: 14_696,
+        run: pins::lap_reuse,
+    },
+    Model {
+        name: "floor_lag",
+        question: "does a floor that lies a lap behind ever stay there?",
+        executions: 30_367,
+        run: groups::floor_lag,
+    },
+    Model {
+        name: "pin_moves",
+        question: "is a slot reused while a worker still reads it that pins another next?",
+        executions: 378,
+        run: pins::pin_moves,
+    },
+    Model {
+        name: "worker_leaves",
+        question: "the same when a worker goes that still holds the bytes of a message",
+        executions: 33,
+        run: pins::worker_leaves,
+    },
+    Model {
+        name: "group_leave",
+        question: "is a slot reused while a worker still reads it whose group is being removed?",
+        executions: 703,
+        run: groups::group_leave,
     },
     Model {
         name: "group_join",
         question: "is anything overwritten from a group's floor on, once it was created?",
-        executions: 11_941,
+        executions: 12_255,
         run: groups::group_join,
     },
     Model {
@@ -239,10 +258,16 @@ pub const MODELS: &[Model] = &[
         run: groups::park_group,
     },
     Model {
+        name: "park_claims",
+        question: "does the producer ever sleep over the pin of a claim that failed?",
+        executions: 45_574,
+        run: groups::park_claims,
+    },
+    Model {
         name: "unpin_dead",
         question: "does the producer ever take away the pin of who took a dead worker's entry?",
         executions: 17_171,
-        run: groups::unpin_dead,
+        run: pins::unpin_dead,
     },
     Model {
         name: "worker_killed",
@@ -253,13 +278,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 64_539,
+        executions: 63_670,
         run: leases::killed_beside,
     },
     Model {
         name: "reaper_killed",
         question: "killed before any access of clearing up: is anything left that nobody returns?",
-        executions: 19,
+        executions: 16,
         run: leases::reaper_killed,
     },
     Model {

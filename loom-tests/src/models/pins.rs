@@ -1,0 +1,190 @@
+//! Slots and those who read them in place: what keeps the producer off once a lease is over.
+
+use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
+use super::{producer, publish};
+use crate::explore::explore;
+use crate::memory::{LoomMemory, LoomRights};
+use loom::thread;
+use slipring::layout::{Geometry, Millis};
+use slipring::memory::{Liveness, Right};
+use slipring::protocol::group::{self, Kinds};
+use slipring::protocol::lease::{Lease, Lessee};
+use slipring::protocol::publish::Publisher;
+
+/// Publishes a message that will overwrite the first, if the producer may.
+pub(super) fn lap(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, attempts: usize) {
+    for _ in 0..attempts {
+        if publish(publisher, geometry) {
+            break;
+        }
+    }
+}
+
+/// A lease runs out while its holder reads in place. Another worker takes the message over and acknowledges it,
+/// and the producer wants the slot.
+pub(super) fn pin(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        assert!(publish(&mut publisher, &geometry));
+        let reading = thread::spawn(move || {
+            let Some(held) = lease(&late, NOW) else { return };
+            // Reads once more, long after its lease was lost.
+            check(&late, held);
+            settle(&late, held);
+        });
+        // One thread is both: what the other worker knows must not be what keeps the producer off.
+        if let Some(taken) = other.search(Kinds::Any, LATER, false).lease {
+            settle(&other, taken);
+        }
+        lap(&mut publisher, &geometry, 2);
+        reading.join().expect("the late worker ends");
+        drain(&other);
+        lap(&mut publisher, &geometry, 1);
+        assert!(publisher.head() >= 2, "nobody reads any more, nothing is unsettled");
+    })
+}
+
+/// A worker reads on after it has settled its message, a colleague moves the floor over it, and the producer sees
+/// nothing but the floor: what the colleague knows of the pin must come with it.
+pub(super) fn pin_floor(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let late = worker(&memory, &geometry, 0);
+        assert!(publish(&mut publisher, &geometry));
+        let helper = group(&memory, &geometry);
+        let helping = thread::spawn(move || helper.help_floor());
+        let publishing = thread::spawn(move || lap(&mut publisher, &geometry, 1));
+        let held = late.next(NOW).expect("it is there");
+        assert!(late.ack(held).is_ok());
+        check(&late, held);
+        late.unpin(held.position);
+        let floor = helping.join().expect("the helper ends").expect("there is a group");
+        publishing.join().expect("the producer ends");
+        assert!(floor <= 2, "beyond what was published");
+    })
+}
+
+/// A message that its holder lost, and that was settled by another, while the holder has yet to read it.
+fn lost_lease(capacity: u64) -> (Geometry, LoomMemory, Publisher<LoomMemory>, Lessee<LoomMemory>, Lease) {
+    let (geometry, memory) = ring(capacity);
+    let mut publisher = producer(&memory, &geometry);
+    let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+    for _ in 0..capacity {
+        assert!(publish(&mut publisher, &geometry));
+    }
+    let lost = lease(&late, NOW).expect("it is there");
+    let taken = other.search(Kinds::Any, LATER, true).lease.expect("it ran out");
+    assert!(taken.position == lost.position && finish(&other, taken));
+    (geometry, memory, publisher, late, lost)
+}
+
+/// A worker whose lease was lost gives the bytes up, and pins the next message at once: a producer that sees only
+/// the second pin must know of the reading before the first was taken away.
+pub(super) fn pin_moves(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, _, mut publisher, late, lost) = lost_lease(2);
+        let working = thread::spawn(move || {
+            check(&late, lost);
+            late.unpin(lost.position);
+            let next = late.next(NOW).expect("nobody else is about");
+            check(&late, next);
+        });
+        lap(&mut publisher, &geometry, 1);
+        working.join().expect("the late worker ends");
+        lap(&mut publisher, &geometry, 1);
+        assert_eq!(publisher.head(), 3, "up to the message that is leased");
+    })
+}
+
+/// A worker goes that still holds the bytes of a message whose lease it lost: its delivery was forgotten, and
+/// ends with the worker.
+pub(super) fn worker_leaves(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory, mut publisher, late, lost) = lost_lease(1);
+        let leaving = thread::spawn(move || {
+            check(&late, lost);
+            group::free_worker(&memory, &geometry, 0);
+        });
+        lap(&mut publisher, &geometry, 1);
+        leaving.join().expect("the worker ends");
+        lap(&mut publisher, &geometry, 1);
+        assert!(publisher.head() >= 2, "nobody reads any more, nothing is unsettled");
+    })
+}
+
+/// The producer finds a dead worker's pin in its way, and takes it away while a new worker takes the entry.
+pub(super) fn unpin_dead(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let rights = LoomRights::new();
+        let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        assert!(publish(&mut publisher, &geometry));
+        let _ = lease(&dead, NOW).expect("it is there");
+        drop(dead);
+        let taken = colleague.search(Kinds::Any, LATER, true).lease.expect("the lease ran out");
+        finish(&colleague, taken);
+        let hand = rights.party(1);
+        let publishing = thread::spawn(move || {
+            for _ in 0..2 {
+                if !publish(&mut publisher, &geometry) {
+                    group::unpin_dead(publisher.memory(), &geometry, &hand, 0);
+                }
+            }
+            publisher
+        });
+        let hand = rights.party(2);
+        let entry = Right::Worker(0);
+        let new = hand.seize(entry).then(|| {
+            group::free_worker(&memory, &geometry, 0);
+            worker(&memory, &geometry, 0)
+        });
+        let held = new.as_ref().and_then(|new| Some((new, lease(new, Millis(LATER.0 + 1))?)));
+        if let Some((new, held)) = held {
+            check(new, held);
+            finish(new, held);
+        }
+        let mut publisher = publishing.join().expect("the producer ends");
+        drain(&colleague);
+        if publisher.head() < 2 {
+            group::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
+            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+        }
+    })
+}
+
+/// One slot. A worker looks for a message, and is slow about it: meanwhile another settles this lap's, and the
+/// producer publishes the next lap's. Neither a word nor a slot of one lap may be taken for the other's.
+pub(super) fn lap_reuse(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        assert!(publish(&mut publisher, &geometry));
+        let going_on = thread::spawn(move || {
+            let first = lease(&quick, NOW);
+            if let Some(first) = first {
+                settle(&quick, first);
+            }
+            lap(&mut publisher, &geometry, 1);
+            let next = if publisher.head() == 2 { lease(&quick, NOW) } else { None };
+            if let Some(next) = next {
+                settle(&quick, next);
+            }
+            (publisher.head(), [first, next].into_iter().flatten().count(), quick)
+        });
+        let mut leased = 0;
+        if let Some(found) = slow.search(Kinds::Any, NOW, false).lease {
+            check(&slow, found);
+            assert!(settle(&slow, found));
+            leased += 1;
+        }
+        let (head, by_the_other, quick) = going_on.join().expect("the others end");
+        let left = drain(&quick);
+        let all = usize::try_from(head).expect("the models are small");
+        assert_eq!(leased + by_the_other + left, all, "each message once");
+    })
+}
