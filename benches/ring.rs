@@ -4,13 +4,15 @@
 //!   which makes the room or the messages, is not measured.
 //! * `publish with consumers`: as `publish`, with 1 and 64 consumers to look at whenever the producer
 //!   reaches its limit. They keep up: each catches up, unmeasured, when the ring is full.
+//! * `group`: claim and acknowledge, by one worker, warm, and by four threads that share the messages of one
+//!   group; and `publish` into a ring with a group, to be compared with the one without.
 //! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend most on the
 //!   machine: on which cores the threads run, and on who else runs there.
 //!
 //! One element is one message, except in the ping-pong, where it is a round trip.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use slipring::{Consumer, Producer, RecvError, Ring, RingOptions, Start};
+use slipring::{Consumer, GroupSettings, Producer, RecvError, Ring, RingOptions, Start, Worker};
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +193,94 @@ fn publish_with_consumers(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn new_group() -> (Producer, Worker, Ring) {
+    let settings = GroupSettings::new().max_ack_pending(CAPACITY as u64);
+    let ring = RingOptions::new(48, CAPACITY).group("g", settings).create_in_memory();
+    let ring = ring.expect("a ring fits in memory");
+    let worker = Worker::join(&ring, "g").expect("there is a free entry");
+    (Producer::open(&ring).expect("there is no other producer"), worker, ring)
+}
+
+/// Acknowledges everything that is there; how many.
+fn work(worker: &Worker) -> u64 {
+    let mut acked = 0;
+    while let Ok(delivery) = worker.try_recv() {
+        black_box(&delivery[..]);
+        delivery.ack().expect("nobody else has it");
+        acked += 1;
+    }
+    acked
+}
+
+fn group(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("group");
+    group.throughput(Throughput::Elements(1));
+    let (mut producer, worker, _ring) = new_group();
+    group.bench_function("claim and ack, one worker", |bencher| {
+        bencher.iter_custom(|n| {
+            in_laps(
+                n,
+                || fill(&mut producer, &[7; 48]),
+                |lap| {
+                    for _ in 0..lap {
+                        let delivery = worker.try_recv().expect("the ring was filled");
+                        black_box(&delivery[..]);
+                        delivery.ack().expect("nobody else has it");
+                    }
+                },
+            )
+        });
+    });
+    group.bench_function("try_send 48 bytes", |bencher| {
+        bencher.iter_custom(|n| {
+            in_laps(
+                n,
+                || {
+                    black_box(work(&worker));
+                },
+                |lap| {
+                    for _ in 0..lap {
+                        producer.try_send(0, black_box(&[7; 48])).expect("all was settled");
+                    }
+                },
+            )
+        });
+    });
+    group.bench_function("claim and ack, four workers", |bencher| {
+        bencher.iter_custom(four_workers);
+    });
+    group.finish();
+}
+
+/// The time in which four threads settle the messages that a fifth publishes.
+fn four_workers(messages: u64) -> Duration {
+    let (mut producer, worker, ring) = new_group();
+    drop(worker);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let worker = Worker::join(&ring, "g").expect("there are free entries");
+                    let mut acked = 0;
+                    while let Ok(delivery) = worker.recv() {
+                        black_box(&delivery[..]);
+                        acked += u64::from(delivery.ack().is_ok());
+                    }
+                    acked
+                })
+            })
+            .collect();
+        for _ in 0..messages {
+            producer.send(black_box(&[7; 48])).expect("the ring is there");
+        }
+        producer.close();
+        let acked: u64 = workers.into_iter().map(|worker| worker.join().expect("no worker panics")).sum();
+        assert_eq!(acked, messages);
+    });
+    start.elapsed()
+}
+
 fn threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
     group.throughput(Throughput::Elements(1));
@@ -257,5 +347,5 @@ fn ping_pong(round_trips: u64) -> Duration {
     elapsed
 }
 
-criterion_group!(benches, publish, receive, publish_with_consumers, threads);
+criterion_group!(benches, publish, receive, publish_with_consumers, group, threads);
 criterion_main!(benches);
