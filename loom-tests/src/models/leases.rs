@@ -137,7 +137,10 @@ pub(super) fn ack_expiry(bound: usize) -> usize {
 
 pub(super) fn extend_expiry(bound: usize) -> usize {
     against_expiry(bound, |worker, held| match worker.extend(held, LATER) {
-        Ok(held) => finish(worker, held),
+        Ok(held) => {
+            assert!(finish(worker, held), "what was extended is not held");
+            true
+        }
         Err(_) => false,
     })
 }
