@@ -1,13 +1,14 @@
 //! Groups and the producer: the floor, how a group begins and ends, and what is buried.
 
-use super::leases::{NOW, check, drain, finish, geometry, group, lease, ring, settings, worker};
+use super::leases::{NOW, check, drain, finish, geometry, group, lease, ring, settings, settle, worker};
 use super::pins::lap;
 use super::{copied_words, producer, publish, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring::layout::Geometry;
-use slipring::protocol::group;
+use slipring::layout::{Geometry, group_flags};
+use slipring::memory::{Memory, Word};
+use slipring::protocol::group::{self, Kinds};
 use slipring::protocol::lease::Lessee;
 use slipring::protocol::park::Side;
 use slipring::protocol::publish::Publisher;
@@ -56,10 +57,14 @@ pub(super) fn floor_gate(bound: usize) -> usize {
             lap(&mut publisher, &geometry, 1);
             publisher
         });
-        finish(&here, second);
-        check(&here, first);
-        finish(&here, first);
-        let _ = here.group().help_floor();
+        settle(&here, second);
+        // Neither leased nor pinned for a while: only that it is not settled keeps the producer off.
+        assert!(here.nack(first, Some(0), NOW).is_ok());
+        here.unpin(first.position);
+        let again = here.search(Kinds::Any, NOW, false).lease.expect("it was handed back");
+        assert_eq!(again.position, 0);
+        check(&here, again);
+        finish(&here, again);
         let mut publisher = publishing.join().expect("the producer ends");
         while publisher.head() < 4 {
             assert!(publish(&mut publisher, &geometry), "there is room for two more");
@@ -149,6 +154,11 @@ pub(super) fn group_leave(bound: usize) -> usize {
     })
 }
 
+fn flags_of(geometry: &Geometry) -> Word {
+    let [_, _, _, (flags, _), ..] = group::words(geometry)[..] else { panic!("there is a group") };
+    flags
+}
+
 /// The creator of a group is killed before each of its accesses. Whoever comes next clears up, and the producer
 /// goes on.
 pub(super) fn creator_killed(bound: usize) -> usize {
@@ -165,7 +175,8 @@ pub(super) fn creator_killed(bound: usize) -> usize {
             let lived = mortal(|| group::create(&doomed, "g", &settings(), Start::Earliest, 0, 0).is_ok());
             outcome.store(lived.is_some(), Relaxed);
             let group = group(&memory, &geometry);
-            let complete = !group::clear_unfinished(&group) && group.stored_floor().is_some();
+            let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
+            group::clear_unfinished(&group);
             assert!(lived.is_none() || complete);
             assert_ne!(publish(&mut publisher, &geometry), complete, "only a whole group gates");
         });

@@ -1,11 +1,11 @@
 //! Slots and those who read them in place: what keeps the producer off once a lease is over.
 
 use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
-use super::{producer, publish};
+use super::{kind_of, producer, publish};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
-use slipring::layout::{Geometry, Millis};
+use slipring::layout::Geometry;
 use slipring::memory::{Liveness, Right};
 use slipring::protocol::group::{self, Kinds};
 use slipring::protocol::lease::{Lease, Lessee};
@@ -47,13 +47,18 @@ pub(super) fn pin(bound: usize) -> usize {
 }
 
 /// A worker reads on after it has settled its message, a colleague moves the floor over it, and the producer sees
-/// nothing but the floor: what the colleague knows of the pin must come with it.
+/// nothing but the floor: what the colleague knows of the pin must come with it. The next message is leased, so
+/// that the colleague's walk ends without a look at a slot.
 pub(super) fn pin_floor(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, memory) = ring(1);
+        let (geometry, memory) = ring(2);
         let mut publisher = producer(&memory, &geometry);
-        let late = worker(&memory, &geometry, 0);
-        assert!(publish(&mut publisher, &geometry));
+        let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let next = other.search(Kinds::Equal(kind_of(1)), NOW, false).lease.expect("it is there");
+        assert_eq!(next.position, 1);
         let helper = group(&memory, &geometry);
         let helping = thread::spawn(move || helper.help_floor());
         let publishing = thread::spawn(move || lap(&mut publisher, &geometry, 1));
@@ -63,7 +68,7 @@ pub(super) fn pin_floor(bound: usize) -> usize {
         late.unpin(held.position);
         let floor = helping.join().expect("the helper ends").expect("there is a group");
         publishing.join().expect("the producer ends");
-        assert!(floor <= 2, "beyond what was published");
+        assert!(floor <= 1, "beyond a message that is leased");
     })
 }
 
@@ -115,7 +120,8 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
     })
 }
 
-/// The producer finds a dead worker's pin in its way, and takes it away while a new worker takes the entry.
+/// A worker died over a claim, and its pin is in the producer's way, who takes it away while a new worker takes the
+/// entry, and reads on under a pin of its own after it has settled the message.
 pub(super) fn unpin_dead(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -123,10 +129,9 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let rights = LoomRights::new();
         let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         assert!(publish(&mut publisher, &geometry));
-        let _ = lease(&dead, NOW).expect("it is there");
+        let held = lease(&dead, NOW).expect("it is there");
+        assert!(dead.release(held).is_ok());
         drop(dead);
-        let taken = colleague.search(Kinds::Any, LATER, true).lease.expect("the lease ran out");
-        finish(&colleague, taken);
         let hand = rights.party(1);
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
@@ -137,15 +142,13 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
             publisher
         });
         let hand = rights.party(2);
-        let entry = Right::Worker(0);
-        let new = hand.seize(entry).then(|| {
+        if hand.seize(Right::Worker(0)) {
             group::free_worker(&memory, &geometry, 0);
-            worker(&memory, &geometry, 0)
-        });
-        let held = new.as_ref().and_then(|new| Some((new, lease(new, Millis(LATER.0 + 1))?)));
-        if let Some((new, held)) = held {
-            check(new, held);
-            finish(new, held);
+            let new = worker(&memory, &geometry, 0);
+            let held = new.search(Kinds::Any, NOW, false).lease.expect("it was handed back");
+            assert!(new.ack(held).is_ok());
+            check(&new, held);
+            new.unpin(held.position);
         }
         let mut publisher = publishing.join().expect("the producer ends");
         drain(&colleague);
