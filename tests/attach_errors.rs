@@ -258,11 +258,17 @@ fn unknown_required_features_keep_out_and_optional_ones_do_not() {
     small(&path);
     forge(&path, FEATURES_OPTIONAL, &u64::MAX.to_le_bytes());
     assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
-    for bits in [1, 1 << 63] {
+    for bits in [1 << 1, 1 << 63] {
         forge(&path, FEATURES_REQUIRED, &u64::to_le_bytes(bits));
         let is = |error: &Error| matches!(error, Error::Features { bits: found, .. } if *found == bits);
         all_refuse(&path, is, &[&format!("{bits:#x}")]);
     }
+    // Groups are known, but this ring has none.
+    forge(&path, FEATURES_REQUIRED, &u64::to_le_bytes(1));
+    let is = |error: &Error| {
+        matches!(error, Error::Layout { field: "features_required", found: 1, expected: 0, .. })
+    };
+    all_refuse(&path, is, &["features_required"]);
 }
 
 #[test]
@@ -310,11 +316,9 @@ fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() 
         ("recorder_entries", 144),
         ("recorder_entry_len", 152),
         ("group_table", 160),
-        ("groups", 168),
         ("group_entry_len", 176),
         ("group_words", 184),
         ("worker_table", 192),
-        ("workers", 200),
         ("lanes", 208),
         ("time_index", 216),
         ("time_index_entries", 224),
@@ -332,6 +336,22 @@ fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() 
             all_refuse(&path, is, &[name, &wrong.to_string(), &right.to_string()]);
         }
         forge(&path, offset, &old);
+    }
+    // What there is none of; neither without the other, nor both where the rest of the header knows of none.
+    let (groups, workers) = (168, 200);
+    for (more, are) in
+        [([groups].as_slice(), 1), (&[groups], u64::MAX), (&[workers], 1), (&[groups, workers], 1)]
+    {
+        more.iter().for_each(|&offset| forge(&path, offset, &u64::to_le_bytes(are)));
+        let is = |error: &Error| match error {
+            Error::Geometry { source, .. } => {
+                matches!(source, GeometryError::Groups(_) | GeometryError::Workers(_))
+            }
+            Error::Layout { field, .. } => ["features_required", "workers"].contains(field),
+            _ => false,
+        };
+        all_refuse(&path, is, &[]);
+        more.iter().for_each(|&offset| forge(&path, offset, &[0; 8]));
     }
     assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
 }

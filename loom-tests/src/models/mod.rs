@@ -134,7 +134,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 6_216,
+        executions: 65_568,
         run: ending::takeover,
     },
     Model {
@@ -194,7 +194,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin_floor",
         question: "the same when somebody else has moved the floor over it",
-        executions: 110_022,
+        executions: 101_890,
         run: pins::pin_floor,
     },
     Model {
@@ -206,7 +206,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "floor_gate",
         question: "does the producer ever overwrite a message that is not settled?",
-        executions: 18_740,
+        executions: 22_528,
         run: groups::floor_gate,
     },
     Model {
@@ -266,7 +266,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "unpin_dead",
         question: "does the producer ever take away the pin of who took a dead worker's entry?",
-        executions: 17_171,
+        executions: 12_312,
         run: pins::unpin_dead,
     },
     Model {
