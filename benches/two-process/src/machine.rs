@@ -1,0 +1,86 @@
+//! The machine: what it is, and which core a thread runs on.
+
+use crate::channel::Failure;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+use std::{fs, io, thread};
+
+/// What a result means nothing without.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) governor: String,
+    pub(crate) compiler: String,
+    pub(crate) peers: String,
+    /// What one look at the clock costs; a round trip has one.
+    pub(crate) clock_ns: f64,
+    /// The cores that were used.
+    pub(crate) pinned_to: Vec<usize>,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    pub(crate) fn look(cores: &[usize]) -> Machine {
+        let line = |path: &str| fs::read_to_string(path).map(|text| text.trim().to_owned());
+        let info = line("/proc/cpuinfo").unwrap_or_default();
+        let model = info.lines().find(|line| line.starts_with("model name") || line.starts_with("CPU part"));
+        let cpu = model.and_then(|line| line.split_once(':')).map_or("unknown", |(_, name)| name.trim());
+        let governor = line(&format!(
+            "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor",
+            cores.first().unwrap_or(&0)
+        ));
+        let virtualised = if info.contains(" hypervisor") { ", virtual" } else { "" };
+        Machine {
+            cpu: format!("{cpu} ({}{virtualised})", std::env::consts::ARCH),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            kernel: line("/proc/sys/kernel/osrelease").unwrap_or_else(|_| "unknown".to_owned()),
+            governor: governor.unwrap_or_else(|_| "not to be read".to_owned()),
+            compiler: env!("COMPILER").to_owned(),
+            peers: env!("PEERS").to_owned(),
+            clock_ns: clock_ns(),
+            pinned_to: cores.to_vec(),
+        }
+    }
+
+    /// As a list for people.
+    pub(crate) fn to_markdown(&self) -> String {
+        let pinned: Vec<String> = self.pinned_to.iter().map(usize::to_string).collect();
+        format!(
+            "* CPU: {}, {} cores, pinned to {}; governor {}\n* Linux {}; {}\n* {}\n* one look at the clock: {:.0} ns\n",
+            self.cpu,
+            self.cores,
+            pinned.join(" and "),
+            self.governor,
+            self.kernel,
+            self.compiler,
+            self.peers,
+            self.clock_ns
+        )
+    }
+}
+
+fn clock_ns() -> f64 {
+    const LOOKS: u32 = 10_000;
+    let start = Instant::now();
+    let last = (0..LOOKS).fold(start, |_, _| std::hint::black_box(Instant::now()));
+    (last - start).as_nanos() as f64 / f64::from(LOOKS)
+}
+
+/// Keeps this thread on one core.
+pub(crate) fn pin(core: usize) -> Result<(), Failure> {
+    // SAFETY: a set of bits, all of them 0.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    if core >= 8 * size_of::<libc::cpu_set_t>() {
+        return Err(format!("there is no core {core}").into());
+    }
+    // SAFETY: the bit is in the set.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the set is ours, and as long as said.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    if result == 0 {
+        return Ok(());
+    }
+    Err(format!("cannot run on core {core}: {}", io::Error::last_os_error()).into())
+}

@@ -1,0 +1,118 @@
+//! What is measured, and what comes of it.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The sizes of messages that systems are compiled for.
+pub(crate) const SIZES: [usize; 5] = [8, 48, 64, 1024, 65536];
+
+/// A kind of measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Measure {
+    /// One message under way at a time, there and back over two channels.
+    Roundtrip,
+    /// One message after another, as fast as it goes, each sent and received by itself.
+    Stream,
+    /// As many, sent and received up to 32 at a time.
+    Batch,
+    /// From sending to receipt, when the receiver had nothing to do for a millisecond.
+    Wake,
+    /// Opening a receiving end.
+    Attach,
+    /// Messages shared out to workers, each of which acknowledges what it got.
+    Group,
+}
+
+impl Measure {
+    /// All, in the order in which they are shown.
+    pub(crate) const ALL: [Measure; 6] =
+        [Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Wake, Measure::Attach, Measure::Group];
+
+    /// The sizes for which it makes sense.
+    pub(crate) fn sizes(self) -> &'static [usize] {
+        match self {
+            Measure::Roundtrip => &[8, 48, 64, 1024],
+            Measure::Stream | Measure::Batch => &SIZES,
+            Measure::Wake => &[8],
+            Measure::Attach | Measure::Group => &[48],
+        }
+    }
+
+    /// Whether a far side takes part.
+    pub(crate) fn has_far_side(self) -> bool {
+        self != Measure::Attach
+    }
+
+    /// As it is called on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Measure::Roundtrip => "roundtrip",
+            Measure::Stream => "stream",
+            Measure::Batch => "batch",
+            Measure::Wake => "wake",
+            Measure::Attach => "attach",
+            Measure::Group => "group",
+        }
+    }
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// Time before anything counts.
+    pub(crate) warm_up: Duration,
+    /// Time that counts.
+    pub(crate) measured: Duration,
+}
+
+impl Schedule {
+    /// A schedule with so many seconds that count.
+    pub(crate) fn seconds(seconds: f64) -> Schedule {
+        let measured = Duration::from_secs_f64(seconds);
+        Schedule { warm_up: (measured / 4).max(Duration::from_millis(20)), measured }
+    }
+
+    /// All of it.
+    pub(crate) fn total(self) -> Duration {
+        self.warm_up + self.measured
+    }
+}
+
+/// What one side of a run reports.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Messages handled, warm-up included: both sides must have the same.
+    pub(crate) messages: u64,
+    /// Messages, or round trips, that count.
+    pub(crate) counted: u64,
+    /// Nanoseconds per message.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) ns_per_message: Option<f64>,
+    /// Shares in percent, and the nanoseconds that so many did not exceed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(crate) percentiles: Vec<(f64, u64)>,
+}
+
+impl Outcome {
+    /// The figure that stands for the run: the median, or the time per message.
+    pub(crate) fn figure(&self) -> Option<f64> {
+        self.ns_per_message.or_else(|| self.percentile(50.0))
+    }
+
+    /// What this share, in percent, did not exceed.
+    pub(crate) fn percentile(&self, share: f64) -> Option<f64> {
+        self.percentiles.iter().find(|(at, _)| *at == share).map(|(_, ns)| *ns as f64)
+    }
+}
+
+/// What a child process says when it is done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    /// It measured.
+    Done(Outcome),
+    /// It could not, or what it received was wrong.
+    Failed(String),
+}

@@ -1,0 +1,111 @@
+//! Every system that can be measured. To add one: a file here that implements `System` and `AcrossProcesses` or
+//! `AcrossThreads`, and its line below.
+
+mod crossbeam;
+mod disruptor;
+mod floor;
+mod futex;
+mod iceoryx2;
+mod pipe;
+mod posix_mq;
+mod ringfire;
+mod rtrb;
+mod shared;
+mod slipring;
+mod sysv;
+mod unix;
+
+use crate::channel::{AcrossProcesses, AcrossThreads, Failure, System};
+use crate::group;
+use crate::place::Place;
+use crate::run::{Measure, Outcome};
+
+/// What is known of a system before it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) measures: &'static [Measure],
+    pub(crate) largest: fn() -> usize,
+    pub(crate) remove: fn(&Place),
+    /// Its ends are threads of one process.
+    pub(crate) is_threads: bool,
+}
+
+/// Something that is done with a system, whichever it is.
+pub(crate) trait Visitor {
+    fn processes<const N: usize, S: AcrossProcesses<N>>(self) -> Result<Outcome, Failure>;
+    fn threads<const N: usize, S: AcrossThreads<N>>(self) -> Result<Outcome, Failure>;
+}
+
+macro_rules! by_size {
+    ($size:expr, $visitor:ident, $visit:ident, $system:ty) => {
+        match $size {
+            8 => $visitor.$visit::<8, $system>(),
+            48 => $visitor.$visit::<48, $system>(),
+            64 => $visitor.$visit::<64, $system>(),
+            1024 => $visitor.$visit::<1024, $system>(),
+            65536 => $visitor.$visit::<65536, $system>(),
+            other => Err(format!("not compiled for messages of {other} bytes").into()),
+        }
+    };
+}
+
+macro_rules! systems {
+    ($($(#[$when:meta])? $visit:ident $system:ty;)*) => {
+        /// All of them, in the order in which they are measured and shown.
+        pub(crate) fn all() -> Vec<Entry> {
+            let mut all = vec![$($(#[$when])? entry::<$system>(stringify!($visit) == "threads")),*];
+            all.extend(group::entries());
+            all
+        }
+
+        /// Does something with the system of this name that can be measured so.
+        pub(crate) fn visit(
+            name: &str,
+            measure: Measure,
+            size: usize,
+            visitor: impl Visitor,
+        ) -> Result<Outcome, Failure> {
+            $($(#[$when])?
+            if name == <$system>::NAME && <$system>::MEASURES.contains(&measure) {
+                return by_size!(size, visitor, $visit, $system);
+            })*
+            Err(format!("{name} has no measure {}", measure.name()).into())
+        }
+    };
+}
+
+systems! {
+    processes floor::Line;
+    processes floor::Slots;
+    processes floor::Cursor;
+    processes futex::Futex;
+    processes slipring::Spinning;
+    processes slipring::Parking;
+    processes ringfire::Ringfire;
+    processes iceoryx2::Iceoryx2;
+    threads rtrb::Rtrb;
+    threads disruptor::Disruptor;
+    threads crossbeam::Crossbeam;
+    processes pipe::Pipe;
+    processes unix::Unix;
+    processes sysv::SystemV;
+    processes posix_mq::PosixQueue;
+}
+
+fn entry<S: System>(is_threads: bool) -> Entry {
+    Entry {
+        name: S::NAME,
+        about: S::ABOUT,
+        measures: S::MEASURES,
+        largest: S::largest,
+        remove: S::remove,
+        is_threads,
+    }
+}
+
+/// A number that the kernel keeps in a file; a page if it does not say.
+fn kernel_limit(path: &str) -> usize {
+    std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(4096)
+}

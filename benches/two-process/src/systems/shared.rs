@@ -1,0 +1,42 @@
+//! A file that processes share, for what is written here by hand.
+
+use crate::channel::Failure;
+use memmap2::{MmapOptions, MmapRaw};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+
+/// A shared mapping.
+#[derive(Debug)]
+pub(crate) struct Shared(MmapRaw);
+
+impl Shared {
+    /// Makes a file of `len` zeroes, all of which have pages.
+    pub(crate) fn create(path: &Path, len: usize) -> Result<(), Failure> {
+        let len = len.next_multiple_of(4096);
+        File::create_new(path)?.write_all(&vec![0; len])?;
+        Ok(())
+    }
+
+    /// Maps it, with all its pages.
+    pub(crate) fn open(path: &Path) -> Result<Shared, Failure> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Shared(MmapOptions::new().populate().map_raw(&file)?))
+    }
+
+    /// `N` bytes at `offset`.
+    #[inline(always)]
+    pub(crate) fn at<const N: usize>(&self, offset: usize) -> *mut [u8; N] {
+        debug_assert!(offset + N <= self.0.len(), "inside the file");
+        self.0.as_mut_ptr().wrapping_add(offset).cast()
+    }
+}
+
+/// The word at `offset`, a multiple of 8.
+#[inline(always)]
+pub(crate) fn atomic(shared: &Shared, offset: usize) -> &AtomicU64 {
+    let word = shared.at::<8>(offset).cast::<u64>();
+    // SAFETY: inside the mapping, aligned, and only ever used as an atomic.
+    unsafe { AtomicU64::from_ptr(word) }
+}

@@ -1,0 +1,109 @@
+//! This library, with its default options but for how it waits; blocks are filled and read in place.
+
+use crate::channel::{AcrossProcesses, BATCH, Failure, Receiver, Sender, System, capacity};
+use crate::payload::fill;
+use crate::place::Place;
+use crate::run::Measure;
+use slipring::{Consumer, ConsumerOptions, Producer, ProducerOptions, RingOptions, Start, Wait};
+
+/// A ring whose two sides spin.
+#[derive(Debug)]
+pub(crate) struct Spinning;
+/// A ring whose two sides sleep when there is nothing to do.
+#[derive(Debug)]
+pub(crate) struct Parking;
+
+impl System for Spinning {
+    const NAME: &'static str = "slipring";
+    const ABOUT: &'static str = "this library, a ring in /dev/shm, both sides with Wait::Spin";
+    const MEASURES: &'static [Measure] =
+        &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Attach];
+}
+
+impl System for Parking {
+    const NAME: &'static str = "slipring-park";
+    const ABOUT: &'static str = "the same with Wait::Park, the default: sleeps when there is nothing to do";
+    const MEASURES: &'static [Measure] =
+        &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Wake];
+}
+
+impl<const N: usize> Sender<N> for Producer {
+    #[inline(always)]
+    fn send(&mut self, n: u64) -> Result<(), Failure> {
+        let mut claim = self.claim()?;
+        fill::<N>((&mut claim[..]).try_into()?, n);
+        claim.publish(N)?;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn send_batch(&mut self, first: u64) -> Result<(), Failure> {
+        let mut n = first;
+        let mut left = BATCH;
+        while left > 0 {
+            let mut batch = self.claim_batch(left)?;
+            left -= batch.remaining();
+            while batch.remaining() > 0 {
+                batch.push_with(0, |block| match block.try_into() {
+                    Ok(block) => {
+                        fill::<N>(block, n);
+                        N
+                    }
+                    Err(_) => usize::MAX, // refused as too long: a block has N bytes
+                })?;
+                n += 1;
+            }
+            batch.publish();
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> Receiver<N> for Consumer {
+    #[inline(always)]
+    fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure> {
+        let message = Consumer::recv(self)?;
+        Ok(read((&message[..]).try_into()?))
+    }
+
+    #[inline(always)]
+    fn recv_batch(&mut self, mut read: impl FnMut(&[u8; N])) -> Result<(), Failure> {
+        for message in &Consumer::recv_batch(self, BATCH)? {
+            read((&message[..]).try_into()?);
+        }
+        Ok(())
+    }
+}
+
+fn create(place: &Place, size: usize) -> Result<(), Failure> {
+    RingOptions::new(size, capacity(size)).create(place.file())?;
+    Ok(())
+}
+
+fn producer(place: &Place, wait: Wait) -> Result<Producer, Failure> {
+    Ok(ProducerOptions::new().wait(wait).open(place.file())?)
+}
+
+fn consumer(place: &Place, wait: Wait) -> Result<Consumer, Failure> {
+    Ok(ConsumerOptions::new().start(Start::Earliest).wait(wait).attach(place.file())?)
+}
+
+macro_rules! ring {
+    ($system:ty, $wait:expr) => {
+        impl<const N: usize> AcrossProcesses<N> for $system {
+            type Sender = Producer;
+            type Receiver = Consumer;
+            fn create(place: &Place) -> Result<(), Failure> {
+                create(place, N)
+            }
+            fn sender(place: &Place) -> Result<Producer, Failure> {
+                producer(place, $wait)
+            }
+            fn receiver(place: &Place) -> Result<Consumer, Failure> {
+                consumer(place, $wait)
+            }
+        }
+    };
+}
+ring!(Spinning, Wait::Spin);
+ring!(Parking, Wait::Park);
