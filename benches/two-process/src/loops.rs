@@ -47,8 +47,7 @@ pub(crate) fn ping<const N: usize>(
         last = now;
     }
     tx.send(STOP)?;
-    let percentiles = percentiles(samples[..counted].iter().map(|ns| u64::from(*ns)))?;
-    Ok(Outcome { messages, counted: counted as u64, percentiles, ..Outcome::default() })
+    distribution(messages, samples[..counted].iter().map(|ns| u64::from(*ns)))
 }
 
 /// The far side of the round trips.
@@ -198,8 +197,7 @@ pub(crate) fn sleep<const N: usize>(
             latencies.push(latency);
         }
     }
-    let counted = latencies.len() as u64;
-    Ok(Outcome { messages, counted, percentiles: percentiles(latencies.into_iter())?, ..Outcome::default() })
+    distribution(messages, latencies.into_iter())
 }
 
 /// How long each of `times` calls of `open` takes; what it opens is closed outside of the measurement.
@@ -214,16 +212,11 @@ pub(crate) fn attach<T>(
         samples.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
         drop(opened);
     }
-    let counted = times as u64;
-    Ok(Outcome {
-        messages: counted,
-        counted,
-        percentiles: percentiles(samples.into_iter())?,
-        ..Outcome::default()
-    })
+    distribution(times as u64, samples.into_iter())
 }
 
-fn percentiles(samples: impl Iterator<Item = u64>) -> Result<Vec<(f64, u64)>, Failure> {
+/// The outcome of measurements that are nanoseconds each.
+fn distribution(messages: u64, samples: impl Iterator<Item = u64>) -> Result<Outcome, Failure> {
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3)?;
     for ns in samples {
         histogram.saturating_record(ns.max(1));
@@ -233,7 +226,28 @@ fn percentiles(samples: impl Iterator<Item = u64>) -> Result<Vec<(f64, u64)>, Fa
     }
     // A share that fewer than one sample lies above says no more than the maximum.
     let told = |share: &f64| *share == 100.0 || (100.0 - share) / 100.0 * histogram.len() as f64 >= 1.0;
-    Ok(SHARES.into_iter().filter(told).map(|share| (share, histogram.value_at_percentile(share))).collect())
+    let at = |share| (share, histogram.value_at_percentile(share));
+    Ok(Outcome {
+        messages,
+        counted: histogram.len(),
+        middle_ns: Some(middle(&histogram)),
+        percentiles: SHARES.into_iter().filter(told).map(at).collect(),
+        ..Outcome::default()
+    })
+}
+
+/// The mean of the middle half. Clocks tick coarsely beside a round trip of a hundred nanoseconds, so that its
+/// median is a whole number of ticks; this is not.
+fn middle(histogram: &Histogram<u64>) -> f64 {
+    let (from, until) = (histogram.len() / 4, histogram.len() - histogram.len() / 4);
+    let (mut below, mut sum) = (0, 0.0);
+    for step in histogram.iter_recorded() {
+        let count = step.count_at_value();
+        let inside = (below + count).min(until).saturating_sub(below.max(from));
+        sum += inside as f64 * step.value_iterated_to() as f64;
+        below += count;
+    }
+    sum / (until - from) as f64
 }
 
 /// The clock that all processes share.
@@ -242,4 +256,18 @@ fn monotonic_ns() -> u64 {
     // SAFETY: the pointer is to a `timespec` of ours.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_half_is_averaged() {
+        let outcome =
+            distribution(8, [1, 1, 10, 20, 30, 40, 1000, 9000].into_iter()).expect("there are samples");
+        assert_eq!(outcome.middle_ns, Some(25.0));
+        assert_eq!(outcome.percentile(100.0).map(|max| (max / 9000.0).round()), Some(1.0));
+        assert_eq!(outcome.percentile(99.0), None, "of eight");
+    }
 }

@@ -39,7 +39,16 @@ pub(crate) trait Visitor {
 }
 
 macro_rules! by_size {
-    ($size:expr, $visitor:ident, $visit:ident, $system:ty) => {
+    (small, $size:expr, $visitor:ident, $visit:ident, $system:ty) => {
+        match $size {
+            8 => $visitor.$visit::<8, $system>(),
+            48 => $visitor.$visit::<48, $system>(),
+            64 => $visitor.$visit::<64, $system>(),
+            1024 => $visitor.$visit::<1024, $system>(),
+            other => Err(format!("not compiled for messages of {other} bytes").into()),
+        }
+    };
+    (any, $size:expr, $visitor:ident, $visit:ident, $system:ty) => {
         match $size {
             8 => $visitor.$visit::<8, $system>(),
             48 => $visitor.$visit::<48, $system>(),
@@ -52,7 +61,7 @@ macro_rules! by_size {
 }
 
 macro_rules! systems {
-    ($($(#[$when:meta])? $visit:ident $system:ty;)*) => {
+    ($($(#[$when:meta])? $visit:ident $sizes:ident $system:ty;)*) => {
         /// All of them, in the order in which they are measured and shown.
         pub(crate) fn all() -> Vec<Entry> {
             let mut all = vec![$($(#[$when])? entry::<$system>(stringify!($visit) == "threads")),*];
@@ -69,29 +78,30 @@ macro_rules! systems {
         ) -> Result<Outcome, Failure> {
             $($(#[$when])?
             if name == <$system>::NAME && <$system>::MEASURES.contains(&measure) {
-                return by_size!(size, visitor, $visit, $system);
+                return by_size!($sizes, size, visitor, $visit, $system);
             })*
             Err(format!("{name} has no measure {}", measure.name()).into())
         }
     };
 }
 
+// `small`: not for messages of 64 KiB.
 systems! {
-    processes floor::Line;
-    processes floor::Slots;
-    processes floor::Cursor;
-    processes futex::Futex;
-    processes slipring::Spinning;
-    processes slipring::Parking;
-    processes ringfire::Ringfire;
-    processes iceoryx2::Iceoryx2;
-    threads rtrb::Rtrb;
-    threads disruptor::Disruptor;
-    threads crossbeam::Crossbeam;
-    processes pipe::Pipe;
-    processes unix::Unix;
-    processes sysv::SystemV;
-    processes posix_mq::PosixQueue;
+    processes any floor::Line;
+    processes any floor::Slots;
+    processes any floor::Cursor;
+    processes any futex::Futex;
+    processes any slipring::Spinning;
+    processes any slipring::Parking;
+    processes small ringfire::Ringfire;
+    processes any iceoryx2::Iceoryx2;
+    threads any rtrb::Rtrb;
+    threads any disruptor::Disruptor;
+    threads any crossbeam::Crossbeam;
+    processes any pipe::Pipe;
+    processes any unix::Unix;
+    processes any sysv::SystemV;
+    processes any posix_mq::PosixQueue;
 }
 
 fn entry<S: System>(is_threads: bool) -> Entry {

@@ -10,10 +10,8 @@ use std::fmt::Write;
 pub(crate) fn report(report: &Report) -> String {
     let mut text = report.machine.to_markdown();
     let repetitions = report.records.iter().map(|record| record.rep + 1).max().unwrap_or(0);
-    let _ = writeln!(
-        text,
-        "* {repetitions} repetitions; medians of them, and in brackets the least and the most"
-    );
+    let _ =
+        writeln!(text, "* repetitions: {repetitions}; medians of them, in brackets the least and the most");
     for measure in Measure::ALL {
         if report.records.iter().any(|record| record.measure == measure) {
             let _ = write!(text, "\n### {}\n", title(measure));
@@ -59,16 +57,17 @@ fn distributions(text: &mut String, records: &[Record], measure: Measure) {
         let series = Series::of(records, measure, size);
         let _ = write!(
             text,
-            "\n| system | p50 | p90 | p99 | p99.9 | max | × floor |\n|---|--:|--:|--:|--:|--:|--:|\n"
+            "\n| system | middle half | p50 | p90 | p99 | p99.9 | max | × floor |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
         );
         for system in series.systems() {
             let Some(figure) = series.figure(&system.system) else { continue };
             let at = |share| series.percentile(&system.system, share).map_or("-".to_owned(), number);
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
                 name(system),
                 range(figure),
+                at(50.0),
                 at(90.0),
                 at(99.0),
                 at(99.9),

@@ -19,10 +19,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Maps it, with all its pages.
+    /// Maps it.
     pub(crate) fn open(path: &Path) -> Result<Shared, Failure> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Shared(MmapOptions::new().populate().map_raw(&file)?))
+        Ok(Shared(MmapOptions::new().map_raw(&file)?))
     }
 
     /// `N` bytes at `offset`.
