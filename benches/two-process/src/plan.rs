@@ -55,7 +55,7 @@ pub(crate) fn perform(options: &Options) -> Result<Report, Failure> {
     let machine = Machine::look(&options.cores);
     let mut writer = Writer::open(options.json.as_deref(), &machine)?;
     conductor::catch_interrupts();
-    let removers: Vec<_> = runs.iter().map(|run| run.system.remove).collect();
+    let removers: Vec<_> = systems::all().iter().map(|system| system.remove).collect();
     place::remove_leftovers(&removers);
 
     let count = runs.len() * reps as usize;

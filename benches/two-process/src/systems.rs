@@ -10,6 +10,8 @@ mod pipe;
 mod posix_mq;
 mod ringfire;
 mod rtrb;
+#[cfg(feature = "shaq")]
+mod shaq;
 mod shared;
 mod slipring;
 mod sysv;
@@ -95,6 +97,7 @@ systems! {
     processes any slipring::Parking;
     processes small ringfire::Ringfire;
     processes any iceoryx2::Iceoryx2;
+    #[cfg(feature = "shaq")] processes any shaq::Shaq;
     threads any rtrb::Rtrb;
     threads any disruptor::Disruptor;
     threads any crossbeam::Crossbeam;

@@ -4,9 +4,10 @@ use crate::channel::{AcrossProcesses, Failure, Receiver, Sender, System};
 use crate::payload::{Payload, fill};
 use crate::place::Place;
 use crate::run::Measure;
+use std::path::PathBuf;
 use std::{fs, io};
 
-/// A queue of the kernel's default size. Its number is in a file at its place.
+/// A queue of the kernel's default size. A file at its place has its number.
 #[derive(Debug)]
 pub(crate) struct SystemV;
 
@@ -27,8 +28,13 @@ impl System for SystemV {
     }
 }
 
+/// The file that has the queue's number, and has it under a name that no other system's files have.
+fn number(place: &Place) -> PathBuf {
+    place.file().with_extension("sysv")
+}
+
 fn queue(place: &Place) -> Result<libc::c_int, Failure> {
-    Ok(fs::read_to_string(place.file())?.trim().parse()?)
+    Ok(fs::read_to_string(number(place))?.trim().parse()?)
 }
 
 /// A message as the kernel wants it.
@@ -83,7 +89,7 @@ impl<const N: usize> AcrossProcesses<N> for SystemV {
         if queue < 0 {
             return Err(io::Error::last_os_error().into());
         }
-        Ok(fs::write(place.file(), queue.to_string())?)
+        Ok(fs::write(number(place), queue.to_string())?)
     }
     fn sender(place: &Place) -> Result<End<N>, Failure> {
         open(place)
