@@ -6,8 +6,10 @@ use crate::run::{Outcome, Schedule};
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
-/// Messages between two looks at the clock while streaming.
-const CHUNK: u64 = 256;
+/// Messages between two looks at the clock while streaming: whole batches.
+const fn chunk(size: usize) -> u64 {
+    if size > 4096 { BATCH as u64 } else { 8 * BATCH as u64 }
+}
 /// Round trips, of which there is a record; more in one run do not count.
 const SAMPLES: usize = 4 << 20;
 /// How long the receiver has nothing to do before it is woken.
@@ -75,7 +77,7 @@ pub(crate) fn pour<const N: usize>(
     let until = Instant::now() + schedule.total();
     let mut messages = 0;
     while Instant::now() < until {
-        let end = messages + CHUNK;
+        let end = messages + chunk(N);
         if in_batches {
             while messages < end {
                 tx.send_batch(messages)?;
@@ -101,7 +103,7 @@ pub(crate) fn drain<const N: usize>(
 ) -> Result<Outcome, Failure> {
     let mut watch = Watch::new(schedule.warm_up);
     let mut messages = 0;
-    let mut next_look = CHUNK;
+    let mut next_look = chunk(N);
     let found = loop {
         let mut seen = Seen::Expected;
         if in_batches {
@@ -120,7 +122,7 @@ pub(crate) fn drain<const N: usize>(
         }
         if messages >= next_look {
             watch.look(messages);
-            next_look += CHUNK;
+            next_look += chunk(N);
         }
     };
     if let Seen::Wrong(found) = found {

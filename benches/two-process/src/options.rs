@@ -25,11 +25,11 @@ pub(crate) struct Options {
     pub(crate) sizes: Vec<usize>,
 
     /// How often everything is measured; the repetitions of all are interleaved.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) reps: u32,
 
-    /// How long each run counts, after a warm-up of a quarter of it.
-    #[arg(long, default_value_t = 0.25, value_parser = seconds)]
+    /// How long each run counts, after a warm-up of a quarter of it; wake-ups four times as long.
+    #[arg(long, default_value_t = 0.3, value_parser = seconds)]
     pub(crate) seconds_per_run: f64,
 
     /// The cores: the first for the near side, the others for the far side.

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
 /// What starting and ending the processes of a run takes.
-const OVERHEAD: Duration = Duration::from_millis(40);
+const OVERHEAD: Duration = Duration::from_millis(20);
 
 /// Everything that was asked for, each once. What is to be compared is measured one right after the other.
 fn runs(options: &Options, seconds: f64) -> Result<Vec<Run>, Failure> {
@@ -41,6 +41,7 @@ fn runs(options: &Options, seconds: f64) -> Result<Vec<Run>, Failure> {
             |size: &&usize| options.sizes.is_empty() || !has_choice || options.sizes.contains(size);
         for &size in measure.sizes().iter().filter(is_asked_for) {
             let wanted = systems.iter().filter(|entry| is_wanted(entry, measure, size));
+            let seconds = seconds * measure.patience();
             runs.extend(wanted.map(|system| Run { system: *system, measure, size, seconds }));
         }
     }
@@ -59,8 +60,8 @@ pub(crate) fn perform(options: &Options) -> Result<Report, Failure> {
     place::remove_leftovers(&removers);
 
     let count = runs.len() * reps as usize;
-    let expected = (Schedule::seconds(seconds).total() + OVERHEAD).mul_f64(count as f64);
-    eprintln!("{count} runs, about {} s", expected.as_secs() + 1);
+    let once: Duration = runs.iter().map(|run| Schedule::seconds(run.seconds).total() + OVERHEAD).sum();
+    eprintln!("{count} runs, about {} s", (once * reps).as_secs() + 1);
     let progress = ProgressBar::with_draw_target(Some(count as u64), ProgressDrawTarget::stderr());
     progress.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left, {msg}")?);
 

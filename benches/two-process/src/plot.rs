@@ -80,6 +80,17 @@ fn extent(curves: &[Curve], pick: fn(&(f64, f64)) -> f64) -> Range<f64> {
     all().fold(f64::INFINITY, f64::min) * 0.7..all().fold(0.0, f64::max) * 1.4
 }
 
+/// 1500 as 1.5k.
+fn si(value: &f64) -> String {
+    let (unit, sign) = match *value {
+        value if value >= 1e9 => (1e9, "G"),
+        value if value >= 1e6 => (1e6, "M"),
+        value if value >= 1e3 => (1e3, "k"),
+        _ => (1.0, ""),
+    };
+    format!("{}{sign}", value / unit)
+}
+
 /// Nines, labelled as percents.
 struct Nines(Range<f64>);
 
@@ -149,11 +160,14 @@ where
         .margin(15)
         .x_label_area_size(45)
         .y_label_area_size(80)
-        .right_y_label_area_size(10)
         .build_cartesian_2d(x, y.log_scale())
         .map_err(|error| failed(&error))?;
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc(axes[0]).y_desc(axes[1]).light_line_style(WHITE).label_style(("sans-serif", 14));
+    mesh.x_desc(axes[0])
+        .y_desc(axes[1])
+        .light_line_style(WHITE)
+        .label_style(("sans-serif", 14))
+        .y_label_formatter(&si);
     mesh.draw().map_err(|error| failed(&error))?;
     for (n, curve) in curves.iter().enumerate() {
         let colour = Palette99::pick(n).to_rgba();

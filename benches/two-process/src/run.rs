@@ -45,6 +45,11 @@ impl Measure {
         self != Measure::Attach
     }
 
+    /// How much longer than others a run must be: wake-ups come one in a millisecond.
+    pub(crate) fn patience(self) -> f64 {
+        if self == Measure::Wake { 4.0 } else { 1.0 }
+    }
+
     /// As it is called on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
