@@ -12,6 +12,8 @@ use std::ops::Range;
 use std::path::Path;
 
 const SIZE: (u32, u32) = (1000, 640);
+/// How much broader than the curves a drawing is, for their names at the right.
+const ROOM_FOR_NAMES: f64 = 1.25;
 
 /// A line of a drawing.
 struct Curve {
@@ -129,14 +131,16 @@ fn percentiles(path: &Path, title: &str, curves: &[Curve]) -> Result<(), Failure
         path,
         title,
         curves,
-        Nines(0.0..end),
+        Nines(0.0..end * ROOM_FOR_NAMES),
         y,
         ["percent of the round trips", "ns, not exceeded by so many"],
     )
 }
 
 fn throughput(path: &Path, title: &str, curves: &[Curve]) -> Result<(), Failure> {
-    let x: LogCoord<f64> = extent(curves, |point| point.0).log_scale().into();
+    let sizes = extent(curves, |point| point.0);
+    let end = sizes.end * (sizes.end / sizes.start).powf(ROOM_FOR_NAMES - 1.0);
+    let x: LogCoord<f64> = (sizes.start..end).log_scale().into();
     let y = extent(curves, |point| point.1);
     chart(path, title, curves, x, y, ["bytes of a message", "messages per second"])
 }
@@ -181,7 +185,7 @@ where
     }
     let mut labels = chart.configure_series_labels();
     labels
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .label_font(("sans-serif", 14));
     labels.draw().map_err(|error| failed(&error))?;
