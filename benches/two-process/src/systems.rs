@@ -1,14 +1,19 @@
 //! Every system that can be measured. To add one: a file here that implements `System` and `AcrossProcesses` or
 //! `AcrossThreads`, and its line below.
 
+#[cfg(feature = "peers")]
 mod crossbeam;
+#[cfg(feature = "peers")]
 mod disruptor;
 mod floor;
 mod futex;
+#[cfg(feature = "peers")]
 mod iceoryx2;
 mod pipe;
 mod posix_mq;
+#[cfg(feature = "peers")]
 mod ringfire;
+#[cfg(feature = "peers")]
 mod rtrb;
 #[cfg(feature = "shaq")]
 mod shaq;
@@ -95,12 +100,12 @@ systems! {
     processes any futex::Futex;
     processes any slipring::Spinning;
     processes any slipring::Parking;
-    processes small ringfire::Ringfire;
-    processes any iceoryx2::Iceoryx2;
+    #[cfg(feature = "peers")] processes small ringfire::Ringfire;
+    #[cfg(feature = "peers")] processes any iceoryx2::Iceoryx2;
     #[cfg(feature = "shaq")] processes any shaq::Shaq;
-    threads any rtrb::Rtrb;
-    threads any disruptor::Disruptor;
-    threads any crossbeam::Crossbeam;
+    #[cfg(feature = "peers")] threads any rtrb::Rtrb;
+    #[cfg(feature = "peers")] threads any disruptor::Disruptor;
+    #[cfg(feature = "peers")] threads any crossbeam::Crossbeam;
     processes any pipe::Pipe;
     processes any unix::Unix;
     processes any sysv::SystemV;
