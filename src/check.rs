@@ -119,14 +119,15 @@ impl Ring {
         // Beyond this much nobody wrote, as far as can be known.
         let end = self.load(producer_page::CLAIMED).saturating_add(capacity);
         for index in 0..capacity {
-            let sequence = self.load(geometry.sequence(index));
+            let slot = geometry.slot(index);
+            let sequence = self.load(slot.sequence());
             let Some(position) = sequence.checked_sub(1) else { continue };
             if geometry.index(position) != index || position >= end {
                 let what = format!("slot {index} has the sequence word {sequence}");
                 findings.note("slot", Some(position), what, false);
                 continue;
             }
-            let len = Meta(self.load(geometry.meta(index))).len() as u64;
+            let len = Meta(self.load(slot.meta())).len() as u64;
             if len > geometry.block_size() {
                 let what = format!("has a length of {len}, a block has {}", geometry.block_size());
                 findings.note("slot", Some(position), what, false);
@@ -134,7 +135,7 @@ impl Ring {
         }
         let oldest = window.claimed.saturating_sub(capacity).max(geometry.first_position());
         for position in oldest..window.head.min(oldest.saturating_add(capacity)) {
-            let sequence = self.load(geometry.sequence(geometry.index(position)));
+            let sequence = self.load(geometry.slot(position).sequence());
             let claimed_since = self.load(producer_page::CLAIMED).saturating_sub(capacity) > position;
             if sequence != position + 1 && !claimed_since {
                 let what = format!("lies below the head, but its sequence word is {sequence}");
@@ -305,8 +306,8 @@ mod tests {
         let store = |word, value| damaged(|region, _| region.store(word, value, Relaxed));
         assert_eq!(place(store(producer_page::HEAD, 99)), "producer");
         assert_eq!(place(store(producer_page::CLOSED, 2)), "producer");
-        assert_eq!(place(damaged(|r, g| r.store(g.sequence(1), 7, Relaxed))), "slot");
-        assert_eq!(place(damaged(|r, g| r.store(g.meta(1), 17, Relaxed))), "slot");
+        assert_eq!(place(damaged(|r, g| r.store(g.slot(1).sequence(), 7, Relaxed))), "slot");
+        assert_eq!(place(damaged(|r, g| r.store(g.slot(1).meta(), 17, Relaxed))), "slot");
         assert_eq!(place(damaged(|r, g| r.store(g.tail(0), 50, Relaxed))), "consumer 0");
         assert_eq!(place(damaged(|r, g| r.store(g.flags(0), 8, Relaxed))), "consumer 0");
         let dead = damaged(|r, g| r.store(g.tail(1), 2, Relaxed));

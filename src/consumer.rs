@@ -4,7 +4,7 @@ use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, RecvError};
 use crate::evictable::EvictableConsumer;
 use crate::id::RingId;
-use crate::layout::{EntryFlags, Geometry, Tail, entry, producer_page};
+use crate::layout::{EntryFlags, Geometry, Slot, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
@@ -14,7 +14,7 @@ use crate::protocol::recorder::{self, EventKind};
 use crate::protocol::table::{self, JoinError, Start};
 use crate::ring::check_name;
 use crate::typed::{self, TypedConsumer};
-use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use crate::wait::{CHECK_UP, LOOKS_OF_A_FLOW, NAP, Wait, Waiting, stand_back, wait_for};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -105,7 +105,7 @@ impl ConsumerOptions {
         let seat = Seat::take(place, self, false)?;
         let geometry = *seat.attachment.geometry();
         let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
-        Ok(Consumer { reader, seat })
+        Ok(Consumer { reader, seat, flows: false })
     }
 
     /// Attaches for values of `T`.
@@ -307,6 +307,8 @@ fn settle(
 pub struct Consumer {
     reader: Reader<Region>,
     seat: Seat,
+    /// Messages come faster than this consumer looks for them: it has caught up with a producer in full flow.
+    flows: bool,
 }
 
 impl Consumer {
@@ -392,9 +394,11 @@ impl Consumer {
 
     #[inline(always)]
     fn take(&mut self) -> Received<'_> {
-        let meta = self.reader.meta(0);
+        let slot = self.reader.slot();
+        let meta = self.reader.meta(slot);
         Received {
             position: self.reader.tail(),
+            slot,
             len: meta.len(),
             kind: meta.kind(),
             unwinding: std::thread::panicking(),
@@ -420,9 +424,23 @@ impl Consumer {
     #[inline(always)]
     fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
         if self.reader.poll()? == Ready::Empty {
-            let how = self.seat.wait;
-            wait_for(self, how, timeout)?;
+            return self.wait(timeout);
         }
+        Ok(())
+    }
+
+    #[cold]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        if self.flows {
+            stand_back();
+            self.flows = self.reader.poll()? != Ready::Empty && self.reader.is_published_ahead(1);
+            if self.look()? {
+                return Ok(());
+            }
+        }
+        let how = self.seat.wait;
+        let looks = wait_for(self, how, timeout)?;
+        self.flows = looks <= LOOKS_OF_A_FLOW;
         Ok(())
     }
 
@@ -473,6 +491,7 @@ impl Waiting for Consumer {
 pub struct Received<'a> {
     reader: &'a mut Reader<Region>,
     position: u64,
+    slot: Slot,
     len: usize,
     kind: u32,
     /// The thread was unwinding before: dropping this guard says nothing of the message then.
@@ -500,17 +519,16 @@ impl std::ops::Deref for Received<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        bytes_of(self.reader, self.position, self.len)
+        bytes_of(self.reader, self.slot, self.len)
     }
 }
 
-/// The message at a position that the reader was told it may read, and has not released.
+/// The message in a slot that the reader was told it may read, and has not released.
 #[inline(always)]
-fn bytes_of(reader: &Reader<Region>, position: u64, len: usize) -> &[u8] {
-    let region = reader.memory();
-    // SAFETY: the position was acquired and is not released while the guard that calls this lives: the
-    // tail gates the producer. The index is below the capacity.
-    let block = unsafe { region.read_block(region.geometry().index(position)) };
+fn bytes_of(reader: &Reader<Region>, slot: Slot, len: usize) -> &[u8] {
+    // SAFETY: the slot's position was acquired and is not released while the guard that calls this lives: the
+    // tail gates the producer. The slot is the reader's.
+    let block = unsafe { reader.memory().read_block(slot) };
     // SAFETY: as above. The length is cut to the block.
     unsafe { block.bytes(len) }
 }
@@ -593,10 +611,11 @@ impl Batch<'_> {
 
     #[inline(always)]
     fn item(&self, ahead: u64) -> Item<'_> {
-        let meta = self.reader.meta(ahead);
+        let slot = self.reader.slot_ahead(ahead);
+        let meta = self.reader.meta(slot);
         let position = self.reader.tail() + ahead;
         self.handed_out.set(self.handed_out.get().max(ahead + 1));
-        Item { bytes: bytes_of(self.reader, position, meta.len()), position, kind: meta.kind() }
+        Item { bytes: bytes_of(self.reader, slot, meta.len()), position, kind: meta.kind() }
     }
 }
 

@@ -151,10 +151,10 @@ impl std::ops::Deref for Delivery<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         let region: &Region = self.worker.lessee().memory();
-        let index = region.geometry().index(self.lease.position);
+        let slot = region.geometry().slot(self.lease.position);
         // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
-        // keeps off, lease or not. The index is below the capacity.
-        let block = unsafe { region.read_block(index) };
+        // keeps off, lease or not. The slot is the region's.
+        let block = unsafe { region.read_block(slot) };
         // SAFETY: as above. The length is cut to the block.
         unsafe { block.bytes(self.lease.meta.len()) }
     }

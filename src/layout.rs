@@ -6,11 +6,13 @@
 
 mod delivery;
 mod header;
+mod slot;
 
 use crate::memory::Word;
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
 pub(crate) use header::{RawHeader, fnv1a};
+pub use slot::Slot;
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -195,15 +197,6 @@ pub(crate) mod event {
 }
 
 /// Where things lie in one slot, from the slot's start.
-mod slot {
-    /// Sequence word: 0 if never published, else position + 1.
-    pub(super) const SEQUENCE: u64 = 0;
-    /// Length in the low half, kind in the high half.
-    pub(super) const META: u64 = 8;
-    /// The block. 48 bytes of it share the slot's first cache line.
-    pub(super) const BLOCK: u64 = 16;
-}
-
 /// Length and kind of a message, as one word.
 ///
 /// | bits | meaning |
@@ -420,29 +413,16 @@ impl Geometry {
     pub(crate) fn recorder_entries(&self) -> u64 {
         self.recorder_entries
     }
-    /// The slot of a position.
+    /// The number of a position's slot, below the capacity.
     #[inline(always)]
     pub fn index(&self, position: u64) -> u64 {
         position & (self.capacity - 1)
     }
+    /// The slot of a position.
     #[inline(always)]
-    fn slot(&self, index: u64) -> u64 {
-        self.slots_offset + index * self.slot_stride
-    }
-    /// The sequence word of slot `index`.
-    #[inline(always)]
-    pub fn sequence(&self, index: u64) -> Word {
-        Word::producer(self.slot(index) + slot::SEQUENCE)
-    }
-    /// The length-and-kind word of slot `index`.
-    #[inline(always)]
-    pub fn meta(&self, index: u64) -> Word {
-        Word::producer(self.slot(index) + slot::META)
-    }
-    /// Offset of the block of slot `index` in the producer's segment.
-    #[inline(always)]
-    pub(crate) fn block(&self, index: u64) -> u64 {
-        self.slot(index) + slot::BLOCK
+    pub fn slot(&self, position: u64) -> Slot {
+        let index = self.index(position);
+        Slot { index, offset: self.slots_offset + index * self.slot_stride }
     }
     /// The tail of consumer entry `n`.
     #[inline(always)]
@@ -511,8 +491,8 @@ mod tests {
     fn every_region_ends_before_the_next_begins() {
         for (block, capacity, consumers) in [(1, 1, 1), (48, 8, 2), (49, 8, 2), (65536, 1024, 64)] {
             let g = Geometry::plan(block, capacity, consumers).unwrap();
-            assert!(g.block(capacity - 1) + block <= g.producer_segment_len);
-            assert_eq!(g.sequence(0).offset % SLOT_ALIGN, 0);
+            assert!(g.slot(capacity - 1).block() + block <= g.producer_segment_len);
+            assert_eq!(g.slot(0).sequence().offset % SLOT_ALIGN, 0);
             let last_entry = g.entry_word(u32::try_from(consumers).unwrap() - 1, entry::LEN - 8);
             assert!(last_entry.offset < g.event_word(0, 0).offset);
             let last_event = g.event_word(g.recorder_entries() - 1, event::LEN - 8);

@@ -3,7 +3,7 @@
 //! The one place where offsets become pointers.
 
 use crate::fork::HoleFilled;
-use crate::layout::Geometry;
+use crate::layout::{Geometry, Slot};
 use crate::memory::{Futex, Memory, Segment, Word};
 use crate::os;
 use memmap2::{MmapOptions, MmapRaw};
@@ -161,11 +161,11 @@ impl Region {
     }
 
     #[inline(always)]
-    fn block_pointer(&self, index: u64) -> *mut u8 {
-        debug_assert!(index < self.geometry.capacity());
+    fn block_pointer(&self, slot: Slot) -> *mut u8 {
+        debug_assert!(slot == self.geometry.slot(slot.index()));
         #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        let offset = self.geometry.block(index) as usize;
-        // SAFETY: by the invariant of `Geometry`, the block of an index below the capacity lies inside.
+        let offset = slot.block() as usize;
+        // SAFETY: by the invariants of `Geometry` and `Slot`, the block lies inside.
         unsafe { self.producer.add(offset) }
     }
 
@@ -288,17 +288,17 @@ unsafe impl Memory for Region {
     }
 
     #[inline(always)]
-    unsafe fn read_block(&self, index: u64) -> BlockRead<'_> {
-        BlockRead { pointer: self.block_pointer(index), len: self.block_len(), region: PhantomData }
+    unsafe fn read_block(&self, slot: Slot) -> BlockRead<'_> {
+        BlockRead { pointer: self.block_pointer(slot), len: self.block_len(), region: PhantomData }
     }
 
     #[inline(always)]
-    unsafe fn write_block(&self, index: u64) -> BlockWrite<'_> {
-        BlockWrite { pointer: self.block_pointer(index), len: self.block_len(), region: PhantomData }
+    unsafe fn write_block(&self, slot: Slot) -> BlockWrite<'_> {
+        BlockWrite { pointer: self.block_pointer(slot), len: self.block_len(), region: PhantomData }
     }
 
-    unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
-        let block = self.block_pointer(index).cast::<u64>();
+    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
+        let block = self.block_pointer(slot).cast::<u64>();
         // The block is 16 bytes into a slot of whole cache lines, so that its last word is the slot's too.
         for (i, chunk) in into.chunks_mut(8).enumerate() {
             // SAFETY: `into` is no longer than a block, and the slot's stride is a multiple of 8.

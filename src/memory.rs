@@ -10,6 +10,7 @@
 //! verification weakens one ordering at a time, or stops a party before its n-th access, without
 //! touching the source.
 
+use crate::layout::Slot;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -102,32 +103,32 @@ pub unsafe trait Memory {
     /// One turn of a spin loop.
     fn relax(&self);
 
-    /// Read access to the block of slot `index`.
+    /// Read access to the block of a slot.
     ///
     /// # Safety
     ///
-    /// `index` is below the capacity, and until the guard and everything derived from it is gone, no
+    /// The slot is one of this ring's geometry, and until the guard and everything derived from it is gone, no
     /// party writes the block: the caller has seen the slot published and gates the producer.
     #[track_caller]
-    unsafe fn read_block(&self, index: u64) -> Self::Read<'_>;
+    unsafe fn read_block(&self, slot: Slot) -> Self::Read<'_>;
 
-    /// Write access to the block of slot `index`.
+    /// Write access to the block of a slot.
     ///
     /// # Safety
     ///
-    /// `index` is below the capacity, the caller is the producer, and no reader that reads in place may
+    /// The slot is one of this ring's geometry, the caller is the producer, and no reader that reads in place may
     /// still hold the block: the position lies below a limit derived from every gating tail.
     #[track_caller]
-    unsafe fn write_block(&self, index: u64) -> Self::Write<'_>;
+    unsafe fn write_block(&self, slot: Slot) -> Self::Write<'_>;
 
-    /// Copies the first `into.len()` bytes of the block of slot `index` by relaxed atomic loads. The
+    /// Copies the first `into.len()` bytes of the block of a slot by relaxed atomic loads. The
     /// result may be torn; the caller validates it afterwards.
     ///
     /// # Safety
     ///
-    /// `index` is below the capacity and `into` is no longer than a block.
+    /// The slot is one of this ring's geometry, and `into` is no longer than a block.
     #[track_caller]
-    unsafe fn copy_block(&self, index: u64, into: &mut [u8]);
+    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]);
 }
 
 /// Sleeping until a word changes. The word's low 32 bits are compared.

@@ -3,7 +3,7 @@
 use crate::attach::{Attachment, Demands, Place as RingPlace, io_error};
 use crate::error::{Error, SendError};
 use crate::id::RingId;
-use crate::layout::{Meta, producer_page};
+use crate::layout::{Meta, Slot, producer_page};
 use crate::mapping::{Access, BlockWrite, Region};
 use crate::memory::{Memory, Right};
 use crate::os;
@@ -266,7 +266,7 @@ impl Producer {
         let place = self.place(0);
         self.publisher.claim(1);
         self.fill(place, kind, message);
-        self.publish(1);
+        self.publish_one(place);
         place.position
     }
 
@@ -356,7 +356,7 @@ impl Producer {
     #[inline(always)]
     fn place(&self, ahead: u64) -> Place {
         let position = self.publisher.head() + ahead;
-        Place { position, index: self.publisher.geometry().index(position) }
+        Place { position, slot: self.publisher.geometry().slot(position) }
     }
 
     /// The block of a claimed position, whole.
@@ -364,7 +364,7 @@ impl Producer {
     fn block(&mut self, place: Place) -> &mut [u8] {
         // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
         // this is the producer.
-        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(place.index) };
+        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(place.slot) };
         // SAFETY: as above; the reference borrows `self`, so it is the only one.
         unsafe { block.bytes() }
     }
@@ -380,19 +380,35 @@ impl Producer {
     /// left there: blocks hold what was published and nothing else.
     #[inline(always)]
     fn describe(&mut self, place: Place, kind: u32, len: usize) {
-        let old = self.publisher.description(place.index);
-        let stale_len =
-            if place.position < self.dirty_until { self.dirty_len } else { old.len().min(self.dirty_len) };
-        if stale_len > len {
-            self.block(place)[len..stale_len].fill(0);
+        // The slot is looked at only if it matters: what a reader had last comes from another core.
+        if len < self.dirty_len {
+            let stale_len = if place.position < self.dirty_until {
+                self.dirty_len
+            } else {
+                self.publisher.description(place.slot).len().min(self.dirty_len)
+            };
+            if stale_len > len {
+                self.block(place)[len..stale_len].fill(0);
+            }
         }
         #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
-        self.publisher.describe(place.index, Meta::new(len as u32, kind));
+        self.publisher.describe(place.slot, Meta::new(len as u32, kind));
     }
 
     #[inline(always)]
     fn publish(&mut self, n: u64) {
         self.publisher.publish(n);
+        self.wake_readers();
+    }
+
+    #[inline(always)]
+    fn publish_one(&mut self, place: Place) {
+        self.publisher.publish_one(place.slot);
+        self.wake_readers();
+    }
+
+    #[inline(always)]
+    fn wake_readers(&self) {
         if self.publisher.readers_asleep() {
             self.publisher.wake_readers();
         }
@@ -406,11 +422,11 @@ impl Producer {
     }
 }
 
-/// A claimed position and the index of its slot.
+/// A claimed position and its slot.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     position: u64,
-    index: u64,
+    slot: Slot,
 }
 
 impl Drop for Producer {
@@ -455,7 +471,7 @@ impl Claim<'_> {
     pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
         self.producer.check_len(len)?;
         self.producer.describe(self.place, kind, len);
-        self.producer.publish(1);
+        self.producer.publish_one(self.place);
         Ok(self.place.position)
     }
 }
@@ -465,7 +481,7 @@ impl std::ops::Deref for Claim<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         // SAFETY: the position is claimed: nobody else writes it.
-        let block = unsafe { self.producer.publisher.memory().read_block(self.place.index) };
+        let block = unsafe { self.producer.publisher.memory().read_block(self.place.slot) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
         unsafe { block.bytes(self.producer.block_size()) }
     }

@@ -22,6 +22,21 @@ pub(crate) const CHECK_UP: Duration = Duration::from_millis(100);
 pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// Looks between two looks at whether the stream ended, and at the clock. A power of two.
 const TURNS_PER_GLANCE: u32 = 128;
+/// What comes within so many looks belongs to a stream that flows.
+pub(crate) const LOOKS_OF_A_FLOW: u32 = 2;
+/// Pauses of a reader that has caught up with a stream that flows. Measured between two cores, singly, 48 B, against
+/// a bare ring in the same run: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
+const STAND_BACK: u32 = 16;
+
+/// Leaves the producer alone for a moment. A reader that looks at the slot which the producer is filling takes its
+/// cache line away, and both then pay for its way back and forth at every message.
+#[inline(always)]
+pub(crate) fn stand_back() {
+    for _ in 0..STAND_BACK {
+        std::hint::spin_loop();
+    }
+}
+
 /// Looks before the first look at the clock, which takes as long as several of them.
 const LOOKS_BEFORE_CLOCK: u32 = 32;
 /// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds, a few
@@ -44,17 +59,17 @@ pub(crate) trait Waiting {
     fn timed_out(&mut self, waited: Duration) -> Self::Error;
 }
 
-/// Waits until `who` finds what it looks for, the way `how` says, at most `timeout`.
+/// Waits until `who` finds what it looks for, the way `how` says, at most `timeout`. Says how many looks it took.
 #[cold]
 pub(crate) fn wait_for<W: Waiting>(
     who: &mut W,
     how: Wait,
     timeout: Option<Duration>,
-) -> Result<(), W::Error> {
+) -> Result<u32, W::Error> {
     // What is about to come comes within some nanoseconds: no clock is read before that has been waited for.
-    for _ in 0..LOOKS_BEFORE_CLOCK {
+    for looks in 1..=LOOKS_BEFORE_CLOCK {
         if who.look()? {
-            return Ok(());
+            return Ok(looks);
         }
         std::hint::spin_loop();
     }
@@ -66,7 +81,7 @@ pub(crate) fn wait_for<W: Waiting>(
     let mut turn = 0_u32;
     loop {
         if who.look()? {
-            return Ok(());
+            return Ok(LOOKS_BEFORE_CLOCK + turn);
         }
         turn = turn.wrapping_add(1);
         let sleeps = how == Wait::Park && turn >= SPINS_BEFORE_SLEEP;
@@ -80,7 +95,7 @@ pub(crate) fn wait_for<W: Waiting>(
             let left = deadline.map_or(CHECK_UP, |deadline| deadline.saturating_duration_since(now));
             if left.is_zero() {
                 // What came while this thread was not running counts: one more look before giving up.
-                return if who.look()? { Ok(()) } else { Err(who.timed_out(now - start)) };
+                return if who.look()? { Ok(LOOKS_BEFORE_CLOCK + turn) } else { Err(who.timed_out(now - start)) };
             }
             if sleeps {
                 who.sleep(left.min(next_check_up - now))?;

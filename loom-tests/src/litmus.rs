@@ -57,8 +57,12 @@ pub const LITMUS: &[Model] = &[
     },
 ];
 
+fn geometry() -> Geometry {
+    Geometry::plan(16, 1, 1).expect("a valid geometry")
+}
+
 fn memory() -> LoomMemory {
-    LoomMemory::new(&Geometry::plan(16, 1, 1).expect("a valid geometry"))
+    LoomMemory::new(&geometry())
 }
 
 /// How often an outcome was seen over all executions of a scenario.
@@ -174,14 +178,14 @@ fn overlap_in_place(bound: usize) -> usize {
     std::panic::set_hook(Box::new(|_| {}));
     let found = std::panic::catch_unwind(|| {
         explore(bound, || {
-            let memory = memory();
+            let (memory, slot) = (memory(), geometry().slot(0));
             let writer = memory.clone();
             let thread = thread::spawn(move || {
                 // SAFETY: none, on purpose: this is the overlap that must be found.
-                unsafe { writer.write_block(0) }.fill([1, 1]);
+                unsafe { writer.write_block(slot) }.fill([1, 1]);
             });
             // SAFETY: as above.
-            let _ = unsafe { memory.read_block(0) }.words();
+            let _ = unsafe { memory.read_block(slot) }.words();
             thread.join().expect("the writer ends");
         })
     });

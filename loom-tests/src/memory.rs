@@ -20,7 +20,7 @@ use crate::sites::{Operation, effective};
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
-use slipring::layout::{Geometry, Tail, producer_page as page, readers_page};
+use slipring::layout::{Geometry, Slot, Tail, producer_page as page, readers_page};
 use slipring::memory::{Futex, Liveness, Memory, Right, Word};
 use slipring::protocol::group;
 use std::collections::HashMap;
@@ -109,8 +109,8 @@ impl LoomMemory {
             add(word, 0);
         }
         for index in 0..geometry.capacity() {
-            add(geometry.sequence(index), 0);
-            add(geometry.meta(index), 0);
+            add(geometry.slot(index).sequence(), 0);
+            add(geometry.slot(index).meta(), 0);
         }
         for entry in (0..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
             add(geometry.tail(entry), Tail::NONE.0);
@@ -190,8 +190,8 @@ impl LoomMemory {
         &shadowed.value
     }
 
-    fn block(&self, index: u64) -> &Block {
-        &self.shared.blocks[usize::try_from(index).expect("the models are small")]
+    fn block(&self, slot: Slot) -> &Block {
+        &self.shared.blocks[usize::try_from(slot.index()).expect("the models are small")]
     }
 
     fn bed(&self, word: Word) -> &Condvar {
@@ -314,19 +314,19 @@ unsafe impl Memory for LoomMemory {
         loom::thread::yield_now();
     }
 
-    unsafe fn read_block(&self, index: u64) -> ReadInPlace<'_> {
-        let block = self.block(index);
+    unsafe fn read_block(&self, slot: Slot) -> ReadInPlace<'_> {
+        let block = self.block(slot);
         ReadInPlace { _access: block.in_place.get(), block }
     }
 
-    unsafe fn write_block(&self, index: u64) -> WriteInPlace<'_> {
-        let block = self.block(index);
+    unsafe fn write_block(&self, slot: Slot) -> WriteInPlace<'_> {
+        let block = self.block(slot);
         WriteInPlace { _access: block.in_place.get_mut(), block, memory: self }
     }
 
-    unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
-        let _access = self.copies_in_place.then(|| self.block(index).in_place.get());
-        for (word, chunk) in self.block(index).words.iter().zip(into.chunks_mut(8)) {
+    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
+        let _access = self.copies_in_place.then(|| self.block(slot).in_place.get());
+        for (word, chunk) in self.block(slot).words.iter().zip(into.chunks_mut(8)) {
             if self.lives() {
                 chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);
             }

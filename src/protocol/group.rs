@@ -152,16 +152,16 @@ impl<M: Memory> Group<M> {
     #[inline(always)]
     pub(crate) fn sequence_of_fresh(&self, position: u64) -> u64 {
         self.memory.fence(Acquire); // LAP
-        self.memory.load(self.geometry.sequence(self.geometry.index(position)), Relaxed)
+        self.memory.load(self.geometry.slot(position).sequence(), Relaxed)
     }
 
     /// Length and kind of a published message, and nothing for one that is not there, or not any more.
     #[inline(always)]
     pub(crate) fn meta_if_published(&self, position: u64) -> Option<Meta> {
-        let index = self.geometry.index(position);
-        let sequence = self.memory.load(self.geometry.sequence(index), Relaxed);
+        let slot = self.geometry.slot(position);
+        let sequence = self.memory.load(slot.sequence(), Relaxed);
         self.memory.fence(Acquire); // PUB
-        (sequence == position + 1).then(|| Meta(self.memory.load(self.geometry.meta(index), Relaxed)))
+        (sequence == position + 1).then(|| Meta(self.memory.load(slot.meta(), Relaxed)))
     }
 
     /// Says that `position` can be had again: whoever looks next, looks from there.

@@ -403,7 +403,7 @@ impl<M: Memory> Lessee<M> {
             return None;
         }
         self.group.meta_if_published(position)?;
-        let meta = copy_out(self.memory(), self.geometry(), self.geometry().index(position), buffer);
+        let meta = copy_out(self.memory(), self.geometry().slot(position), buffer);
         self.memory().fence(Acquire); // CLAIM
         (self.group.slip(position) == slip).then_some(Lease { position, word: slip.word, meta })
     }

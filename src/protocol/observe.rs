@@ -59,12 +59,11 @@ impl<M: Memory> Watcher<M> {
     /// would let the copy sink below it.)
     pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
         let position = self.position;
-        let index = self.geometry.index(position);
-        let sequence = self.memory.load(self.geometry.sequence(index), Relaxed);
+        let slot = self.geometry.slot(position);
+        let sequence = self.memory.load(slot.sequence(), Relaxed);
         self.memory.fence(Acquire); // PUB
         let published = sequence == position + 1;
-        let meta =
-            if published { copy_out(&self.memory, &self.geometry, index, buffer) } else { Meta::new(0, 0) };
+        let meta = if published { copy_out(&self.memory, slot, buffer) } else { Meta::new(0, 0) };
         self.memory.fence(Acquire); // CLAIM
         let claimed = self.memory.load(CLAIMED, Relaxed);
         if claimed.saturating_sub(self.geometry.capacity()) > position {
@@ -97,8 +96,7 @@ impl<M: Memory> Watcher<M> {
     /// True when the stream is closed and nothing is left to read.
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory) && {
-            let index = self.geometry.index(self.position);
-            let sequence = self.memory.load(self.geometry.sequence(index), Relaxed);
+            let sequence = self.memory.load(self.geometry.slot(self.position).sequence(), Relaxed);
             sequence != self.position + 1 && self.memory.load(HEAD, Relaxed) <= self.position
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Damage, group, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
-use crate::layout::{Geometry, Meta, POSITION_MAX, Tail};
+use crate::layout::{Geometry, Meta, POSITION_MAX, Slot, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -76,11 +76,11 @@ impl<M: Memory> Publisher<M> {
         let claimed_max = stored + geometry.capacity();
         let claimed = Damage::bound("claimed", memory.load(CLAIMED, Relaxed), stored, claimed_max)?;
         let mut head = stored;
-        while head < claimed && memory.load(geometry.sequence(geometry.index(head)), Relaxed) == head + 1 {
+        while head < claimed && memory.load(geometry.slot(head).sequence(), Relaxed) == head + 1 {
             head += 1;
         }
         for position in head..claimed {
-            let sequence = geometry.sequence(geometry.index(position));
+            let sequence = geometry.slot(position).sequence();
             if memory.load(sequence, Relaxed) == position + 1 {
                 memory.store(sequence, 0, Relaxed);
             }
@@ -136,16 +136,16 @@ impl<M: Memory> Publisher<M> {
         }
     }
 
-    /// Length and kind of the message that the slot of a claimed position held before.
+    /// Length and kind of the message that a claimed slot held before.
     #[inline(always)]
-    pub fn description(&self, index: u64) -> Meta {
-        Meta(self.memory.load(self.geometry.meta(index), Relaxed))
+    pub fn description(&self, slot: Slot) -> Meta {
+        Meta(self.memory.load(slot.meta(), Relaxed))
     }
 
-    /// Writes the length and kind of a claimed position, whose slot has this index.
+    /// Writes length and kind into a claimed slot.
     #[inline(always)]
-    pub fn describe(&mut self, index: u64, meta: Meta) {
-        self.memory.store(self.geometry.meta(index), meta.0, Relaxed);
+    pub fn describe(&mut self, slot: Slot, meta: Meta) {
+        self.memory.store(slot.meta(), meta.0, Relaxed);
     }
 
     /// Publishes the next `n` claimed and described positions, oldest first, and counts them once.
@@ -155,11 +155,29 @@ impl<M: Memory> Publisher<M> {
         // A copy: whatever is read through `self` after an ordered store is read from memory again.
         let (geometry, start) = (self.geometry, self.head);
         for position in start..start + n {
-            let sequence = geometry.sequence(geometry.index(position));
-            self.memory.store(sequence, position + 1, Release); // PUB
+            self.mark(geometry.slot(position), position);
         }
-        self.head = start + n;
-        self.memory.store(HEAD, start + n, Release); // HEAD
+        self.count(start + n);
+    }
+
+    /// As [`publish`](Self::publish) of one position, whose slot is known.
+    #[inline(always)]
+    pub fn publish_one(&mut self, slot: Slot) {
+        debug_assert!(self.head < self.claimed && slot == self.geometry.slot(self.head));
+        let position = self.head;
+        self.mark(slot, position);
+        self.count(position + 1);
+    }
+
+    #[inline(always)]
+    fn mark(&self, slot: Slot, position: u64) {
+        self.memory.store(slot.sequence(), position + 1, Release); // PUB
+    }
+
+    #[inline(always)]
+    fn count(&mut self, head: u64) {
+        self.head = head;
+        self.memory.store(HEAD, head, Release); // HEAD
     }
 
     /// True when a reader may be asleep: call [`wake_readers`](Self::wake_readers).

@@ -2,8 +2,8 @@
 
 use super::{Damage, park};
 use crate::layout::producer_page::{CLOSED, HEAD};
-use crate::layout::{Geometry, Meta, Tail};
-use crate::memory::{Futex, Memory};
+use crate::layout::{Geometry, Meta, Slot, Tail};
+use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What a consumer finds at its tail.
@@ -19,14 +19,18 @@ pub enum Ready {
 ///
 /// # Invariants
 ///
-/// The stored tail equals `tail`; positions `tail..cached_head` are published, were acquired, and stay
+/// The stored tail equals `tail`, whose slot is `slot`; positions `tail..cached_head` are published, were acquired, and stay
 /// untouched until the tail passes them.
 #[derive(Debug)]
 pub struct Reader<M> {
     memory: M,
     geometry: Geometry,
     entry: u32,
+    /// The word of the entry that holds the tail.
+    tail_word: Word,
     tail: u64,
+    /// The slot at the tail.
+    slot: Slot,
     cached_head: u64,
 }
 
@@ -34,7 +38,8 @@ impl<M: Memory> Reader<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) or
     /// [`table::resume`](super::table::resume) has just stored in `entry`.
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
-        Reader { memory, geometry, entry, tail, cached_head: tail }
+        let (tail_word, slot) = (geometry.tail(entry), geometry.slot(tail));
+        Reader { memory, geometry, entry, tail_word, tail, slot, cached_head: tail }
     }
 
     /// The memory this consumer reads.
@@ -60,7 +65,7 @@ impl<M: Memory> Reader<M> {
         if self.tail < self.cached_head {
             return Ok(Ready::Messages(self.cached_head - self.tail));
         }
-        let sequence = self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed);
+        let sequence = self.memory.load(self.slot.sequence(), Relaxed);
         if sequence != self.tail + 1 {
             return self.not_ready(sequence);
         }
@@ -92,11 +97,27 @@ impl<M: Memory> Reader<M> {
         Err(Damage { what: "sequence word", found: sequence, low: 0, high: self.tail + 1 })
     }
 
-    /// Length and kind of the message `ahead` positions after the tail; `ahead` is below what
-    /// [`poll`](Self::poll) said.
+    /// Whether the position `ahead` of the tail is published, too. Nothing is acquired.
     #[inline(always)]
-    pub fn meta(&self, ahead: u64) -> Meta {
-        Meta(self.memory.load(self.geometry.meta(self.geometry.index(self.tail + ahead)), Relaxed))
+    pub fn is_published_ahead(&self, ahead: u64) -> bool {
+        self.memory.load(self.slot_ahead(ahead).sequence(), Relaxed) > self.tail + ahead
+    }
+
+    /// The slot at the tail.
+    #[inline(always)]
+    pub fn slot(&self) -> Slot {
+        self.slot
+    }
+    /// The slot `ahead` positions after the tail.
+    #[inline(always)]
+    pub fn slot_ahead(&self, ahead: u64) -> Slot {
+        self.geometry.slot(self.tail + ahead)
+    }
+
+    /// Length and kind of the message in a slot that [`poll`](Self::poll) said may be read.
+    #[inline(always)]
+    pub fn meta(&self, slot: Slot) -> Meta {
+        Meta(self.memory.load(slot.meta(), Relaxed))
     }
 
     /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll) said.
@@ -104,7 +125,8 @@ impl<M: Memory> Reader<M> {
     pub fn release(&mut self, n: u64) {
         debug_assert!(self.tail + n <= self.cached_head);
         self.tail += n;
-        self.memory.store(self.geometry.tail(self.entry), self.tail, Release); // FREE
+        self.slot = self.geometry.slot(self.tail);
+        self.memory.store(self.tail_word, self.tail, Release); // FREE
     }
 
     /// True when the producer may be asleep for want of room: call [`wake_producer`](Self::wake_producer).
@@ -192,14 +214,14 @@ impl<M: Memory> CopyingReader<M> {
     /// The compare-exchange that releases the message also validates the copy: it succeeds only while the
     /// producer has not evicted this consumer, and until then the slot was not touched.
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
-        let index = self.geometry.index(self.tail);
+        let slot = self.geometry.slot(self.tail);
         let tail = self.geometry.tail(self.entry);
-        if self.memory.load(self.geometry.sequence(index), Relaxed) != self.tail + 1 {
+        if self.memory.load(slot.sequence(), Relaxed) != self.tail + 1 {
             let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
         }
         self.memory.fence(Acquire); // PUB
-        let meta = copy_out(&self.memory, &self.geometry, index, buffer);
+        let meta = copy_out(&self.memory, slot, buffer);
         let (from, to) = (Tail::at(self.tail, true).0, Tail::at(self.tail + 1, true).0);
         match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT
         {
@@ -231,19 +253,18 @@ impl<M: Memory> CopyingReader<M> {
     #[cold]
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory)
-            && self.memory.load(self.geometry.sequence(self.geometry.index(self.tail)), Relaxed)
-                != self.tail + 1
+            && self.memory.load(self.geometry.slot(self.tail).sequence(), Relaxed) != self.tail + 1
             && self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0
     }
 }
 
-/// Copies length, kind and bytes of slot `index`, all possibly torn; the length is bounded by the block
-/// size and by the buffer, which is as long as a block.
-pub(super) fn copy_out<M: Memory>(memory: &M, geometry: &Geometry, index: u64, buffer: &mut [u8]) -> Meta {
-    let meta = Meta(memory.load(geometry.meta(index), Relaxed));
+/// Copies length, kind and bytes of a slot, all possibly torn; the length is bounded by the buffer, which is as
+/// long as a block.
+pub(super) fn copy_out<M: Memory>(memory: &M, slot: Slot, buffer: &mut [u8]) -> Meta {
+    let meta = Meta(memory.load(slot.meta(), Relaxed));
     let len = meta.len().min(buffer.len());
-    // SAFETY: `index` came from `Geometry::index`, and `len` is at most the buffer's length, a block.
-    unsafe { memory.copy_block(index, &mut buffer[..len]) };
+    // SAFETY: the slot is this geometry's, and `len` is at most the buffer's length, a block.
+    unsafe { memory.copy_block(slot, &mut buffer[..len]) };
     #[expect(clippy::cast_possible_truncation, reason = "at most a stored u32")]
     Meta::new(len as u32, meta.kind())
 }

@@ -126,7 +126,7 @@ fn choose<M: Memory>(
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
     position <= head
         || position <= POSITION_MAX
-            && memory.load(geometry.sequence(geometry.index(position - 1)), Relaxed) >= position
+            && memory.load(geometry.slot(position - 1).sequence(), Relaxed) >= position
 }
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.

@@ -18,7 +18,7 @@ fn stream(
     capacity: u64,
     messages: u64,
     looks: usize,
-    read: fn(&mut Reader<LoomMemory>, &Geometry) -> bool,
+    read: fn(&mut Reader<LoomMemory>) -> bool,
 ) -> usize {
     explore(bound, move || {
         let geometry = geometry(capacity, 1);
@@ -32,12 +32,12 @@ fn stream(
             publisher
         });
         for _ in 0..looks {
-            if read(&mut reader, &geometry) {
+            if read(&mut reader) {
                 reader.release(1);
             }
         }
         let publisher = thread.join().expect("the producer ends");
-        while take(&mut reader, &geometry) {}
+        while take(&mut reader) {}
         assert_eq!(reader.tail(), publisher.head(), "published and read");
     })
 }
@@ -66,10 +66,10 @@ pub(super) fn reuse(bound: usize) -> usize {
             publisher
         });
         for _ in 0..2 {
-            take(&mut reader, &geometry);
+            take(&mut reader);
         }
         let publisher = thread.join().expect("the producer ends");
-        while take(&mut reader, &geometry) {}
+        while take(&mut reader) {}
         assert_eq!(reader.tail(), publisher.head(), "published and read");
     })
 }

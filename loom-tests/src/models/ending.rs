@@ -25,12 +25,12 @@ pub(super) fn close(bound: usize) -> usize {
             publisher.close();
         });
         for _ in 0..2 {
-            if !take(&mut reader, &geometry) && reader.is_drained().expect("a sound ring") {
+            if !take(&mut reader) && reader.is_drained().expect("a sound ring") {
                 assert_eq!(reader.tail(), 1, "drained, but a message is left");
             }
         }
         thread.join().expect("the producer ends");
-        while take(&mut reader, &geometry) {}
+        while take(&mut reader) {}
         assert_eq!(reader.tail(), 1);
         assert!(reader.is_drained().expect("a sound ring"));
     })
@@ -71,7 +71,7 @@ pub(super) fn takeover(bound: usize) -> usize {
             });
             // All that the head vouches for: the successor's store of it publishes what the dead one wrote.
             for _ in 0..3 {
-                if read_many(&mut reader, &geometry) {
+                if read_many(&mut reader) {
                     reader.release(1);
                 }
             }
@@ -79,10 +79,10 @@ pub(super) fn takeover(bound: usize) -> usize {
             let mut successor = producers.join().expect("the successor ends");
             assert!(successor.head() >= seen, "something was read that was never published");
             assert!(successor.head() <= 3);
-            while take(&mut reader, &geometry) {}
+            while take(&mut reader) {}
             assert_eq!(reader.tail(), successor.head(), "published and read");
             assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
-            assert!(take(&mut reader, &geometry), "the reader goes on without doing anything");
+            assert!(take(&mut reader), "the reader goes on without doing anything");
         });
         if survived.load(Relaxed) {
             break;
@@ -108,7 +108,7 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
                 let lived = mortal(|| life(&mut producer(&doomed, &geometry), 4)).is_some();
                 // What is there for a reader now must be there for it ever after.
                 let mut witness = 0;
-                while read(&mut reader, &geometry) {
+                while read(&mut reader) {
                     reader.release(1);
                     witness += 1;
                 }
@@ -117,7 +117,7 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
                 let mut third = producer(&memory, &geometry);
                 assert_eq!(third.head(), witness, "lost or invented by a killed takeover");
                 assert!(publish(&mut third, &geometry));
-                assert!(take(&mut reader, &geometry));
+                assert!(take(&mut reader));
                 outcome.0.store(lived, Relaxed);
                 outcome.1.store(took_over, Relaxed);
             });

@@ -63,7 +63,7 @@ pub(super) fn lease(worker: &Lessee<LoomMemory>, now: Millis) -> Option<Lease> {
 pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
     assert_eq!(lease.meta, Meta::new(16, kind_of(lease.position)), "length and kind");
     // SAFETY: the index is in range; the position is pinned.
-    let block = unsafe { worker.memory().read_block(worker.geometry().index(lease.position)) };
+    let block = unsafe { worker.memory().read_block(worker.geometry().slot(lease.position)) };
     assert_eq!(block.words(), words(lease.position), "the block of position {}", lease.position);
 }
 

@@ -35,7 +35,7 @@ fn join(bound: usize, start: Start) -> usize {
         };
         if let Some(reader) = &mut reader {
             // In place, and not released: the producer must keep off.
-            read(reader, &geometry);
+            read(reader);
         }
         let mut publisher = thread.join().expect("the producer ends");
         match &mut reader {
@@ -43,7 +43,7 @@ fn join(bound: usize, start: Start) -> usize {
                 if let Start::At(position) = start {
                     assert_eq!(reader.tail(), position);
                 }
-                while take(reader, &geometry) {}
+                while take(reader) {}
                 assert_eq!(reader.tail(), publisher.head(), "published and read");
             }
             None => assert!(publish(&mut publisher, &geometry), "an error must not leave a tail that gates"),
@@ -79,15 +79,15 @@ pub(super) fn join_beside(bound: usize) -> usize {
             publisher
         });
         let reading = thread::spawn(move || {
-            take(&mut other, &geometry);
+            take(&mut other);
             other
         });
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        read(&mut reader, &geometry);
+        read(&mut reader);
         let publisher = producing.join().expect("the producer ends");
         let mut other = reading.join().expect("the reader ends");
         for reader in [&mut reader, &mut other] {
-            while take(reader, &geometry) {}
+            while take(reader) {}
             assert_eq!(reader.tail(), publisher.head(), "published and read");
         }
     })
@@ -107,7 +107,7 @@ pub(super) fn leave(bound: usize) -> usize {
             }
             publisher
         });
-        assert!(read(&mut reader, &geometry));
+        assert!(read(&mut reader));
         table::leave(&memory, &geometry, 0, false);
         let mut publisher = thread.join().expect("the producer ends");
         assert!(publish(&mut publisher, &geometry), "nobody gates any more");
@@ -203,14 +203,14 @@ pub(super) fn resume(bound: usize) -> usize {
             }
             publisher
         });
-        take(&mut reader, &geometry);
+        take(&mut reader);
         let left = reader.tail();
         drop(reader);
         let tail = table::resume(&memory, &geometry, 0).expect("a sound ring");
         assert_eq!(tail, left);
         let mut reader = Reader::new(memory.clone(), geometry, 0, tail);
         let publisher = thread.join().expect("the producer ends");
-        while take(&mut reader, &geometry) {}
+        while take(&mut reader) {}
         assert_eq!(reader.tail(), publisher.head(), "published and read");
     })
 }
@@ -239,12 +239,12 @@ pub(super) fn reap(bound: usize) -> usize {
         let mut reader = hand.seize(Right::Consumer(0)).then(|| {
             memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
             let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-            read(&mut reader, &geometry);
+            read(&mut reader);
             reader
         });
         let publisher = thread.join().expect("the producer ends");
         if let Some(reader) = &mut reader {
-            while take(reader, &geometry) {}
+            while take(reader) {}
             assert_eq!(reader.tail(), publisher.head(), "published and read");
         }
     })

@@ -324,8 +324,8 @@ fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
     for ahead in 0..n {
         let position = publisher.head() + ahead;
         // SAFETY: the index is in range, the position is claimed below the limit.
-        unsafe { publisher.memory().write_block(geometry.index(position)) }.fill(words(position));
-        publisher.describe(geometry.index(position), Meta::new(16, kind_of(position)));
+        unsafe { publisher.memory().write_block(geometry.slot(position)) }.fill(words(position));
+        publisher.describe(geometry.slot(position), Meta::new(16, kind_of(position)));
     }
 }
 
@@ -342,32 +342,33 @@ fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
         return false;
     }
     fill(publisher, geometry, 1);
-    publisher.publish(1);
+    publisher.publish_one(geometry.slot(publisher.head()));
     true
 }
 
 /// Reads the message at the tail in place, if it is there, and asserts that it is the right one. The
 /// message is not released.
-fn read(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
+fn read(reader: &mut Reader<LoomMemory>) -> bool {
     let ready = reader.poll();
-    read_ready(reader, geometry, ready)
+    read_ready(reader, ready)
 }
 
 /// The same of all that the head vouches for.
-fn read_many(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
+fn read_many(reader: &mut Reader<LoomMemory>) -> bool {
     let ready = reader.poll_many();
-    read_ready(reader, geometry, ready)
+    read_ready(reader, ready)
 }
 
-fn read_ready(reader: &Reader<LoomMemory>, geometry: &Geometry, ready: Result<Ready, Damage>) -> bool {
+fn read_ready(reader: &Reader<LoomMemory>, ready: Result<Ready, Damage>) -> bool {
     match ready.expect("a sound ring") {
         Ready::Empty => false,
         Ready::Messages(n) => {
             for ahead in 0..n {
                 let position = reader.tail() + ahead;
-                assert_eq!(reader.meta(ahead), Meta::new(16, kind_of(position)), "length and kind");
+                let slot = reader.slot_ahead(ahead);
+                assert_eq!(reader.meta(slot), Meta::new(16, kind_of(position)), "length and kind");
                 // SAFETY: the index is in range; the position is gated.
-                let block = unsafe { reader.memory().read_block(geometry.index(position)) };
+                let block = unsafe { reader.memory().read_block(slot) };
                 assert_eq!(block.words(), words(position), "the block of position {position}");
             }
             true
@@ -376,8 +377,8 @@ fn read_ready(reader: &Reader<LoomMemory>, geometry: &Geometry, ready: Result<Re
 }
 
 /// Reads and releases the next message, if it is there.
-fn take(reader: &mut Reader<LoomMemory>, geometry: &Geometry) -> bool {
-    let taken = read(reader, geometry);
+fn take(reader: &mut Reader<LoomMemory>) -> bool {
+    let taken = read(reader);
     if taken {
         reader.release(1);
     }

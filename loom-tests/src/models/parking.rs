@@ -14,10 +14,10 @@ use std::time::Duration;
 const NO_LIMIT: Duration = Duration::MAX;
 
 /// Takes one message; sleeps while there is none.
-fn receive(reader: &mut Reader<LoomMemory>, geometry: &Geometry) {
-    while !take(reader, geometry) {
+fn receive(reader: &mut Reader<LoomMemory>) {
+    while !take(reader) {
         let ticket = Side::Readers.announce(reader.memory());
-        if take(reader, geometry) {
+        if take(reader) {
             break;
         }
         Side::Readers.sleep(reader.memory(), ticket, NO_LIMIT);
@@ -44,7 +44,7 @@ pub(super) fn park_readers(bound: usize) -> usize {
             }
         });
         for _ in 0..2 {
-            receive(&mut reader, &geometry);
+            receive(&mut reader);
         }
         thread.join().expect("the producer ends");
     })
@@ -56,9 +56,9 @@ pub(super) fn park_two_readers(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let [mut here, mut there] = [0, 1].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
         let mut publisher = producer(&memory, &geometry);
-        let thread = thread::spawn(move || receive(&mut there, &geometry));
+        let thread = thread::spawn(move || receive(&mut there));
         let producing = thread::spawn(move || send(&mut publisher, &geometry));
-        receive(&mut here, &geometry);
+        receive(&mut here);
         thread.join().expect("the reader ends");
         producing.join().expect("the producer ends");
     })
@@ -75,7 +75,7 @@ pub(super) fn park_producer(bound: usize) -> usize {
         assert!(publish(&mut publisher, &geometry));
         let threads = readers.map(|mut reader| {
             thread::spawn(move || {
-                assert!(take(&mut reader, &geometry), "published before");
+                assert!(take(&mut reader), "published before");
                 if reader.producer_asleep() {
                     reader.wake_producer();
                 }
