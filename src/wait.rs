@@ -95,7 +95,11 @@ pub(crate) fn wait_for<W: Waiting>(
             let left = deadline.map_or(CHECK_UP, |deadline| deadline.saturating_duration_since(now));
             if left.is_zero() {
                 // What came while this thread was not running counts: one more look before giving up.
-                return if who.look()? { Ok(LOOKS_BEFORE_CLOCK + turn) } else { Err(who.timed_out(now - start)) };
+                return if who.look()? {
+                    Ok(LOOKS_BEFORE_CLOCK + turn)
+                } else {
+                    Err(who.timed_out(now - start))
+                };
             }
             if sleeps {
                 who.sleep(left.min(next_check_up - now))?;

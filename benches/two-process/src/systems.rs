@@ -96,7 +96,8 @@ macro_rules! systems {
 systems! {
     processes any floor::Line;
     processes any floor::Slots;
-    processes any floor::Cursor;
+    processes any floor::Cursor<0>;
+    processes any floor::Cursor<16>;
     processes any futex::Futex;
     processes any slipring::Spinning;
     processes any slipring::Parking;

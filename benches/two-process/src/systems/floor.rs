@@ -4,7 +4,8 @@
 //! * round trips: one line that holds a sequence word and the message behind it, each way;
 //! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives slots back by its
 //!   tail, which the writer looks at when it must;
-//! * batches: a ring of bare messages, one head for 32 of them;
+//! * batches: a ring of bare messages, one head for 32 of them; and the same with slots of whole lines, which is what
+//!   slots that can be published one by one cost;
 //! * wake-ups: a word, FUTEX_WAIT and FUTEX_WAKE.
 
 use super::shared::{Shared, atomic};
@@ -28,9 +29,9 @@ pub(crate) struct Line;
 /// A ring with a sequence word per slot.
 #[derive(Debug)]
 pub(crate) struct Slots;
-/// A ring with a head for many.
+/// A ring with a head for many; each message behind so many bytes. With any, slots are of whole cache lines.
 #[derive(Debug)]
-pub(crate) struct Cursor;
+pub(crate) struct Cursor<const BEFORE: usize>;
 
 impl System for Line {
     const NAME: &'static str = "floor";
@@ -42,7 +43,13 @@ impl System for Slots {
     const ABOUT: &'static str = "bare hardware: a ring with a sequence word per slot";
     const MEASURES: &'static [Measure] = &[Measure::Stream, Measure::Attach];
 }
-impl System for Cursor {
+impl System for Cursor<16> {
+    const NAME: &'static str = "floor-lines";
+    const ABOUT: &'static str =
+        "bare hardware: the same as floor, in slots of whole cache lines with 16 bytes for a description";
+    const MEASURES: &'static [Measure] = &[Measure::Batch];
+}
+impl System for Cursor<0> {
     const NAME: &'static str = "floor";
     const ABOUT: &'static str = "bare hardware: a ring with a head for many messages";
     const MEASURES: &'static [Measure] = &[Measure::Batch];
@@ -131,14 +138,17 @@ impl<const N: usize> Receiver<N> for End<Slots> {
     }
 }
 
-impl Cursor {
+impl<const BEFORE: usize> Cursor<BEFORE> {
+    const fn stride(size: usize) -> usize {
+        if BEFORE == 0 { size } else { (BEFORE + size).next_multiple_of(64) }
+    }
     #[inline(always)]
     fn at(size: usize, position: u64) -> usize {
-        SLOTS + index(position, size) * size
+        SLOTS + index(position, size) * Cursor::<BEFORE>::stride(size) + BEFORE
     }
 }
 
-impl End<Cursor> {
+impl<const BEFORE: usize> End<Cursor<BEFORE>> {
     #[inline(always)]
     fn push<const N: usize>(&mut self, first: u64, count: u64) {
         while self.next + count > self.seen + capacity(N) as u64 {
@@ -147,7 +157,7 @@ impl End<Cursor> {
         for ahead in 0..count {
             // SAFETY: the reader's tail says that it is done with these slots.
             fill(
-                unsafe { &mut *self.shared.at::<N>(Cursor::at(N, self.next + ahead)) },
+                unsafe { &mut *self.shared.at::<N>(Cursor::<BEFORE>::at(N, self.next + ahead)) },
                 first.wrapping_add(ahead),
             );
         }
@@ -156,7 +166,7 @@ impl End<Cursor> {
     }
 }
 
-impl<const N: usize> Sender<N> for End<Cursor> {
+impl<const N: usize, const BEFORE: usize> Sender<N> for End<Cursor<BEFORE>> {
     fn send(&mut self, n: u64) -> Result<(), Failure> {
         self.push::<N>(n, 1);
         Ok(())
@@ -169,13 +179,13 @@ impl<const N: usize> Sender<N> for End<Cursor> {
     }
 }
 
-impl<const N: usize> Receiver<N> for End<Cursor> {
+impl<const N: usize, const BEFORE: usize> Receiver<N> for End<Cursor<BEFORE>> {
     fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure> {
         while atomic(&self.shared, HEAD).load(Acquire) == self.next {
             spin_loop();
         }
         // SAFETY: the writer does not come back to this slot before the tail below is stored.
-        let found = read(unsafe { &*self.shared.at::<N>(Cursor::at(N, self.next)) });
+        let found = read(unsafe { &*self.shared.at::<N>(Cursor::<BEFORE>::at(N, self.next)) });
         self.next += 1;
         atomic(&self.shared, TAIL).store(self.next, Release);
         Ok(found)
@@ -190,7 +200,7 @@ impl<const N: usize> Receiver<N> for End<Cursor> {
         let end = self.seen.min(self.next + BATCH as u64);
         for position in self.next..end {
             // SAFETY: as in `recv`.
-            read(unsafe { &*self.shared.at::<N>(Cursor::at(N, position)) });
+            read(unsafe { &*self.shared.at::<N>(Cursor::<BEFORE>::at(N, position)) });
         }
         self.next = end;
         atomic(&self.shared, TAIL).store(self.next, Release);
@@ -217,7 +227,8 @@ macro_rules! floor {
 }
 floor!(Line, |size: usize| (Line::MESSAGE + size).next_multiple_of(LINES));
 floor!(Slots, |size: usize| SLOTS + Slots::stride(size) * capacity(size));
-floor!(Cursor, |size: usize| SLOTS + size * capacity(size));
+floor!(Cursor<0>, |size: usize| SLOTS + Cursor::<0>::stride(size) * capacity(size));
+floor!(Cursor<16>, |size: usize| SLOTS + Cursor::<16>::stride(size) * capacity(size));
 
 impl<Layout> End<Layout> {
     fn open(shared: Shared) -> End<Layout> {
