@@ -371,10 +371,14 @@ pub fn remove<M: Memory>(group: &Group<M>) {
     memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
 }
 
-/// Clears away a group whose creator or remover died over it. The caller holds the table right. True if it
-/// was one.
+/// Clears away a group whose creator or remover died over it, and what only a damaged file has: a floor of
+/// nobody's group, which would hold the producer for ever. The caller holds the table right. True if it was one.
 pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
-    let unfinished = group.load(group::FLAGS) == group_flags::UNFINISHED;
+    let unfinished = match group.load(group::FLAGS) {
+        group_flags::TAKEN => false,
+        group_flags::FREE => group.stored_floor().is_some(),
+        _ => true,
+    };
     if unfinished {
         remove(group);
     }
