@@ -261,7 +261,10 @@ impl<M: Memory> Window<'_, M> {
     #[cold]
     fn skip_reused(&mut self, sequence: u64) {
         let capacity = self.group.geometry.capacity();
-        self.next = sequence.min(POSITION_MAX).saturating_sub(capacity).max(self.next + 1);
+        // Nobody has published so far ahead of the head: a damaged word must not stand for a message.
+        let reached = head(&self.group.memory) + capacity;
+        let below = if sequence > reached { 0 } else { sequence.saturating_sub(capacity) };
+        self.next = below.max(self.next + 1);
         if !self.moved {
             self.moved = true;
             self.end = self.next + 2 * capacity;
