@@ -154,7 +154,7 @@ impl Ring {
             if flags.0 >= 8 || (flags.is_durable() && flags.is_evictable()) {
                 findings.note(&place, None, format!("has the flags {:#x}", flags.0), false);
             }
-            if !held && !flags.is_durable() && (flags.is_taken() || tail != Tail::NONE) {
+            if !held && !flags.is_kept() && (flags.is_taken() || tail != Tail::NONE) {
                 findings.note(
                     &place,
                     None,

@@ -255,7 +255,7 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
     for dead in [false, true] {
         for n in 0..entries {
             let flags = flags(n);
-            if flags.is_taken() == dead && !(flags.is_taken() && flags.is_durable()) && seize(n)? {
+            if flags.is_taken() == dead && !flags.is_kept() && seize(n)? {
                 return Ok((n, false));
             }
         }

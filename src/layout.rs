@@ -176,6 +176,10 @@ impl EntryFlags {
     pub const fn is_durable(self) -> bool {
         self.0 & 2 != 0
     }
+    /// Stands for somebody who may come back.
+    pub const fn is_kept(self) -> bool {
+        self.is_taken() && self.is_durable()
+    }
     /// The producer may take the tail away.
     pub const fn is_evictable(self) -> bool {
         self.0 & 4 != 0

@@ -78,7 +78,7 @@ impl Producer {
         let (region, geometry) = (&self.attachment.region, *self.attachment.geometry());
         let locks: &Locks = &self.attachment.locks;
         let (kind, removed) = match gate.who {
-            Who::Consumer(entry, _) if self.flags(entry).is_durable() => {
+            Who::Consumer(entry, _) if self.flags(entry).is_kept() => {
                 (EventKind::Removed, self.expire_durable(entry))
             }
             Who::Consumer(entry, _) => (EventKind::Died, table::reap(region, &geometry, locks, entry)),

@@ -163,7 +163,7 @@ pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &
         return false;
     }
     let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
-    let reaped = !(flags.is_taken() && flags.is_durable());
+    let reaped = !flags.is_kept();
     if reaped {
         leave(memory, geometry, entry, false);
     }
