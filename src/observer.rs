@@ -65,7 +65,9 @@ impl ObserverOptions {
         let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
+        // Neither is moved by more than the messages that follow, so that no later sum can wrap.
         Damage::bound("head", head, 0, POSITION_MAX)
+            .and_then(|_| Damage::bound("claimed - capacity", earliest, 0, POSITION_MAX))
             .map_err(|source| Error::Damaged { path: attachment.path().to_path_buf(), source })?;
         let out_of_window = |source| Error::Start { path: attachment.path().to_path_buf(), source };
         let position = match self.start {

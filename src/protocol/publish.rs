@@ -269,7 +269,8 @@ impl<M: Memory> Publisher<M> {
         let tail = self.geometry.tail(entry);
         let won = self.memory.compare_exchange(tail, found.0, Tail::EVICTED.0, Relaxed, Relaxed).is_ok();
         if won {
-            self.memory.store(EVICTED_COUNT, self.memory.load(EVICTED_COUNT, Relaxed) + 1, Relaxed);
+            let count = self.memory.load(EVICTED_COUNT, Relaxed).wrapping_add(1);
+            self.memory.store(EVICTED_COUNT, count, Relaxed);
         }
         won
     }

@@ -134,7 +134,7 @@ pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<
     let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
     // A durable reader reads in place: its tail can never be one that may be taken away.
     let tail = stored.position().filter(|_| !stored.is_evictable()).unwrap_or(stored.0);
-    let head = memory.load(HEAD, Relaxed);
+    let head = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
     let earliest = geometry.earliest(head);
     if is_reached(memory, geometry, tail, head) {
         return Damage::bound("durable tail", tail, earliest, tail.max(earliest));
