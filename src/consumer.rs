@@ -292,7 +292,6 @@ fn settle(
     if Side::Producer.is_asleep(region) {
         Side::Producer.wake(region);
     }
-    debug_assert!(joined.is_ok() || region.load(word(entry::TAIL), Relaxed) == Tail::NONE.0);
     joined
 }
 

@@ -43,17 +43,20 @@ impl Producer {
 
     /// Scans, and removes from the way whoever may be removed: the dead and the evictable.
     fn look_for_room(&mut self) -> bool {
-        loop {
+        let geometry = self.attachment.geometry();
+        // Each turn frees an entry or is the last. Who fills them again meanwhile does not hold this up.
+        let turns = 1 + geometry.consumers() + geometry.groups() + geometry.workers();
+        for _ in 0..turns {
             let scan = self.publisher.rescan(self.required_readers);
             if self.publisher.room() > 0 {
                 self.full_since = None;
                 return true;
             }
-            // Each turn frees an entry or is the last.
             if scan.gates < self.required_readers || !scan.lowest.is_some_and(|gate| self.dislodge(gate)) {
                 return false;
             }
         }
+        false
     }
 
     /// Removes from the way whoever may be removed. False if that one stays.
