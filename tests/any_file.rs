@@ -1,0 +1,614 @@
+//! The fear: a file that was damaged after its creation crashes, hangs or misleads whoever uses it.
+//!
+//! Every single bit of a ring's control words and of its slots is flipped in turn, pages are overwritten by
+//! noise, and whatever can be done with a ring is done with the result. Each step must be refused with an error
+//! or work, in a bounded number of operations; what a producer publishes into such a ring must reach every reader
+//! that takes it as it was published. A child process does the work, so that a signal or an endless loop is seen
+//! for what it is, and says at which damage it happened.
+//!
+//! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands what was found
+//! this way, each by itself.
+
+mod common;
+#[path = "common/roles.rs"]
+mod roles;
+
+use common::TempDir;
+use slipring::{
+    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, SendError,
+    Start, Worker,
+};
+use std::cell::Cell;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+// Offsets in the file, as `docs/format.md` gives them; on purpose not taken from the library.
+const PRODUCER_PAGE: u64 = 4096;
+const SLOTS: u64 = 8192;
+const READERS_PAGE: u64 = 65536;
+const CONSUMERS: u64 = READERS_PAGE + 4096;
+const CONSUMER_LEN: u64 = 256;
+const RECORDER: u64 = CONSUMERS + 2 * CONSUMER_LEN;
+const RECORD_LEN: u64 = 128;
+const GROUPS: u64 = READERS_PAGE + 40960;
+const GROUP_LEN: u64 = 1024;
+const WORKERS: u64 = GROUPS + 2 * GROUP_LEN;
+const WORKER_LEN: u64 = 256;
+const DELIVERIES: u64 = GROUPS + 4096;
+const DELIVERIES_LEN: u64 = 128;
+const FILE_LEN: u64 = DELIVERIES + 4096;
+
+const CAPACITY: u64 = 4;
+const BLOCK: usize = 48;
+const SLOT_LEN: u64 = 64;
+/// More than any honest loop over this ring takes.
+const ENOUGH: u64 = 64;
+/// Generous: the work takes seconds.
+const WATCHDOG: Duration = Duration::from_secs(300);
+
+/// What the message at a position says, whoever sends it.
+fn message(position: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    for (nth, chunk) in (1_u64..).zip(bytes.chunks_exact_mut(8)) {
+        chunk.copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15 | nth).to_le_bytes());
+    }
+    bytes
+}
+
+/// A ring with a past: two laps published, a durable consumer in the middle of them, a group with messages in
+/// several states. Nobody is attached.
+fn furnish(path: &Path) {
+    let settings = GroupSettings::new().ack_wait(Duration::from_secs(600)).max_deliver(3);
+    let ring = RingOptions::new(BLOCK, 4)
+        .consumers(2)
+        .durable("durable")
+        .group("group", settings)
+        .groups(2)
+        .workers(2)
+        .dead_letter_capacity(4)
+        .create(path)
+        .unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let mut durable = Consumer::options().name("durable").durable(true).attach(&ring).unwrap();
+    let worker = Worker::options("group").name("worker").join(&ring).unwrap();
+    for position in 0..8 {
+        producer.try_send(7, &message(position)).unwrap();
+        if position < 6 {
+            drop(durable.try_recv().unwrap());
+        }
+        match position {
+            0..5 => worker.try_recv().unwrap().ack().unwrap(),
+            5 => worker.try_recv().unwrap().nack(Duration::from_secs(600)).unwrap(),
+            6 => drop(worker.try_recv().unwrap().release()),
+            _ => {}
+        }
+    }
+    assert_eq!(ring.check(), []);
+    assert_eq!(ring.file_len(), FILE_LEN);
+}
+
+/// A damaged copy, and how the file becomes the next one.
+struct Victim {
+    path: PathBuf,
+    file: File,
+    dead: File,
+    /// Whoever looks on reads here what was being done.
+    progress: File,
+    /// A slot may say by itself that it holds the next message, which nobody can know to be a lie.
+    forged: Cell<bool>,
+    image: Vec<u8>,
+    dead_image: Vec<u8>,
+}
+
+impl Victim {
+    fn new(directory: &Path) -> Victim {
+        let path = directory.join("ring");
+        furnish(&path);
+        let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let dead_path = directory.join("ring.dead");
+        Victim {
+            file: open(&path),
+            dead: open(&dead_path),
+            progress: File::create(directory.join("progress")).unwrap(),
+            forged: Cell::new(false),
+            image: std::fs::read(&path).unwrap(),
+            dead_image: std::fs::read(dead_path).unwrap(),
+            path,
+        }
+    }
+
+    /// The sound file again, but for `bytes` at `offset`.
+    fn damage(&self, what: &str, offset: u64, bytes: &[u8]) {
+        self.progress.write_all_at(format!("{what} at {offset}\n{:120}", "").as_bytes(), 0).unwrap();
+        self.file.write_all_at(&self.image[..12288], 0).unwrap();
+        self.file.write_all_at(&self.image[usize_of(READERS_PAGE)..], READERS_PAGE).unwrap();
+        self.dead.write_all_at(&self.dead_image, 0).unwrap();
+        self.forged.set(false);
+        self.write(offset, bytes);
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        let in_slots = (SLOTS..SLOTS + CAPACITY * SLOT_LEN).contains(&offset) && !bytes.is_empty();
+        self.forged.set(self.forged.get() || in_slots);
+        self.file.write_all_at(bytes, offset).unwrap();
+    }
+}
+
+fn usize_of(value: u64) -> usize {
+    usize::try_from(value).unwrap()
+}
+
+/// How often what happened.
+#[derive(Debug, Default)]
+struct Tally {
+    tried: u64,
+    refused: u64,
+    violations: u64,
+    received: u64,
+    acked: u64,
+}
+
+/// Looks at one message. What this producer published is as it was; what lay there before may be damaged.
+fn look(who: &str, position: u64, bytes: &[u8], first_new: u64) {
+    assert!(bytes.len() <= BLOCK, "{who}: {} bytes", bytes.len());
+    if position >= first_new {
+        assert_eq!(bytes, message(position), "{who}: position {position}");
+    }
+}
+
+/// One reader's next message, if it is there: position and bytes.
+type Next<'r> = Box<dyn FnMut() -> Result<u64, RecvError> + 'r>;
+
+/// Everything that can be done with a ring, each step refused or done.
+fn use_it(victim: &Victim, tally: &mut Tally) {
+    let path = victim.path.as_path();
+    tally.tried += 1;
+    let mut note = |error: Error| {
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        tally.refused += 1;
+    };
+    let Some(ring) = Ring::open(path).map_err(&mut note).ok() else { return };
+    inspect(&ring);
+    let mut producer = Producer::open(path).map_err(&mut note).ok();
+    let first_new = producer.as_ref().filter(|_| !victim.forged.get()).map_or(u64::MAX, Producer::head);
+    let consumer = Consumer::options().name("new").start(Start::Earliest).attach(path);
+    let mut consumer = consumer.map_err(&mut note).ok();
+    let mut observer = Observer::attach(path, Start::Earliest).map_err(&mut note).ok();
+    let worker = Worker::options("group").join(path).map_err(&mut note).ok();
+    let acked = Cell::new(0);
+    for _ in 0..2 * CAPACITY {
+        if let Some(producer) = &mut producer {
+            let bytes = message(producer.head());
+            match producer.try_send(7, &bytes) {
+                Ok(_) | Err(SendError::Full { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let mut readers: Vec<Next<'_>> = Vec::new();
+        readers.extend(consumer.iter_mut().map(|consumer| -> Next<'_> {
+            Box::new(|| {
+                let message = consumer.try_recv()?;
+                look("consumer", message.position(), &message, first_new);
+                Ok(message.position())
+            })
+        }));
+        readers.extend(observer.iter_mut().map(|observer| -> Next<'_> {
+            Box::new(|| {
+                let message = observer.try_recv()?;
+                look("observer", message.position(), &message, first_new);
+                Ok(message.position())
+            })
+        }));
+        readers.extend(worker.iter().map(|worker| -> Next<'_> {
+            let acked = &acked;
+            Box::new(move || {
+                let mut delivery = worker.try_recv()?;
+                let position = delivery.position();
+                look("worker", position, &delivery, first_new);
+                // Nobody else is about: a lease that was just had is not lost.
+                delivery.extend().unwrap();
+                delivery.ack().unwrap();
+                acked.set(acked.get() + 1);
+                Ok(position)
+            })
+        }));
+        for next in &mut readers {
+            let mut last = None;
+            for turn in 0.. {
+                assert!(turn < ENOUGH, "a reader goes on for ever");
+                match next() {
+                    Ok(position) => assert!(last.replace(position) != Some(position), "twice"),
+                    Err(_) => break,
+                }
+                tally.received += 1;
+            }
+        }
+    }
+    tally.acked += acked.get();
+    wait_a_little(&mut producer, &mut consumer, &mut observer, worker.as_ref());
+    if let Some(worker) = &worker {
+        if let Ok(delivery) = worker.try_recv() {
+            let _ = delivery.reject("no");
+        }
+    }
+    drop((consumer, worker));
+    resume_and_evict(path, first_new, &mut |error| {
+        tally.refused += 1;
+        drop(error);
+    });
+    if let Some(producer) = producer {
+        producer.close();
+    }
+    tally.violations += u64::from(!ring.check().is_empty());
+    ring.repair().unwrap();
+    let left = ring.check();
+    assert!(left.iter().all(|violation| !violation.repairable), "not repaired: {left:?}");
+    inspect(&ring);
+    if let Ok(mut dead) = DeadLetters::open(path) {
+        assert!(dead.purge(ENOUGH).is_ok_and(|purged| purged < ENOUGH));
+    }
+    ring.groups().iter().for_each(|group| drop(ring.remove_group(&group.name)));
+    ring.consumers().iter().for_each(|consumer| drop(ring.remove_consumer(&consumer.name)));
+}
+
+/// Waiting calls that have no time to wait.
+fn wait_a_little(
+    producer: &mut Option<Producer>,
+    consumer: &mut Option<Consumer>,
+    observer: &mut Option<Observer>,
+    worker: Option<&Worker>,
+) {
+    if let Some(producer) = producer {
+        let bytes = message(producer.head());
+        let _ = producer.send_timeout(7, &bytes, Duration::ZERO);
+        let _ = producer.try_claim_batch(3).map(|batch| batch.abort());
+    }
+    if let Some(consumer) = consumer {
+        let _ = consumer.recv_timeout(Duration::ZERO).map(drop);
+        let _ = consumer.try_recv_batch(9).map(|batch| batch.iter().map(|item| item.len()).sum::<usize>());
+    }
+    if let Some(observer) = observer {
+        let _ = observer.recv_timeout(Duration::ZERO).map(|message| message.len());
+    }
+    if let Some(worker) = worker {
+        drop(worker.recv_timeout(Duration::ZERO));
+    }
+}
+
+/// The durable consumer comes back, and one that may be evicted comes.
+fn resume_and_evict(path: &Path, first_new: u64, refused: &mut dyn FnMut(Error)) {
+    match Consumer::options().name("durable").durable(true).start(Start::Earliest).attach(path) {
+        Ok(mut durable) => {
+            let mut turns = 0;
+            while let Ok(message) = durable.try_recv() {
+                look("durable", message.position(), &message, first_new);
+                turns += 1;
+                assert!(turns < ENOUGH);
+            }
+        }
+        Err(error) => refused(error),
+    }
+    match Consumer::options().start(Start::Earliest).attach_evictable(path) {
+        Ok(mut evictable) => {
+            let mut turns = 0;
+            while let Ok(message) = evictable.try_recv() {
+                look("evictable", message.position(), &message, first_new);
+                turns += 1;
+                assert!(turns < ENOUGH);
+            }
+        }
+        Err(error) => refused(error),
+    }
+}
+
+/// Whatever is only looked at.
+fn inspect(ring: &Ring) {
+    ring.check();
+    ring.events();
+    ring.producer_info();
+    ring.head();
+    let texts = (ring.consumers(), ring.groups(), ring.dead_letters().map(|letters| letters.len()));
+    assert!(!format!("{texts:?}").is_empty());
+}
+
+/// Every bit of these ranges, one at a time. No single bit makes a slot look like the next message.
+fn flip_all(victim: &Victim, what: &str, ranges: &[std::ops::Range<u64>]) -> Tally {
+    let mut tally = Tally::default();
+    for offset in ranges.iter().cloned().flatten() {
+        let byte = victim.image[usize_of(offset)];
+        for bit in 0..8 {
+            victim.damage(&format!("{what}, bit {bit}"), offset, &[byte ^ 1 << bit]);
+            victim.forged.set(false);
+            use_it(victim, &mut tally);
+        }
+    }
+    tally
+}
+
+fn every(start: u64, step: u64, count: u64, len: u64) -> Vec<std::ops::Range<u64>> {
+    (0..count).map(|n| start + n * step..start + n * step + len).collect()
+}
+
+/// Every word of the control pages lies at the start of a line; what lies between is nobody's.
+fn flip_control(victim: &Victim) {
+    let used = every(PRODUCER_PAGE, 128, 6, 32);
+    report(victim, "producer's page", &flip_all(victim, "producer's page", &used), true);
+    report(
+        victim,
+        "readers' page",
+        &flip_all(victim, "readers' page", &every(READERS_PAGE, 128, 4, 8)),
+        false,
+    );
+    // One bit of every third byte that has no meaning.
+    let mut tally = Tally::default();
+    for page in [PRODUCER_PAGE, READERS_PAGE] {
+        for offset in
+            (page..page + 4096).step_by(3).filter(|offset| offset % 128 >= 32 || offset - page >= 768)
+        {
+            victim.damage("nobody's", offset, &[1 << (offset % 8)]);
+            use_it(victim, &mut tally);
+        }
+    }
+    assert_eq!(tally.refused, 0, "{tally:?}");
+    report(victim, "nobody's bytes", &tally, false);
+}
+
+fn flip_consumers(victim: &Victim) {
+    let entries = flip_all(victim, "consumer", &every(CONSUMERS, CONSUMER_LEN, 2, CONSUMER_LEN));
+    report(victim, "consumer table", &entries, true);
+    report(
+        victim,
+        "recorder",
+        &flip_all(victim, "recorder", &every(RECORDER, RECORD_LEN, 1, RECORD_LEN)),
+        false,
+    );
+}
+
+fn flip_groups(victim: &Victim) {
+    // The second entry is free: of most of its bits nothing is ever read.
+    let mut entries = every(GROUPS, GROUP_LEN, 1, GROUP_LEN);
+    entries.extend(every(GROUPS + GROUP_LEN, 128, 3, 16));
+    report(victim, "group table", &flip_all(victim, "group", &entries), false);
+    let mut workers = every(WORKERS, WORKER_LEN, 1, WORKER_LEN);
+    workers.extend(every(WORKERS + WORKER_LEN, 128, 2, 16));
+    report(victim, "worker table", &flip_all(victim, "worker", &workers), false);
+}
+
+fn flip_slots(victim: &Victim) {
+    report(
+        victim,
+        "deliveries",
+        &flip_all(victim, "delivery", &every(DELIVERIES, DELIVERIES_LEN, 2, 32)),
+        false,
+    );
+    report(victim, "slots", &flip_all(victim, "slot", &every(SLOTS, SLOT_LEN, CAPACITY, 40)), false);
+}
+
+/// Whole pages, entries and words of noise, of ones, of zeros, and of the numbers at which sums wrap.
+fn overwrite(victim: &Victim) {
+    let mut random = Random(0x0123_4567_89AB_CDEF);
+    let mut tally = Tally::default();
+    let pages: Vec<u64> = (PRODUCER_PAGE..12288).chain(READERS_PAGE..FILE_LEN).step_by(4096).collect();
+    for round in 0..40 {
+        for &page in &pages {
+            let mut bytes = victim.image[usize_of(page)..usize_of(page + 4096)].to_vec();
+            // Sparse noise gets further than dense noise, which is found out at once.
+            for chunk in bytes.chunks_exact_mut(8) {
+                if round < 4 || random.next() % 8 == 0 {
+                    chunk.copy_from_slice(&random.odd_value().to_le_bytes());
+                }
+            }
+            victim.damage("noise", page, &bytes);
+            use_it(victim, &mut tally);
+        }
+    }
+    for _ in 0..4000 {
+        let words: Vec<u64> = (PRODUCER_PAGE..SLOTS + 256).chain(READERS_PAGE..FILE_LEN).step_by(8).collect();
+        victim.damage("words", PRODUCER_PAGE, &[]);
+        for _ in 0..1 + random.next() % 6 {
+            // Half of them where there is something to damage.
+            let word = words[usize_of(random.next()) % words.len()];
+            let word = if random.next() % 2 == 0 { word } else { word - word % 128 };
+            victim.write(word, &random.odd_value().to_le_bytes());
+        }
+        use_it(victim, &mut tally);
+    }
+    for fill in [0, 0xFF] {
+        for &page in &pages {
+            victim.damage("filled", page, &[fill; 4096]);
+            use_it(victim, &mut tally);
+        }
+    }
+    report(victim, "pages and words", &tally, true);
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    /// Any number, small numbers, and the neighbourhoods of those at which something wraps.
+    fn odd_value(&mut self) -> u64 {
+        let near = self.next() % 16;
+        match self.next() % 8 {
+            0 => self.next(),
+            1 | 2 => near,
+            3 => u64::MAX - near,
+            4 => (1_u64 << 63).wrapping_add(near).wrapping_sub(8),
+            5 => (1_u64 << 63) - (1 << 33) + near - 8,
+            6 => self.next() & 0xFFF0_0000_0000_000F,
+            _ => 1 << (self.next() % 64),
+        }
+    }
+}
+
+fn report(victim: &Victim, what: &str, tally: &Tally, refuses: bool) {
+    assert!(tally.received > 0 && tally.acked > 0, "{what}: nothing was ever done: {tally:?}");
+    assert!(!refuses || (tally.refused > 0 && tally.violations > 0), "{what}: all passed: {tally:?}");
+    let Tally { tried, refused, violations, .. } = tally;
+    let mut results = OpenOptions::new().create(true).append(true).open(victim.beside("results")).unwrap();
+    writeln!(results, "{what}: {tried} tried, {refused} refusals, {violations} seen by check").unwrap();
+}
+
+/// Runs a role in a child that must end by itself, and well.
+fn guarded(role: &str) {
+    let dir = TempDir::new();
+    let start = Instant::now();
+    let mut child = roles::Child::start(role, &[dir.as_ref().to_str().unwrap()]);
+    let read = |name| std::fs::read_to_string(dir.file(name)).unwrap_or_default();
+    let status = loop {
+        if let Some(status) = child.process.try_wait().unwrap() {
+            break status;
+        }
+        assert!(start.elapsed() < WATCHDOG, "{role} hangs: {}", read("progress"));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(status.success(), "{role}: {status}, at {}", read("progress"));
+    child.finish();
+    println!("{}", read("results"));
+}
+
+#[test]
+fn every_bit_of_the_control_pages_may_be_wrong() {
+    guarded("control");
+}
+
+#[test]
+fn every_bit_of_the_consumer_table_and_the_recorder_may_be_wrong() {
+    guarded("consumers");
+}
+
+#[test]
+fn every_bit_of_the_groups_and_their_workers_may_be_wrong() {
+    guarded("groups");
+}
+
+#[test]
+fn every_bit_of_a_slot_and_of_a_delivery_may_be_wrong() {
+    guarded("slots");
+}
+
+#[test]
+fn pages_and_words_may_hold_anything() {
+    guarded("overwrite");
+}
+
+/// A ring of which one file word is changed before anybody attaches.
+fn with_word(directory: &TempDir, offset: u64, value: u64) -> PathBuf {
+    let path = directory.file("ring");
+    let settings = GroupSettings::new().ack_wait(Duration::from_secs(600));
+    let options = RingOptions::new(BLOCK, 4).consumers(2).durable("durable").group("group", settings);
+    options.groups(2).workers(2).create(&path).unwrap();
+    write_word(&path, offset, value);
+    path
+}
+
+fn write_word(path: &Path, offset: u64, value: u64) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&value.to_le_bytes(), offset).unwrap();
+}
+
+/// Sends two laps, with everybody keeping up who is there.
+fn is_not_held_up(path: &Path, durable: bool) {
+    let attach = || Consumer::options().name("durable").durable(true).attach(path).unwrap();
+    let mut durable = durable.then(attach);
+    let worker = Worker::join(path, "group").unwrap();
+    let mut producer = Producer::open(path).unwrap();
+    for position in 0..2 * CAPACITY {
+        producer.try_send(0, &message(position)).unwrap();
+        let _ = durable.as_mut().map(|durable| durable.try_recv().map(drop));
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+}
+
+#[test]
+fn a_floor_of_nobodys_group_holds_nobody_up() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, GROUPS + GROUP_LEN, 0);
+    let ring = Ring::open(&path).unwrap();
+    assert!(ring.check()[0].repairable);
+    is_not_held_up(&path, true);
+    write_word(&path, GROUPS + GROUP_LEN, 3);
+    assert_eq!(ring.repair().unwrap().len(), 1);
+    assert_eq!(ring.check(), []);
+}
+
+/// Its entry says "durable", and that it is nobody's.
+#[test]
+fn a_tail_that_stands_for_nobody_holds_nobody_up() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, CONSUMERS + 128, 2);
+    let ring = Ring::open(&path).unwrap();
+    assert!(ring.check()[0].repairable);
+    is_not_held_up(&path, false);
+}
+
+#[test]
+fn a_count_that_wraps_stops_nobody() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, PRODUCER_PAGE + 5 * 128 + 16, u64::MAX);
+    let _evictable = Consumer::options().attach_evictable(&path).unwrap();
+    is_not_held_up(&path, true);
+}
+
+/// Positions near 2^64 would wrap in the sums that are made of them.
+#[test]
+fn a_position_that_cannot_be_is_no_start() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, PRODUCER_PAGE, u64::MAX - 1);
+    let error = Observer::attach(&path, Start::Earliest).unwrap_err();
+    assert!(
+        matches!(&error, Error::Damaged { source, .. } if source.what == "claimed - capacity"),
+        "{error}"
+    );
+
+    write_word(&path, PRODUCER_PAGE, 0);
+    write_word(&path, PRODUCER_PAGE + 128, u64::MAX);
+    write_word(&path, CONSUMERS, u64::MAX - 3);
+    let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
+    assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "head"), "{error}");
+}
+
+#[test]
+fn a_worker_gets_nothing_from_beyond_the_head() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, SLOTS + 3 * SLOT_LEN, (1 << 14) + 4);
+    let mut durable = Consumer::options().name("durable").durable(true).attach(&path).unwrap();
+    let worker = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    for position in 0..3 {
+        producer.try_send(0, &message(position)).unwrap();
+        drop(durable.try_recv().unwrap());
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+    assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
+}
+
+#[test]
+fn child_role() {
+    let Some((role, given)) = roles::cast() else { return };
+    let victim = Victim::new(Path::new(&given[0]));
+    use_it(&victim, &mut Tally::default());
+    match role.as_str() {
+        "control" => flip_control(&victim),
+        "consumers" => flip_consumers(&victim),
+        "groups" => flip_groups(&victim),
+        "slots" => flip_slots(&victim),
+        "overwrite" => overwrite(&victim),
+        _ => panic!("no such role: {role}"),
+    }
+    roles::tell("done");
+}
