@@ -2,7 +2,7 @@
 //! index is checked here, copied out once, and never read from shared memory again.
 
 use crate::dead::DeadLetterOptions;
-use crate::error::Error;
+use crate::error::{Error, RecvError};
 use crate::id::RingId;
 use crate::layout::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
@@ -214,6 +214,23 @@ impl Attachment {
     /// True in a forked child, which must not touch the ring: the mapping is not there.
     pub(crate) fn is_foreign(&self) -> bool {
         self.process != std::process::id()
+    }
+
+    /// An error if the ring under a reader is not what it was.
+    pub(crate) fn still_readable(&self) -> Result<(), RecvError> {
+        self.not_lost()?;
+        if self.is_replaced() {
+            return Err(RecvError::Replaced { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// An error if the file was cut short. Makes no system call.
+    pub(crate) fn not_lost(&self) -> Result<(), RecvError> {
+        if self.region.is_lost() {
+            return Err(RecvError::Truncated { path: self.path.clone() });
+        }
+        Ok(())
     }
 
     /// True if the file at the path is another one than ours, or gone.

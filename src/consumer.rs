@@ -182,9 +182,7 @@ impl Seat {
     /// An error if the ring went, or, if that was asked for, the producer.
     pub(crate) fn check_up(&self) -> Result<(), RecvError> {
         let attachment = &self.attachment;
-        if attachment.is_replaced() {
-            return Err(RecvError::Replaced { path: attachment.path().to_path_buf() });
-        }
+        attachment.still_readable()?;
         // A ring that never had a producer waits for one.
         let load = |word| attachment.region.load(word, Relaxed);
         if self.notice_dead_producer
@@ -417,6 +415,7 @@ impl Consumer {
 
     #[cold]
     fn nothing(&mut self) -> Result<RecvError, RecvError> {
+        self.seat.attachment.not_lost()?;
         Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
     }
 

@@ -439,6 +439,13 @@ pub enum SendError {
         /// Bytes of a block.
         block_size: usize,
     },
+    /// The file was cut short: what this producer sent since then is lost. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
+    Truncated {
+        /// Where the ring was.
+        path: PathBuf,
+    },
     /// The file at the path is not the one this producer writes any more.
     #[error("{path}: was removed or replaced; nobody who attaches now will see what this producer sends", path = path.display())]
     Replaced {
@@ -473,6 +480,13 @@ pub enum RecvError {
     Evicted {
         /// How many messages were lost to this consumer.
         missed: u64,
+    },
+    /// The file was cut short: nothing more can be read from it. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
+    Truncated {
+        /// Where the ring was.
+        path: PathBuf,
     },
     /// The file at the path is not the one this reader has mapped any more.
     #[error("{path}: was removed or replaced; attach again to reach the new ring", path = path.display())]

@@ -98,6 +98,7 @@ impl EvictableConsumer {
         if self.look()? {
             return Ok(self.fetch());
         }
+        self.seat.attachment.not_lost()?;
         self.glance()?;
         Err(RecvError::Empty)
     }

@@ -16,6 +16,8 @@ const FREE: usize = 0;
 const CLAIMED: usize = 1;
 const DESCRIPTOR: usize = 2;
 const MAPPING: usize = 3;
+/// What was a mapping of a file is zeros of this process.
+const LOST: usize = 4;
 
 /// Something that the child's handler deals with. Nodes are never freed; free ones are used again.
 #[derive(Debug)]
@@ -112,7 +114,7 @@ impl ForkClosed {
 /// Fills the hole that a mapping leaves in children, for as long as this lives.
 #[derive(Debug)]
 pub(crate) struct HoleFilled {
-    _entry: Entry,
+    entry: Entry,
     process: u32,
 }
 
@@ -120,15 +122,45 @@ impl HoleFilled {
     /// For the mapping of `len` bytes at `address`, which is not inherited.
     pub(crate) fn new(address: *const u8, len: usize) -> HoleFilled {
         HoleFilled {
-            _entry: Entry::new(MAPPING, address.expose_provenance(), len),
+            entry: Entry::new(MAPPING, address.expose_provenance(), len),
             process: std::process::id(),
         }
+    }
+
+    /// True if the file was cut short under it, and what is mapped now is nobody else's.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.entry.0.kind.load(Acquire) == LOST
     }
 
     /// True in a forked child: what is mapped there is not the ring.
     pub(crate) fn is_foreign(&self) -> bool {
         self.process != std::process::id()
     }
+}
+
+/// Replaces the mapping that `address` lies in by zeros. False if it is none of ours, or that cannot be done.
+///
+/// Called in a handler of SIGBUS: makes one system call, and touches atomics that are never freed.
+pub(crate) fn lose_mapping_at(address: usize) -> bool {
+    let range = |node: &Node| {
+        let is_mapping = matches!(node.kind.load(Acquire), MAPPING | LOST);
+        let (start, len) = (node.what.load(Acquire), node.len.load(Acquire));
+        start..start + if is_mapping { len } else { 0 }
+    };
+    // Twice: a node that is not ours may be becoming another's at this moment.
+    let is_ours = |node: &&Node| range(node).contains(&address) && range(node).contains(&address);
+    let Some(node) = nodes().find(is_ours) else { return false };
+    // Several threads may come here for the same mapping, and the later ones find it done.
+    if node.kind.compare_exchange(MAPPING, LOST, AcqRel, Relaxed).is_err() {
+        return true;
+    }
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let start = std::ptr::with_exposed_provenance_mut(node.what.load(Relaxed));
+    // SAFETY: replaces a mapping of ours whose owner is using it, and so has not unmapped it. Its memory was shared
+    // with other processes; that it changes under this one is what its users provide for.
+    let mapped = unsafe { libc::mmap(start, node.len.load(Relaxed), protection, flags, -1, 0) };
+    mapped != libc::MAP_FAILED
 }
 
 extern "C" fn in_child() {

@@ -38,7 +38,8 @@
 //!   that dies stops gating as soon as the producer needs its room.
 //! * Everybody who may write the file is trusted to run this protocol. Values that others may have damaged
 //!   are bounded wherever they are read.
-//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file does.
+//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file does, unless
+//!   they [ask for an error](handle_sigbus).
 //! * Handles do not survive `fork`: the mapping is not in the child, nor are the locks. `exec` is fine.
 
 #[cfg(not(all(
@@ -78,6 +79,7 @@ pub mod protocol;
 mod ring;
 mod room;
 mod selector;
+mod sigbus;
 mod typed;
 mod wait;
 mod worker;
@@ -102,6 +104,7 @@ pub use protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Step
 pub use protocol::table::{JoinError, Start};
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
 pub use selector::Selector;
+pub use sigbus::handle_sigbus;
 #[doc(hidden)]
 pub use typed::fingerprint;
 pub use typed::{Message, TypedClaim, TypedConsumer, TypedProducer, TypedReceived};

@@ -73,7 +73,7 @@ impl Drop for Backing {
 /// # Invariants
 ///
 /// `producer` and `readers` point to the segments that `geometry` plans, mapped or allocated for as long
-/// as `_backing` lives, the producer's writable only if this region was made with [`Access::Everything`].
+/// as `backing` lives, the producer's writable only if this region was made with [`Access::Everything`].
 /// Every [`Word`] comes from `geometry` or from a constant of the layout, and so lies inside its segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Region {
@@ -82,7 +82,7 @@ pub(crate) struct Region {
     geometry: Geometry,
     /// This process's light fences are compiler barriers: others can interrupt it.
     interruptible: bool,
-    _backing: Arc<Backing>,
+    backing: Arc<Backing>,
 }
 
 // SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
@@ -101,7 +101,7 @@ impl Region {
             readers: readers.map.as_mut_ptr(),
             geometry: *geometry,
             interruptible: os::membarrier_registered(),
-            _backing: Arc::new(Backing::Mapped {
+            backing: Arc::new(Backing::Mapped {
                 producer: ManuallyDrop::new(producer),
                 readers: ManuallyDrop::new(readers),
             }),
@@ -125,12 +125,21 @@ impl Region {
             readers: unsafe { start.add(offset) },
             geometry: *geometry,
             interruptible: os::membarrier_registered(),
-            _backing: Arc::new(Backing::Heap { start, layout }),
+            backing: Arc::new(Backing::Heap { start, layout }),
         })
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// True if the file was cut short under a process that [handles](crate::handle_sigbus) that.
+    #[cold]
+    pub(crate) fn is_lost(&self) -> bool {
+        match &*self.backing {
+            Backing::Mapped { producer, readers } => producer.hole.is_lost() || readers.hole.is_lost(),
+            Backing::Heap { .. } => false,
+        }
     }
 
     /// The address of a word's low half, for a futex.

@@ -140,6 +140,7 @@ impl Observer {
         if self.look()? {
             return Ok(self.fetch());
         }
+        self.attachment.not_lost()?;
         self.glance()?;
         Err(RecvError::Empty)
     }
@@ -194,8 +195,8 @@ impl Waiting for Observer {
         let dead = self.notice_dead_producer
             && load(producer_page::EPOCH) != 0
             && !self.attachment.locks.is_held(Right::Producer);
-        let error = if self.attachment.is_replaced() {
-            RecvError::Replaced { path: self.attachment.path().to_path_buf() }
+        let error = if let Err(gone) = self.attachment.still_readable() {
+            gone
         } else if dead {
             RecvError::ProducerDead { pid: load(producer_page::PID) }
         } else {

@@ -174,6 +174,9 @@ impl Producer {
 
     #[cold]
     fn full_error(&mut self) -> SendError {
+        if self.attachment.region.is_lost() {
+            return SendError::Truncated { path: self.attachment.path().to_path_buf() };
+        }
         let scan: Scan = self.publisher.rescan(self.required_readers);
         if scan.gates < self.required_readers {
             return SendError::TooFewReaders { attached: scan.gates, required: self.required_readers };
@@ -231,6 +234,9 @@ impl Waiting for Producer {
     }
 
     fn check_up(&mut self) -> Result<(), SendError> {
+        if self.attachment.region.is_lost() {
+            return Err(SendError::Truncated { path: self.attachment.path().to_path_buf() });
+        }
         if self.attachment.is_replaced() {
             return Err(SendError::Replaced { path: self.attachment.path().to_path_buf() });
         }

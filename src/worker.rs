@@ -157,6 +157,7 @@ impl Worker {
         if let Some(lease) = self.look_for(kinds) {
             return Ok(self.deliver(lease));
         }
+        self.attachment.not_lost()?;
         Err(if self.is_finished() { RecvError::Closed } else { RecvError::Empty })
     }
 
@@ -345,9 +346,7 @@ impl Worker {
 
     fn check_up(&self) -> Result<(), RecvError> {
         let attachment = &self.attachment;
-        if attachment.is_replaced() {
-            return Err(RecvError::Replaced { path: attachment.path().to_path_buf() });
-        }
+        attachment.still_readable()?;
         let load = |word| attachment.region.load(word, Relaxed);
         if self.notice_dead_producer
             && load(producer_page::EPOCH) != 0
