@@ -1,0 +1,442 @@
+//! The fear: somebody else breaks the rules, or something runs out, and takes those who keep the rules with it.
+//!
+//! A process that writes noise over all that readers may write; a file that is cut short while it is used; a full
+//! filesystem; no descriptors left; signals that interrupt every wait; more readers than cores.
+
+mod common;
+#[path = "common/roles.rs"]
+mod roles;
+
+use common::TempDir;
+use roles::{Child, tell};
+use slipring::{
+    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
+    SendError, Start, Worker,
+};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const READERS_SEGMENT: u64 = 65536;
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(300);
+
+fn create(path: &Path) -> Ring {
+    let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
+    let options = RingOptions::new(48, 8).consumers(4).workers(4).group("group", settings);
+    options.dead_letter_capacity(8).create(path).unwrap()
+}
+
+fn message(position: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&position.to_le_bytes());
+    bytes[8..].copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+    bytes
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB)
+}
+
+/// Writes noise over everything that a consumer or a worker may write, until it is killed.
+fn vandal(path: &Path) {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let len = file.metadata().unwrap().len() - READERS_SEGMENT;
+    let mut state = u64::from(std::process::id());
+    tell("ready");
+    loop {
+        let near = random(&mut state) % 16;
+        let value = match random(&mut state) % 5 {
+            0 => near,
+            1 => u64::MAX - near,
+            2 => (1_u64 << 63).wrapping_add(near),
+            3 => 1 << (random(&mut state) % 64),
+            _ => random(&mut state),
+        };
+        let word = random(&mut state) % (len / 8) * 8;
+        // Every other one where something is decided.
+        let word = if near % 2 == 0 { word } else { word - word % 128 };
+        file.write_all_at(&value.to_le_bytes(), READERS_SEGMENT + word).unwrap();
+        if near == 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Everybody at work for a while, in steps that do not wait. What cannot go on leaves, and comes again.
+fn honest(path: &Path) {
+    let end = Instant::now() + Duration::from_millis(2500);
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = None;
+    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let mut worker = None;
+    let (mut sent, mut seen, mut received, mut settled, mut full) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+    let mut stuck = 0;
+    tell("ready");
+    while Instant::now() < end {
+        match producer.try_send(1, &message(producer.head())) {
+            Ok(_) => (sent, stuck) = (sent + 1, 0),
+            Err(SendError::Full { .. }) => (full, stuck) = (full + 1, stuck + 1),
+            Err(error) => panic!("{error}"),
+        }
+        while let Ok(copy) = observer.try_recv() {
+            // A copy is whole or it is not given: nobody but the producer writes what it goes by.
+            assert_eq!(&*copy, message(copy.position()));
+            seen += 1;
+        }
+        consumer = consumer.or_else(|| Consumer::attach(path, Start::Earliest).ok());
+        if let Some(reader) = &mut consumer {
+            match reader.try_recv().map(|message| message.len() as u64) {
+                Ok(len) => received += len / 16,
+                Err(RecvError::Empty) => {}
+                Err(RecvError::Damaged(_)) => consumer = None,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        worker = worker.or_else(|| Worker::join(path, "group").ok());
+        if let Some(member) = &worker {
+            match member.try_recv() {
+                Ok(delivery) if delivery.position() % 3 == 0 => drop(delivery.reject("no")),
+                Ok(delivery) if delivery.position() % 3 == 1 => drop(delivery),
+                Ok(delivery) => settled += u64::from(delivery.ack().is_ok()),
+                Err(RecvError::Empty) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        // A way out for everybody who is held up by what means nothing.
+        if stuck == 64 {
+            (consumer, worker, stuck) = (None, None, 0);
+            way_out(path);
+        }
+    }
+    tell(format!("sent {sent}, seen {seen}, received {received}, settled {settled}, full {full}"));
+    assert!(sent > 100 && seen > 100, "nothing was done");
+}
+
+/// Clears everything away that may be in the way.
+fn way_out(path: &Path) {
+    let ring = Ring::open(path).unwrap();
+    drop(ring.check());
+    let _ = ring.repair();
+    ring.groups().iter().for_each(|group| drop(ring.remove_group(&group.name)));
+    ring.consumers().iter().for_each(|consumer| drop(ring.remove_consumer(&consumer.name)));
+}
+
+#[test]
+fn noise_over_all_that_readers_write_takes_nobody_along() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    let given = [path.to_str().unwrap()];
+    let mut vandals = [Child::start("vandal", &given), Child::start("vandal", &given)];
+    vandals.iter_mut().for_each(|vandal| assert_eq!(vandal.hear(), "ready"));
+    let mut honest = Child::start("honest", &given);
+    assert_eq!(honest.hear(), "ready");
+    println!("{}", honest.hear());
+    honest.finish();
+    drop(vandals);
+    // Nobody is left: what they left behind is cleared away, and the ring works.
+    way_out(&path);
+    let mut consumer = Consumer::attach(&path, Start::Latest).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    for _ in 0..20 {
+        let position = producer.send_timeout(0, b"again", LONG).unwrap();
+        assert_eq!(consumer.try_recv().unwrap().position(), position);
+    }
+}
+
+/// Says what each role is told once the file has been cut short.
+fn truncated(path: &Path, handled: bool) {
+    if handled {
+        slipring::handle_sigbus().unwrap();
+        slipring::handle_sigbus().unwrap();
+    }
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let mut waiting = Consumer::attach(path, Start::Latest).unwrap();
+    let mut evictable = Consumer::options().attach_evictable(path).unwrap();
+    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    producer.send(b"before").unwrap();
+    let held = worker.try_recv().unwrap();
+    tell("ready");
+    while std::fs::metadata(path).unwrap().len() > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
+    assert!(held.ack().is_err());
+    let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
+    gone(consumer.try_recv().map(|message| message.len()).unwrap_err());
+    gone(waiting.recv().map(|message| message.len()).unwrap_err());
+    gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
+    gone(observer.recv().map(|message| message.len()).unwrap_err());
+    gone(worker.recv().map(|delivery| delivery.len()).unwrap_err());
+    let error = (0..100).find_map(|_| producer.try_send(0, b"after").err()).unwrap();
+    assert!(matches!(error, SendError::Truncated { .. }), "{error}");
+    let error = producer.send(b"after").unwrap_err();
+    assert!(matches!(error, SendError::Truncated { .. }), "{error}");
+}
+
+fn cut(role: &str) -> (Child, TempDir) {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    let mut child = Child::start(role, &[path.to_str().unwrap()]);
+    assert_eq!(child.hear(), "ready");
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    (child, dir)
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_an_error_to_who_asked_for_one() {
+    let (mut child, _dir) = cut("truncated_handled");
+    child.finish();
+}
+
+#[test]
+fn a_file_that_is_cut_short_ends_who_did_not() {
+    let (mut child, _dir) = cut("truncated");
+    assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
+}
+
+/// A fault in a mapping that is no ring's.
+fn foreign_fault(path: &Path) {
+    slipring::handle_sigbus().unwrap();
+    let _producer = Producer::open(path).unwrap();
+    let other = path.with_extension("other");
+    let file = File::create_new(&other).unwrap();
+    file.set_len(4096).unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&other).unwrap();
+    let map = memmap2::MmapRaw::map_raw(&file).unwrap();
+    file.set_len(0).unwrap();
+    tell("ready");
+    // SAFETY: inside the mapping; that nothing is behind it is what this is about.
+    unsafe { map.as_ptr().read_volatile() };
+    tell("survived");
+}
+
+#[test]
+fn a_fault_elsewhere_has_its_usual_end() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    let mut child = Child::start("foreign_fault", &[path.to_str().unwrap()]);
+    assert_eq!(child.hear(), "ready");
+    assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
+}
+
+/// A tmpfs of its own, of a size; None where that is not allowed.
+fn own_tmpfs(at: &Path, size: &str) -> Option<()> {
+    let c = |text: &str| std::ffi::CString::new(text).unwrap();
+    // SAFETY: takes flags. The other threads of the process touch no file.
+    let unshare = |flags| unsafe { libc::unshare(flags) } == 0;
+    let unshared = unshare(libc::CLONE_NEWNS) || unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+    let (target, options, null) = (c(at.to_str()?), c(size), std::ptr::null());
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the string is NUL-terminated and outlives the call; the others are not read.
+    let private = || unsafe { libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) };
+    let tmpfs = c"tmpfs".as_ptr();
+    // SAFETY: the strings are NUL-terminated and outlive the call.
+    let mount = || unsafe { libc::mount(tmpfs, target.as_ptr(), tmpfs, 0, options.as_ptr().cast()) };
+    (unshared && private() == 0 && mount() == 0).then_some(())
+}
+
+fn full_filesystem(directory: &Path) {
+    let at = directory.join("small");
+    std::fs::create_dir(&at).unwrap();
+    if own_tmpfs(&at, "size=512k").is_none() {
+        return tell("not allowed to mount");
+    }
+    let (path, late) = (at.join("ring"), at.join("late"));
+    create(&path);
+    let filler = File::create(at.join("filler")).unwrap();
+    let filled = (0..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
+    // The ring's space is its own.
+    let mut producer = Producer::open(&path).unwrap();
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let worker = Worker::join(&path, "group").unwrap();
+    for position in 0..24 {
+        producer.send_timeout(0, &message(position), LONG).unwrap();
+        assert_eq!(*consumer.try_recv().unwrap(), message(position));
+        let delivery = worker.try_recv().unwrap();
+        match position % 4 {
+            0 => assert_eq!(delivery.reject("no"), Ok(Rejected::Settled)),
+            _ => delivery.ack().unwrap(),
+        }
+    }
+    assert_eq!(DeadLetters::open(&path).unwrap().purge(100), Ok(6));
+    let error = RingOptions::new(48, 1024).create(&late).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    drop(filler);
+    assert!(filled > 0 && !late.exists());
+    tell("full");
+}
+
+#[test]
+fn a_full_filesystem_stops_nobody_who_is_there() {
+    let dir = TempDir::new();
+    let mut child = Child::start("full_filesystem", &[dir.as_ref().to_str().unwrap()]);
+    println!("{}", child.hear());
+    child.finish();
+}
+
+fn no_descriptors(path: &Path) {
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    let mut hoard = Vec::new();
+    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: the pointer is to an `rlimit` that lives across the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    while let Ok(file) = File::open("/dev/null") {
+        hoard.push(file);
+    }
+    let errors = [
+        Ring::open(path).map(drop),
+        Producer::open(path).map(drop),
+        Consumer::attach(path, Start::Latest).map(drop),
+        Observer::attach(path, Start::Latest).map(drop),
+        Worker::join(path, "group").map(drop),
+        RingOptions::new(48, 8).create(path.with_extension("late")).map(drop),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("open files"), "{error}");
+    }
+    for position in 0..20 {
+        producer.send_timeout(0, &message(position), LONG).unwrap();
+        assert_eq!(*consumer.try_recv().unwrap(), message(position));
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+    // The dead-letter ring cannot be opened now. The message waits, and is not lost.
+    producer.send_timeout(0, b"dead", LONG).unwrap();
+    assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
+    drop(hoard);
+    let start = Instant::now();
+    while Ring::open(path).unwrap().dead_letters().unwrap().is_empty() {
+        assert!(start.elapsed() < LONG, "never buried");
+        assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());
+    }
+}
+
+#[test]
+fn a_lack_of_descriptors_is_an_error_and_loses_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("no_descriptors", &[path.to_str().unwrap()]).finish();
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// A signal every 100 microseconds, which restarts no system call.
+fn storm(path: &Path) {
+    // SAFETY: a `sigaction` is plain integers and an optional function.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the pointers are to a `sigaction` that lives across the call, and null.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+
+    let second = path.with_extension("second");
+    for _ in 0..200 {
+        create(&second);
+        std::fs::remove_file(&second).unwrap();
+        std::fs::remove_file(path.with_extension("second.dead")).unwrap();
+    }
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::attach(path, Start::Latest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    // Time-outs are neither cut short nor drawn out.
+    let start = Instant::now();
+    let timed_out = |error: RecvError| assert!(matches!(error, RecvError::TimedOut(_)), "{error}");
+    timed_out(consumer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
+    timed_out(observer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
+    timed_out(worker.recv_timeout(SHORT).map(|delivery| delivery.len()).unwrap_err());
+    while producer.try_send(0, b"fill").is_ok() {}
+    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
+    assert!(start.elapsed() >= 4 * SHORT && start.elapsed() < LONG);
+    // Sleepers are woken by what they wait for.
+    while consumer.try_recv().is_ok() {}
+    while let Ok(delivery) = worker.try_recv() {
+        delivery.ack().unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..500 {
+                producer.send_timeout(0, &message(producer.head()), LONG).unwrap();
+            }
+        });
+        scope.spawn(move || {
+            for _ in 0..500 {
+                let message = consumer.recv_timeout(LONG).unwrap();
+                assert_eq!(*message, self::message(message.position()));
+            }
+        });
+        scope.spawn(move || (0..500).for_each(|_| worker.recv_timeout(LONG).unwrap().ack().unwrap()));
+    });
+}
+
+#[test]
+fn signals_that_interrupt_every_wait_change_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("storm", &[path.to_str().unwrap()]).finish();
+}
+
+#[test]
+fn sixty_four_consumers_each_get_everything() {
+    const MESSAGES: u64 = 2000;
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 64).consumers(64).create(&path).unwrap();
+    let consumers: Vec<Consumer> =
+        (0..64).map(|_| Consumer::attach(&path, Start::Earliest).unwrap()).collect();
+    assert!(matches!(Consumer::attach(&path, Start::Latest), Err(Error::TableFull { .. })));
+    std::thread::scope(|scope| {
+        for mut consumer in consumers {
+            scope.spawn(move || {
+                for position in 0..MESSAGES {
+                    let message = consumer.recv_timeout(LONG).unwrap();
+                    assert_eq!((message.position(), &*message), (position, &self::message(position)[..]));
+                }
+            });
+        }
+        let mut producer = Producer::open(&path).unwrap();
+        for position in 0..MESSAGES {
+            producer.send_timeout(0, &message(position), LONG).unwrap();
+        }
+    });
+    assert_eq!(Ring::open(&path).unwrap().check(), []);
+}
+
+#[test]
+fn child_role() {
+    let Some((role, given)) = roles::cast() else { return };
+    let path = PathBuf::from(&given[0]);
+    // Some of the roles end by a signal.
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    match role.as_str() {
+        "vandal" => vandal(&path),
+        "honest" => honest(&path),
+        "truncated" => truncated(&path, false),
+        "truncated_handled" => truncated(&path, true),
+        "foreign_fault" => foreign_fault(&path),
+        "full_filesystem" => full_filesystem(&path),
+        "no_descriptors" => no_descriptors(&path),
+        "storm" => storm(&path),
+        _ => panic!("no such role: {role}"),
+    }
+    tell("done");
+}
