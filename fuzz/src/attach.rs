@@ -17,6 +17,9 @@ use std::time::Duration;
 /// More than any honest loop over these rings takes.
 const ENOUGH: u64 = 200;
 
+/// No image is longer.
+const SANE: u64 = 1 << 20;
+
 struct Bench {
     path: PathBuf,
     file: File,
@@ -134,8 +137,10 @@ fn patch(image: &mut Vec<u8>, input: &mut Input<'_>) {
             2 => 8192 + 64 * input.below(8) + 8 * input.below(3),
             3 => readers + 128 * input.below(4),
             4 => readers + 4096 + 128 * input.below(6) + 8 * input.below(2),
-            5 => word_of(image, 160) + readers + 128 * input.below(24) + 8 * input.below(16),
-            6 => word_of(image, 184) + readers + 8 * input.below(16),
+            5 => {
+                readers.wrapping_add(word_of(image, 160)) % SANE + 128 * input.below(24) + 8 * input.below(16)
+            }
+            6 => readers.wrapping_add(word_of(image, 184)) % SANE + 8 * input.below(16),
             _ => readers + 8 * input.below((image.len() as u64 - readers) / 8),
         };
         let Ok(at) = usize::try_from(offset % (image.len() as u64 - 7) / 8 * 8) else { continue };

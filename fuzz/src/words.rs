@@ -358,7 +358,7 @@ impl Ring {
     fn die(&mut self, input: &mut Input<'_>) {
         match input.byte() % 6 {
             0 => self.producer = Publisher::take_over(self.memory.clone(), self.geometry).ok(),
-            1 => self.alive.0.set(self.alive.0.get() ^ 1 << (input.byte() % 16)),
+            1 => self.kill(input),
             2 => {
                 let entry = u32::from(input.byte() % 2);
                 group::reap_worker(&self.memory, &self.geometry, &self.alive, entry);
@@ -385,6 +385,17 @@ impl Ring {
         }
     }
 
+    /// A consumer dies: nobody uses its handle any more, and it may be cleared away.
+    fn kill(&mut self, input: &mut Input<'_>) {
+        let entry = u32::from(input.byte() % 3);
+        match entry {
+            IN_PLACE => self.consumer = None,
+            BY_COPY => self.copying = None,
+            _ => self.durable = None,
+        }
+        self.alive.0.set(self.alive.0.get() & !(1 << entry));
+    }
+
     /// As a worker that joins: it takes the group's settings from the group.
     fn worker(&self, n: u32) -> Lessee<Checked> {
         let group = Group::new(self.memory.clone(), self.geometry, 0);
@@ -402,6 +413,7 @@ impl Ring {
 
     fn join(&mut self, entry: u32, start: Start) {
         let evictable = entry == BY_COPY;
+        self.alive.0.set(self.alive.0.get() | 1 << entry);
         table::leave(&self.memory, &self.geometry, entry, false);
         self.memory.store(self.geometry.flags(entry), EntryFlags::taken(false, evictable).0, Relaxed);
         let joined = table::join(&self.memory, &self.geometry, entry, start, evictable).ok();
@@ -414,6 +426,7 @@ impl Ring {
     }
 
     fn resume(&mut self) {
+        self.alive.0.set(self.alive.0.get() | 1 << DURABLE);
         self.memory.store(self.geometry.flags(DURABLE), EntryFlags::taken(true, false).0, Relaxed);
         if Tail(self.memory.peek(self.geometry.tail(DURABLE))).position().is_none() {
             let _ = table::join(&self.memory, &self.geometry, DURABLE, Start::Earliest, false);
