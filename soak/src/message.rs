@@ -1,0 +1,87 @@
+//! What a message says: where it is, which of the publishers wrote it, and a checksum over both.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | 0 | position |
+//! | 1 | number of the publisher: each that takes over counts one up |
+//! | 2.. | checksum of the two and of the stream; one to four words, by position |
+
+use crate::dice::mix;
+
+pub(crate) const BLOCK: usize = 48;
+const WORDS_MIN: usize = 3;
+
+/// One of the two streams of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// Read by consumers.
+    Broadcast,
+    /// Worked off by groups.
+    Groups,
+}
+
+pub(crate) fn kind_of(position: u64) -> u32 {
+    (position % 7) as u32 // below 7
+}
+
+fn words_of(position: u64) -> usize {
+    let more = position.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 4;
+    WORDS_MIN + usize::try_from(more).unwrap_or(0)
+}
+
+fn checksum(stream: Stream, position: u64, publisher: u64) -> u64 {
+    mix(position ^ publisher.rotate_left(40) ^ (stream as u64 + 1) << 60)
+}
+
+/// Writes the message at a position and returns its length.
+#[inline]
+pub(crate) fn fill(block: &mut [u8], stream: Stream, position: u64, publisher: u64) -> usize {
+    let sum = checksum(stream, position, publisher);
+    let words = words_of(position);
+    let values = [position, publisher, sum, sum.rotate_left(8), sum.rotate_left(16), sum.rotate_left(24)];
+    let mut len = 0;
+    for (to, value) in block.chunks_exact_mut(8).zip(values).take(words) {
+        to.copy_from_slice(&value.to_le_bytes());
+        len += 8;
+    }
+    len
+}
+
+/// The number of the publisher of a message that is whole and where it belongs. None of any other.
+#[inline]
+pub(crate) fn verify(bytes: &[u8], kind: u32, stream: Stream, position: u64) -> Option<u64> {
+    let word = |nth: usize| bytes[8 * nth..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+    if bytes.len() != 8 * words_of(position) || kind != kind_of(position) || word(0)? != position {
+        return None;
+    }
+    let publisher = word(1)?;
+    let sum = checksum(stream, position, publisher);
+    let whole =
+        (2..bytes.len() / 8).zip([0, 8, 16, 24]).all(|(nth, turn)| word(nth) == Some(sum.rotate_left(turn)));
+    whole.then_some(publisher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_changed_byte_is_seen() {
+        for position in 0..64 {
+            let mut block = [0; BLOCK];
+            let len = fill(&mut block, Stream::Groups, position, 3);
+            let is_sound =
+                |bytes: &[u8]| verify(bytes, kind_of(position), Stream::Groups, position) == Some(3);
+            assert!(is_sound(&block[..len]));
+            assert!(verify(&block[..len], kind_of(position), Stream::Broadcast, position).is_none());
+            assert!(
+                !is_sound(&block[..len - 8]) && verify(&block[..len], 9, Stream::Groups, position).is_none()
+            );
+            for byte in 0..len {
+                block[byte] ^= 0x10;
+                assert!(!is_sound(&block[..len]), "byte {byte}");
+                block[byte] ^= 0x10;
+            }
+        }
+    }
+}

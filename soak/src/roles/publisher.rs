@@ -1,0 +1,134 @@
+//! Publishes in every way there is, and keeps a journal of what is published for certain.
+
+use crate::board::{Entry, Global, Term};
+use crate::cast::{Cast, Wrong};
+use crate::dice::Dice;
+use crate::message::{Stream, fill, kind_of};
+use crate::options::Plant;
+use slipring::Producer;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+const BATCH_MAX: usize = 512;
+
+pub(crate) fn publish(cast: &Cast, stream: Stream) {
+    let mut producer = cast.insist("open the ring to publish", || Producer::open(cast.ring(stream)));
+    let publisher = take_over(cast, stream, &producer);
+    cast.arrived();
+    let mut desk = Desk { cast, stream, publisher, dice: cast.dice(), written: 0 };
+    let first = producer.head();
+    while !cast.board.is_set(Global::Stop) {
+        let before = producer.head();
+        let left = match stream {
+            Stream::Broadcast => BATCH_MAX as u64,
+            Stream::Groups => {
+                let begun = cast.board.first_of(stream, 1).unwrap_or(first);
+                cast.board.global(Global::Quota).load(SeqCst).saturating_sub(before - begun)
+            }
+        };
+        if left == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        desk.publish_some(&mut producer, usize::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX));
+        let head = producer.head();
+        desk.note(Term::Published, head);
+        cast.count(Entry::Messages, head - before);
+        desk.written += head - before;
+    }
+    producer.close();
+}
+
+/// Takes its turn: begins where the publisher before it ended, no lower than it published and no higher than it
+/// meant to.
+fn take_over(cast: &Cast, stream: Stream, producer: &Producer) -> u64 {
+    let (board, head) = (&cast.board, producer.head());
+    let before = board.publisher(stream).load(SeqCst);
+    if before > 0 {
+        let of = |term| board.term(stream, before, term).load(SeqCst);
+        let (published, intended) = (of(Term::Published), of(Term::Intended));
+        if head < published {
+            cast.fail(
+                Wrong::Lost,
+                format_args!("{published} were published, and the next one begins at {head}"),
+            );
+        }
+        if head > intended {
+            cast.fail(
+                Wrong::Corrupt,
+                format_args!("the next one begins at {head}, beyond what was meant, {intended}"),
+            );
+        }
+    }
+    let publisher = before + 1;
+    board.term(stream, publisher, Term::Published).store(head, SeqCst);
+    board.term(stream, publisher, Term::Intended).store(head, SeqCst);
+    board.term(stream, publisher, Term::First).store(head + 1, SeqCst);
+    board.publisher(stream).store(publisher, SeqCst);
+    publisher
+}
+
+struct Desk<'c> {
+    cast: &'c Cast,
+    stream: Stream,
+    publisher: u64,
+    dice: Dice,
+    written: u64,
+}
+
+impl Desk<'_> {
+    fn note(&self, term: Term, position: u64) {
+        self.cast.board.term(self.stream, self.publisher, term).store(position, SeqCst);
+    }
+
+    fn write(&self, block: &mut [u8], position: u64) -> usize {
+        let len = fill(block, self.stream, position, self.publisher);
+        if self.cast.plants(Plant::Corrupt, self.written) && self.stream == Stream::Broadcast {
+            block[17] ^= 1;
+        }
+        len
+    }
+
+    fn publish_some(&mut self, producer: &mut Producer, most: usize) {
+        let head = producer.head();
+        let want = self.dice.size(most);
+        self.note(Term::Intended, head + want as u64);
+        let outcome = match self.dice.roll(32) {
+            // Claimed, scribbled over and given up.
+            0 => producer.claim().map(|mut claim| claim.fill(0xDD)),
+            1 => producer.claim_batch(want).map(|mut batch| {
+                while batch.push_with(9, |block| {
+                    block.fill(0xEE);
+                    block.len()
+                }) == Ok(true)
+                {}
+                batch.abort();
+            }),
+            2 => {
+                let mut block = [0; crate::message::BLOCK];
+                let len = self.write(&mut block, head);
+                producer.send_kind(kind_of(head), &block[..len]).map(drop)
+            }
+            3 => producer.claim().and_then(|mut claim| {
+                let len = self.write(&mut claim, head);
+                claim.publish_kind(kind_of(head), len).map(drop)
+            }),
+            _ => producer.claim_batch(want).map(|mut batch| {
+                let mut next = head;
+                while batch.push_with(kind_of(next), |block| self.write(block, next)) == Ok(true) {
+                    next += 1;
+                }
+                batch.publish();
+            }),
+        };
+        if let Err(error) = outcome {
+            self.cast.fail(Wrong::Failed, format_args!("at {head}: {error}"));
+        }
+        if self.cast.plants(Plant::Forget, self.written) {
+            self.note(Term::Published, producer.head() + 1);
+            self.note(Term::Intended, producer.head() + 1);
+            // Until it is killed.
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+}
