@@ -1,0 +1,263 @@
+//! A process that is led through one operation, instruction by instruction.
+
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the victim did when it was let go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// One instruction, or one system call.
+    Stepped,
+    /// It raised its mark: the operation begins, or has ended.
+    Marked,
+    /// It ended by itself.
+    Exited(i32),
+    /// A signal that nobody meant.
+    Signalled(i32),
+}
+
+/// A process in the hands of this one. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Victim {
+    pid: libc::pid_t,
+    output: std::process::ChildStdout,
+    gone: bool,
+}
+
+/// The victim's side: stops before and after the operation.
+#[derive(Debug)]
+pub(crate) struct Marks(());
+
+impl Marks {
+    pub(crate) fn new() -> Marks {
+        Marks(())
+    }
+
+    /// The operation: what happens in here happens one instruction at a time.
+    #[inline(always)]
+    pub(crate) fn around<T>(&self, operation: impl FnOnce() -> T) -> T {
+        mark();
+        let result = operation();
+        mark();
+        result
+    }
+}
+
+#[inline(never)]
+fn mark() {
+    // SAFETY: no memory is passed.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Before `exec`, in the child.
+fn prepare() -> io::Result<()> {
+    // SAFETY: no memory is passed. The same addresses every time, so that the same instruction is the n-th.
+    check(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) }.into())?;
+    // SAFETY: as above. The child dies with the thread that started it, however that ends.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
+    // SAFETY: the arguments are ignored.
+    check(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) })?;
+    Ok(())
+}
+
+impl Victim {
+    /// Starts this program again to play `role` in `directory`, and leads it to where its operation begins.
+    pub(crate) fn start(role: &str, directory: &Path, mode: &str) -> io::Result<Victim> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("victim").arg(role).arg(directory).arg(mode);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        // SAFETY: only system calls.
+        unsafe { command.pre_exec(prepare) };
+        let mut process = command.spawn()?;
+        let pid = libc::pid_t::try_from(process.id()).map_err(io::Error::other)?;
+        let output = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut victim = Victim { pid, output, gone: false };
+        // It stops when `exec` is done.
+        victim.await_stop();
+        // SAFETY: no memory is passed.
+        check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options()) })?;
+        match victim.resume(libc::PTRACE_CONT) {
+            Stop::Marked => Ok(victim),
+            other => Err(io::Error::other(format!(
+                "{role}: {other:?} before the operation: {}",
+                victim.rest_of_output()
+            ))),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u64 {
+        u64::try_from(self.pid).unwrap_or(0)
+    }
+
+    fn resume(&mut self, request: libc::c_uint) -> Stop {
+        // SAFETY: no memory is passed; the process is stopped and ours.
+        if unsafe { libc::ptrace(request, self.pid, 0, 0) } == -1 {
+            return Stop::Signalled(libc::SIGKILL);
+        }
+        self.await_stop()
+    }
+
+    fn await_stop(&mut self) -> Stop {
+        let mut status = 0;
+        loop {
+            // SAFETY: the status lives across the call.
+            let waited =
+                unsafe { libc::waitpid(self.pid, &raw mut status, libc::WUNTRACED | libc::__WALL) };
+            if waited == self.pid {
+                break;
+            }
+        }
+        if libc::WIFEXITED(status) {
+            self.gone = true;
+            return Stop::Exited(libc::WEXITSTATUS(status));
+        }
+        if libc::WIFSIGNALED(status) {
+            self.gone = true;
+            return Stop::Signalled(libc::WTERMSIG(status));
+        }
+        match libc::WSTOPSIG(status) {
+            libc::SIGTRAP => Stop::Stepped,
+            signal if signal == libc::SIGTRAP | 0x80 => Stop::Stepped,
+            libc::SIGSTOP => Stop::Marked,
+            signal => Stop::Signalled(signal),
+        }
+    }
+
+    /// One instruction.
+    pub(crate) fn step(&mut self) -> Stop {
+        self.resume(libc::PTRACE_SINGLESTEP)
+    }
+
+    /// To the end of the operation, at full speed.
+    pub(crate) fn run(&mut self) -> Stop {
+        self.resume(libc::PTRACE_CONT)
+    }
+
+    /// To the return of the n-th system call from here.
+    pub(crate) fn skip_calls(&mut self, calls: u32) -> Stop {
+        // One stop at its entry, one at its return.
+        for _ in 0..2 * calls {
+            match self.resume(libc::PTRACE_SYSCALL) {
+                Stop::Stepped => {}
+                other => return other,
+            }
+        }
+        Stop::Stepped
+    }
+
+    /// Where it is.
+    pub(crate) fn instruction(&self) -> u64 {
+        let mut registers = std::mem::MaybeUninit::<libc::user_regs_struct>::zeroed();
+        let mut vector = libc::iovec {
+            iov_base: registers.as_mut_ptr().cast(),
+            iov_len: size_of::<libc::user_regs_struct>(),
+        };
+        let set = libc::c_long::from(libc::NT_PRSTATUS);
+        // SAFETY: the vector describes a buffer that lives across the call.
+        unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.pid, set, &raw mut vector) };
+        // SAFETY: plain integers, zeroed or filled.
+        let registers = unsafe { registers.assume_init() };
+        #[cfg(target_arch = "x86_64")]
+        return registers.rip;
+        #[cfg(target_arch = "aarch64")]
+        return registers.pc;
+    }
+
+    /// True if the instruction at this address is a system call.
+    pub(crate) fn is_call(&self, instruction: u64) -> bool {
+        // SAFETY: reads the other process's memory; an address that is not mapped is an error.
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, instruction, 0) };
+        if cfg!(target_arch = "x86_64") {
+            word & 0xFFFF == 0x050F
+        } else {
+            word & 0xFFFF_FFFF == 0xD400_0001
+        }
+    }
+
+    /// Dead, and the kernel has taken its locks back.
+    pub(crate) fn kill(&mut self) {
+        if !self.gone {
+            // SAFETY: no memory is passed; the process is a child that was not waited for.
+            unsafe { libc::kill(self.pid, libc::SIGKILL) };
+            while !self.gone {
+                self.await_stop();
+            }
+        }
+    }
+
+    /// Stopped by SIGSTOP, and traced no more.
+    pub(crate) fn freeze(&mut self) {
+        let signal = libc::c_long::from(libc::SIGSTOP);
+        // SAFETY: no memory is passed.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, signal) };
+        self.await_stop();
+    }
+
+    fn go_on(&self) {
+        // SAFETY: no memory is passed; the process is a child that was not waited for.
+        unsafe { libc::kill(self.pid, libc::SIGCONT) };
+    }
+
+    /// Lets a frozen one go on to the end of its operation. False if that takes too long.
+    pub(crate) fn thaw(&mut self, patience: Duration) -> Result<(), String> {
+        self.go_on();
+        let start = Instant::now();
+        let mut status = 0;
+        while start.elapsed() < patience {
+            let flags = libc::WUNTRACED | libc::WNOHANG;
+            // SAFETY: the status lives across the call.
+            let waited = unsafe { libc::waitpid(self.pid, &raw mut status, flags) };
+            if waited != self.pid {
+                std::thread::sleep(Duration::from_micros(200));
+            } else if libc::WIFSTOPPED(status) {
+                return Ok(());
+            } else {
+                self.gone = true;
+                return Err(format!("ended with status {status:#x}: {}", self.rest_of_output()));
+            }
+        }
+        Err(format!("did not finish its operation within {patience:?} of SIGCONT"))
+    }
+
+    /// Lets one that has finished its operation say what came of it, and end. `traced` unless it was frozen.
+    pub(crate) fn report(&mut self, traced: bool) -> Result<String, String> {
+        let stop = if traced {
+            self.run()
+        } else {
+            self.go_on();
+            self.await_stop()
+        };
+        let said = self.rest_of_output();
+        match stop {
+            Stop::Exited(0) => Ok(said.trim_end().to_owned()),
+            other => Err(format!("{other:?}: {said}")),
+        }
+    }
+
+    fn rest_of_output(&mut self) -> String {
+        if !self.gone {
+            self.kill();
+        }
+        let mut said = String::new();
+        // What cannot be read was not said.
+        let _ = self.output.read_to_string(&mut said);
+        said
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn options() -> libc::c_long {
+    libc::c_long::from(libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD)
+}
