@@ -162,8 +162,8 @@ impl Ring {
                     true,
                 );
             }
-            // A joiner gates from the first position until it has chosen its own.
-            let joining = held && tail.position() == Some(geometry.first_position());
+            // A joiner gates from the first position until it has chosen its own, also when it died over that.
+            let joining = !flags.is_durable() && tail.position() == Some(geometry.first_position());
             if let (Some(position), false) = (tail.position(), joining) {
                 let reached = self.load(producer_page::CLAIMED).max(window.later_head);
                 findings.bound(&place, "tail", position, window.overwritten, reached, false);
@@ -191,7 +191,8 @@ impl Ring {
             return;
         };
         let reached = self.load(producer_page::CLAIMED).max(window.later_head);
-        findings.bound(&place, "ack floor", floor, window.overwritten, reached, false);
+        // It may lie below what is overwritten: the producer sees over what is settled above it.
+        findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
         for slip in group.window(floor) {
             let DeliveryWord(word) = slip.word;
             let state = word >> 49 & 7;

@@ -20,7 +20,7 @@ usage: crash-tests full [OPTIONS]      every instruction of every operation, the
 
   --op NAME     this operation only (may be repeated)
   --at N        after this instruction only; `end` is after the last
-  --every N     every N-th point only (default 1; of the stopped ones, 7)
+  --every N     every N-th point only (default 1; when stopping in short operations, 7)
   --offset N    begin at the N-th point, so that runs with --every take turns (default 0)
   --jobs N      so many at once (default: as many as there are processors)
 

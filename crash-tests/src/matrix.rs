@@ -17,8 +17,12 @@ use std::time::Instant;
 const SHORT: u64 = 1000;
 /// Failures of one operation that are printed.
 const TOLD: usize = 5;
-/// Of the stopped ones, every so many-th point is tried, unless told otherwise.
+/// Stopped is a process at every so many-th instruction of a short operation, unless told otherwise.
 const FREEZE_EVERY: usize = 7;
+
+/// A process that is not where the survey said, since a clock ticked or the kernel answered otherwise, is led
+/// there again, so often.
+const AGAIN: usize = 8;
 
 thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
@@ -69,11 +73,12 @@ impl<'a> Plan<'a> {
         }));
         let start = Instant::now();
         println!(
-            "{:<28} {:>12} {:>8} {:>8} {:>9}",
+            "{:<28} {:>12} {:>8} {:>8} {:>8} {:>9}",
             mode_name(mode),
             "instructions",
             "states",
             "tried",
+            "adrift",
             "failures"
         );
         let wanted = OPS.iter().filter(|op| self.ops.is_empty() || self.ops.contains(&op.name));
@@ -92,7 +97,7 @@ impl<'a> Plan<'a> {
         });
         let total = total.into_inner().unwrap();
         total.print("total");
-        println!("in {:.1} s; {} points where the process was elsewhere than in the survey\n", start.elapsed().as_secs_f64(), total.adrift);
+        println!("in {:.1} s\n", start.elapsed().as_secs_f64());
         let _ = std::panic::take_hook();
         total.failures
     }
@@ -114,7 +119,7 @@ impl<'a> Plan<'a> {
             None => match caught(|| survey(op, mode)) {
                 Ok(found) => {
                     (tally.instructions, tally.states) = (found.instructions, found.states);
-                    self.choose(found.points, mode)
+                    self.choose(found, mode)
                 }
                 Err(why) => {
                     fail(&mut tally, 0, format!("survey: {why}"));
@@ -125,25 +130,35 @@ impl<'a> Plan<'a> {
         let mut busy_tables = 0;
         for point in points {
             tally.tried += 1;
-            let tried = caught(|| match mode {
-                Mode::Kill => kill(op, point),
-                Mode::Freeze => freeze(op, point, &mut busy_tables),
-            });
-            match tried {
-                Ok(on_course) => tally.adrift += usize::from(!on_course),
-                Err(why) => fail(&mut tally, point.at, why),
+            for turn in 1..=AGAIN {
+                let tried = caught(|| match mode {
+                    Mode::Kill => kill(op, point),
+                    Mode::Freeze => freeze(op, point, &mut busy_tables),
+                });
+                match tried {
+                    Ok(true) => break,
+                    // Every instruction is tried: which one was the n-th does not matter.
+                    Ok(false) if tally.instructions <= SHORT => break,
+                    Ok(false) => tally.adrift += usize::from(turn == AGAIN),
+                    Err(why) => {
+                        fail(&mut tally, point.at, why);
+                        break;
+                    }
+                }
             }
         }
-        tally.print(&format!("{}", op.name));
+        tally.print(op.name);
         if std::env::var_os("SLIPRING_CRASH_TIMES").is_some() {
             println!("    {:.1} s", began.elapsed().as_secs_f64());
         }
         tally
     }
 
-    fn choose(&self, points: Vec<Point>, mode: Mode) -> Vec<Point> {
-        let every = self.every.unwrap_or(if mode == Mode::Freeze { FREEZE_EVERY } else { 1 });
-        points.into_iter().skip(self.offset % every).step_by(every).collect()
+    fn choose(&self, found: Survey, mode: Mode) -> Vec<Point> {
+        let sampled = mode == Mode::Freeze && found.instructions <= SHORT;
+        let every = self.every.unwrap_or(if sampled { FREEZE_EVERY } else { 1 });
+        let first = self.offset % every.min(found.points.len());
+        found.points.into_iter().skip(first).step_by(every).collect()
     }
 }
 
@@ -166,8 +181,8 @@ impl Tally {
     }
 
     fn print(&self, name: &str) {
-        let Tally { instructions, states, tried, failures, .. } = self;
-        println!("{name:<28} {instructions:>12} {states:>8} {tried:>8} {failures:>9}");
+        let Tally { instructions, states, tried, adrift, failures } = self;
+        println!("{name:<28} {instructions:>12} {states:>8} {tried:>8} {adrift:>8} {failures:>9}");
     }
 }
 
@@ -311,7 +326,7 @@ fn kill(op: &Op, point: Point) -> bool {
             victim.kill();
             None
         }
-        None => Some(victim.report(true).unwrap()),
+        None => Some(victim.report().unwrap()),
     };
     let end = Ending { at: point.at, report };
     judge(op, &mut world, &end, false);
@@ -322,8 +337,9 @@ fn freeze(op: &Op, point: Point, busy_tables: &mut usize) -> bool {
     let directory = Directory::new();
     let (mut world, mut victim) = begin(op, Mode::Freeze, &directory);
     let on_course = lead(&mut victim, point);
-    let traced = on_course.is_none();
-    if !traced {
+    let report = if on_course.is_none() {
+        victim.report()
+    } else {
         victim.freeze();
         let busy = Raw::open(&world.path).is_ok_and(|raw| raw.is_table_locked());
         if busy && *busy_tables == 0 {
@@ -332,9 +348,9 @@ fn freeze(op: &Op, point: Point, busy_tables: &mut usize) -> bool {
             world.table_is_busy();
         }
         world.others_go_on(victim.pid());
-        victim.thaw(2 * PATIENCE).unwrap();
-    }
-    let report = victim.report(traced).unwrap();
+        victim.thaw(2 * PATIENCE)
+    };
+    let report = report.unwrap();
     drop(victim);
     let end = Ending { at: point.at, report: Some(report) };
     judge(op, &mut world, &end, true);

@@ -2,7 +2,9 @@
 
 use crate::raw::{Delivery, Raw, dead_path};
 use crate::trace::{Marks, Stop, Victim};
-use crate::world::{BLOCK, CAPACITY, Ending, Mode, Shape, VICTIM, World, join, message};
+use crate::world::{
+    BLOCK, CAPACITY, Ending, Mode, PATIENCE, SETUP, SURVIVOR, Shape, VICTIM, World, join, message,
+};
 use slipring::{
     Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, SendError,
     Start, Worker, WorkerOptions,
@@ -211,8 +213,7 @@ fn settle_frozen(world: &mut World, end: &Ending) {
     let oldest = world.base - 2;
     let mut frozen = world.frozen.take().unwrap();
     let still_its = world.raw().delivery(0, oldest) == Delivery::Leased(1);
-    frozen.thaw(crate::world::PATIENCE).unwrap();
-    let said = frozen.report(false).unwrap();
+    let said = frozen.thaw(PATIENCE).unwrap();
     assert!(said.starts_with(if still_its { "ok" } else { "err LeaseLost" }), "the first one says {said}");
     if still_its {
         world.settled.insert(oldest);
@@ -220,14 +221,21 @@ fn settle_frozen(world: &mut World, end: &Ending) {
     may_settle_oldest(world, end);
 }
 
-/// Takes the next message and acknowledges it.
+/// True if these are the bytes of a message of this position.
+fn is_whole(position: u64, bytes: &[u8]) -> bool {
+    [SETUP, VICTIM, SURVIVOR].iter().any(|&life| message(position, life) == bytes)
+}
+
+/// Takes the next message, reads it in place and acknowledges it.
 fn take_and_ack(worker: &Worker, marks: &Marks) -> String {
     let acked = marks.around(|| {
-        worker.try_recv().map(|delivery| (delivery.position(), delivery.ack()))
+        let delivery = worker.try_recv()?;
+        Ok::<_, RecvError>((delivery.position(), delivery.to_vec(), delivery.ack()))
     });
     match acked {
-        Ok((position, Ok(()))) => format!("ok {position}"),
-        Ok((_, Err(lost))) => format!("err {lost:?}"),
+        Ok((position, bytes, _)) if !is_whole(position, &bytes) => format!("torn {bytes:?}"),
+        Ok((position, _, Ok(()))) => format!("ok {position}"),
+        Ok((_, _, Err(lost))) => format!("err {lost:?}"),
         Err(error) => format!("err {error:?}"),
     }
 }
@@ -440,7 +448,8 @@ pub(crate) const OPS: &[Op] = &[
         "send-past-an-evictable",
         |d, m| {
             let mut world = World::new(d, m, reading());
-            let evictable = Consumer::options().name("child").start(Start::Earliest).attach_evictable(&world.path);
+            let evictable =
+                Consumer::options().name("child").start(Start::Earliest).attach_evictable(&world.path);
             let evictable = evictable.unwrap();
             for _ in 0..CAPACITY {
                 world.publish(1);
@@ -545,7 +554,12 @@ pub(crate) const OPS: &[Op] = &[
         |d, m| aged(d, m, reading()),
         |path, marks| {
             let mut consumer = Consumer::options().name("child").start(Start::Earliest).attach(path).unwrap();
-            say(marks.around(|| consumer.try_recv().map(|message| message.position())))
+            let taken =
+                marks.around(|| consumer.try_recv().map(|message| (message.position(), message.to_vec())));
+            match taken {
+                Ok((position, bytes)) if !is_whole(position, &bytes) => format!("torn {bytes:?}"),
+                taken => say(taken),
+            }
         },
         nothing
     ),
@@ -775,7 +789,11 @@ pub(crate) const OPS: &[Op] = &[
                             let lost: Vec<u64> = lost.iter().map(|lost| lost.position).collect();
                             let acked: Vec<u64> =
                                 positions.into_iter().filter(|position| !lost.contains(position)).collect();
-                            if acked.is_empty() { "err LeaseLost".to_owned() } else { format!("ok {acked:?}") }
+                            if acked.is_empty() {
+                                "err LeaseLost".to_owned()
+                            } else {
+                                format!("ok {acked:?}")
+                            }
                         }
                     }
                 }
@@ -895,7 +913,8 @@ pub(crate) const OPS: &[Op] = &[
             world
         },
         |path, marks| {
-            let worker = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
+            let worker =
+                WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
             std::thread::sleep(Duration::from_millis(3));
             let got = marks.around(|| worker.try_recv());
             let said = say(got.as_ref().map(|delivery| delivery.position()));
@@ -924,7 +943,8 @@ pub(crate) const OPS: &[Op] = &[
             world
         },
         |path, marks| {
-            let worker = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
+            let worker =
+                WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
             std::thread::sleep(Duration::from_millis(3));
             take_and_ack(&worker, marks)
         },
@@ -940,7 +960,8 @@ pub(crate) const OPS: &[Op] = &[
             world
         },
         |path, marks| {
-            let worker = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
+            let worker =
+                WorkerOptions::new("g").name("child").tick(Duration::from_millis(1)).join(path).unwrap();
             std::thread::sleep(Duration::from_millis(3));
             let got = marks.around(|| worker.try_recv());
             let said = say(got.as_ref().map(|delivery| (delivery.position(), delivery.attempt())));
@@ -1035,14 +1056,18 @@ pub(crate) const OPS: &[Op] = &[
     ),
     op!(
         "create",
-        World::bare,
+        |d, m| World::unborn(d, m, reading()),
         |path, marks| say(marks.around(|| creation(false, Mode::Kill).create(path)).map(drop)),
-        |world, end| create_again(world, end, false)
+        |world, end| create_again(world, end, false),
+        OK,
+        &["err AlreadyExists"]
     ),
     op!(
         "create-with-groups",
-        World::bare,
+        |d, m| World::unborn(d, m, working()),
         |path, marks| say(marks.around(|| creation(true, Mode::Kill).create(path)).map(drop)),
-        |world, end| create_again(world, end, true)
+        |world, end| create_again(world, end, true),
+        OK,
+        &["err AlreadyExists"]
     ),
 ];

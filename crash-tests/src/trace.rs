@@ -108,8 +108,7 @@ impl Victim {
         let mut status = 0;
         loop {
             // SAFETY: the status lives across the call.
-            let waited =
-                unsafe { libc::waitpid(self.pid, &raw mut status, libc::WUNTRACED | libc::__WALL) };
+            let waited = unsafe { libc::waitpid(self.pid, &raw mut status, libc::WUNTRACED | libc::__WALL) };
             if waited == self.pid {
                 break;
             }
@@ -174,11 +173,7 @@ impl Victim {
     pub(crate) fn is_call(&self, instruction: u64) -> bool {
         // SAFETY: reads the other process's memory; an address that is not mapped is an error.
         let word = unsafe { libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, instruction, 0) };
-        if cfg!(target_arch = "x86_64") {
-            word & 0xFFFF == 0x050F
-        } else {
-            word & 0xFFFF_FFFF == 0xD400_0001
-        }
+        if cfg!(target_arch = "x86_64") { word & 0xFFFF == 0x050F } else { word & 0xFFFF_FFFF == 0xD400_0001 }
     }
 
     /// Dead, and the kernel has taken its locks back.
@@ -205,10 +200,10 @@ impl Victim {
         unsafe { libc::kill(self.pid, libc::SIGCONT) };
     }
 
-    /// Lets a frozen one go on to the end of its operation. False if that takes too long.
-    pub(crate) fn thaw(&mut self, patience: Duration) -> Result<(), String> {
-        self.go_on();
+    /// Lets a frozen one go on to the end of its operation, say what came of it, and end.
+    pub(crate) fn thaw(&mut self, patience: Duration) -> Result<String, String> {
         let start = Instant::now();
+        self.go_on();
         let mut status = 0;
         while start.elapsed() < patience {
             let flags = libc::WUNTRACED | libc::WNOHANG;
@@ -217,27 +212,22 @@ impl Victim {
             if waited != self.pid {
                 std::thread::sleep(Duration::from_micros(200));
             } else if libc::WIFSTOPPED(status) {
-                return Ok(());
+                // The mark behind the operation. It is not seen if it was raised when the process was stopped.
+                self.go_on();
             } else {
                 self.gone = true;
-                return Err(format!("ended with status {status:#x}: {}", self.rest_of_output()));
+                let said = self.rest_of_output();
+                return if status == 0 { Ok(said) } else { Err(format!("status {status:#x}: {said}")) };
             }
         }
         Err(format!("did not finish its operation within {patience:?} of SIGCONT"))
     }
 
-    /// Lets one that has finished its operation say what came of it, and end. `traced` unless it was frozen.
-    pub(crate) fn report(&mut self, traced: bool) -> Result<String, String> {
-        let stop = if traced {
-            self.run()
-        } else {
-            self.go_on();
-            self.await_stop()
-        };
-        let said = self.rest_of_output();
-        match stop {
-            Stop::Exited(0) => Ok(said.trim_end().to_owned()),
-            other => Err(format!("{other:?}: {said}")),
+    /// Lets one that has finished its operation say what came of it, and end.
+    pub(crate) fn report(&mut self) -> Result<String, String> {
+        match self.run() {
+            Stop::Exited(0) => Ok(self.rest_of_output()),
+            other => Err(format!("{other:?}: {}", self.rest_of_output())),
         }
     }
 
@@ -248,7 +238,7 @@ impl Victim {
         let mut said = String::new();
         // What cannot be read was not said.
         let _ = self.output.read_to_string(&mut said);
-        said
+        said.trim_end().to_owned()
     }
 }
 

@@ -121,6 +121,8 @@ pub(crate) struct World {
     pub(crate) base: u64,
     /// What the victim publishes is this message once more.
     pub(crate) redriven: Option<u64>,
+    /// The ring is what the victim creates.
+    unborn: bool,
 }
 
 impl World {
@@ -145,7 +147,13 @@ impl World {
             given_up: BTreeSet::new(),
             base: 0,
             redriven: None,
+            unborn: false,
         }
+    }
+
+    /// Before there is a ring.
+    pub(crate) fn unborn(directory: &Path, mode: Mode, shape: Shape) -> World {
+        World { shape, unborn: true, ..World::bare(directory, mode) }
     }
 
     pub(crate) fn options(shape: Shape, mode: Mode) -> RingOptions {
@@ -316,7 +324,11 @@ impl World {
                 assert!(!self.settled.contains(&position), "position {position} was settled, and came again");
                 let awaited = self.awaited.remove(&position);
                 if self.strict {
-                    assert_eq!(Some(attempt), awaited, "the attempt at position {position}, and the expected one");
+                    assert_eq!(
+                        Some(attempt),
+                        awaited,
+                        "the attempt at position {position}, and the expected one"
+                    );
                 }
                 delivery.ack().unwrap_or_else(|error| panic!("worker: {error}"));
                 self.settled.insert(position);
@@ -368,7 +380,7 @@ impl World {
             assert!(matches!(created, Ok(_) | Err(Error::AlreadyExists { .. })), "{created:?}");
             return;
         }
-        if !self.shape.witness {
+        if self.unborn {
             // Just created by the victim, and used by nobody yet.
             return;
         }
@@ -390,7 +402,7 @@ impl World {
         for _ in 0..2 * CAPACITY {
             if let Err(holder) = self.send(&mut producer) {
                 let Holder { role, name, pid, .. } = &*holder;
-                let names_victim = *pid == victim || ["child", "audit", "h"].contains(&name.as_str());
+                let names_victim = *pid == victim || ["child", "audit", "gone", "h"].contains(&name.as_str());
                 // A message that waits for its burial, which the victim is at.
                 let burial = *role == HolderRole::Group
                     && Raw::open(&dead_path(&self.path)).is_ok_and(|dead| dead.has_producer());
@@ -449,15 +461,22 @@ impl World {
         let mut producer = self.take_producer();
         assert_eq!(producer.head(), head, "the head after the takeover");
         for _ in 0..2 * CAPACITY {
-            self.send(&mut producer).unwrap_or_else(|holder| panic!("full: {holder}"));
+            self.send(&mut producer)
+                .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
         }
         while !self.is_drained() {
             self.drain();
-            assert!(start.elapsed() < PATIENCE, "not delivered: {:?}; {:?}", self.awaited, self.ring().groups());
+            assert!(
+                start.elapsed() < PATIENCE,
+                "not delivered: {:?}; {:?}",
+                self.awaited,
+                self.ring().groups()
+            );
         }
         if !early {
             self.newcomers_come();
-            self.send(&mut producer).unwrap_or_else(|holder| panic!("full: {holder}"));
+            self.send(&mut producer)
+                .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
             while !self.is_drained() {
                 self.drain();
                 assert!(start.elapsed() < PATIENCE, "not delivered: {:?}", self.awaited);
@@ -484,7 +503,10 @@ impl World {
             if delivery.is_settled() {
                 assert!(may_be, "position {position} is settled, and nobody acknowledged it");
             } else {
-                assert!(!self.settled.contains(&position), "position {position} was settled, and is {delivery:?}");
+                assert!(
+                    !self.settled.contains(&position),
+                    "position {position} was settled, and is {delivery:?}"
+                );
             }
             let most = if self.shape.deliver == 0 { 5 } else { self.shape.deliver };
             match delivery {
