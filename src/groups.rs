@@ -3,13 +3,13 @@
 use crate::attach::{Attachment, Demands};
 use crate::clock;
 use crate::error::Error;
-use crate::layout::{Count, group as group_entry, group_flags, worker};
+use crate::layout::{Count, State, group as group_entry, group_flags, worker};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::protocol::group::{self, Group};
 use crate::protocol::park::Side;
 use crate::protocol::recorder::{self, EventKind};
-use crate::protocol::settings::GroupSettings;
+use crate::protocol::settings::{GroupSettings, Standing};
 use crate::ring::Ring;
 use crate::worker::{all_groups, worker_entries};
 use std::sync::atomic::Ordering::Relaxed;
@@ -84,6 +84,37 @@ pub struct WorkerInfo {
     pub joined_unix_ms: u64,
 }
 
+/// What a message waits for that a group was given and has not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PendingState {
+    /// Somebody works on it.
+    Leased {
+        /// The worker's process, in its own pid namespace.
+        pid: u64,
+        /// How long the lease lasts; zero: it ran out, and the message may be leased by another worker.
+        time_left: Duration,
+    },
+    /// It failed, and rests so long before it is delivered again.
+    Delayed(Duration),
+    /// It was handed back, or its worker died: whoever asks next gets it.
+    Returned,
+    /// It will not be delivered again and waits for room in the dead-letter ring.
+    Doomed,
+}
+
+/// A message that was delivered and is not settled, as seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingMessage {
+    /// Its position.
+    pub position: u64,
+    /// How often it was delivered.
+    pub attempt: u32,
+    /// What it waits for.
+    pub state: PendingState,
+}
+
 impl Ring {
     /// The group of this name, if there is one. Looks at every message that the group has not settled, as
     /// [`groups`](Self::groups) does: for people, not for tight loops.
@@ -94,6 +125,48 @@ impl Ring {
                 name_of(region, group) == name && group.load(group_entry::FLAGS) == group_flags::TAKEN
             })
             .and_then(|group| self.group_info(&group))
+    }
+
+    /// The messages that the group of this name was given and has not settled, oldest first. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchGroup`].
+    pub fn pending(&self, name: &str) -> Result<Vec<PendingMessage>, Error> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let found = all_groups(region, geometry).find(|group| {
+            group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
+        });
+        let floor = found.as_ref().and_then(Group::stored_floor);
+        let (Some(group), Some(floor)) = (found, floor) else {
+            return Err(Error::NoSuchGroup { path: self.path().to_path_buf(), name: name.to_owned() });
+        };
+        let settings = GroupSettings::load(region, |at| group.entry_word(at));
+        let now = clock::now();
+        let delivered = group.window(floor).filter(|slip| slip.word.attempt() > 0);
+        Ok(delivered
+            .filter_map(|slip| {
+                let (position, attempt) = (slip.position, slip.word.attempt());
+                let standing = settings.standing(position, slip.word, now);
+                let state = match (standing, slip.word.state()) {
+                    (Standing::Settled, _) => return None,
+                    (Standing::Doomed(_) | Standing::Exhausted(_), _) => PendingState::Doomed,
+                    (Standing::Later(_) | Standing::Ready, State::Leased) => {
+                        let owner = u64::from(slip.word.owner()).min(geometry.workers().saturating_sub(1));
+                        let entry = u32::try_from(owner).unwrap_or(0);
+                        let longest = settings.ack_wait_ms.saturating_add(64);
+                        let left_ms = slip.word.deadline().ahead_of(now, longest);
+                        PendingState::Leased {
+                            pid: region.load(geometry.worker_word(entry, worker::PID), Relaxed),
+                            time_left: Duration::from_millis(left_ms.into()),
+                        }
+                    }
+                    (Standing::Later(ms), _) => PendingState::Delayed(Duration::from_millis(ms.into())),
+                    (Standing::Ready, _) => PendingState::Returned,
+                };
+                Some(PendingMessage { position, attempt, state })
+            })
+            .collect())
     }
 
     /// Every group of the ring.
@@ -201,4 +274,37 @@ fn belongs(region: &Region, word: crate::memory::Word, number: u32) -> bool {
 
 pub(crate) fn name_of(region: &Region, group: &Group<Region>) -> String {
     recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Producer, RingOptions, Worker};
+
+    #[test]
+    fn pending_messages_say_what_they_wait_for() {
+        let settings = GroupSettings::new().max_deliver(2);
+        let ring = RingOptions::new(16, 8).group("g", settings).create_in_memory().unwrap();
+        let mut producer = Producer::open(&ring).unwrap();
+        for _ in 0..5 {
+            producer.send(b"m").unwrap();
+        }
+        let worker = Worker::join(&ring, "g").unwrap();
+        worker.recv().unwrap().ack().unwrap();
+        worker.recv().unwrap().nack(Duration::from_secs(20)).unwrap();
+        let _leased = worker.recv().unwrap();
+        worker.recv().unwrap().nack(Duration::ZERO).unwrap();
+        let pending = ring.pending("g").unwrap();
+        let positions: Vec<u64> = pending.iter().map(|message| message.position).collect();
+        assert_eq!(positions, [1, 2, 3], "4 was never delivered");
+        assert!(pending.iter().all(|message| message.attempt == 1));
+        assert!(matches!(pending[0].state, PendingState::Delayed(left) if left > Duration::from_secs(10)));
+        let pid = u64::from(std::process::id());
+        assert!(matches!(
+            pending[1].state,
+            PendingState::Leased { pid: by, time_left } if by == pid && time_left > Duration::from_secs(10)
+        ));
+        assert_eq!(pending[2].state, PendingState::Returned);
+        assert!(matches!(ring.pending("h"), Err(Error::NoSuchGroup { .. })));
+    }
 }

@@ -91,7 +91,7 @@ pub use dead::{DeadLetter, DeadLetterPolicy, DeadLetters, RedriveError};
 pub use delivery::{Delivery, Rejected};
 pub use error::{Error, Holder, HolderRole, RecvError, SendError};
 pub use evictable::{CopiedMessage, EvictableConsumer};
-pub use groups::{GroupInfo, WorkerInfo};
+pub use groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use observer::{Observer, ObserverOptions};

@@ -465,6 +465,31 @@ impl Ring {
     pub fn consumer_entries(&self) -> u64 {
         self.attachment.geometry().consumers()
     }
+    /// Number of groups that there is room for; 0 in a ring without groups.
+    pub fn group_entries(&self) -> u64 {
+        self.attachment.geometry().groups()
+    }
+    /// Number of workers that there is room for, over all groups; 0 in a ring without groups.
+    pub fn worker_entries(&self) -> u64 {
+        self.attachment.geometry().workers()
+    }
+    /// After how long an absent durable consumer is given up that holds the ring full; none: never.
+    pub fn durable_inactive_threshold(&self) -> Option<Duration> {
+        let ms = self.attachment.header.durable_inactive_ms;
+        (ms != 0).then(|| Duration::from_millis(ms))
+    }
+    /// How many blocks its dead-letter ring has; none in a ring without groups.
+    pub fn dead_letter_capacity(&self) -> Option<u64> {
+        self.attachment.header.dead_letters.capacity.filter(|_| self.group_entries() > 0)
+    }
+    /// What becomes of a dead letter when the dead-letter ring is full; none in a ring without groups.
+    pub fn dead_letter_policy(&self) -> Option<DeadLetterPolicy> {
+        (self.group_entries() > 0).then_some(self.attachment.header.dead_letters.policy)
+    }
+    /// Whose dead letters it holds, if it is a dead-letter ring.
+    pub fn dead_letters_of(&self) -> Option<RingId> {
+        self.attachment.header.dead_of
+    }
     /// Bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.attachment.geometry().file_len()

@@ -257,6 +257,26 @@ impl GroupSettings {
         self
     }
 
+    /// How long a lease lasts.
+    pub fn get_ack_wait(&self) -> Duration {
+        Duration::from_millis(self.ack_wait_ms.into())
+    }
+
+    /// How often a message is delivered at most; none: without end.
+    pub fn get_max_deliver(&self) -> Option<u32> {
+        (self.max_deliver != 0).then_some(self.max_deliver)
+    }
+
+    /// How many messages may be delivered and not settled.
+    pub fn get_max_ack_pending(&self) -> u64 {
+        self.max_ack_pending
+    }
+
+    /// How long a message that failed rests.
+    pub fn get_backoff(&self) -> Backoff {
+        self.backoff
+    }
+
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let bound = |what, found: u64, low, high| match (low..=high).contains(&found) {
             true => Ok(()),
