@@ -1,0 +1,133 @@
+//! How a verb ends: with a text that says what to do, and an exit code that a script can go by.
+
+use slipring::{Error, RecvError, RedriveError, SendError};
+use std::io;
+use std::process::ExitCode;
+
+/// Shown by `--help`.
+pub(crate) const CODES: &str = "\
+Exit codes:
+  0  done; also when whoever read the output went away
+  1  an error, and what to do about it is on standard error
+  2  the command line cannot be understood
+  3  a lease was lost: another worker may do, or have done, the same message
+  4  there was nothing, or not as many messages as asked for, in time
+  5  the ring was full
+
+Ctrl-C and SIGTERM end every verb in good order: what was received and written is released, what was leased
+is handed back, and no entry stays behind.";
+
+/// Why a verb did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whatever has no code of its own.
+    Error(String),
+    /// The command line says what cannot be.
+    Usage(String),
+    /// Some work was done whose lease was over.
+    LeaseLost(String),
+    /// Nothing came, or not enough.
+    Empty(String),
+    /// The ring did not take it.
+    Full(String),
+    /// Nobody reads the output any more: not a failure.
+    BrokenPipe,
+}
+
+pub(crate) type Outcome = Result<(), Failure>;
+
+impl Failure {
+    pub(crate) fn error(text: impl Into<String>) -> Failure {
+        Failure::Error(text.into())
+    }
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure::Usage(text.into())
+    }
+    pub(crate) fn empty(text: impl Into<String>) -> Failure {
+        Failure::Empty(text.into())
+    }
+
+    fn text_and_code(&self) -> (&str, u8) {
+        match self {
+            Failure::Error(text) => (text, 1),
+            Failure::Usage(text) => (text, 2),
+            Failure::LeaseLost(text) => (text, 3),
+            Failure::Empty(text) => (text, 4),
+            Failure::Full(text) => (text, 5),
+            Failure::BrokenPipe => ("", 0),
+        }
+    }
+}
+
+/// Says what went wrong, and turns it into a code.
+pub(crate) fn report(outcome: Outcome) -> ExitCode {
+    let Err(failure) = outcome else { return ExitCode::SUCCESS };
+    let (text, code) = failure.text_and_code();
+    if !text.is_empty() {
+        crate::output::note(text);
+    }
+    ExitCode::from(code)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let text = error.to_string();
+        match error {
+            Error::NotFound { path } => Failure::Error(format!(
+                "{text}: slipring create {} --block-size 112 --capacity 1024",
+                path.display()
+            )),
+            Error::Geometry { .. } | Error::Settings { .. } | Error::BadName { .. } => Failure::Usage(text),
+            _ => Failure::Error(text),
+        }
+    }
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Failure {
+        match error {
+            SendError::Full { .. } => Failure::Full(error.to_string()),
+            _ => Failure::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<RecvError> for Failure {
+    fn from(error: RecvError) -> Failure {
+        match error {
+            RecvError::Empty | RecvError::TimedOut(_) => Failure::Empty(error.to_string()),
+            _ => Failure::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<RedriveError> for Failure {
+    fn from(error: RedriveError) -> Failure {
+        match error {
+            RedriveError::Send(error) => error.into(),
+            RedriveError::Receive(error) => error.into(),
+            error => Failure::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            _ => Failure::Error(error.to_string()),
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for Failure {
+    fn from(error: rustix::io::Errno) -> Failure {
+        io::Error::from(error).into()
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Failure {
+        io::Error::from(error).into()
+    }
+}

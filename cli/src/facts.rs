@@ -1,0 +1,272 @@
+//! What several verbs say of a ring.
+
+use crate::exit::Failure;
+use crate::output;
+use crate::parse::Origin;
+use serde_json::{Value, json};
+use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, Ring, Start};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// The lowest position that somebody holds, and who that is.
+pub(crate) struct Gate {
+    pub(crate) position: u64,
+    pub(crate) who: String,
+}
+
+/// Everything that is looked at in one go.
+pub(crate) struct Facts {
+    pub(crate) ring: Ring,
+    pub(crate) head: u64,
+    pub(crate) consumers: Vec<ConsumerInfo>,
+    pub(crate) groups: Vec<GroupInfo>,
+}
+
+impl Facts {
+    pub(crate) fn of(ring: Ring) -> Facts {
+        let (consumers, groups) = (ring.consumers(), ring.groups());
+        // The head is read last: nobody is ahead of it.
+        Facts { head: ring.head(), ring, consumers, groups }
+    }
+
+    pub(crate) fn open(path: &Path) -> Result<Facts, Failure> {
+        Ok(Facts::of(Ring::open(path)?))
+    }
+
+    /// Who holds the ring back most. Nobody, if the producer may overwrite what it likes.
+    pub(crate) fn gate(&self) -> Option<Gate> {
+        let consumers = self.consumers.iter().filter(|consumer| consumer.alive || consumer.durable);
+        let tails = consumers.filter_map(|consumer| {
+            let who = format!("consumer {:?}, process {}", consumer.name, consumer.pid);
+            consumer.tail.map(|position| Gate { position, who })
+        });
+        let floors = self.groups.iter().map(|group| {
+            let who = format!("group {:?}", group.name);
+            Gate { position: group.ack_floor, who }
+        });
+        tails.chain(floors).min_by_key(|gate| gate.position)
+    }
+
+    /// Blocks that the producer may not overwrite.
+    pub(crate) fn used(&self) -> u64 {
+        let held = self.gate().map_or(0, |gate| self.head.saturating_sub(gate.position));
+        held.min(self.ring.capacity())
+    }
+
+    /// Who of them lives and would be hurt if the ring went.
+    pub(crate) fn attached(&self) -> Vec<String> {
+        let producer = self.ring.producer_info().filter(|producer| producer.alive);
+        let producer = producer.map(|producer| format!("producer (process {})", producer.pid));
+        let consumers = self.consumers.iter().filter(|consumer| consumer.alive);
+        let consumers = consumers.map(|c| format!("consumer {:?} (process {})", c.name, c.pid));
+        let workers = self.groups.iter().flat_map(|group| {
+            let living = group.workers.iter().filter(|worker| worker.alive);
+            living.map(|worker| format!("worker of {:?} (process {})", group.name, worker.pid))
+        });
+        producer.into_iter().chain(consumers).chain(workers).collect()
+    }
+
+    /// The group of this name, or an error that names those that are there.
+    pub(crate) fn group(&self, name: &str) -> Result<&GroupInfo, Failure> {
+        self.groups.iter().find(|group| group.name == name).ok_or_else(|| no_such_group(&self.ring, name))
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let ring = &self.ring;
+        let producer = ring.producer_info();
+        let dead = |path: PathBuf| path.exists().then(|| path.display().to_string());
+        json!({
+            "path": ring.path().display().to_string(),
+            "id": ring.id().to_string(),
+            "block_size": ring.block_size(),
+            "capacity": ring.capacity(),
+            "file_bytes": ring.file_len(),
+            "created": humantime::format_rfc3339_millis(ring.created()).to_string(),
+            "schema": ring.schema(),
+            "first_position": ring.first_position(),
+            "head": self.head,
+            "used": self.used(),
+            "held_by": self.gate().map(|gate| gate.who),
+            "consumer_entries": ring.consumer_entries(),
+            "group_entries": ring.group_entries(),
+            "worker_entries": ring.worker_entries(),
+            "durable_inactive_ms": ring.durable_inactive_threshold().map(|limit| limit.as_millis()),
+            "dead_letters_of": ring.dead_letters_of().map(|id| id.to_string()),
+            "dead_letter_ring": dead(dead_path(ring.path())),
+            "dead_letter_capacity": ring.dead_letter_capacity(),
+            "dead_letter_policy": ring.dead_letter_policy().map(policy_name),
+            "producer": producer.map(|producer| json!({
+                "pid": producer.pid,
+                "alive": producer.alive,
+                "opened": output::time(producer.opened_unix_ms),
+                "epoch": producer.epoch,
+                "closed": producer.closed,
+                "full_count": producer.full_count,
+                "wake_count": producer.wake_count,
+                "evicted_count": producer.evicted_count,
+            })),
+            "consumers": self.consumers.iter().map(consumer_json).collect::<Vec<_>>(),
+            "groups": self.groups.iter().map(group_json).collect::<Vec<_>>(),
+        })
+    }
+}
+
+pub(crate) fn no_such_group(ring: &Ring, name: &str) -> Failure {
+    let path = ring.path().display();
+    let names: Vec<String> = ring.groups().into_iter().map(|group| group.name).collect();
+    Failure::error(match (ring.group_entries(), names.is_empty()) {
+        (0, _) => format!("{path}: has no groups; create it with --group {name}"),
+        (_, true) => format!("{path}: has no group yet; slipring group add {path} {name}"),
+        (..) => format!(
+            "{path}: no group is named {name:?}; there is {}; make it with: slipring group add {path} {name}",
+            names.join(", ")
+        ),
+    })
+}
+
+pub(crate) fn consumer_json(consumer: &ConsumerInfo) -> Value {
+    json!({
+        "name": consumer.name,
+        "pid": consumer.pid,
+        "alive": consumer.alive,
+        "durable": consumer.durable,
+        "evictable": consumer.evictable,
+        "tail": consumer.tail,
+        "lag": consumer.lag,
+        "missed": consumer.missed,
+        "joined": output::time(consumer.joined_unix_ms),
+    })
+}
+
+pub(crate) fn group_json(group: &GroupInfo) -> Value {
+    json!({
+        "name": group.name,
+        "settings": settings_json(&group.settings),
+        "ack_floor": group.ack_floor,
+        "pending": group.num_pending,
+        "ack_pending": group.num_ack_pending,
+        "redelivered_pending": group.num_redelivered,
+        "doomed": group.num_doomed,
+        "oldest_pending_ms": group.oldest_pending.map(|age| age.as_millis()),
+        "expired": group.expired,
+        "failed": group.failed,
+        "abandoned": group.abandoned,
+        "released": group.released,
+        "rejected": group.rejected,
+        "dead_lettered": group.dead_lettered,
+        "dropped": group.dropped,
+        "lost": group.lost,
+        "created": output::time(group.created_unix_ms),
+        "workers": group.workers.iter().map(|worker| json!({
+            "name": worker.name,
+            "pid": worker.pid,
+            "alive": worker.alive,
+            "reading": worker.reading,
+            "delivered": worker.delivered,
+            "acked": worker.acked,
+            "failed": worker.failed,
+            "lost": worker.lost,
+            "joined": output::time(worker.joined_unix_ms),
+        })).collect::<Vec<_>>(),
+    })
+}
+
+pub(crate) fn settings_json(settings: &GroupSettings) -> Value {
+    let backoff = match settings.get_backoff() {
+        Backoff::None => Value::Null,
+        Backoff::Steps(steps) => json!({ "steps_ms": steps.as_slice() }),
+        Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+            json!({ "first_ms": first_ms, "longest_ms": longest_ms, "jitter_percent": jitter_percent })
+        }
+    };
+    json!({
+        "ack_wait_ms": settings.get_ack_wait().as_millis(),
+        "max_deliver": settings.get_max_deliver(),
+        "max_ack_pending": settings.get_max_ack_pending(),
+        "backoff": backoff,
+    })
+}
+
+pub(crate) fn policy_name(policy: DeadLetterPolicy) -> &'static str {
+    match policy {
+        DeadLetterPolicy::Block => "block",
+        DeadLetterPolicy::DropAndCount => "drop",
+    }
+}
+
+/// Where a ring's dead letters go.
+pub(crate) fn dead_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".dead");
+    PathBuf::from(name)
+}
+
+/// A file's owner by name, if `/etc/passwd` knows it.
+pub(crate) fn user_name(uid: u32) -> String {
+    static NAMES: OnceLock<HashMap<u32, String>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| {
+        let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let entry = |line: &str| {
+            let mut fields = line.split(':');
+            let (name, uid) = (fields.next()?, fields.nth(1)?);
+            Some((uid.parse().ok()?, name.to_owned()))
+        };
+        text.lines().filter_map(entry).collect()
+    });
+    names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+}
+
+/// `rw-rw----`.
+pub(crate) fn mode_text(mode: u32) -> String {
+    let bits = [
+        (0o400, 'r'),
+        (0o200, 'w'),
+        (0o100, 'x'),
+        (0o40, 'r'),
+        (0o20, 'w'),
+        (0o10, 'x'),
+        (4, 'r'),
+        (2, 'w'),
+        (1, 'x'),
+    ];
+    bits.into_iter().map(|(bit, letter)| if mode & bit != 0 { letter } else { '-' }).collect()
+}
+
+/// The rings in a directory, by name. What is not a ring, or cannot be read, is not listed.
+pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let entries = std::fs::read_dir(dir)
+        .map_err(|error| Failure::error(format!("{}: cannot be listed: {error}", dir.display())))?;
+    let mut paths: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| looks_like_a_ring(path)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+fn looks_like_a_ring(path: &Path) -> bool {
+    // A FIFO would block whoever opens it.
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let mut magic = [0; 8];
+    is_file
+        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
+        && &magic == b"SLIPRING"
+}
+
+/// Owner and permission bits of a file.
+pub(crate) fn owner_and_mode(path: &Path) -> (String, u32) {
+    std::fs::metadata(path)
+        .map_or(("?".to_owned(), 0), |metadata| (user_name(metadata.uid()), metadata.mode() & 0o777))
+}
+
+/// Where to begin, in the library's terms. What lies before the first message begins there.
+pub(crate) fn start(ring: &Ring, from: Origin) -> Start {
+    match from {
+        Origin::Earliest => Start::Earliest,
+        Origin::Latest => Start::Latest,
+        Origin::At(position) => Start::At(position),
+        Origin::Back(n) => Start::At(ring.head().saturating_sub(n).max(ring.first_position())),
+    }
+}

@@ -1,0 +1,82 @@
+//! The command line of slipring: rings from a shell.
+
+mod exit;
+mod facts;
+mod format;
+mod output;
+mod parse;
+mod signals;
+mod splitter;
+mod verbs;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+use verbs::{check, consumers, create, group, ls, peek, publish, rm, stat, subscribe, work};
+
+/// Message queues that are files: make them, write to them, read them, look into them
+#[derive(Debug, Parser)]
+#[command(name = "slipring", version, after_long_help = exit::CODES)]
+struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Create(create::Create),
+    Rm(rm::Rm),
+    Ls(ls::Ls),
+    Stat(stat::Stat),
+    Consumers(consumers::Consumers),
+    Group(group::GroupArgs),
+    Pub(publish::Publish),
+    Sub(subscribe::Subscribe),
+    Work(work::Work),
+    Peek(peek::Peek),
+    Check(check::Check),
+    /// Prints what a shell needs to complete this command
+    #[command(
+        after_long_help = "Example:\n  slipring completions bash > ~/.local/share/bash-completion/completions/slipring"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Prints the manual page
+    #[command(after_long_help = "Example:\n  slipring man | man -l -")]
+    Man,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if let Err(error) = signals::catch() {
+        output::note(&format!("signals cannot be caught: {error}"));
+    }
+    exit::report(match &options.verb {
+        Verb::Create(args) => create::run(args),
+        Verb::Rm(args) => rm::run(args),
+        Verb::Ls(args) => ls::run(args),
+        Verb::Stat(args) => stat::run(args),
+        Verb::Consumers(args) => consumers::run(args),
+        Verb::Group(args) => group::run(args),
+        Verb::Pub(args) => publish::run(args),
+        Verb::Sub(args) => subscribe::run(args),
+        Verb::Work(args) => work::run(args),
+        Verb::Peek(args) => peek::run(args),
+        Verb::Check(args) => check::run(args),
+        Verb::Completions { shell } => completions(*shell),
+        Verb::Man => manual(),
+    })
+}
+
+fn completions(shell: clap_complete::Shell) -> exit::Outcome {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Options::command(), "slipring", &mut text);
+    output::print(&String::from_utf8_lossy(&text))
+}
+
+fn manual() -> exit::Outcome {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Options::command()).render(&mut text)?;
+    output::print(&String::from_utf8_lossy(&text))
+}

@@ -1,0 +1,208 @@
+//! What is written on the command line: positions, sizes, times, kinds, settings of a group.
+
+use slipring::{Backoff, GroupSettings, Kinds};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Earliest,
+    Latest,
+    At(u64),
+    /// So many messages before the head.
+    Back(u64),
+}
+
+impl FromStr for Origin {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Origin, String> {
+        let number = |digits: &str| {
+            digits.replace('_', "").parse().map_err(|_| format!("{text:?} is not earliest, latest, N or -N"))
+        };
+        Ok(match text {
+            "earliest" | "beginning" => Origin::Earliest,
+            "latest" | "end" => Origin::Latest,
+            _ => match text.strip_prefix('-') {
+                Some(digits) => Origin::Back(number(digits)?),
+                None => Origin::At(number(text)?),
+            },
+        })
+    }
+}
+
+/// A number such as `65536`, `64Ki`, `1M` or `1_000_000`.
+pub(crate) fn count(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a number such as 4096, 4Ki or 1_000_000");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor: u64 = match text[digits.len()..].trim_end_matches('B') {
+        "" => 1,
+        "k" => 1000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "Ki" | "K" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.replace('_', "").parse().map_err(|_| wrong())?;
+    number.checked_mul(factor).ok_or_else(wrong)
+}
+
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    usize::try_from(count(text)?).map_err(|error| error.to_string())
+}
+
+/// A time such as `30s`, `250ms` or `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 250ms, 30s or 2h"))
+}
+
+/// Permission bits in octal.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let bits = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|bits| *bits <= 0o777);
+    bits.ok_or_else(|| format!("{text:?} is not a mode such as 600 or 660"))
+}
+
+/// Which messages: `3`, `!3` or `..3`.
+pub(crate) fn kinds(text: &str) -> Result<Kinds, String> {
+    let number = |digits: &str| {
+        digits.parse().map_err(|_| format!("{text:?} is not a kind: say 3, !3 (all but 3) or ..3 (up to 3)"))
+    };
+    Ok(match (text.strip_prefix('!'), text.strip_prefix("..")) {
+        (Some(digits), _) => Kinds::Except(number(digits)?),
+        (None, Some(digits)) => Kinds::AtMost(number(digits)?),
+        (None, None) => Kinds::Equal(number(text)?),
+    })
+}
+
+/// A group: its name, and its settings if any are given.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSpec {
+    pub(crate) name: String,
+    pub(crate) settings: GroupSettings,
+}
+
+/// How to write the settings of a group.
+pub(crate) const SETTINGS_HELP: &str = "\
+A group is written NAME or NAME:SETTING=VALUE,…
+
+  ack-wait=30s          how long a lease lasts
+  max-deliver=5         attempts before a message goes to the dead-letter ring; or `unlimited`
+  max-ack-pending=1000  messages in flight before no new one is given out
+  backoff=none          how long a failed message rests: a list as 1s/5s/30s, or doubling as 100ms..10s
+  jitter=50             up to so many percent are taken off a doubling backoff
+
+These are the defaults.";
+
+impl FromStr for GroupSpec {
+    type Err = String;
+    fn from_str(text: &str) -> Result<GroupSpec, String> {
+        let (name, list) = text.split_once(':').unwrap_or((text, ""));
+        if name.is_empty() {
+            return Err("a group needs a name".to_owned());
+        }
+        let (mut settings, mut backoff, mut jitter) = (GroupSettings::new(), Backoff::None, None);
+        for item in list.split(',').filter(|item| !item.is_empty()) {
+            let (key, value) =
+                item.split_once('=').ok_or_else(|| format!("{item:?} is not SETTING=VALUE"))?;
+            let number =
+                || value.replace('_', "").parse().map_err(|_| format!("{key}={value:?}: not a number"));
+            settings = match key.replace('_', "-").as_str() {
+                "ack-wait" => settings.ack_wait(duration(value)?),
+                "max-deliver" if value == "unlimited" => settings.deliver_without_end(),
+                "max-deliver" => settings
+                    .max_deliver(u32::try_from(number()?).map_err(|_| format!("{key}={value}: too large"))?),
+                "max-ack-pending" => settings.max_ack_pending(number()?),
+                "backoff" => {
+                    backoff = parse_backoff(value)?;
+                    settings
+                }
+                "jitter" => {
+                    let percent = number()?;
+                    let fits = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
+                    jitter = Some(fits.ok_or_else(|| format!("jitter={percent}: at most 100 percent"))?);
+                    settings
+                }
+                _ => {
+                    return Err(format!(
+                        "{key:?} is none of ack-wait, max-deliver, max-ack-pending, backoff, jitter"
+                    ));
+                }
+            };
+        }
+        if let (Backoff::Exponential { jitter_percent, .. }, Some(percent)) = (&mut backoff, jitter) {
+            *jitter_percent = percent;
+        } else if jitter.is_some() {
+            return Err("jitter needs a doubling backoff such as backoff=100ms..10s".to_owned());
+        }
+        Ok(GroupSpec { name: name.to_owned(), settings: settings.backoff(backoff) })
+    }
+}
+
+fn parse_backoff(text: &str) -> Result<Backoff, String> {
+    if text == "none" {
+        return Ok(Backoff::None);
+    }
+    if let Some((first, longest)) = text.split_once("..") {
+        return Ok(Backoff::exponential(duration(first)?, duration(longest)?));
+    }
+    let steps = text.split('/').map(duration).collect::<Result<Vec<_>, _>>()?;
+    if steps.len() > 16 {
+        return Err("a backoff has at most 16 steps".to_owned());
+    }
+    Ok(Backoff::steps(&steps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions() {
+        assert_eq!("earliest".parse(), Ok(Origin::Earliest));
+        assert_eq!("-3".parse(), Ok(Origin::Back(3)));
+        assert_eq!("1_000".parse(), Ok(Origin::At(1000)));
+        assert!("x".parse::<Origin>().is_err() && "--3".parse::<Origin>().is_err());
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(count("64Ki"), Ok(65536));
+        assert_eq!(count("1_000k"), Ok(1_000_000));
+        for wrong in ["", "k", "-1", "1Q", "99999999999Gi"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(mode("660"), Ok(0o660));
+        assert!(mode("1777").is_err() && mode("9").is_err());
+    }
+
+    #[test]
+    fn settings_of_a_group() {
+        let spec: GroupSpec =
+            "sms:ack-wait=5s,max-deliver=unlimited,max_ack_pending=7,backoff=100ms..10s,jitter=10"
+                .parse()
+                .unwrap();
+        let expected = GroupSettings::new()
+            .ack_wait(Duration::from_secs(5))
+            .deliver_without_end()
+            .max_ack_pending(7)
+            .backoff(Backoff::Exponential { first_ms: 100, longest_ms: 10_000, jitter_percent: 10 });
+        assert_eq!((spec.name.as_str(), spec.settings), ("sms", expected));
+        let steps: GroupSpec = "a:backoff=1s/5s".parse().unwrap();
+        let expected = Backoff::steps(&[Duration::from_secs(1), Duration::from_secs(5)]);
+        assert_eq!(steps.settings.get_backoff(), expected);
+        for wrong in ["", ":", "a:b", "a:b=1", "a:ack-wait=1", "a:jitter=5", "a:max-deliver=x", "a:backoff=1"]
+        {
+            assert!(wrong.parse::<GroupSpec>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn kinds_as_msgrcv_has_them() {
+        assert_eq!(kinds("3"), Ok(Kinds::Equal(3)));
+        assert_eq!(kinds("!3"), Ok(Kinds::Except(3)));
+        assert_eq!(kinds("..3"), Ok(Kinds::AtMost(3)));
+        assert!(kinds("x").is_err());
+    }
+}

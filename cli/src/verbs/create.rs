@@ -1,0 +1,121 @@
+//! `create`: makes a ring.
+
+use crate::exit::Outcome;
+use crate::facts::policy_name;
+use crate::output;
+use crate::parse::{self, GroupSpec, SETTINGS_HELP};
+use clap::ValueEnum;
+use slipring::{DeadLetterPolicy, RingOptions};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  slipring create /dev/shm/news --block-size 112 --capacity 64Ki
+  slipring create /dev/shm/audit --block-size 1Ki --capacity 4096 --durable archive --mode 660
+  slipring create /dev/shm/orders --block-size 240 --capacity 8192 \\
+      --group sms:ack-wait=30s,max-deliver=5,backoff=100ms..10s --group points
+
+A block takes 16 bytes more than its size, rounded up to 64: 48, 112, 176, 240, … waste nothing.";
+
+/// Makes a ring: complete, with its space reserved, or not at all
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = format!("{SETTINGS_HELP}\n\n{EXAMPLES}"))]
+pub(crate) struct Create {
+    /// Where; /dev/shm is the fastest place. Nothing that exists is touched
+    path: PathBuf,
+    /// Longest message in bytes
+    #[arg(short, long, value_name = "BYTES", value_parser = parse::size)]
+    block_size: usize,
+    /// How many messages the ring holds; rounded up to a power of two
+    #[arg(short, long, value_name = "BLOCKS", value_parser = parse::size)]
+    capacity: usize,
+    /// How many consumers may be attached at once
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    consumers: u32,
+    /// Keeps everything for the consumer of this name, also before it comes and while it is away; repeatable
+    #[arg(long, value_name = "NAME")]
+    durable: Vec<String>,
+    /// Gives up a durable consumer that is away for so long and holds the ring full
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    durable_inactive: Option<Duration>,
+    /// A group of workers, NAME or NAME:SETTING=VALUE,…; repeatable. See the end of this help
+    #[arg(short, long = "group", value_name = "GROUP")]
+    group: Vec<GroupSpec>,
+    /// Room for so many groups, those given with --group included
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    groups: u32,
+    /// How many workers may be attached at once, over all groups
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    workers: u32,
+    /// Blocks of the dead-letter ring of a ring with groups [default: the capacity, at most 1024]
+    #[arg(long, value_name = "BLOCKS", value_parser = parse::size)]
+    dead_letter_capacity: Option<usize>,
+    /// When the dead-letter ring is full
+    #[arg(long, value_name = "POLICY", default_value = "block")]
+    dead_letter_policy: Policy,
+    /// Permission bits: consumers need to write, observers to read
+    #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = parse::mode)]
+    mode: u32,
+    /// Position of the first message, for a ring that continues another's numbering
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    first_position: u64,
+    /// Is content with a ring that is already there, whatever its geometry
+    #[arg(long)]
+    if_absent: bool,
+    /// Says what was made, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Policy {
+    /// The message stays in the ring until there is room: nothing is lost
+    Block,
+    /// The message is given up and counted
+    Drop,
+}
+
+pub(crate) fn run(args: &Create) -> Outcome {
+    let policy = match args.dead_letter_policy {
+        Policy::Block => DeadLetterPolicy::Block,
+        Policy::Drop => DeadLetterPolicy::DropAndCount,
+    };
+    let mut options = RingOptions::new(args.block_size, args.capacity)
+        .consumers(args.consumers)
+        .groups(args.groups)
+        .workers(args.workers)
+        .dead_letter_policy(policy)
+        .mode(args.mode)
+        .first_position(args.first_position);
+    for name in &args.durable {
+        options = options.durable(name);
+    }
+    for GroupSpec { name, settings } in &args.group {
+        options = options.group(name, *settings);
+    }
+    if let Some(limit) = args.durable_inactive {
+        options = options.durable_inactive_threshold(limit);
+    }
+    if let Some(blocks) = args.dead_letter_capacity {
+        options = options.dead_letter_capacity(blocks);
+    }
+    let ring = match options.create(&args.path) {
+        Err(slipring::Error::AlreadyExists { .. }) if args.if_absent => slipring::Ring::open(&args.path)?,
+        other => other?,
+    };
+    if args.json {
+        return output::print_json(&crate::facts::Facts::of(ring).json());
+    }
+    let dead = match ring.dead_letter_capacity().zip(ring.dead_letter_policy()) {
+        Some((blocks, policy)) => format!(", dead letters {blocks} ({})", policy_name(policy)),
+        None => String::new(),
+    };
+    output::print(&format!(
+        "{}: {} blocks of {} bytes, {}{dead}\n",
+        ring.path().display(),
+        ring.capacity(),
+        ring.block_size(),
+        output::bytes(ring.file_len()),
+    ))
+}

@@ -1,0 +1,304 @@
+//! `group`: groups of workers and what they have not settled.
+
+use crate::exit::{Failure, Outcome};
+use crate::facts::{self, Facts, group_json};
+use crate::output::{self, Table};
+use crate::parse::{GroupSpec, Origin, SETTINGS_HELP};
+use serde_json::{Value, json};
+use slipring::{Error, GroupInfo, GroupSettings, Observer, PendingState, Ring, Start, Worker};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Looks at groups of workers, makes, removes and resets them
+#[derive(Debug, clap::Args)]
+pub(crate) struct GroupArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Lists the groups of a ring
+    Ls {
+        /// The ring
+        path: PathBuf,
+        /// An array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says everything about one group
+    Info {
+        /// The ring
+        path: PathBuf,
+        /// The group
+        group: String,
+        /// One object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists the messages that were delivered and are not settled, as XPENDING does
+    Pending {
+        /// The ring
+        path: PathBuf,
+        /// The group
+        group: String,
+        /// An array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes a group
+    ///
+    /// From then on nothing is overwritten that it has not settled.
+    #[command(after_long_help = SETTINGS_HELP)]
+    Add {
+        /// The ring
+        path: PathBuf,
+        /// NAME or NAME:SETTING=VALUE,…
+        group: GroupSpec,
+        /// Where it begins: earliest, latest, a position, or -N for N messages back
+        #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
+        from: Origin,
+    },
+    /// Removes a group without workers; what it has not settled is given up
+    Rm {
+        /// The ring
+        path: PathBuf,
+        /// The group
+        group: String,
+    },
+    /// Makes a group go on elsewhere: says what would happen, and does it with --apply
+    ///
+    /// Refused while workers are attached. The group is removed and made anew with the same settings, so its
+    /// statistics begin at 0, and for a moment nothing holds its messages.
+    #[command(after_long_help = "\
+Examples:
+  slipring group reset /dev/shm/orders sms --to earliest            # what would happen?
+  slipring group reset /dev/shm/orders sms --to latest --apply      # skip the backlog")]
+    Reset {
+        /// The ring
+        path: PathBuf,
+        /// The group
+        group: String,
+        /// Where it shall go on: earliest, latest, a position, or -N for N messages back
+        #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+        to: Origin,
+        /// Does it
+        #[arg(long)]
+        apply: bool,
+        /// What happens, or would, as one object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(args: &GroupArgs) -> Outcome {
+    match &args.verb {
+        Verb::Ls { path, json } => list(path, *json),
+        Verb::Info { path, group, json } => info(path, group, *json),
+        Verb::Pending { path, group, json } => pending(path, group, *json),
+        Verb::Add { path, group, from } => add(path, group, *from),
+        Verb::Rm { path, group } => {
+            let ring = Ring::open(path)?;
+            match ring.remove_group(group) {
+                Err(Error::NoSuchGroup { .. }) => Err(facts::no_such_group(&ring, group)),
+                other => Ok(other?),
+            }
+        }
+        Verb::Reset { path, group, to, apply, json } => reset(path, group, *to, *apply, *json),
+    }
+}
+
+fn list(path: &Path, json: bool) -> Outcome {
+    let facts = Facts::open(path)?;
+    if json {
+        return output::print_json(&Value::Array(facts.groups.iter().map(group_json).collect()));
+    }
+    output::print(&table(&facts.groups).render())
+}
+
+pub(crate) fn table(groups: &[GroupInfo]) -> Table {
+    let mut table = Table::new(&[
+        "GROUP",
+        "WORKERS",
+        "FLOOR",
+        "PENDING",
+        "IN FLIGHT",
+        "REDELIVERED",
+        "DOOMED",
+        "OLDEST",
+        "DEAD",
+        "SETTINGS",
+    ]);
+    for group in groups {
+        table.row([
+            group.name.clone(),
+            group.workers.iter().filter(|worker| worker.alive).count().to_string(),
+            group.ack_floor.to_string(),
+            group.num_pending.to_string(),
+            group.num_ack_pending.to_string(),
+            group.num_redelivered.to_string(),
+            group.num_doomed.to_string(),
+            group.oldest_pending.map_or("-".to_owned(), output::span),
+            group.dead_lettered.to_string(),
+            group.settings.to_string(),
+        ]);
+    }
+    table
+}
+
+fn info(path: &Path, name: &str, json: bool) -> Outcome {
+    let facts = Facts::open(path)?;
+    let group = facts.group(name)?;
+    if json {
+        return output::print_json(&group_json(group));
+    }
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<16}{value}");
+    };
+    line("group", group.name.clone());
+    line("created", output::time(group.created_unix_ms));
+    line("settings", group.settings.to_string());
+    line("ack floor", format!("{} (head {})", group.ack_floor, facts.head));
+    line("pending", format!("{} never delivered", group.num_pending));
+    line("in flight", format!("{}, {} of them redelivered", group.num_ack_pending, group.num_redelivered));
+    line("doomed", format!("{} wait for the dead-letter ring", group.num_doomed));
+    line("oldest", group.oldest_pending.map_or("-".to_owned(), output::span));
+    line(
+        "so far",
+        format!(
+            "{} expired, {} failed, {} abandoned, {} released, {} rejected, {} dead-lettered, {} dropped, {} lost",
+            group.expired,
+            group.failed,
+            group.abandoned,
+            group.released,
+            group.rejected,
+            group.dead_lettered,
+            group.dropped,
+            group.lost
+        ),
+    );
+    let mut workers =
+        Table::new(&["WORKER", "PID", "STATE", "READING", "DELIVERED", "ACKED", "FAILED", "LOST", "JOINED"]);
+    for worker in &group.workers {
+        workers.row([
+            output::or_dash(&worker.name),
+            worker.pid.to_string(),
+            if worker.alive { "alive" } else { "dead" }.to_owned(),
+            worker.reading.map_or("-".to_owned(), |position| position.to_string()),
+            worker.delivered.to_string(),
+            worker.acked.to_string(),
+            worker.failed.to_string(),
+            worker.lost.to_string(),
+            output::ago(worker.joined_unix_ms),
+        ]);
+    }
+    if !group.workers.is_empty() {
+        let _ = write!(text, "\n{}", workers.render());
+    }
+    output::print(&text)
+}
+
+fn pending(path: &Path, name: &str, json: bool) -> Outcome {
+    let ring = Ring::open(path)?;
+    let pending = match ring.pending(name) {
+        Err(Error::NoSuchGroup { .. }) => return Err(facts::no_such_group(&ring, name)),
+        other => other?,
+    };
+    // What the table shows, and what the object says.
+    let describe = |state: PendingState| match state {
+        PendingState::Leased { pid, time_left } => ("leased", Some(pid), Some(time_left)),
+        PendingState::Delayed(left) => ("delayed", None, Some(left)),
+        PendingState::Returned => ("returned", None, None),
+        PendingState::Doomed => ("doomed", None, None),
+        _ => ("unknown", None, None),
+    };
+    if json {
+        let rows = pending.iter().map(|message| {
+            let (state, pid, left) = describe(message.state);
+            json!({
+                "position": message.position,
+                "attempt": message.attempt,
+                "state": state,
+                "pid": pid,
+                "time_left_ms": left.map(|left| left.as_millis()),
+            })
+        });
+        return output::print_json(&Value::Array(rows.collect()));
+    }
+    let mut table = Table::new(&["POSITION", "ATTEMPT", "STATE", "PID", "TIME LEFT"]);
+    for message in &pending {
+        let (state, pid, left) = describe(message.state);
+        table.row([
+            message.position.to_string(),
+            message.attempt.to_string(),
+            state.to_owned(),
+            pid.map_or("-".to_owned(), |pid| pid.to_string()),
+            left.map_or("-".to_owned(), output::span),
+        ]);
+    }
+    output::print(&table.render())
+}
+
+fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
+    let ring = Ring::open(path)?;
+    if ring.groups().iter().any(|group| group.name == spec.name) {
+        return Err(Failure::error(format!(
+            "{}: there is a group {:?} already; see: slipring group info {0} {}",
+            path.display(),
+            spec.name,
+            spec.name
+        )));
+    }
+    create(path, &spec.name, spec.settings, facts::start(&ring, from))?;
+    Ok(())
+}
+
+/// A group begins with its first worker, which leaves at once.
+fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), Error> {
+    Worker::options(name).settings(settings).start(start).join(path).map(drop)
+}
+
+fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcome {
+    let facts = Facts::open(path)?;
+    let group = facts.group(name)?;
+    let living: Vec<String> =
+        group.workers.iter().filter(|worker| worker.alive).map(|worker| worker.pid.to_string()).collect();
+    if !living.is_empty() {
+        return Err(Failure::error(format!(
+            "{}: group {name:?} has workers (process {}); stop them first",
+            path.display(),
+            living.join(", ")
+        )));
+    }
+    // An observer looks where one may begin, and says so if the position is gone.
+    let target = Observer::attach(path, facts::start(&facts.ring, to))?.position();
+    let unsettled = group.num_pending + group.num_ack_pending + group.num_doomed;
+    let (again, skipped) =
+        (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));
+    if apply {
+        facts.ring.remove_group(name)?;
+        match create(path, name, group.settings, Start::At(target)) {
+            // The producer went past it meanwhile: as far back as it still goes.
+            Err(Error::Start { .. }) => create(path, name, group.settings, Start::Earliest)?,
+            other => other?,
+        }
+    }
+    if json {
+        return output::print_json(&json!({
+            "group": name,
+            "from": group.ack_floor,
+            "to": target,
+            "delivered_again": again,
+            "skipped": skipped,
+            "applied": apply,
+        }));
+    }
+    let done = if apply { "was moved" } else { "would move" };
+    let hint = if apply { "" } else { "; say --apply to do it" };
+    output::print(&format!(
+        "group {name:?} {done} from {} to {target}: {again} settled messages come again, {skipped} unsettled \
+         ones are skipped{hint}\n",
+        group.ack_floor
+    ))
+}

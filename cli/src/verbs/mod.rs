@@ -1,0 +1,13 @@
+//! One file per verb.
+
+pub(crate) mod check;
+pub(crate) mod consumers;
+pub(crate) mod create;
+pub(crate) mod group;
+pub(crate) mod ls;
+pub(crate) mod peek;
+pub(crate) mod publish;
+pub(crate) mod rm;
+pub(crate) mod stat;
+pub(crate) mod subscribe;
+pub(crate) mod work;

@@ -1,0 +1,254 @@
+//! `pub`: messages into a ring, from the command line, a file or standard input.
+
+use crate::exit::{Failure, Outcome};
+use crate::parse;
+use crate::signals::{self, Deadline};
+use slipring::{Producer, SendError};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::splitter::{Boundaries, Splitter};
+
+/// Messages that are published at once, at most.
+const BATCH: usize = 1024;
+
+/// Publishes lines from standard input, or a message given here
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Each line is a message, without its newline. What was published before an error or Ctrl-C stays published.
+
+Examples:
+  slipring pub /dev/shm/news 'hello'
+  tail -f app.log | slipring pub /dev/shm/news
+  slipring pub /dev/shm/video --raw < film.bin && slipring sub /dev/shm/video -e --raw > copy.bin")]
+pub(crate) struct Publish {
+    /// The ring
+    path: PathBuf,
+    /// One message; without it, standard input or --file is read
+    message: Option<String>,
+    /// Reads this file instead of standard input
+    #[arg(short, long, value_name = "FILE", conflicts_with = "message")]
+    file: Option<PathBuf>,
+    /// What readers can choose by
+    #[arg(short, long, value_name = "N", default_value_t = 0)]
+    kind: u32,
+    /// Ends after so many messages; a MESSAGE is repeated so often
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// At most so many messages per second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Fails with exit code 5 when the ring is full, instead of waiting for room
+    #[arg(long, conflicts_with = "timeout")]
+    nowait: bool,
+    /// Waits for room so long, then fails with exit code 5
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+    /// Before each message its length, as 4 bytes little-endian: binary data with its boundaries
+    #[arg(long, conflicts_with = "message")]
+    framed: bool,
+    /// Cuts the input into whole blocks: binary data that keeps its bytes, not its boundaries
+    #[arg(long, conflicts_with_all = ["message", "framed"])]
+    raw: bool,
+    /// Messages end with a NUL instead of a newline
+    #[arg(short = '0', long, conflicts_with_all = ["message", "framed", "raw"])]
+    null: bool,
+    /// Says afterwards that nothing more will come: readers end when they have read everything
+    #[arg(long)]
+    close: bool,
+}
+
+pub(crate) fn run(args: &Publish) -> Outcome {
+    let mut outlet = Outlet::open(args)?;
+    let outcome = match &args.message {
+        Some(message) => repeat(&mut outlet, message.as_bytes(), args.count.unwrap_or(1)),
+        None => copy(&mut outlet, args),
+    };
+    if outcome.is_ok() && args.close {
+        outlet.producer.close();
+    }
+    outcome
+}
+
+fn repeat(outlet: &mut Outlet, message: &[u8], count: u64) -> Outcome {
+    let times = usize::try_from(count).unwrap_or(usize::MAX);
+    outlet.send(&mut std::iter::repeat_n(message, times)).map(drop)
+}
+
+fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
+    let boundaries = match () {
+        () if args.framed => Boundaries::Framed,
+        () if args.raw => Boundaries::Every(outlet.producer.block_size()),
+        () => Boundaries::Delimiter(if args.null { 0 } else { b'\n' }),
+    };
+    let mut source = Source::open(args.file.as_deref())?;
+    let mut splitter = Splitter::new(boundaries, outlet.producer.block_size());
+    while !outlet.is_done() {
+        let Some(read) = source.read(splitter.room())? else { return Ok(()) };
+        splitter.filled(read);
+        let mut messages = splitter.messages();
+        outlet.send(&mut messages)?;
+        let fault = messages.fault();
+        if let Some(fault) = fault {
+            return Err(Failure::error(format!("message {}: {fault}", outlet.sent + 1)));
+        }
+        splitter.compact();
+        if read == 0 {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Where the input comes from.
+struct Source {
+    file: File,
+}
+
+impl Source {
+    fn open(path: Option<&std::path::Path>) -> Result<Source, Failure> {
+        let file = match path {
+            None => {
+                let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+                File::from(stdin)
+            }
+            Some(path) => File::open(path)
+                .map_err(|error| Failure::error(format!("{}: cannot be read: {error}", path.display())))?,
+        };
+        Ok(Source { file })
+    }
+
+    /// How much was read; 0 at the end, None after a signal.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(signals::SLICE.subsec_nanos()) };
+        loop {
+            if signals::interrupted() {
+                return Ok(None);
+            }
+            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&slice)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match self.file.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return Ok(Some(other?)),
+            }
+        }
+    }
+}
+
+/// Where messages go to: as fast as there is room, or as the rate says.
+struct Outlet {
+    producer: Producer,
+    kind: u32,
+    left: u64,
+    sent: u64,
+    rate: Option<u32>,
+    began: Instant,
+    nowait: bool,
+    timeout: Option<Duration>,
+}
+
+impl Outlet {
+    fn open(args: &Publish) -> Result<Outlet, Failure> {
+        Ok(Outlet {
+            producer: Producer::open(&args.path)?,
+            kind: args.kind,
+            left: args.count.unwrap_or(u64::MAX),
+            sent: 0,
+            rate: args.rate,
+            began: Instant::now(),
+            nowait: args.nowait,
+            timeout: args.timeout,
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.left == 0 || signals::interrupted()
+    }
+
+    /// Publishes all of them, unless a signal comes or there were enough.
+    fn send(&mut self, messages: &mut dyn Iterator<Item = &[u8]>) -> Outcome {
+        let (kind, mut next) = (self.kind, messages.next());
+        while let Some(first) = next {
+            if !self.pace() {
+                return Ok(());
+            }
+            let most = if self.rate.is_some() { 1 } else { BATCH };
+            let most = most.min(usize::try_from(self.left).unwrap_or(BATCH));
+            let Some(mut batch) = claim(&mut self.producer, most, self.nowait, self.timeout)? else {
+                return Ok(());
+            };
+            let mut pushed = batch.push(kind, first);
+            next = None;
+            while pushed.is_ok() {
+                next = messages.next();
+                match next {
+                    Some(message) if batch.remaining() > 0 => pushed = batch.push(kind, message),
+                    _ => break,
+                }
+            }
+            let count = batch.len() as u64;
+            batch.publish();
+            self.sent += count;
+            self.left -= count;
+            pushed.map_err(|error| too_large(error, self.sent))?;
+            if self.left == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the next message is due. False after a signal, or when there were enough.
+    fn pace(&self) -> bool {
+        match self.rate {
+            _ if self.is_done() => false,
+            None => true,
+            Some(rate) => {
+                let due = Duration::from_secs_f64(self.sent as f64 / f64::from(rate));
+                self.began.checked_add(due).is_none_or(signals::sleep_until)
+            }
+        }
+    }
+}
+
+/// None after a signal.
+fn claim(
+    producer: &mut Producer,
+    most: usize,
+    nowait: bool,
+    timeout: Option<Duration>,
+) -> Result<Option<slipring::BatchClaim<'_>>, Failure> {
+    let deadline = Deadline::after(timeout);
+    if nowait {
+        return Ok(Some(producer.try_claim_batch(most)?));
+    }
+    while !signals::interrupted() {
+        match producer.claim_batch_timeout(1, deadline.slice()) {
+            Ok(_) => {}
+            Err(error @ SendError::Full { .. }) if deadline.is_over() => return Err(error.into()),
+            Err(SendError::Full { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        // There is room now, and nobody else takes it.
+        return Ok(Some(producer.try_claim_batch(most)?));
+    }
+    Ok(None)
+}
+
+fn too_large(error: SendError, sent: u64) -> Failure {
+    match error {
+        SendError::TooLarge { len, block_size } => Failure::error(format!(
+            "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
+             --block-size, or cut the input into blocks with --raw; the {sent} messages before it are published",
+            sent + 1
+        )),
+        other => other.into(),
+    }
+}

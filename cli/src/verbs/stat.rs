@@ -1,0 +1,100 @@
+//! `stat`: everything that a ring's tables say.
+
+use crate::exit::Outcome;
+use crate::facts::{Facts, mode_text, owner_and_mode, policy_name};
+use crate::output::{self, Table};
+use crate::verbs::{consumers, group};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// Says everything about a ring: geometry, producer, consumers, groups
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring stat /dev/shm/orders
+  slipring stat --json /dev/shm/orders | jq .groups[].ack_pending")]
+pub(crate) struct Stat {
+    /// The ring
+    path: PathBuf,
+    /// One object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Stat) -> Outcome {
+    let facts = Facts::open(&args.path)?;
+    if args.json {
+        return output::print_json(&facts.json());
+    }
+    output::print(&text(&facts))
+}
+
+fn text(facts: &Facts) -> String {
+    let ring = &facts.ring;
+    let (owner, mode) = owner_and_mode(ring.path());
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<14}{value}");
+    };
+    line("ring", format!("{} ({})", ring.path().display(), ring.id()));
+    line("owner", format!("{owner} {}", mode_text(mode)));
+    line("created", humantime::format_rfc3339_millis(ring.created()).to_string());
+    line(
+        "geometry",
+        format!(
+            "{} blocks of {} bytes, {}",
+            ring.capacity(),
+            ring.block_size(),
+            output::bytes(ring.file_len())
+        ),
+    );
+    if let Some(schema) = ring.schema() {
+        line("type", schema.to_owned());
+    }
+    if let Some(of) = ring.dead_letters_of() {
+        line("dead letters of", format!("ring {of}"));
+    }
+    line("head", format!("{} (first {})", facts.head, ring.first_position()));
+    let holder = facts
+        .gate()
+        .filter(|_| facts.used() > 0)
+        .map_or(String::new(), |gate| format!(", held by {}", gate.who));
+    line("used", format!("{} ({}){holder}", facts.used(), output::percent(facts.used(), ring.capacity())));
+    line(
+        "producer",
+        match ring.producer_info() {
+            None => "none so far".to_owned(),
+            Some(producer) => format!(
+                "process {} {}, number {}, opened {}{}; found the ring full {} times, woke readers {}, evicted {}",
+                producer.pid,
+                if producer.alive { "lives" } else { "is gone" },
+                producer.epoch,
+                output::ago(producer.opened_unix_ms),
+                if producer.closed { ", closed the stream" } else { "" },
+                producer.full_count,
+                producer.wake_count,
+                producer.evicted_count,
+            ),
+        },
+    );
+    let entries = |used: usize, of: u64| format!("{used} of {of} entries");
+    line("consumers", entries(facts.consumers.len(), ring.consumer_entries()));
+    if let Some(limit) = ring.durable_inactive_threshold() {
+        line("durables", format!("are given up after {} away", output::span(limit)));
+    }
+    if let Some((blocks, policy)) = ring.dead_letter_capacity().zip(ring.dead_letter_policy()) {
+        let workers = facts.groups.iter().map(|group| group.workers.len()).sum();
+        line("groups", entries(facts.groups.len(), ring.group_entries()));
+        line("workers", entries(workers, ring.worker_entries()));
+        let letters = ring.dead_letters().map_or("none can be read".to_owned(), |all| all.len().to_string());
+        line("dead letters", format!("{letters} of {blocks}, policy {}", policy_name(policy)));
+    }
+    let sections: [(&str, bool, Table); 2] = [
+        ("CONSUMERS", facts.consumers.is_empty(), consumers::table(&facts.consumers)),
+        ("GROUPS", facts.groups.is_empty(), group::table(&facts.groups)),
+    ];
+    for (_, _, table) in sections.iter().filter(|(_, empty, _)| !empty) {
+        let _ = write!(text, "\n{}", table.render());
+    }
+    text
+}

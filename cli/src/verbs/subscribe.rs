@@ -1,0 +1,212 @@
+//! `sub`: what a ring carries, to standard output.
+
+use crate::exit::{Failure, Outcome};
+use crate::facts;
+use crate::format::{Format, FormatOptions, View};
+use crate::output;
+use crate::parse::{self, Origin};
+use crate::signals::{self, Deadline};
+use slipring::{Consumer, Kinds, Observer, RecvError, Ring};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Messages that are written at once, at most.
+const BATCH: usize = 4096;
+/// Output is written at the latest when there is so much of it.
+const ENOUGH: usize = 256 * 1024;
+
+/// Prints what is published, from the earliest message on, until the stream is closed
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A message is given back to the producer when it has been written out. With --observe the ring is opened for
+reading only: nobody is held up, and what was missed is said on standard error.
+
+Examples:
+  slipring sub /dev/shm/news --from latest
+  slipring sub /dev/shm/news --name archive >> news.log     # goes on where it stopped
+  slipring sub /dev/shm/news --observe --from -10 -e --json | jq -r .text")]
+pub(crate) struct Subscribe {
+    /// The ring
+    path: PathBuf,
+    /// Where to begin: earliest, latest, a position, or -N for N messages back
+    #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
+    from: Origin,
+    /// Ends after so many messages
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// Ends when there is nothing more to read, instead of waiting
+    #[arg(short, long)]
+    exit: bool,
+    /// Ends with exit code 4 when nothing has come for so long
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
+    timeout: Option<Duration>,
+    /// Reads as the durable consumer of this name, which goes on where it stopped
+    #[arg(long, value_name = "NAME", conflicts_with = "observe")]
+    name: Option<String>,
+    /// Reads by copy, without holding anybody up; may miss messages
+    #[arg(long)]
+    observe: bool,
+    /// Only messages of this kind: 3, !3 (all but 3) or ..3 (up to 3)
+    #[arg(short, long, value_name = "KIND", value_parser = parse::kinds)]
+    kind: Option<Kinds>,
+    #[command(flatten)]
+    format: FormatOptions,
+}
+
+pub(crate) fn run(args: &Subscribe) -> Outcome {
+    let format = args.format.parse().map_err(Failure::usage)?;
+    let start = facts::start(&Ring::open(&args.path)?, args.from);
+    let mut sink = Sink {
+        out: output::stdout()?,
+        pending: Vec::with_capacity(ENOUGH + 4096),
+        format,
+        kinds: args.kind.unwrap_or(Kinds::Any),
+        left: args.count.unwrap_or(u64::MAX),
+        written: 0,
+    };
+    let outcome = if args.observe {
+        observe(args, Observer::attach(&args.path, start)?, &mut sink)
+    } else {
+        let mut options = Consumer::options().start(start);
+        if let Some(name) = &args.name {
+            options = options.name(name).durable(true);
+        }
+        consume(args, options.attach(&args.path)?, &mut sink)
+    };
+    sink.flush()?;
+    outcome
+}
+
+/// What an error of a receive means here: None is a good end.
+fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Option<()>, Failure> {
+    match error {
+        RecvError::Closed => Ok(None),
+        RecvError::Empty | RecvError::TimedOut(_) if args.exit => Ok(None),
+        RecvError::TimedOut(_) if deadline.is_over() => {
+            Err(Failure::empty(format!("{}: nothing came in time", args.path.display())))
+        }
+        RecvError::TimedOut(_) => Ok(Some(())),
+        error => Err(error.into()),
+    }
+}
+
+fn consume(args: &Subscribe, mut consumer: Consumer, sink: &mut Sink) -> Outcome {
+    let mut deadline = Deadline::after(args.timeout);
+    while sink.left > 0 && !signals::interrupted() {
+        let received = match args.exit {
+            true => consumer.try_recv_batch(BATCH),
+            false => consumer.recv_batch_timeout(BATCH, deadline.slice()),
+        };
+        let batch = match received {
+            Ok(batch) => batch,
+            Err(error) => match ended(error, args, deadline)? {
+                Some(()) => continue,
+                None => return Ok(()),
+            },
+        };
+        for item in &batch {
+            sink.take(View { position: item.position(), kind: item.kind(), bytes: &item });
+            if sink.is_due() {
+                break;
+            }
+        }
+        // What was not written out is not released: whoever comes back by this name gets it again.
+        if let Err(failure) = sink.flush() {
+            batch.keep();
+            return Err(failure);
+        }
+        drop(batch);
+        deadline = Deadline::after(args.timeout);
+    }
+    Ok(())
+}
+
+fn observe(args: &Subscribe, mut observer: Observer, sink: &mut Sink) -> Outcome {
+    let mut deadline = Deadline::after(args.timeout);
+    while sink.left > 0 && !signals::interrupted() {
+        match observer.try_recv() {
+            Ok(message) => {
+                if message.missed() > 0 {
+                    output::note(&format!("{} messages were missed", message.missed()));
+                }
+                sink.take(View { position: message.position(), kind: message.kind(), bytes: &message });
+                deadline = Deadline::after(args.timeout);
+                if !sink.is_due() {
+                    continue;
+                }
+            }
+            Err(RecvError::Empty) if !args.exit => {
+                sink.flush()?;
+                match observer.recv_timeout(deadline.slice()) {
+                    Ok(message) => {
+                        if message.missed() > 0 {
+                            output::note(&format!("{} messages were missed", message.missed()));
+                        }
+                        sink.take(View {
+                            position: message.position(),
+                            kind: message.kind(),
+                            bytes: &message,
+                        });
+                        deadline = Deadline::after(args.timeout);
+                    }
+                    Err(error) => {
+                        if ended(error, args, deadline)?.is_none() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                if ended(error, args, deadline)?.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        sink.flush()?;
+    }
+    Ok(())
+}
+
+/// What is written, and how much of it yet.
+struct Sink {
+    out: File,
+    pending: Vec<u8>,
+    format: Format,
+    kinds: Kinds,
+    left: u64,
+    written: u64,
+}
+
+impl Sink {
+    #[inline]
+    fn take(&mut self, message: View<'_>) {
+        if self.left > 0 && wants(self.kinds, message.kind) {
+            self.written += 1;
+            self.left -= 1;
+            self.format.append(&mut self.pending, self.written, message);
+        }
+    }
+
+    /// Enough was taken, or enough is to be written.
+    #[inline]
+    fn is_due(&self) -> bool {
+        self.left == 0 || self.pending.len() >= ENOUGH
+    }
+
+    fn flush(&mut self) -> Outcome {
+        self.out.write_all(&self.pending)?;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+fn wants(kinds: Kinds, kind: u32) -> bool {
+    match kinds {
+        Kinds::Equal(wanted) => kind == wanted,
+        Kinds::AtMost(limit) => kind <= limit,
+        Kinds::Except(unwanted) => kind != unwanted,
+        _ => true,
+    }
+}

@@ -1,0 +1,133 @@
+//! `work`: a worker of a group, printing or running a command.
+
+use crate::exit::{Failure, Outcome};
+use crate::facts::Facts;
+use crate::format::{FormatOptions, View};
+use crate::output;
+use crate::parse;
+use crate::signals::{self, Deadline};
+use slipring::{Delivery, LeaseLost, RecvError, Worker};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Exit codes of a command, as sysexits.h has them.
+const TRY_AGAIN: i32 = 75;
+const BAD_DATA: i32 = 65;
+
+/// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for each
+///
+/// With --exec the command gets the message on its standard input, and says by its exit code what becomes of it:
+/// 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything else, such as 75, fails it: it is
+/// delivered again after the group's backoff.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in
+its environment. It has as long as the group's ack-wait. A delivery may be repeated: go by SLIPRING_ID.
+
+Examples:
+  slipring work /dev/shm/orders -g sms --exec './send-sms'
+  slipring work /dev/shm/orders -g points -e --json")]
+pub(crate) struct Work {
+    /// The ring
+    path: PathBuf,
+    /// The group; `slipring group add` makes one
+    #[arg(short, long, value_name = "NAME")]
+    group: String,
+    /// Runs this for each message
+    #[arg(long, value_name = "COMMAND")]
+    exec: Option<String>,
+    /// Ends after so many messages
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// Ends when there is nothing to do at the moment, instead of waiting
+    #[arg(short, long)]
+    exit: bool,
+    /// Ends with exit code 4 when there was nothing to do for so long
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    format: FormatOptions,
+}
+
+pub(crate) fn run(args: &Work) -> Outcome {
+    let format = args.format.parse().map_err(Failure::usage)?;
+    // Joining would make the group; here that is more likely a slip of the pen.
+    Facts::open(&args.path)?.group(&args.group)?;
+    let worker = Worker::join(&args.path, args.group.as_str())?;
+    let mut stdout = output::stdout()?;
+    let (mut done, mut lost, mut out) = (0_u64, 0_u64, Vec::new());
+    let mut deadline = Deadline::after(args.timeout);
+    while args.count.is_none_or(|count| done < count) && !signals::interrupted() {
+        let received = if args.exit { worker.try_recv() } else { worker.recv_timeout(deadline.slice()) };
+        let delivery = match received {
+            Ok(delivery) => delivery,
+            Err(RecvError::Closed) => break,
+            Err(RecvError::Empty | RecvError::TimedOut(_)) if args.exit => break,
+            Err(RecvError::TimedOut(_)) if !deadline.is_over() => continue,
+            Err(error) => return Err(error.into()),
+        };
+        done += 1;
+        let settled = if let Some(command) = &args.exec {
+            execute(command, delivery)?
+        } else {
+            out.clear();
+            let view = View { position: delivery.position(), kind: delivery.kind(), bytes: &delivery };
+            format.append(&mut out, done, view);
+            // A message that nobody could be shown is handed back: dropping the delivery does that.
+            stdout.write_all(&out)?;
+            delivery.ack()
+        };
+        if settled.is_err() {
+            lost += 1;
+            output::note("the lease was over: another worker may do the same message");
+        }
+        deadline = Deadline::after(args.timeout);
+    }
+    match lost {
+        0 => Ok(()),
+        n => Err(Failure::LeaseLost(format!(
+            "{n} of {done} messages took longer than the group's ack-wait; make it longer: slipring group info {} {}",
+            args.path.display(),
+            args.group
+        ))),
+    }
+}
+
+fn execute(command: &str, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost>, Failure> {
+    let status = match feed(command, &delivery) {
+        Ok(status) => status,
+        Err(error) => return Err(Failure::error(format!("{command:?} cannot be run: {error}"))),
+    };
+    Ok(match status.code() {
+        Some(0) => delivery.ack(),
+        Some(BAD_DATA) => delivery.reject("the command said so (exit code 65)").map(drop),
+        // A command that died by a signal of ours is not to blame.
+        None if signals::interrupted() => delivery.release(),
+        Some(TRY_AGAIN) => delivery.nack(None),
+        _ => {
+            output::note(&format!("position {}: {status}", delivery.position()));
+            delivery.nack(None)
+        }
+    })
+}
+
+fn feed(command: &str, delivery: &Delivery<'_>) -> io::Result<ExitStatus> {
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", command])
+        .env("SLIPRING_ID", delivery.id().to_string())
+        .env("SLIPRING_POSITION", delivery.position().to_string())
+        .env("SLIPRING_KIND", delivery.kind().to_string())
+        .env("SLIPRING_ATTEMPT", delivery.attempt().to_string())
+        .stdin(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command need not read what it is given.
+        match stdin.write_all(delivery) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            _ => {}
+        }
+    }
+    child.wait()
+}

@@ -1,0 +1,167 @@
+//! The real binary, in pipelines as users write them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory of its own for each test, gone afterwards.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from("/dev/shm").join(format!("slipring-cli-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Place(path)
+    }
+
+    fn ring(&self) -> String {
+        self.0.join("ring").to_str().unwrap().to_owned()
+    }
+
+    /// Runs a shell pipeline in which `slipring` is the binary and `$R` the ring.
+    fn shell(&self, script: &str) -> Output {
+        let bin = PathBuf::from(env!("CARGO_BIN_EXE_slipring"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        Command::new("bash")
+            .args(["-c", &format!("set -o pipefail; {script}")])
+            .env("PATH", format!("{}:{path}", bin.parent().unwrap().display()))
+            .env("R", self.ring())
+            .current_dir(&self.0)
+            .output()
+            .unwrap()
+    }
+
+    /// The standard output of a pipeline that succeeds.
+    fn good(&self, script: &str) -> String {
+        let output = self.shell(script);
+        assert!(output.status.success(), "{script}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The exit code and the error of one that does not.
+    fn bad(&self, script: &str) -> (i32, String) {
+        let output = self.shell(script);
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn lines_go_through() {
+    let place = Place::new();
+    place.good("slipring create $R --block-size 112 --capacity 1024");
+    place.good("seq 1 500 | slipring pub $R && slipring pub $R 'last one' --close");
+    let lines = place.good("slipring sub $R -e");
+    assert_eq!(lines.lines().count(), 501);
+    assert!(lines.starts_with("1\n2\n") && lines.ends_with("500\nlast one\n"));
+    assert_eq!(place.good("slipring sub $R --observe --from -2 -e"), "500\nlast one\n");
+    assert_eq!(place.good("slipring sub $R --from 9 -c 2 --format '%n %p %s;'"), "1 9 10;2 10 11;");
+    assert_eq!(place.good("slipring peek $R -1"), "last one\n");
+    let (code, error) = place.bad("slipring peek $R 501");
+    assert_eq!(code, 4, "{error}");
+    assert!(place.good("slipring check $R").ends_with(": sound\n"));
+    assert!(place.good("slipring stat $R").contains("head          501"));
+    assert!(place.good("slipring ls --json .").contains("\"head\":501"));
+}
+
+#[test]
+fn binary_data_survives_byte_for_byte() {
+    let place = Place::new();
+    let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::File::create(place.0.join("data")).unwrap().write_all(&bytes).unwrap();
+    place.good("slipring create $R --block-size 112 --capacity 4096");
+    place.good("slipring pub $R --raw -f data && slipring sub $R -e --raw > copy && cmp data copy");
+    place.good("slipring rm $R && slipring create $R --block-size 112 --capacity 4096");
+    place.good("printf '\\x02\\0\\0\\0a\\n\\0\\0\\0\\0\\x01\\0\\0\\0\\xff' > frames; slipring pub $R --framed < frames");
+    place.good("slipring sub $R -e --framed | cmp - frames");
+    assert_eq!(place.good("slipring sub $R -e --json | wc -l").trim(), "3");
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let place = Place::new();
+    let (code, error) = place.bad("slipring sub $R");
+    assert!(code == 1 && error.contains("slipring create"), "{error}");
+    assert_eq!(place.bad("slipring frobnicate").0, 2);
+    assert_eq!(place.bad("slipring create $R -b 0 -c 8").0, 2);
+    place.good("slipring create $R -b 48 -c 8 --durable archive");
+    let (code, error) = place.bad("slipring create $R -b 48 -c 8");
+    assert!(code == 1 && error.contains("exists"), "{error}");
+    let (code, error) = place.bad("seq 1 20 | slipring pub $R --nowait");
+    assert!(code == 5 && error.contains("archive"), "{error}");
+    assert_eq!(place.bad("slipring pub $R x --timeout 10ms").0, 5);
+    assert_eq!(place.bad("slipring sub $R --from latest --timeout 10ms").0, 4);
+    assert_eq!(place.good("slipring sub $R --name archive -e | wc -l").trim(), "8");
+    let (code, error) = place.bad("head -c 49 /dev/zero | slipring pub $R");
+    assert!(code == 1 && error.contains("--block-size"), "{error}");
+    let (code, error) = place.bad("printf '\\x05\\0\\0\\0a' | slipring pub $R --framed");
+    assert!(code == 1 && error.contains("ends within"), "{error}");
+    std::fs::write(place.0.join("other"), "not a ring").unwrap();
+    assert_eq!(place.bad("slipring rm other").0, 1);
+    assert!(place.0.join("other").exists());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_releases_only_what_it_wrote() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 65536 --durable archive; seq 1 50000 | slipring pub $R");
+    assert_eq!(place.good("slipring sub $R --name archive -c 3"), "1\n2\n3\n");
+    assert_eq!(place.good("slipring sub $R --name archive | head -n 1"), "4\n");
+    // Nothing stays behind of either.
+    assert!(place.good("slipring consumers $R --json").contains("\"alive\":false"));
+}
+
+#[test]
+fn an_interrupt_ends_in_good_order() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64");
+    let bin = env!("CARGO_BIN_EXE_slipring");
+    let mut reader = Command::new(bin).args(["sub", &place.ring()]).stdout(Stdio::piped()).spawn().unwrap();
+    place.good("slipring pub $R here");
+    let mut line = [0; 5];
+    std::io::Read::read_exact(reader.stdout.as_mut().unwrap(), &mut line).unwrap();
+    assert_eq!(&line, b"here\n");
+    let pid = reader.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert!(reader.wait().unwrap().success());
+    assert_eq!(place.good("slipring consumers $R --json"), "[]\n");
+}
+
+#[test]
+fn workers_share_fail_and_reject() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --groups 2 --group sms:max-deliver=2");
+    place.good("printf 'good\\nbad\\nworse\\n' | slipring pub $R");
+    place.good(
+        "slipring work $R -g sms -c 4 --exec 'read m; echo $m $SLIPRING_ATTEMPT >> seen; \
+         case $m in good) exit 0;; bad) exit 65;; *) exit 75;; esac'",
+    );
+    let seen = place.good("sort seen");
+    assert_eq!(seen, "bad 1\ngood 1\nworse 1\nworse 2\n");
+    assert!(place.good("slipring group info $R sms --json").contains("sms"));
+    assert_eq!(place.good("slipring work $R -g sms -e"), "");
+    let (code, error) = place.bad("slipring work $R -g nobody -e");
+    assert!(code == 1 && error.contains("nobody"), "{error}");
+    // A lease that ends while the command runs: another attempt may come, and the code says so.
+    place.good("slipring group add $R quick:ack-wait=100ms --from latest; slipring pub $R late");
+    let late = "slipring work $R -g quick -c 1 --exec 'slipring work $R -g quick -c 1'";
+    let (code, error) = place.bad(late);
+    assert!(code == 3 && error.contains("ack-wait"), "{error}");
+}
+
+#[test]
+fn help_and_completions_are_there() {
+    let place = Place::new();
+    for script in ["slipring --help", "slipring pub --help", "slipring man", "slipring completions bash"] {
+        assert!(place.good(script).len() > 200, "{script}");
+    }
+    assert!(place.good("slipring --help").contains("Exit codes"));
+}
