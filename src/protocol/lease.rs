@@ -87,6 +87,8 @@ pub struct Lessee<M> {
     holds_one: Cell<bool>,
     /// A pin was taken away whose claim failed: the producer may have gone to sleep over it.
     has_withdrawn: Cell<bool>,
+    /// The position and the word of a lease that looked longer than any can be, in the search before.
+    suspect: Cell<Option<(u64, u64)>>,
 }
 
 impl<M: Memory> Lessee<M> {
@@ -103,6 +105,7 @@ impl<M: Memory> Lessee<M> {
             more_held: RefCell::default(),
             holds_one: Cell::new(true),
             has_withdrawn: Cell::new(false),
+            suspect: Cell::new(None),
         }
     }
 
@@ -151,6 +154,8 @@ impl<M: Memory> Lessee<M> {
     ///
     /// Usually it looks from where new messages begin, or from the lowest that was handed back. A *sweep* looks
     /// from the floor on, and finds what ran out or became due meanwhile: who waits sweeps once per tick.
+    ///
+    /// `now` was read after the search before this one.
     #[inline]
     pub fn search(&self, kinds: Kinds, now: Millis, sweep: bool) -> Found {
         let frontier = self.group.load(group::FRONTIER);
@@ -159,10 +164,14 @@ impl<M: Memory> Lessee<M> {
         let mut found = Found::default();
         let mut passed = Passed { fresh: None, old: None };
         let mut best: Option<(Slip, Meta)> = None;
+        let mut suspect = None;
         for slip in self.group.window(from) {
             match self.settings.standing(slip.position, slip.word, now) {
                 Standing::Settled => {}
                 Standing::Later(ms) => found.note_due(ms),
+                standing if standing.is_early(slip.word, now) && self.is_news(slip, &mut suspect) => {
+                    found.note_due(1);
+                }
                 Standing::Doomed(0) => found.note_doomed(slip.position),
                 Standing::Doomed(ms) => found.note_due(ms),
                 Standing::Exhausted(reason) => {
@@ -196,12 +205,30 @@ impl<M: Memory> Lessee<M> {
                 }
             }
         }
+        if suspect.is_some() {
+            self.suspect.set(suspect);
+        }
         if let Some((slip, meta)) = best {
             found.lease = self.claim(slip, meta, now);
             found.outstanding |= found.lease.is_none();
         }
         self.move_hints(frontier, returned, passed, found.lease);
         found
+    }
+
+    /// False if the search before saw the very same word.
+    ///
+    /// A deadline further ahead than any can be: either nobody meant it, or this worker was stopped after it had
+    /// read its clock, and the lease is younger than that. Whoever finds the word again has read the clock
+    /// since the word was there, and knows.
+    #[cold]
+    fn is_news(&self, slip: Slip, suspect: &mut Option<(u64, u64)>) -> bool {
+        let this = (slip.position, slip.stored);
+        let is_news = self.suspect.get() != Some(this);
+        if is_news {
+            suspect.get_or_insert(this);
+        }
+        is_news
     }
 
     /// Where a sweep begins. Notes how far the head has come, for the age of what is pending.

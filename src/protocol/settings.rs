@@ -175,6 +175,21 @@ pub(crate) enum Standing {
     Settled,
 }
 
+impl Standing {
+    /// True if it may be had, or is doomed, before its deadline: the deadline cannot have been meant, if the clock
+    /// was read after it was written.
+    #[inline(always)]
+    pub(crate) fn is_early(self, word: DeliveryWord, now: Millis) -> bool {
+        let by_the_clock = match self {
+            Standing::Ready => matches!(word.state(), State::Leased | State::Delayed),
+            Standing::Exhausted(_) => word.state() == State::Leased,
+            _ => false,
+        };
+        // Half a turn of the clock is ahead, the other half has passed.
+        by_the_clock && word.deadline() != now && word.deadline().ahead_of(now, u32::MAX / 2) != 0
+    }
+}
+
 /// Why a message went to the dead-letter ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -171,6 +171,32 @@ pub(super) fn old_token(bound: usize) -> usize {
     })
 }
 
+/// A worker reads its clock and stops. When it goes on, a message is leased until a time that looks further ahead
+/// than any lease lasts: it is left alone. Found again by a later look at the clock, it was not meant.
+pub(super) fn late_clock(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let [here, stopped] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let going_on = thread::spawn(move || {
+            let found = stopped.search(Kinds::Any, NOW, false);
+            (stopped, found.lease)
+        });
+        let ours = here.search(Kinds::Any, LATER, false).lease;
+        let (stopped, theirs) = going_on.join().expect("the stopped one ends");
+        let Some(ours) = ours else { return };
+        if theirs.is_none() {
+            check(&here, ours);
+            assert!(finish(&here, ours), "the lease is good");
+            return;
+        }
+        // It was taken over at a time when theirs had run out.
+        assert_eq!(ours.word.attempt(), 2, "a lease was taken over that had not run out");
+        assert!(stopped.ack(theirs.expect("there is one")).is_err());
+    })
+}
+
 /// A message is handed back while another worker looks for one.
 pub(super) fn release_claim(bound: usize) -> usize {
     explore(bound, || {

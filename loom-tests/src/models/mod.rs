@@ -174,6 +174,12 @@ pub const MODELS: &[Model] = &[
         run: leases::old_token,
     },
     Model {
+        name: "late_clock",
+        question: "does a worker that stopped after it had read its clock ever take over a lease that is good?",
+        executions: 511,
+        run: leases::late_clock,
+    },
+    Model {
         name: "release_claim",
         question: "is a message that is handed back ever lost to who looks at that moment?",
         executions: 244,
