@@ -194,7 +194,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin",
         question: "is a slot reused while a worker reads it whose lease was lost?",
-        executions: 83_502,
+        executions: 48_991,
         run: pins::pin,
     },
     Model {
