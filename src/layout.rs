@@ -12,7 +12,7 @@ use crate::memory::Word;
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
 pub(crate) use header::{RawHeader, fnv1a};
-pub use slot::Slot;
+pub use slot::{Slot, Slots};
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -32,8 +32,6 @@ const CONTROL_LEN: u64 = 4096;
 /// Every hot word has this many bytes to itself: two cache lines, since x86-64 prefetches lines in pairs
 /// and some aarch64 cores have lines of 128 bytes. Fixed by the format, whatever the target.
 const LINE: u64 = 128;
-/// Slots start on cache lines.
-const SLOT_ALIGN: u64 = 64;
 /// The largest page size of the supported targets, so that either segment can be mapped by itself.
 const SEGMENT_ALIGN: u64 = 65536;
 
@@ -266,15 +264,13 @@ pub enum GeometryError {
 ///
 /// # Invariants
 ///
-/// `capacity` is a power of two, `slot_stride >= 16 + block_size`, and every slot, entry and record that
+/// The slots' stride is at least `16 + block_size`, and every slot, entry and record that
 /// an in-range index names lies inside its segment. All sums were checked when the value was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub(crate) block_size: u64,
-    pub(crate) capacity: u64,
+    pub(crate) slots: Slots,
     pub(crate) consumers: u64,
-    pub(crate) slot_stride: u64,
-    slots_offset: u64,
     pub(crate) producer_segment_len: u64,
     consumer_table: u64,
     recorder: u64,
@@ -306,18 +302,16 @@ impl Geometry {
             return Err(GeometryError::Consumers(consumers));
         }
         // INVARIANT: the bounds above keep every sum below 2^63: slots take at most 2^32 * (2^30 + 80).
-        let slot_stride = (slot::BLOCK + block_size).next_multiple_of(SLOT_ALIGN);
-        let slots_offset = HEADER_LEN + CONTROL_LEN;
-        let producer_segment_len = (slots_offset + capacity * slot_stride).next_multiple_of(SEGMENT_ALIGN);
+        let stride = slot::stride(block_size);
+        let slots = Slots { capacity, offset: HEADER_LEN + CONTROL_LEN, stride };
+        let producer_segment_len = (slots.offset + capacity * stride).next_multiple_of(SEGMENT_ALIGN);
         let consumer_table = CONTROL_LEN;
         let recorder = consumer_table + consumers * entry::LEN;
         let readers_segment_len = (recorder + RECORDER_ENTRIES * event::LEN).next_multiple_of(4096);
         Ok(Geometry {
             block_size,
-            capacity,
+            slots,
             consumers,
-            slot_stride,
-            slots_offset,
             producer_segment_len,
             consumer_table,
             recorder,
@@ -349,7 +343,7 @@ impl Geometry {
         let group_table = self.readers_segment_len;
         let worker_table = group_table + groups * group::LEN;
         let group_words = (worker_table + workers * worker::LEN).next_multiple_of(4096);
-        let group_words_len = (self.capacity * group::WORD_LEN).next_multiple_of(LINE);
+        let group_words_len = (self.slots.capacity * group::WORD_LEN).next_multiple_of(LINE);
         let readers_segment_len = (group_words + groups * group_words_len).next_multiple_of(4096);
         Ok(Geometry {
             group_table,
@@ -376,7 +370,7 @@ impl Geometry {
     }
     /// The lowest position that is not overwritten while positions below `end` may be written.
     pub(crate) fn earliest(&self, end: u64) -> u64 {
-        end.saturating_sub(self.capacity).max(self.first_position)
+        end.saturating_sub(self.slots.capacity).max(self.first_position)
     }
 
     /// Bytes of the whole file.
@@ -386,7 +380,7 @@ impl Geometry {
     /// Number of blocks.
     #[inline(always)]
     pub fn capacity(&self) -> u64 {
-        self.capacity
+        self.slots.capacity
     }
     /// Bytes of a block.
     #[inline(always)]
@@ -411,7 +405,7 @@ impl Geometry {
     /// Which time round the ring a position is.
     #[inline(always)]
     pub fn lap(&self, position: u64) -> u64 {
-        position >> self.capacity.trailing_zeros()
+        position >> self.slots.capacity.trailing_zeros()
     }
     /// Number of records of the flight recorder.
     pub(crate) fn recorder_entries(&self) -> u64 {
@@ -420,13 +414,17 @@ impl Geometry {
     /// The number of a position's slot, below the capacity.
     #[inline(always)]
     pub fn index(&self, position: u64) -> u64 {
-        position & (self.capacity - 1)
+        position & (self.slots.capacity - 1)
+    }
+    /// How the slots lie: all that the hot paths need of this, small enough to be copied into them.
+    #[inline(always)]
+    pub fn slots(&self) -> Slots {
+        self.slots
     }
     /// The slot of a position.
     #[inline(always)]
     pub fn slot(&self, position: u64) -> Slot {
-        let index = self.index(position);
-        Slot { index, offset: self.slots_offset + index * self.slot_stride }
+        self.slots.at(position)
     }
     /// The tail of consumer entry `n`.
     #[inline(always)]
@@ -496,7 +494,7 @@ mod tests {
         for (block, capacity, consumers) in [(1, 1, 1), (48, 8, 2), (49, 8, 2), (65536, 1024, 64)] {
             let g = Geometry::plan(block, capacity, consumers).unwrap();
             assert!(g.slot(capacity - 1).block() + block <= g.producer_segment_len);
-            assert_eq!(g.slot(0).sequence().offset % SLOT_ALIGN, 0);
+            assert_eq!(g.slot(0).sequence().offset % slot::ALIGN, 0);
             let last_entry = g.entry_word(u32::try_from(consumers).unwrap() - 1, entry::LEN - 8);
             assert!(last_entry.offset < g.event_word(0, 0).offset);
             let last_event = g.event_word(g.recorder_entries() - 1, event::LEN - 8);

@@ -96,10 +96,10 @@ impl RawHeader {
         raw.producer_segment_len = geometry.producer_segment_len;
         raw.readers_segment_len = geometry.readers_segment_len;
         raw.block_size = geometry.block_size;
-        raw.capacity = geometry.capacity;
-        raw.slot_stride = geometry.slot_stride;
+        raw.capacity = geometry.slots.capacity;
+        raw.slot_stride = geometry.slots.stride;
         raw.block_offset = slot::BLOCK;
-        raw.slots_offset = geometry.slots_offset;
+        raw.slots_offset = geometry.slots.offset;
         raw.producer_page_offset = HEADER_LEN;
         raw.readers_offset = geometry.producer_segment_len;
         raw.consumer_table = geometry.consumer_table;

@@ -9,13 +9,51 @@ const META: u64 = 8;
 /// 48 bytes of the block share the slot's first cache line.
 pub(super) const BLOCK: u64 = 16;
 
+/// How the slots lie in the producer's segment.
+///
+/// # Invariants
+///
+/// `capacity` is a power of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    pub(super) capacity: u64,
+    /// From the start of the segment to the first slot, in bytes.
+    pub(super) offset: u64,
+    /// From a slot to the next, in bytes.
+    pub(super) stride: u64,
+}
+
+/// Slots and blocks start on multiples of this.
+pub(super) const ALIGN: u64 = 16;
+/// Bytes of a cache line, as far as slots are concerned. Fixed by the format, whatever the target.
+const CACHE_LINE: u64 = 64;
+
+/// From a slot to the next: as little as goes without any message touching more cache lines than its length needs.
+///
+/// Slots of whole lines would be simpler, and slower: measured between two cores, 64 B in batches of 32 cost 1.2 times
+/// as much, 8 B 1.1 times; round trips cost the same.
+pub(super) const fn stride(block_size: u64) -> u64 {
+    let len = (BLOCK + block_size).next_multiple_of(ALIGN);
+    // The one length that, packed, would lie across a line's end where it need not.
+    if len % CACHE_LINE == CACHE_LINE - ALIGN { len + ALIGN } else { len }
+}
+
+impl Slots {
+    /// The slot of a position.
+    #[inline(always)]
+    pub fn at(self, position: u64) -> Slot {
+        let index = position & (self.capacity - 1);
+        Slot { index, offset: self.offset + index * self.stride }
+    }
+}
+
 /// Where the slot of a position is. Worked out once per message and carried along: what is read through a
 /// reference after a store into the ring is read from memory again.
 ///
 /// # Invariants
 ///
-/// Made by [`Geometry::slot`](super::Geometry::slot) alone: `index` is below that geometry's capacity, and `offset`
-/// is where that slot begins in the producer's segment.
+/// Made by [`Slots::at`] alone: `index` is below the capacity, and `offset` is where that slot begins in the
+/// producer's segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     pub(super) index: u64,
@@ -42,5 +80,22 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn block(self) -> u64 {
         self.offset + BLOCK
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_touches_more_lines_than_it_must() {
+        for block_size in 1..=4096 {
+            let (len, stride) = (BLOCK + block_size, stride(block_size));
+            assert!(stride >= len && stride < len + 2 * ALIGN, "{block_size}");
+            for n in 0..4 {
+                let (first, last) = (n * stride / CACHE_LINE, (n * stride + len - 1) / CACHE_LINE);
+                assert_eq!(last - first + 1, len.div_ceil(CACHE_LINE), "{block_size}, slot {n}");
+            }
+        }
     }
 }
