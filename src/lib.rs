@@ -55,6 +55,7 @@ compile_error!(
 mod attach;
 mod burial;
 mod check;
+mod claim;
 mod clock;
 mod consumer;
 mod dead;
@@ -86,6 +87,7 @@ mod worker;
 
 pub use attach::Place;
 pub use check::Violation;
+pub use claim::{BatchClaim, Claim};
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
 pub use dead::{DeadLetter, DeadLetterPolicy, DeadLetters, RedriveError};
 pub use delivery::{Delivery, Rejected};
@@ -95,7 +97,7 @@ pub use groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use observer::{Observer, ObserverOptions};
-pub use producer::{BatchClaim, Claim, Producer, ProducerOptions};
+pub use producer::{Producer, ProducerOptions};
 pub use protocol::Damage;
 pub use protocol::group::Kinds;
 pub use protocol::lease::LeaseLost;

@@ -142,6 +142,12 @@ impl Region {
         }
     }
 
+    /// Where its blocks are.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> Blocks {
+        Blocks { segment: self.producer, len: self.block_len() }
+    }
+
     /// The address of a word's low half, for a futex.
     pub(crate) fn futex_address(&self, word: Word) -> *const u32 {
         self.address(word).cast::<u32>()
@@ -172,10 +178,8 @@ impl Region {
     #[inline(always)]
     fn block_pointer(&self, slot: Slot) -> *mut u8 {
         debug_assert!(slot == self.geometry.slot(slot.index()));
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        let offset = slot.block() as usize;
         // SAFETY: by the invariants of `Geometry` and `Slot`, the block lies inside.
-        unsafe { self.producer.add(offset) }
+        unsafe { self.producer.add(offset(slot)) }
     }
 
     #[inline(always)]
@@ -195,6 +199,68 @@ fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped
     // SAFETY: the range is the mapping just made.
     unsafe { os::dont_fork(map.as_mut_ptr(), map.len()) }?;
     Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })
+}
+
+/// Where the blocks of a ring are. A copy of what a region knows, for loops over many blocks: what is read through a
+/// reference after a store into the ring is read from memory again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    segment: *mut u8,
+    len: usize,
+}
+
+impl Blocks {
+    /// Bytes of a block.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// The block of a slot, whole.
+    ///
+    /// # Safety
+    ///
+    /// The slot is of the geometry of the region that this comes from. For as long as the reference lives, so does
+    /// that region, which was mapped for writing, and nobody else reads the block in place or writes it.
+    #[inline(always)]
+    pub(crate) unsafe fn write<'a>(self, slot: Slot) -> &'a mut [u8] {
+        // SAFETY: the slot is the region's, so that the block lies inside.
+        let start = unsafe { self.segment.add(offset(slot)) };
+        // SAFETY: the block is `self.len` mapped bytes; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+
+    /// Asks for the line in which the block of a slot ends, ahead of writing it. Slots lie so close that this comes by
+    /// every line of small ones; those of large ones the hardware fetches when it sees the first.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, slot: Slot) {
+        prefetch_for_writing(self.segment.wrapping_add(offset(slot)).wrapping_add(self.len - 1));
+    }
+}
+
+/// Asks for a cache line that will be written soon. A hint: any address will do.
+#[inline(always)]
+fn prefetch_for_writing(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which touches no memory that the program can see and faults on no address.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    let _ = at;
+}
+
+/// Where the block of a slot begins in the producer's segment.
+#[inline(always)]
+fn offset(slot: Slot) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+    {
+        slot.block() as usize
+    }
 }
 
 /// Read access to one block in place. Whether it is still the reader's to read is the business of the

@@ -1,6 +1,7 @@
 //! The producer's handle: claim, fill, publish.
 
 use crate::attach::{Attachment, Demands, Place as RingPlace, io_error};
+use crate::claim::{BatchClaim, Claim};
 use crate::error::{Error, SendError};
 use crate::id::RingId;
 use crate::layout::{Meta, Slot, producer_page};
@@ -214,7 +215,7 @@ impl Producer {
     fn claimed(&mut self) -> Claim<'_> {
         let place = self.place(0);
         self.publisher.claim(1);
-        Claim { producer: self, place }
+        Claim::new(self, place)
     }
 
     /// Copies `message` into the ring and returns its position; waits for room as long as it takes. What
@@ -253,7 +254,7 @@ impl Producer {
     }
 
     #[inline(always)]
-    fn check_len(&self, len: usize) -> Result<(), SendError> {
+    pub(crate) fn check_len(&self, len: usize) -> Result<(), SendError> {
         if len > self.dirty_len {
             Err(SendError::TooLarge { len, block_size: self.dirty_len })
         } else {
@@ -300,9 +301,9 @@ impl Producer {
     }
 
     fn batch(&mut self, max: usize) -> BatchClaim<'_> {
-        let room = usize::try_from(self.publisher.room()).unwrap_or(usize::MAX).min(max);
-        self.publisher.claim(room as u64);
-        BatchClaim { producer: self, room, filled: 0 }
+        let room = self.publisher.room().min(max as u64);
+        self.publisher.claim(room);
+        BatchClaim::new(self, room)
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
@@ -354,7 +355,7 @@ impl Producer {
     /// A claimed position and its slot. Worked out once per message: what is read through `self` after an ordered
     /// store is read from memory again.
     #[inline(always)]
-    fn place(&self, ahead: u64) -> Place {
+    pub(crate) fn place(&self, ahead: u64) -> Place {
         let position = self.publisher.head() + ahead;
         Place { position, slot: self.publisher.geometry().slot(position) }
     }
@@ -379,7 +380,7 @@ impl Producer {
     /// Describes a filled block, and zeroes behind the message what an older one, or an abandoned claim,
     /// left there: blocks hold what was published and nothing else.
     #[inline(always)]
-    fn describe(&mut self, place: Place, kind: u32, len: usize) {
+    pub(crate) fn describe(&mut self, place: Place, kind: u32, len: usize) {
         // The slot is looked at only if it matters: what a reader had last comes from another core.
         if len < self.dirty_len {
             let stale_len = if place.position < self.dirty_until {
@@ -396,14 +397,14 @@ impl Producer {
     }
 
     #[inline(always)]
-    fn publish(&mut self, n: u64) {
+    pub(crate) fn publish(&mut self, n: u64) {
         self.publisher.publish(n);
         self.wake_readers();
     }
 
     #[inline(always)]
-    fn publish_one(&mut self, place: Place) {
-        self.publisher.publish_one(place.slot);
+    pub(crate) fn publish_one(&mut self, place: Place) {
+        self.publisher.publish_one(place.slot, place.position);
         self.wake_readers();
     }
 
@@ -416,17 +417,26 @@ impl Producer {
 
     /// The whole block of a claimed position, which the caller may leave in any state.
     #[inline(always)]
-    fn scribble(&mut self, place: Place) -> &mut [u8] {
-        self.dirty_until = self.dirty_until.max(place.position + 1);
+    pub(crate) fn scribble(&mut self, place: Place) -> &mut [u8] {
+        self.may_scribble_at(place.position);
         self.block(place)
+    }
+
+    /// A claimed block may be left in any state from now on.
+    #[inline(always)]
+    pub(crate) fn may_scribble_at(&mut self, position: u64) {
+        if position >= self.dirty_until {
+            // All that is claimed, so that this is seldom.
+            self.dirty_until = self.publisher.claimed();
+        }
     }
 }
 
 /// A claimed position and its slot.
 #[derive(Clone, Copy, Debug)]
-struct Place {
-    position: u64,
-    slot: Slot,
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) slot: Slot,
 }
 
 impl Drop for Producer {
@@ -436,131 +446,5 @@ impl Drop for Producer {
         }
         let pid = u64::from(std::process::id());
         self.attachment.try_record(EventKind::Detached, self.publisher.head(), "", pid);
-    }
-}
-
-/// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
-/// message's until written over. Dropping it is an abort: nothing was visible.
-#[derive(Debug)]
-pub struct Claim<'a> {
-    producer: &'a mut Producer,
-    place: Place,
-}
-
-impl Claim<'_> {
-    /// The position the message will have.
-    pub fn position(&self) -> u64 {
-        self.place.position
-    }
-
-    /// Gives the claim up, as dropping it does.
-    pub fn abort(self) {}
-
-    /// Publishes the first `len` bytes as a message of kind 0, and returns its position.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::TooLarge`] if `len` is more than a block; the claim is given up.
-    #[inline]
-    pub fn publish(self, len: usize) -> Result<u64, SendError> {
-        self.publish_kind(0, len)
-    }
-
-    /// As [`publish`](Self::publish), with a kind.
-    #[inline]
-    pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
-        self.producer.check_len(len)?;
-        self.producer.describe(self.place, kind, len);
-        self.producer.publish_one(self.place);
-        Ok(self.place.position)
-    }
-}
-
-impl std::ops::Deref for Claim<'_> {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: the position is claimed: nobody else writes it.
-        let block = unsafe { self.producer.publisher.memory().read_block(self.place.slot) };
-        // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
-        unsafe { block.bytes(self.producer.block_size()) }
-    }
-}
-
-impl std::ops::DerefMut for Claim<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.producer.scribble(self.place)
-    }
-}
-
-/// Several claimed blocks, filled one after another and published together. Dropping it aborts all.
-#[derive(Debug)]
-pub struct BatchClaim<'a> {
-    producer: &'a mut Producer,
-    room: usize,
-    filled: usize,
-}
-
-impl BatchClaim<'_> {
-    /// How many more messages fit.
-    pub fn remaining(&self) -> usize {
-        self.room - self.filled
-    }
-    /// How many messages were pushed.
-    pub fn len(&self) -> usize {
-        self.filled
-    }
-    /// True before the first push.
-    pub fn is_empty(&self) -> bool {
-        self.filled == 0
-    }
-
-    /// Adds a message by copy. True if it was added, false if the batch has no room left.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::TooLarge`]; the batch stays as it was.
-    #[inline]
-    pub fn push(&mut self, kind: u32, message: &[u8]) -> Result<bool, SendError> {
-        self.producer.check_len(message.len())?;
-        if self.filled == self.room {
-            return Ok(false);
-        }
-        self.producer.fill(self.producer.place(self.filled as u64), kind, message);
-        self.filled += 1;
-        Ok(true)
-    }
-
-    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
-    /// the length of the new one. True if it was added, false if the batch has no room left.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::TooLarge`] if `fill` returns more than a block; the message is not added.
-    #[inline]
-    pub fn push_with(&mut self, kind: u32, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<bool, SendError> {
-        if self.filled == self.room {
-            return Ok(false);
-        }
-        let place = self.producer.place(self.filled as u64);
-        let len = fill(self.producer.scribble(place));
-        self.producer.check_len(len)?;
-        self.producer.describe(place, kind, len);
-        self.filled += 1;
-        Ok(true)
-    }
-
-    /// Gives the batch up, as dropping it does: nothing of it is ever seen.
-    pub fn abort(self) {}
-
-    /// Publishes what was pushed and returns the positions.
-    #[inline]
-    pub fn publish(self) -> std::ops::Range<u64> {
-        let start = self.producer.head();
-        if self.filled > 0 {
-            self.producer.publish(self.filled as u64);
-        }
-        start..self.producer.head()
     }
 }

@@ -1,9 +1,10 @@
 //! Messages that are values of one type: no bytes to parse, and a fingerprint that keeps strangers out.
 
+use crate::claim::Claim;
 use crate::consumer::{Consumer, Received};
 use crate::error::{RecvError, SendError};
 use crate::layout::fnv1a;
-use crate::producer::{Claim, Producer};
+use crate::producer::Producer;
 use crate::protocol::Damage;
 use std::marker::PhantomData;
 use std::time::Duration;

@@ -53,16 +53,22 @@ fn numbers(entries: u64) -> std::ops::Range<u32> {
 ///
 /// # Invariants
 ///
-/// `head <= claimed <= limit <= LIMIT` as stored, and every gating tail is at least `limit - capacity`,
+/// `head <= claimed <= cached_limit <= LIMIT` as stored, and every gating tail is at least `limit - capacity`,
 /// except tails that their owners have not finished choosing ([`table::join`](super::table::join)).
 #[derive(Debug)]
 pub struct Publisher<M> {
     memory: M,
     geometry: Geometry,
+    /// How many positions are claimed at once.
+    stretch: u64,
     head: u64,
     claimed: u64,
     cached_limit: u64,
 }
+
+/// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
+/// 48 B, 0.85 of the time with 16, and no less with more.
+const STRETCH_MAX: u64 = 16;
 
 impl<M: Memory> Publisher<M> {
     /// Becomes the producer of a ring whose last producer closed it, died, or never was.
@@ -89,7 +95,9 @@ impl<M: Memory> Publisher<M> {
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
         // INVARIANT: only what was claimed may be overwritten; the first claim scans for more.
-        Ok(Publisher { memory, geometry, head, claimed, cached_limit: claimed })
+        // What is claimed is lost to observers, so it is little of the ring.
+        let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
+        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: claimed })
     }
 
     /// The memory this producer writes.
@@ -124,12 +132,14 @@ impl<M: Memory> Publisher<M> {
     /// Announces that the next `n` positions are about to be written. `n` is at most [`room`](Self::room).
     ///
     /// `claimed` never falls, not even when a claim is dropped: what an abandoned claim scribbled over
-    /// must never look whole to an observer.
+    /// must never look whole to an observer. It goes some positions further than it must, so that most claims find
+    /// their positions claimed already.
     #[inline(always)]
     pub fn claim(&mut self, n: u64) {
         debug_assert!(n <= self.room());
         let end = self.head + n;
         if end > self.claimed {
+            let end = end.max(self.head + self.stretch).min(self.cached_limit);
             self.claimed = end;
             self.memory.store(CLAIMED, end, Relaxed);
             self.memory.fence(Release); // CLAIM
@@ -153,18 +163,18 @@ impl<M: Memory> Publisher<M> {
     pub fn publish(&mut self, n: u64) {
         debug_assert!(self.head + n <= self.claimed);
         // A copy: whatever is read through `self` after an ordered store is read from memory again.
-        let (geometry, start) = (self.geometry, self.head);
+        let (slots, start) = (self.geometry.slots(), self.head);
         for position in start..start + n {
-            self.mark(geometry.slot(position), position);
+            self.mark(slots.at(position), position);
         }
         self.count(start + n);
     }
 
-    /// As [`publish`](Self::publish) of one position, whose slot is known.
+    /// As [`publish`](Self::publish) of one, the head, whose slot is known.
     #[inline(always)]
-    pub fn publish_one(&mut self, slot: Slot) {
-        debug_assert!(self.head < self.claimed && slot == self.geometry.slot(self.head));
-        let position = self.head;
+    pub fn publish_one(&mut self, slot: Slot, position: u64) {
+        debug_assert!(position == self.head && position < self.claimed);
+        debug_assert!(slot == self.geometry.slot(position));
         self.mark(slot, position);
         self.count(position + 1);
     }

@@ -2,7 +2,7 @@
 
 use super::{Damage, park};
 use crate::layout::producer_page::{CLOSED, HEAD};
-use crate::layout::{Geometry, Meta, Slot, Tail};
+use crate::layout::{Geometry, Meta, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -24,10 +24,11 @@ pub enum Ready {
 #[derive(Debug)]
 pub struct Reader<M> {
     memory: M,
-    geometry: Geometry,
+    slots: Slots,
+    capacity: u64,
     entry: u32,
-    /// The word of the entry that holds the tail.
-    tail_word: Word,
+    /// Where the entry's tail is, in the readers' segment.
+    tail_at: u64,
     tail: u64,
     /// The slot at the tail.
     slot: Slot,
@@ -38,8 +39,9 @@ impl<M: Memory> Reader<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) or
     /// [`table::resume`](super::table::resume) has just stored in `entry`.
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
-        let (tail_word, slot) = (geometry.tail(entry), geometry.slot(tail));
-        Reader { memory, geometry, entry, tail_word, tail, slot, cached_head: tail }
+        let (slots, capacity) = (geometry.slots(), geometry.capacity());
+        let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
+        Reader { memory, slots, capacity, entry, tail_at, tail, slot, cached_head: tail }
     }
 
     /// The memory this consumer reads.
@@ -62,15 +64,16 @@ impl<M: Memory> Reader<M> {
     /// both. The head is left alone, since its line is the producer's at every message.
     #[inline(always)]
     pub fn poll(&mut self) -> Result<Ready, Damage> {
-        if self.tail < self.cached_head {
-            return Ok(Ready::Messages(self.cached_head - self.tail));
+        let tail = self.tail;
+        if tail < self.cached_head {
+            return Ok(Ready::Messages(self.cached_head - tail));
         }
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
-        if sequence != self.tail + 1 {
+        if sequence != tail + 1 {
             return self.not_ready(sequence);
         }
         self.memory.fence(Acquire); // PUB
-        self.cached_head = self.tail + 1;
+        self.cached_head = tail + 1;
         Ok(Ready::Messages(1))
     }
 
@@ -84,7 +87,7 @@ impl<M: Memory> Reader<M> {
         }
         let head = self.memory.load(HEAD, Relaxed);
         self.memory.fence(Acquire); // HEAD
-        self.cached_head = head.clamp(self.tail + 1, self.tail + self.geometry.capacity());
+        self.cached_head = head.clamp(self.tail + 1, self.tail + self.capacity);
         Ok(Ready::Messages(self.cached_head - self.tail))
     }
 
@@ -111,7 +114,7 @@ impl<M: Memory> Reader<M> {
     /// The slot `ahead` positions after the tail.
     #[inline(always)]
     pub fn slot_ahead(&self, ahead: u64) -> Slot {
-        self.geometry.slot(self.tail + ahead)
+        self.slots.at(self.tail + ahead)
     }
 
     /// Length and kind of the message in a slot that [`poll`](Self::poll) said may be read.
@@ -123,10 +126,11 @@ impl<M: Memory> Reader<M> {
     /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll) said.
     #[inline(always)]
     pub fn release(&mut self, n: u64) {
-        debug_assert!(self.tail + n <= self.cached_head);
-        self.tail += n;
-        self.slot = self.geometry.slot(self.tail);
-        self.memory.store(self.tail_word, self.tail, Release); // FREE
+        let tail = self.tail + n;
+        debug_assert!(tail <= self.cached_head);
+        self.tail = tail;
+        self.slot = self.slots.at(tail);
+        self.memory.store(Word::readers(self.tail_at), tail, Release); // FREE
     }
 
     /// True when the producer may be asleep for want of room: call [`wake_producer`](Self::wake_producer).

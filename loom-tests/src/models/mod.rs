@@ -348,7 +348,8 @@ fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
         return false;
     }
     fill(publisher, geometry, 1);
-    publisher.publish_one(geometry.slot(publisher.head()));
+    let head = publisher.head();
+    publisher.publish_one(geometry.slot(head), head);
     true
 }
 

@@ -1,0 +1,196 @@
+//! What a producer has claimed: one block, or several.
+
+use crate::error::SendError;
+use crate::layout::{Slot, Slots};
+use crate::mapping::Blocks;
+use crate::memory::Memory;
+use crate::producer::{Place, Producer};
+
+/// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
+/// message's until written over. Dropping it is an abort: nothing was visible.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    producer: &'a mut Producer,
+    place: Place,
+}
+
+impl<'a> Claim<'a> {
+    /// What the producer has claimed.
+    #[inline(always)]
+    pub(crate) fn new(producer: &'a mut Producer, place: Place) -> Claim<'a> {
+        Claim { producer, place }
+    }
+}
+
+impl Claim<'_> {
+    /// The position the message will have.
+    pub fn position(&self) -> u64 {
+        self.place.position
+    }
+
+    /// Gives the claim up, as dropping it does.
+    pub fn abort(self) {}
+
+    /// Publishes the first `len` bytes as a message of kind 0, and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if `len` is more than a block; the claim is given up.
+    #[inline]
+    pub fn publish(self, len: usize) -> Result<u64, SendError> {
+        self.publish_kind(0, len)
+    }
+
+    /// As [`publish`](Self::publish), with a kind.
+    #[inline]
+    pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
+        self.producer.check_len(len)?;
+        self.producer.describe(self.place, kind, len);
+        self.producer.publish_one(self.place);
+        Ok(self.place.position)
+    }
+}
+
+impl std::ops::Deref for Claim<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the position is claimed: nobody else writes it.
+        let block = unsafe { self.producer.publisher.memory().read_block(self.place.slot) };
+        // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
+        unsafe { block.bytes(self.producer.block_size()) }
+    }
+}
+
+impl std::ops::DerefMut for Claim<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.producer.scribble(self.place)
+    }
+}
+
+/// How many messages ahead of the one that is filled a batch asks for cache lines: they are the readers', who read them
+/// a lap ago. Measured between two cores in batches of 32: 64 B take 0.8 of the time without, 48 B 0.9; 3 to 24 are
+/// about the same.
+const PREFETCH: u64 = 8;
+
+/// Several claimed blocks, filled one after another and published together. Dropping it aborts all.
+#[derive(Debug)]
+pub struct BatchClaim<'a> {
+    producer: &'a mut Producer,
+    /// Copies of what `producer` knows, see [`Blocks`].
+    slots: Slots,
+    blocks: Blocks,
+    /// The position of the next message; those from the head up to it were pushed.
+    next: u64,
+    /// One past the last claimed position.
+    end: u64,
+}
+
+impl<'a> BatchClaim<'a> {
+    /// The next `room` positions, which the producer has claimed.
+    #[inline(always)]
+    pub(crate) fn new(producer: &'a mut Producer, room: u64) -> BatchClaim<'a> {
+        let publisher = &producer.publisher;
+        let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
+        let next = publisher.head();
+        BatchClaim { producer, slots, blocks, next, end: next + room }
+    }
+}
+
+impl BatchClaim<'_> {
+    /// How many more messages fit.
+    pub fn remaining(&self) -> usize {
+        count(self.end - self.next)
+    }
+    /// How many messages were pushed.
+    pub fn len(&self) -> usize {
+        count(self.next - self.producer.head())
+    }
+    /// True before the first push.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a message by copy. True if it was added, false if the batch has no room left.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`]; the batch stays as it was.
+    #[inline]
+    pub fn push(&mut self, kind: u32, message: &[u8]) -> Result<bool, SendError> {
+        self.check_len(message.len())?;
+        if self.next == self.end {
+            return Ok(false);
+        }
+        let slot = self.next_slot();
+        self.block(slot)[..message.len()].copy_from_slice(message);
+        self.describe(slot, kind, message.len());
+        Ok(true)
+    }
+
+    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
+    /// the length of the new one. True if it was added, false if the batch has no room left.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if `fill` returns more than a block; the message is not added.
+    #[inline]
+    pub fn push_with(&mut self, kind: u32, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<bool, SendError> {
+        if self.next == self.end {
+            return Ok(false);
+        }
+        self.producer.may_scribble_at(self.next);
+        let slot = self.next_slot();
+        let len = fill(self.block(slot));
+        self.check_len(len)?;
+        self.describe(slot, kind, len);
+        Ok(true)
+    }
+
+    /// Gives the batch up, as dropping it does: nothing of it is ever seen.
+    pub fn abort(self) {}
+
+    /// Publishes what was pushed and returns the positions.
+    #[inline]
+    pub fn publish(self) -> std::ops::Range<u64> {
+        let start = self.producer.head();
+        if self.next > start {
+            self.producer.publish(self.next - start);
+        }
+        start..self.next
+    }
+
+    #[inline(always)]
+    fn check_len(&self, len: usize) -> Result<(), SendError> {
+        if len > self.blocks.len() { self.producer.check_len(len) } else { Ok(()) }
+    }
+
+    /// The slot of the next position; what is written a little later is on its way from then on.
+    #[inline(always)]
+    fn next_slot(&self) -> Slot {
+        self.blocks.prefetch(self.slots.at(self.next + PREFETCH));
+        self.slots.at(self.next)
+    }
+
+    /// The block of a slot of the batch.
+    #[inline(always)]
+    fn block(&mut self, slot: Slot) -> &mut [u8] {
+        // SAFETY: the position was claimed below the limit, so that no reader holds it; the producer, which is borrowed
+        // for as long as the batch lives, has the region, and is the only one who writes.
+        unsafe { self.blocks.write(slot) }
+    }
+
+    /// Describes the filled block of the next position, and goes on to the one after.
+    #[inline(always)]
+    fn describe(&mut self, slot: Slot, kind: u32, len: usize) {
+        let place = Place { position: self.next, slot };
+        self.producer.describe(place, kind, len);
+        self.next += 1;
+    }
+}
+
+#[inline(always)]
+fn count(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
