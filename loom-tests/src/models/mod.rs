@@ -218,7 +218,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
-        executions: 31_072,
+        executions: 37_538,
         run: pins::lap_reuse,
     },
     Model {
@@ -284,7 +284,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 64_539,
+        executions: 66_979,
         run: leases::killed_beside,
     },
     Model {
