@@ -129,7 +129,6 @@ pub(crate) fn to_json(message: View<'_>) -> Value {
 }
 
 /// The payload of such an object.
-#[cfg(test)]
 pub(crate) fn payload_of(value: &Value) -> Result<Vec<u8>, String> {
     match (value["text"].as_str(), value["base64"].as_str()) {
         (Some(text), _) => Ok(text.as_bytes().to_vec()),

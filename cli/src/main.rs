@@ -1,17 +1,21 @@
 //! The command line of slipring: rings from a shell.
 
+mod archive;
 mod exit;
 mod facts;
 mod format;
 mod output;
 mod parse;
+mod progress;
 mod signals;
 mod splitter;
 mod verbs;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
-use verbs::{check, consumers, create, group, ls, peek, publish, rm, stat, subscribe, work};
+use verbs::{
+    check, consumers, create, dead, dump, group, ls, peek, publish, restore, rm, stat, subscribe, work,
+};
 
 /// Message queues that are files: make them, write to them, read them, look into them
 #[derive(Debug, Parser)]
@@ -33,6 +37,9 @@ enum Verb {
     Sub(subscribe::Subscribe),
     Work(work::Work),
     Peek(peek::Peek),
+    Dead(dead::Dead),
+    Dump(dump::Dump),
+    Restore(restore::Restore),
     Check(check::Check),
     /// Prints what a shell needs to complete this command
     #[command(
@@ -63,6 +70,9 @@ fn main() -> ExitCode {
         Verb::Sub(args) => subscribe::run(args),
         Verb::Work(args) => work::run(args),
         Verb::Peek(args) => peek::run(args),
+        Verb::Dead(args) => dead::run(args),
+        Verb::Dump(args) => dump::run(args),
+        Verb::Restore(args) => restore::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Completions { shell } => completions(*shell),
         Verb::Man => manual(),

@@ -21,7 +21,12 @@ pub(crate) fn stdout() -> io::Result<File> {
 
 /// Prints a text that ends in a newline, or nothing.
 pub(crate) fn print(text: &str) -> Outcome {
-    stdout()?.write_all(text.as_bytes()).map_err(Failure::from)
+    write(text.as_bytes())
+}
+
+/// Prints bytes.
+pub(crate) fn write(bytes: &[u8]) -> Outcome {
+    stdout()?.write_all(bytes).map_err(Failure::from)
 }
 
 /// Prints one JSON value, for people if they look at it.

@@ -3,10 +3,13 @@
 pub(crate) mod check;
 pub(crate) mod consumers;
 pub(crate) mod create;
+pub(crate) mod dead;
+pub(crate) mod dump;
 pub(crate) mod group;
 pub(crate) mod ls;
 pub(crate) mod peek;
 pub(crate) mod publish;
+pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod subscribe;

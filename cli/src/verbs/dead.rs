@@ -1,0 +1,267 @@
+//! `dead`: messages that groups of workers gave up.
+
+use crate::exit::{Failure, Outcome};
+use crate::format::{self, FormatOptions, View};
+use crate::output::{self, Table};
+use crate::signals;
+use serde_json::{Value, json};
+use slipring::{DeadLetter, DeadLetters, Error, Producer, Reason, Ring, SendError};
+use std::path::{Path, PathBuf};
+
+/// Looks at messages that groups gave up, sends them once more, or removes them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dead {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Lists dead letters, oldest first
+    Ls {
+        /// The ring whose groups gave them up
+        path: PathBuf,
+        /// Only those of this group
+        #[arg(short, long, value_name = "NAME")]
+        group: Option<String>,
+        /// An array of objects, with the messages
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the message of a dead letter
+    View {
+        /// The ring whose groups gave it up
+        path: PathBuf,
+        /// Its number, the first column of `dead ls`; without it the oldest
+        letter: Option<u64>,
+        #[command(flatten)]
+        format: FormatOptions,
+    },
+    /// Publishes dead letters once more, oldest first, and removes them
+    ///
+    /// Each becomes a new message at the ring's head, with a new position, and everybody who reads the ring gets it:
+    /// other groups and consumers too. Killed in between, a letter may be published twice, and is never lost.
+    #[command(after_long_help = "\
+A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
+
+Examples:
+  slipring dead redrive /dev/shm/orders --dry-run
+  slipring dead redrive /dev/shm/orders -c 10")]
+    Redrive {
+        /// The ring whose groups gave them up
+        path: PathBuf,
+        #[command(flatten)]
+        which: Which,
+        /// Says what would be published, and does nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Fails with exit code 5 when the ring is full, instead of waiting for room
+        #[arg(long)]
+        nowait: bool,
+    },
+    /// Removes dead letters for good, oldest first: says which, and does it with --apply
+    Purge {
+        /// The ring whose groups gave them up
+        path: PathBuf,
+        #[command(flatten)]
+        which: Which,
+        /// Does it
+        #[arg(long)]
+        apply: bool,
+    },
+}
+
+/// How many of them, from the oldest on.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Which {
+    /// At most so many
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// Up to the letter of this number, the first column of `dead ls`
+    #[arg(long, value_name = "LETTER")]
+    through: Option<u64>,
+}
+
+impl Which {
+    /// Whether the letter is meant, when so many were before it.
+    fn includes(self, letter: &DeadLetter, before: u64) -> bool {
+        self.count.is_none_or(|count| before < count)
+            && self.through.is_none_or(|last| letter.position <= last)
+    }
+}
+
+pub(crate) fn run(args: &Dead) -> Outcome {
+    match &args.verb {
+        Verb::Ls { path, group, json } => list(path, group.as_deref(), *json),
+        Verb::View { path, letter, format } => view(path, *letter, format),
+        Verb::Redrive { path, which, dry_run: true, .. } => {
+            announce(path, *which, "would be published once more")
+        }
+        Verb::Redrive { path, which, nowait, .. } => redrive(path, *which, *nowait),
+        Verb::Purge { path, which, apply: false } => {
+            announce(path, *which, "would be removed; --apply does it")
+        }
+        Verb::Purge { path, which, .. } => purge(path, *which),
+    }
+}
+
+/// All of them, or an error that says why there cannot be any.
+fn letters(path: &Path) -> Result<Vec<DeadLetter>, Failure> {
+    let ring = Ring::open(path)?;
+    if ring.group_entries() == 0 {
+        return Err(Error::NoGroups { path: path.to_path_buf() }.into());
+    }
+    Ok(ring.dead_letters()?)
+}
+
+fn list(path: &Path, group: Option<&str>, json: bool) -> Outcome {
+    let mut letters = letters(path)?;
+    letters.retain(|letter| group.is_none_or(|name| letter.group == name));
+    if json {
+        return output::print_json(&letters.iter().map(letter_json).collect());
+    }
+    output::print(&table(&letters).render())
+}
+
+fn table<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> Table {
+    let mut table =
+        Table::new(&["LETTER", "GROUP", "POSITION", "KIND", "BYTES", "ATTEMPTS", "REASON", "BURIED", "NOTE"]);
+    for letter in letters {
+        table.row([
+            letter.position.to_string(),
+            letter.group.clone(),
+            letter.id.position.to_string(),
+            letter.kind.to_string(),
+            letter.bytes.len().to_string(),
+            letter.attempts.to_string(),
+            reason_name(letter.reason).to_owned(),
+            output::ago(letter.buried_unix_ms),
+            output::or_dash(&letter.note),
+        ]);
+    }
+    table
+}
+
+fn letter_json(letter: &DeadLetter) -> Value {
+    let mut value = json!({
+        "letter": letter.position,
+        "id": letter.id.to_string(),
+        "group": letter.group,
+        "position": letter.id.position,
+        "kind": letter.kind,
+        "attempts": letter.attempts,
+        "reason": reason_name(letter.reason),
+        "note": letter.note,
+        "seen": letter.seen_unix_ms.map(output::time),
+        "buried": output::time(letter.buried_unix_ms),
+        "len": letter.bytes.len(),
+    });
+    let (key, payload) = format::payload(&letter.bytes);
+    value[key] = payload;
+    value
+}
+
+fn reason_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Expired => "expired",
+        Reason::WorkerDied => "worker-died",
+        Reason::Rejected => "rejected",
+        _ => "failed",
+    }
+}
+
+fn view(path: &Path, number: Option<u64>, format: &FormatOptions) -> Outcome {
+    let format = format.parse().map_err(Failure::usage)?;
+    let letters = letters(path)?;
+    let letter = letters.iter().find(|letter| number.is_none_or(|number| letter.position == number));
+    let letter = letter.ok_or_else(|| match number {
+        Some(number) => Failure::empty(format!(
+            "{0}: there is no dead letter {number}; slipring dead ls {0} lists them",
+            path.display()
+        )),
+        None => none(path),
+    })?;
+    let mut out = Vec::new();
+    let view = View { position: letter.id.position, kind: letter.kind, bytes: &letter.bytes };
+    format.append(&mut out, 1, view);
+    output::write(&out)
+}
+
+fn none(path: &Path) -> Failure {
+    Failure::empty(format!("{}: there are no dead letters", path.display()))
+}
+
+/// What a redrive or a purge would do.
+fn announce(path: &Path, which: Which, what: &str) -> Outcome {
+    let letters = letters(path)?;
+    let meant: Vec<_> =
+        letters.iter().zip(0..).take_while(|(letter, before)| which.includes(letter, *before)).collect();
+    let text = table(meant.iter().map(|(letter, _)| *letter)).render();
+    output::print(&text)?;
+    output::note(&format!("{} of {} dead letters {what}", meant.len(), letters.len()));
+    Ok(())
+}
+
+fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
+    let mut dead = DeadLetters::open(path)?;
+    let mut producer = Producer::open(path).map_err(|error| match error {
+        Error::ProducerExists { pid, .. } => Failure::error(format!(
+            "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
+             (DeadLetters::redrive), or stop it",
+            path.display()
+        )),
+        error => error.into(),
+    })?;
+    let outcome = settle(&mut dead, which, |letter| {
+        while !signals::interrupted() {
+            let sent = match nowait {
+                true => producer.try_send(letter.kind, &letter.bytes),
+                false => producer.send_timeout(letter.kind, &letter.bytes, signals::SLICE),
+            };
+            match sent {
+                Err(SendError::Full { .. }) if !nowait => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => return Ok(true),
+            }
+        }
+        Ok(false)
+    });
+    report(path, "published once more", outcome)
+}
+
+fn purge(path: &Path, which: Which) -> Outcome {
+    let mut dead = DeadLetters::open(path)?;
+    let outcome = settle(&mut dead, which, |_| Ok(!signals::interrupted()));
+    report(path, "removed", outcome)
+}
+
+/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not more.
+fn settle(
+    dead: &mut DeadLetters,
+    which: Which,
+    mut act: impl FnMut(&DeadLetter) -> Result<bool, Failure>,
+) -> (u64, Outcome) {
+    let mut settled = 0;
+    let outcome = (|| {
+        while let Some(letter) = dead.peek()? {
+            if !which.includes(&letter, settled) || !act(&letter)? {
+                break;
+            }
+            dead.take()?;
+            settled += 1;
+        }
+        Ok(())
+    })();
+    (settled, outcome)
+}
+
+fn report(path: &Path, what: &str, (settled, outcome): (u64, Outcome)) -> Outcome {
+    if settled > 0 {
+        output::note(&format!("{settled} dead letters were {what}"));
+    }
+    outcome?;
+    if settled == 0 && !signals::interrupted() {
+        return Err(none(path));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! `dump`: what a ring still holds, into a file.
+
+use crate::archive::{Head, Writer};
+use crate::exit::{Failure, Outcome};
+use crate::facts;
+use crate::format::View;
+use crate::output;
+use crate::parse::Origin;
+use crate::progress;
+use crate::signals;
+use slipring::{Observer, RecvError, Ring};
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+
+/// Writes what a ring holds to a file, without disturbing anybody; `restore` reads it
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Everything up to the head at the time is written, or, where the producer was faster, what it had not overwritten.
+
+Examples:
+  slipring dump /dev/shm/news > news.jsonl
+  slipring dump /dev/shm/news --binary -o news.dump && slipring restore /dev/shm/copy -f news.dump")]
+pub(crate) struct Dump {
+    /// The ring
+    path: PathBuf,
+    /// The first message: earliest, a position, or -N for N messages back from the head
+    #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
+    from: Origin,
+    /// Ends before this position [default: the head]
+    #[arg(long, value_name = "POSITION")]
+    to: Option<u64>,
+    /// Small and fast, instead of JSON lines
+    #[arg(long)]
+    binary: bool,
+    /// Writes a new file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Dump) -> Outcome {
+    let ring = Ring::open(&args.path)?;
+    let end = args.to.unwrap_or(u64::MAX).min(ring.head());
+    let mut observer = Observer::attach(&args.path, facts::start(&ring, args.from))?;
+    let from = observer.position();
+    let out = match &args.output {
+        None => output::stdout()?,
+        Some(path) => File::create_new(path)
+            .map_err(|error| Failure::error(format!("{}: cannot be made: {error}", path.display())))?,
+    };
+    let head = Head {
+        ring: ring.id().to_string(),
+        block_size: ring.block_size() as u64,
+        capacity: ring.capacity(),
+        from,
+    };
+    let mut writer = Writer::new(BufWriter::with_capacity(1 << 20, out), args.binary, &head)?;
+    let bar = progress::messages(end.saturating_sub(from));
+    let mut missed = 0;
+    while observer.position() < end {
+        if signals::interrupted() {
+            return Err(Failure::error("interrupted: what was written is not complete"));
+        }
+        match observer.try_recv() {
+            Ok(message) if message.position() < end => {
+                missed += message.missed();
+                writer.message(View {
+                    position: message.position(),
+                    kind: message.kind(),
+                    bytes: &message,
+                })?;
+            }
+            Ok(message) => missed += end - (message.position() - message.missed()),
+            Err(RecvError::Empty | RecvError::Closed) => break,
+            Err(error) => return Err(error.into()),
+        }
+        bar.set_position(observer.position().min(end) - from);
+    }
+    bar.finish_and_clear();
+    writer.end()?;
+    if missed > 0 {
+        output::note(&format!("{missed} messages were overwritten before they could be written"));
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `restore`: messages from a file that `dump` wrote, into a ring.
+
+use crate::archive::{Head, Message, Reader};
+use crate::exit::{Failure, Outcome};
+use crate::facts::Facts;
+use crate::output;
+use crate::parse;
+use crate::progress;
+use crate::signals::{self, Deadline};
+use slipring::{Error, Producer, Ring, RingOptions, SendError};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Publishes what `dump` wrote: into a new ring, with the same positions, or at the head of one that is there
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+A ring that is made here has the block size and the capacity of the one that was dumped, and no groups and no
+durable consumers: make it with `slipring create` first for more. Input that was cut short or changed is an error;
+what came before is published.
+
+Examples:
+  slipring restore /dev/shm/copy < news.jsonl
+  slipring dump /dev/shm/a --binary | slipring restore /dev/shm/b")]
+pub(crate) struct Restore {
+    /// The ring; it is made if it is not there
+    path: PathBuf,
+    /// Reads this file instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Waits for room so long, then fails with exit code 5 [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    timeout: Option<Duration>,
+}
+
+pub(crate) fn run(args: &Restore) -> Outcome {
+    let input: Box<dyn Read> = match &args.file {
+        None => Box::new(io::stdin()),
+        Some(path) => Box::new(
+            File::open(path)
+                .map_err(|error| Failure::error(format!("{}: cannot be read: {error}", path.display())))?,
+        ),
+    };
+    let (head, mut reader) = Reader::open(BufReader::with_capacity(1 << 20, input))?;
+    let ring = find_or_make(&args.path, &head)?;
+    let mut target = Target {
+        free: if Facts::of(Ring::open(&args.path)?).gate().is_none() { ring.capacity() } else { u64::MAX },
+        producer: Producer::open(&args.path)?,
+        timeout: args.timeout,
+    };
+    let bar = progress::messages(head.capacity);
+    let mut count = 0;
+    while let Some(message) = reader.next()? {
+        if !target.publish(&message)? {
+            return Err(Failure::error(format!("interrupted: {count} messages are restored")));
+        }
+        count += 1;
+        bar.set_position(count);
+    }
+    bar.finish_and_clear();
+    output::note(&format!("{count} messages are restored, up to position {}", target.producer.head()));
+    Ok(())
+}
+
+fn find_or_make(path: &Path, head: &Head) -> Result<Ring, Failure> {
+    match Ring::open(path) {
+        Err(Error::NotFound { .. }) => {}
+        other => return Ok(other?),
+    }
+    let size = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    let options = RingOptions::new(size(head.block_size), size(head.capacity)).first_position(head.from);
+    Ok(options.create(path)?)
+}
+
+/// The ring that is written.
+struct Target {
+    producer: Producer,
+    /// How many more messages go in before the first of them is overwritten.
+    free: u64,
+    timeout: Option<Duration>,
+}
+
+impl Target {
+    /// False after a signal.
+    fn publish(&mut self, message: &Message) -> Result<bool, Failure> {
+        if self.free == 0 {
+            return Err(Failure::Full(
+                "nobody reads the ring, and more would overwrite what was restored; make it larger, or give it a \
+                 durable consumer or a group (slipring create --help)"
+                    .to_owned(),
+            ));
+        }
+        let deadline = Deadline::after(self.timeout);
+        while !signals::interrupted() {
+            match self.producer.send_timeout(message.kind, &message.bytes, deadline.slice()) {
+                Err(SendError::Full { .. }) if !deadline.is_over() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {
+                    self.free -= 1;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,62 @@
+//! `dump` and `restore`.
+
+mod shell;
+
+use shell::Place;
+use std::fmt::Write as _;
+
+const ALL: &str = "slipring sub $R --from earliest -e --json";
+
+#[test]
+fn a_restored_ring_has_the_same_messages_at_the_same_positions() {
+    let place = Place::new();
+    // Every length from nothing to a whole block, every byte, and the ring lapped twice.
+    let mut frames = Vec::new();
+    for n in 0..150_usize {
+        let len = n % 49;
+        frames.extend(u32::try_from(len).unwrap().to_le_bytes());
+        frames.extend((0..len).map(|at| u8::try_from((n * 49 + at) % 256).unwrap()));
+    }
+    std::fs::write(place.0.join("frames"), frames).unwrap();
+    place.good("slipring create $R -b 48 -c 64 && slipring pub $R --framed --kind 5 < frames");
+    for options in ["", "--binary"] {
+        place.good(&format!("slipring dump $R {options} -o file && slipring restore copy < file"));
+        place.good("slipring sub $R --observe -e --json > a; slipring sub copy --observe -e --json > b; cmp a b; test -s a");
+        place.good("slipring check copy");
+        // Onto what is there, through a pipe.
+        place.good("slipring create more -b 48 -c 256");
+        place.good(&format!("slipring dump $R {options} | slipring restore more"));
+        place.good("slipring sub more --observe -e --format '%k %x\\n' > b; slipring sub $R --observe -e --format '%k %x\\n' | cmp - b");
+        place.good("slipring rm copy; slipring rm more; rm file");
+    }
+    assert!(place.good(ALL).lines().count() > 40);
+}
+
+#[test]
+fn a_part_can_be_dumped() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && seq 0 19 | slipring pub $R");
+    let text = place.good("slipring dump $R --from 5 --to 8 | slipring restore copy; slipring sub copy --from earliest -e --format '%p=%s '");
+    assert_eq!(text, "5=5 6=6 7=7 ");
+    assert_eq!(place.good("slipring dump $R --from -2 | grep -c position"), "2\n");
+}
+
+#[test]
+fn input_that_cannot_be_right_is_refused_and_nothing_goes_round_the_ring() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && seq 0 19 | slipring pub $R && slipring dump $R > file");
+    let (code, error) = place.bad("head -n 5 file | slipring restore copy");
+    assert!(code == 1 && error.contains("cut short") && error.contains("4 messages"), "{error}");
+    let (code, error) = place.bad("echo hello | slipring restore other");
+    assert!(code == 1 && error.contains("slipring dump"), "{error}");
+    let (code, error) = place.bad("sed 's/\"len\":1,/\"len\":2,/' file | slipring restore third");
+    assert!(code == 1 && error.contains("line 2"), "{error}");
+    assert_eq!(place.bad("slipring restore copy -f absent").0, 1);
+    assert_eq!(place.bad("slipring dump $R -o file").0, 1, "it exists");
+    let mut many = String::new();
+    for _ in 0..4 {
+        write!(many, "slipring dump $R | slipring restore fourth || exit $?; ").unwrap();
+    }
+    let (code, error) = place.bad(&format!("slipring create fourth -b 48 -c 16; {many}"));
+    assert!(code == 5 && error.contains("overwrite"), "{error}");
+}

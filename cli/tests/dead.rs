@@ -1,0 +1,79 @@
+//! Dead letters, from the shell.
+
+mod shell;
+
+use shell::Place;
+
+/// A ring with three letters: two of `sms`, rejected, and one of `mail`, failed too often.
+fn with_letters() -> Place {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group sms --group mail:max-deliver=1");
+    place.good("printf 'one\\ntwo\\n' | slipring pub $R --kind 7");
+    place.good("slipring work $R -g sms -e --exec 'exit 65'");
+    place.good("slipring work $R -g mail -c 1 --exec 'exit 75' 2>/dev/null");
+    place.good("slipring work $R -g mail -e >/dev/null");
+    place
+}
+
+#[test]
+fn they_are_listed_and_shown_without_being_touched() {
+    let place = with_letters();
+    for _ in 0..2 {
+        let list = place.good("slipring dead ls $R");
+        assert_eq!(list.lines().count(), 4, "{list}");
+        assert!(list.contains("rejected") && list.contains("exit code 65"), "{list}");
+        assert_eq!(
+            place.good("slipring dead ls $R -g mail --json | grep -o '\"attempts\":1'"),
+            "\"attempts\":1\n"
+        );
+        assert_eq!(place.good("slipring dead view $R"), "one\n");
+        assert_eq!(place.good("slipring dead view $R 1 --format '%k %p %s'"), "7 1 two");
+    }
+    let (code, error) = place.bad("slipring dead view $R 9");
+    assert!(code == 4 && error.contains("dead ls"), "{error}");
+    assert!(place.good("slipring check $R").contains("sound"));
+}
+
+#[test]
+fn they_are_redriven_oldest_first_and_once() {
+    let place = with_letters();
+    assert_eq!(place.good("slipring dead redrive $R --dry-run | wc -l").trim(), "4");
+    place.good("slipring dead redrive $R -c 1");
+    assert_eq!(place.good("slipring work $R -g sms -e"), "one\n", "a new message for everybody");
+    assert_eq!(
+        place.good("slipring dead ls $R --json | grep -o '\"letter\":[0-9]*'"),
+        "\"letter\":1\n\"letter\":2\n"
+    );
+    place.good("slipring dead redrive $R --through 1");
+    assert_eq!(place.good("slipring work $R -g sms -e --format '%k %s'"), "7 two");
+    place.good("slipring dead redrive $R");
+    let (code, error) = place.bad("slipring dead redrive $R");
+    assert!(code == 4 && error.contains("no dead letters"), "{error}");
+}
+
+#[test]
+fn they_are_purged_only_when_told_so() {
+    let place = with_letters();
+    place.good("slipring dead purge $R");
+    assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "4");
+    place.good("slipring dead purge $R -c 2 --apply");
+    assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "2");
+    place.good("slipring dead purge $R --apply");
+    assert_eq!(place.bad("slipring dead purge $R --apply").0, 4);
+    assert!(place.good("slipring check $R").contains("sound"));
+}
+
+#[test]
+fn a_living_producer_keeps_its_ring_and_a_ring_without_groups_has_none() {
+    let place = with_letters();
+    let script = "(echo started; sleep 100) | slipring pub $R & \
+                  until slipring ls --json . | grep -q '\"alive\":true'; do :; done; \
+                  slipring dead redrive $R; code=$?; kill %1; exit $code";
+    let (code, error) = place.bad(script);
+    assert!(code == 1 && error.contains("DeadLetters::redrive"), "{error}");
+    assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "4");
+    let plain = Place::new();
+    plain.good("slipring create $R -b 48 -c 64");
+    let (code, error) = plain.bad("slipring dead ls $R");
+    assert!(code == 1 && error.contains("group"), "{error}");
+}
