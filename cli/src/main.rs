@@ -2,6 +2,7 @@
 
 mod archive;
 mod exit;
+mod exposition;
 mod facts;
 mod format;
 mod output;
@@ -14,7 +15,8 @@ mod verbs;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use verbs::{
-    check, consumers, create, dead, dump, group, ls, peek, publish, restore, rm, stat, subscribe, work,
+    check, consumers, create, dead, dump, group, ls, metrics, peek, publish, restore, rm, stat, subscribe,
+    work,
 };
 
 /// Message queues that are files: make them, write to them, read them, look into them
@@ -41,6 +43,7 @@ enum Verb {
     Dump(dump::Dump),
     Restore(restore::Restore),
     Check(check::Check),
+    Metrics(metrics::Metrics),
     /// Prints what a shell needs to complete this command
     #[command(
         after_long_help = "Example:\n  slipring completions bash > ~/.local/share/bash-completion/completions/slipring"
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Dump(args) => dump::run(args),
         Verb::Restore(args) => restore::run(args),
         Verb::Check(args) => check::run(args),
+        Verb::Metrics(args) => metrics::run(args),
         Verb::Completions { shell } => completions(*shell),
         Verb::Man => manual(),
     })

@@ -7,6 +7,7 @@ pub(crate) mod dead;
 pub(crate) mod dump;
 pub(crate) mod group;
 pub(crate) mod ls;
+pub(crate) mod metrics;
 pub(crate) mod peek;
 pub(crate) mod publish;
 pub(crate) mod restore;

@@ -1,0 +1,189 @@
+//! `metrics`: rings as Prometheus sees them.
+
+use crate::exit::{Failure, Outcome};
+use crate::exposition::{Exposition, Kind};
+use crate::facts::Facts;
+use crate::output;
+use crate::parse;
+use crate::signals;
+use slipring::{ConsumerInfo, GroupInfo};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Prints metrics of rings as Prometheus reads them, once, or serves them, or keeps a file of them
+///
+/// Reads only: no ring is written or held up. A ring that cannot be opened has slipring_up 0 and no other metric.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring metrics /dev/shm/orders | grep lag
+  slipring metrics --listen 127.0.0.1:9469 /dev/shm/orders /dev/shm/news
+  slipring metrics --textfile /var/lib/node_exporter/slipring.prom --every 15s /dev/shm/orders")]
+pub(crate) struct Metrics {
+    /// The rings
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Serves them over HTTP, at any path, until it is interrupted; says the address, also if the port was 0
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "textfile")]
+    listen: Option<String>,
+    /// Writes them to this file, which is whole at any time, for node_exporter's textfile collector
+    #[arg(long, value_name = "FILE")]
+    textfile: Option<PathBuf>,
+    /// Writes the file again after so long, until it is interrupted
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, requires = "textfile")]
+    every: Option<Duration>,
+}
+
+pub(crate) fn run(args: &Metrics) -> Outcome {
+    match (&args.listen, &args.textfile) {
+        (Some(address), _) => serve(address, &args.paths),
+        (None, Some(file)) => keep(file, &args.paths, args.every),
+        (None, None) => output::print(&text(&args.paths)),
+    }
+}
+
+fn serve(address: &str, paths: &[PathBuf]) -> Outcome {
+    let cannot = |error: &dyn std::fmt::Display| Failure::error(format!("{address}: cannot listen: {error}"));
+    let server = tiny_http::Server::http(address).map_err(|error| cannot(&error))?;
+    output::note(&format!("serving http://{}/metrics", server.server_addr()));
+    let header =
+        tiny_http::Header::from_bytes("Content-Type", CONTENT_TYPE).map_err(|()| cannot(&"a bad header"))?;
+    while !signals::interrupted() {
+        let Some(request) = server.recv_timeout(signals::SLICE)? else { continue };
+        let response = tiny_http::Response::from_string(text(paths)).with_header(header.clone());
+        // A client that went away meanwhile is its own affair.
+        drop(request.respond(response));
+    }
+    Ok(())
+}
+
+fn keep(file: &Path, paths: &[PathBuf], every: Option<Duration>) -> Outcome {
+    let cannot = |error| Failure::error(format!("{}: cannot be written: {error}", file.display()));
+    let mut next = Instant::now();
+    loop {
+        replace(file, &text(paths)).map_err(cannot)?;
+        let Some(every) = every else { return Ok(()) };
+        next += every;
+        if !signals::sleep_until(next) {
+            return Ok(());
+        }
+    }
+}
+
+/// Puts a whole new file in the place of the old one.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(name);
+    let written = std::fs::File::create(&new).and_then(|mut out| out.write_all(text.as_bytes()));
+    let placed = written.and_then(|()| std::fs::rename(&new, file));
+    placed.inspect_err(|_| drop(std::fs::remove_file(&new)))
+}
+
+/// Sets one metric after another: a line for each.
+macro_rules! metrics {
+    ($out:expr, $labels:expr; $($name:literal $kind:ident $help:literal = $value:expr;)*) => {
+        $($out.sample((concat!("slipring_", $name), Kind::$kind, $help), $labels, $value as f64);)*
+    };
+}
+
+fn text(paths: &[PathBuf]) -> String {
+    let mut exposition = Exposition::default();
+    let out = &mut exposition;
+    for path in paths {
+        let shown = path.display().to_string();
+        let facts = Facts::open(path);
+        metrics! { out, &[("ring", &shown)];
+            "up" Gauge "Whether the ring can be opened." = u8::from(facts.is_ok());
+        }
+        if let Ok(facts) = facts {
+            ring(out, &shown, &facts);
+        }
+    }
+    exposition.render()
+}
+
+fn ring(out: &mut Exposition, path: &str, facts: &Facts) {
+    let ring = &facts.ring;
+    metrics! { out, &[("ring", path)];
+        "published_messages_total" Counter "Messages published since the ring was created."
+            = facts.head - ring.first_position();
+        "capacity_blocks" Gauge "Blocks of the ring." = ring.capacity();
+        "used_blocks" Gauge "Blocks that the producer may not overwrite." = facts.used();
+        "block_size_bytes" Gauge "Longest message." = ring.block_size();
+        "file_size_bytes" Gauge "Bytes of the ring's file." = ring.file_len();
+        "consumers" Gauge "Consumers that are attached."
+            = facts.consumers.iter().filter(|consumer| consumer.alive).count();
+    }
+    let producer = ring.producer_info();
+    metrics! { out, &[("ring", path)];
+        "producer_up" Gauge "Whether a producer is attached."
+            = u8::from(producer.as_ref().is_some_and(|producer| producer.alive));
+    }
+    if let Some(producer) = producer {
+        metrics! { out, &[("ring", path)];
+            "producers_total" Counter "Producers there have been." = producer.epoch;
+            "full_total" Counter "Times the producer found the ring full." = producer.full_count;
+            "wakeups_total" Counter "Times the producer woke sleeping readers." = producer.wake_count;
+            "evictions_total" Counter "Consumers that were evicted." = producer.evicted_count;
+        }
+    }
+    if let Some(letters) = ring.dead_letter_capacity().and_then(|_| ring.dead_letters().ok()) {
+        metrics! { out, &[("ring", path)];
+            "dead_letters" Gauge "Messages in the dead-letter ring." = letters.len();
+        }
+    }
+    for (n, entry) in facts.consumers.iter().enumerate() {
+        let same = |other: &&ConsumerInfo| other.name == entry.name && other.pid == entry.pid;
+        let before = facts.consumers[..n].iter().filter(same).count();
+        consumer(out, path, entry, before);
+    }
+    for entry in &facts.groups {
+        group(out, path, entry, facts.head);
+    }
+}
+
+/// `before` consumers have the same name, or none, and the same process.
+fn consumer(out: &mut Exposition, path: &str, consumer: &ConsumerInfo, before: usize) {
+    let (pid, number) = (consumer.pid.to_string(), before.to_string());
+    // A durable consumer is the same whichever process it runs in.
+    let mut labels = vec![("ring", path), ("consumer", consumer.name.as_str())];
+    if consumer.name.is_empty() {
+        labels.extend([("pid", pid.as_str()), ("number", number.as_str())]);
+    }
+    metrics! { out, &labels;
+        "consumer_up" Gauge "Whether the consumer is attached." = u8::from(consumer.alive);
+        "consumer_lag_messages" Gauge "Messages between the consumer and the head."
+            = consumer.lag;
+        "consumer_missed_messages_total" Counter "Messages that an evictable consumer was told it missed."
+            = consumer.missed;
+    }
+}
+
+fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64) {
+    let age = group.oldest_pending.unwrap_or_default().as_secs_f64();
+    metrics! { out, &[("ring", path), ("group", &group.name)];
+        "group_workers" Gauge "Workers that are attached."
+            = group.workers.iter().filter(|worker| worker.alive).count();
+        "group_floor_lag_messages" Gauge "Messages between the oldest that is not settled and the head."
+            = head.saturating_sub(group.ack_floor);
+        "group_pending_messages" Gauge "Messages that were not delivered yet." = group.num_pending;
+        "group_ack_pending_messages" Gauge "Messages that were delivered and are not settled." = group.num_ack_pending;
+        "group_redelivered_pending_messages" Gauge "Of those, messages that were delivered before."
+            = group.num_redelivered;
+        "group_doomed_messages" Gauge "Messages that wait for room in the dead-letter ring." = group.num_doomed;
+        "group_oldest_pending_age_seconds" Gauge "Age of the oldest message that was delivered and is not settled."
+            = age;
+        "group_leases_expired_total" Counter "Leases that ran out." = group.expired;
+        "group_failed_total" Counter "Deliveries that a worker said had failed." = group.failed;
+        "group_abandoned_total" Counter "Deliveries whose worker died." = group.abandoned;
+        "group_released_total" Counter "Deliveries that were handed back." = group.released;
+        "group_rejected_total" Counter "Messages that a worker rejected." = group.rejected;
+        "group_dead_lettered_total" Counter "Messages that went to the dead-letter ring." = group.dead_lettered;
+        "group_dropped_total" Counter "Messages given up because the dead-letter ring was full." = group.dropped;
+        "group_lost_total" Counter "Settlements that came after their lease." = group.lost;
+    }
+}
