@@ -16,7 +16,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use verbs::{
     check, consumers, create, dead, dump, group, ls, metrics, peek, publish, restore, rm, stat, subscribe,
-    work,
+    top, work,
 };
 
 /// Message queues that are files: make them, write to them, read them, look into them
@@ -42,6 +42,7 @@ enum Verb {
     Dead(dead::Dead),
     Dump(dump::Dump),
     Restore(restore::Restore),
+    Top(top::Top),
     Check(check::Check),
     Metrics(metrics::Metrics),
     /// Prints what a shell needs to complete this command
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Dead(args) => dead::run(args),
         Verb::Dump(args) => dump::run(args),
         Verb::Restore(args) => restore::run(args),
+        Verb::Top(args) => top::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Metrics(args) => metrics::run(args),
         Verb::Completions { shell } => completions(*shell),

@@ -25,6 +25,11 @@ pub(crate) fn catch() -> io::Result<()> {
     Ok(())
 }
 
+/// From now on a terminal that goes away ends the process at once.
+pub(crate) fn hang_up_ends_at_once() -> io::Result<()> {
+    flag::register_conditional_default(SIGHUP, Arc::new(AtomicBool::new(true))).map(drop)
+}
+
 pub(crate) fn interrupted() -> bool {
     flag_word().load(Ordering::Relaxed)
 }

@@ -14,4 +14,5 @@ pub(crate) mod restore;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod subscribe;
+pub(crate) mod top;
 pub(crate) mod work;

@@ -1,0 +1,205 @@
+//! The whole screen, and the keys.
+
+use super::board::Board;
+use super::view::{HEADINGS, Role, Row, View};
+use crate::exit::{Failure, Outcome};
+use crate::signals;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::layout::{Constraint, Flex, Layout};
+use ratatui::style::{Modifier, Style, Stylize};
+use ratatui::text::{Line, Text};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Table, TableState};
+use ratatui::{DefaultTerminal, Frame};
+use std::time::{Duration, Instant};
+
+const HELP: &str = "\
+ q  Ctrl-C      end
+ s  S           sort by the next, the previous column
+ r              turn the order round
+ /              show only what has this text in its name
+ space          stop the clock, let it go on
+ ↑ ↓ PgUp PgDn  scroll; Home, End: to the ends
+ ?              this; any key closes it";
+
+/// Columns narrower than which the rest is not worth showing, from the right.
+const WIDTHS: [Constraint; 9] = [
+    Constraint::Min(16),
+    Constraint::Length(6),
+    Constraint::Length(10),
+    Constraint::Length(10),
+    Constraint::Length(9),
+    Constraint::Length(11),
+    Constraint::Length(8),
+    Constraint::Length(21),
+    Constraint::Length(16),
+];
+
+/// What is on the screen besides the rings.
+#[derive(Debug, Default)]
+struct Screen {
+    view: View,
+    scroll: TableState,
+    /// The filter is being typed.
+    typing: bool,
+    helping: bool,
+    paused: bool,
+    over: bool,
+}
+
+pub(super) fn run(board: &mut Board, interval: Duration) -> Outcome {
+    // When the terminal goes away there is nothing to put in order, and crossterm reads its end for ever.
+    signals::hang_up_ends_at_once()?;
+    // Also if this panics: ratatui sees to it.
+    let mut terminal = ratatui::try_init()?;
+    let outcome = go(board, interval, &mut terminal);
+    ratatui::try_restore()?;
+    outcome
+}
+
+fn go(board: &mut Board, interval: Duration, terminal: &mut DefaultTerminal) -> Outcome {
+    let mut screen = Screen::default();
+    screen.scroll.select(Some(0));
+    let mut next = Instant::now() + interval;
+    while !screen.over && !signals::interrupted() {
+        let rows = screen.view.rows(board);
+        terminal.draw(|frame| screen.draw(frame, board, &rows))?;
+        let wait = next.saturating_duration_since(Instant::now()).min(signals::SLICE);
+        match event::poll(wait) {
+            Ok(true) => {
+                if let Event::Key(key) = event::read()? {
+                    screen.press(key, rows.len());
+                }
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::from(error)),
+        }
+        if Instant::now() >= next {
+            next = Instant::now() + interval;
+            if !screen.paused {
+                board.look(Instant::now())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Screen {
+    fn press(&mut self, key: KeyEvent, rows: usize) {
+        if key.kind == KeyEventKind::Release {
+            return;
+        }
+        if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
+            self.over = true;
+        } else if self.helping {
+            self.helping = false;
+        } else if self.typing {
+            self.type_filter(key.code);
+        } else {
+            self.command(key.code, rows);
+        }
+    }
+
+    fn type_filter(&mut self, key: KeyCode) {
+        match key {
+            KeyCode::Enter => self.typing = false,
+            KeyCode::Esc => {
+                self.typing = false;
+                self.view.filter.clear();
+            }
+            KeyCode::Backspace => drop(self.view.filter.pop()),
+            KeyCode::Char(c) => self.view.filter.push(c),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, key: KeyCode, rows: usize) {
+        let at = self.scroll.selected().unwrap_or(0);
+        let mut go_to = |row: usize| self.scroll.select(Some(row.min(rows.saturating_sub(1))));
+        match key {
+            KeyCode::Char('q') => self.over = true,
+            KeyCode::Char('s') => self.view.order = self.view.order.next(),
+            KeyCode::Char('S') => self.view.order = self.view.order.previous(),
+            KeyCode::Char('r') => self.view.reversed ^= true,
+            KeyCode::Char('/') => self.typing = true,
+            KeyCode::Char(' ') => self.paused ^= true,
+            KeyCode::Char('?' | 'h') => self.helping = true,
+            KeyCode::Esc => self.view.filter.clear(),
+            KeyCode::Up | KeyCode::Char('k') => go_to(at.saturating_sub(1)),
+            KeyCode::Down | KeyCode::Char('j') => go_to(at + 1),
+            KeyCode::PageUp => go_to(at.saturating_sub(10)),
+            KeyCode::PageDown => go_to(at + 10),
+            KeyCode::Home => go_to(0),
+            KeyCode::End => go_to(rows),
+            _ => {}
+        }
+    }
+
+    fn draw(&mut self, frame: &mut Frame<'_>, board: &Board, rows: &[Row]) {
+        let [head, body, foot] =
+            Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
+                .areas(frame.area());
+        let places: Vec<String> = board.places().map(|place| place.display().to_string()).collect();
+        let title = format!(
+            "slipring top  {}  {} rings, by {}{}{}",
+            places.join(" "),
+            board.tracks().count(),
+            self.view.order.name(),
+            if self.view.reversed { ", turned round" } else { "" },
+            if self.paused { "  PAUSED" } else { "" },
+        );
+        frame.render_widget(Line::from(title).bold(), head);
+        frame.render_widget(self.foot(), foot);
+        if rows.is_empty() {
+            let text =
+                if self.view.filter.is_empty() { "no rings here" } else { "no ring has this in its name" };
+            return frame.render_widget(Paragraph::new(text).dim(), body);
+        }
+        // A narrow screen shows the first columns whole rather than all of them cut.
+        let (mut columns, mut width) = (0, 0);
+        for constraint in WIDTHS {
+            width += match constraint {
+                Constraint::Min(width) | Constraint::Length(width) => width + 1,
+                _ => 0,
+            };
+            columns += usize::from(columns == 0 || width <= body.width + 1);
+        }
+        let header =
+            ratatui::widgets::Row::new(HEADINGS[..columns].iter().enumerate().map(|(n, text)| cell(n, text)))
+                .style(Style::new().add_modifier(Modifier::REVERSED));
+        let lines = rows.iter().map(|(role, cells)| {
+            let cells = cells[..columns].iter().enumerate().map(|(n, text)| cell(n, text));
+            ratatui::widgets::Row::new(cells).style(match role {
+                Role::Ring => Style::new().bold(),
+                Role::FullRing => Style::new().bold().yellow(),
+                Role::Reader => Style::new(),
+                Role::AbsentReader => Style::new().red(),
+            })
+        });
+        let table = Table::new(lines, &WIDTHS[..columns])
+            .header(header)
+            .row_highlight_style(Style::new().underlined());
+        frame.render_stateful_widget(table, body, &mut self.scroll);
+        if self.helping {
+            let [area] = Layout::horizontal([Constraint::Length(62)]).flex(Flex::Center).areas(body);
+            let [area] = Layout::vertical([Constraint::Length(9)]).flex(Flex::Center).areas(area);
+            frame.render_widget(Clear, area);
+            frame
+                .render_widget(Paragraph::new(Text::from(HELP)).block(Block::bordered().title("keys")), area);
+        }
+    }
+
+    fn foot(&self) -> Line<'_> {
+        match (self.typing, self.view.filter.as_str()) {
+            (true, filter) => Line::from(format!("show only: {filter}█   Enter keeps it, Esc drops it")),
+            (false, "") => Line::from("q end  s sort  r turn round  / filter  space pause  ? help").dim(),
+            (false, filter) => Line::from(format!("only {filter:?}; Esc shows all")).dim(),
+        }
+    }
+}
+
+/// Names and texts are set left, numbers right.
+fn cell(column: usize, text: &str) -> Cell<'_> {
+    let line = Line::from(text);
+    Cell::from(if (1..=6).contains(&column) { line.right_aligned() } else { line.left_aligned() })
+}
