@@ -1,6 +1,7 @@
 //! Kills a process at every instruction of every operation, and looks what the others make of it.
 
 mod matrix;
+mod message;
 mod ops;
 mod raw;
 mod trace;

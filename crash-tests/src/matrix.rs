@@ -1,6 +1,6 @@
 //! Runs the operations, point by point, and reports.
 
-use crate::ops::{HELPERS, OPS, Op, mode_name};
+use crate::ops::{HELPERS, OPS, Op};
 use crate::raw::{Raw, Watch};
 use crate::trace::{Marks, Stop, Victim};
 use crate::world::{Ending, Mode, PATIENCE, World};
@@ -74,7 +74,7 @@ impl<'a> Plan<'a> {
         let start = Instant::now();
         println!(
             "{:<28} {:>12} {:>8} {:>8} {:>8} {:>9}",
-            mode_name(mode),
+            mode.name(),
             "instructions",
             "states",
             "tried",
@@ -111,7 +111,7 @@ impl<'a> Plan<'a> {
             told += 1;
             if told <= TOLD {
                 let at = if at == u64::MAX { "end".to_owned() } else { at.to_string() };
-                println!("FAILED {} --op {} --at {at}: {why}", mode_name(mode), op.name);
+                println!("FAILED {} --op {} --at {at}: {why}", mode.name(), op.name);
             }
         };
         let points = match self.at {
@@ -249,9 +249,9 @@ pub(crate) fn try_ptrace() -> io::Result<()> {
 }
 
 fn begin(op: &Op, mode: Mode, directory: &Directory) -> (World, Victim) {
-    let mut world = (op.prepare)(&directory.0, mode);
+    let mut world = (op.before)(&directory.0, mode);
     world.base = world.head();
-    let victim = Victim::start(op.name, &directory.0, mode_name(mode)).unwrap();
+    let victim = Victim::start(op.name, &directory.0, mode.name()).unwrap();
     (world, victim)
 }
 

@@ -1,10 +1,14 @@
-//! A ring, those who use it besides the victim, and what must be true of both when it is gone.
+//! A ring, and those who use it besides the victim.
 
-use crate::raw::{Delivery, Raw, dead_path};
+mod verdict;
+mod work;
+
+use crate::message::{SETUP, SURVIVOR, VICTIM, message};
+use crate::raw::Raw;
 use crate::trace::Victim;
 use slipring::{
-    Backoff, Consumer, Error, EvictableConsumer, GroupSettings, Holder, HolderRole, Producer, RecvError,
-    Ring, RingOptions, SendError, Start, Worker, WorkerOptions,
+    Backoff, Consumer, EvictableConsumer, GroupSettings, Producer, RecvError, Ring, RingOptions, Start,
+    Worker, WorkerOptions,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,16 +23,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 const SHORT_LEASE: Duration = Duration::from_millis(30);
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
-/// Whose message it is.
-pub(crate) const SETUP: u8 = 0;
-pub(crate) const VICTIM: u8 = 1;
-pub(crate) const SURVIVOR: u8 = 2;
-
 /// What is done to the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Kill,
     Freeze,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Kill => "kill",
+            Mode::Freeze => "freeze",
+        }
+    }
 }
 
 /// How it ended.
@@ -44,19 +52,6 @@ impl Ending {
     pub(crate) fn succeeded(&self) -> bool {
         self.report.as_deref().is_some_and(|report| report.starts_with("ok"))
     }
-}
-
-/// The message of a position and a life: both, then bytes that follow from them, of varying length.
-pub(crate) fn message(position: u64, life: u8) -> Vec<u8> {
-    let len = 9 + usize::try_from((position * 11 + u64::from(life) * 17) % 40).unwrap();
-    let mut bytes = position.to_le_bytes().to_vec();
-    bytes.push(life);
-    let mut dice = (position + 1) << 8 | u64::from(life);
-    while bytes.len() < len {
-        dice = (dice ^ dice >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ dice >> 27;
-        bytes.push(dice.to_le_bytes()[3]);
-    }
-    bytes
 }
 
 /// A reader that was there before, or came after.
@@ -281,305 +276,9 @@ impl World {
         let (origin, life) = *known.unwrap_or_else(|| panic!("position {position} was never published"));
         message(origin, life)
     }
-
-    /// Everybody reads and settles what is there. True if there was anything.
-    pub(crate) fn drain(&mut self) -> bool {
-        let mut any = false;
-        let mut readings = std::mem::take(&mut self.readings);
-        for Reading { consumer, next, who } in &mut readings {
-            while let Some(message) = received(consumer.try_recv(), who) {
-                assert_eq!(message.position(), *next, "{who}: lost or doubled");
-                assert_eq!(&*message, self.expected(*next), "{who}: position {next}");
-                drop(message);
-                *next += 1;
-                any = true;
-            }
-        }
-        self.readings = readings;
-        if let Some(mut sleeper) = self.sleeper.take() {
-            while let Ok((position, bytes)) = sleeper.received.try_recv() {
-                assert_eq!(position, sleeper.next, "sleeper: lost or doubled");
-                assert_eq!(bytes, self.expected(position), "sleeper: position {position}");
-                sleeper.next += 1;
-                any = true;
-            }
-            self.sleeper = Some(sleeper);
-        }
-        if let Some(mut evictable) = self.evictable.take() {
-            loop {
-                match evictable.try_recv() {
-                    Ok(message) => assert_eq!(&*message, self.expected(message.position()), "evictable"),
-                    Err(RecvError::Evicted { missed }) => assert!(missed > 0, "evicted, and missed nothing"),
-                    Err(RecvError::Empty | RecvError::Closed) => break,
-                    Err(error) => panic!("evictable: {error}"),
-                }
-                any = true;
-            }
-            self.evictable = Some(evictable);
-        }
-        if let Some(worker) = self.worker.take() {
-            while let Some(delivery) = received(worker.try_recv(), "worker") {
-                let (position, attempt) = (delivery.position(), delivery.attempt());
-                assert_eq!(&*delivery, self.expected(position), "worker: position {position}");
-                assert!(!self.settled.contains(&position), "position {position} was settled, and came again");
-                let awaited = self.awaited.remove(&position);
-                if self.strict {
-                    assert_eq!(
-                        Some(attempt),
-                        awaited,
-                        "the attempt at position {position}, and the expected one"
-                    );
-                }
-                delivery.ack().unwrap_or_else(|error| panic!("worker: {error}"));
-                self.settled.insert(position);
-                any = true;
-            }
-            self.worker = Some(worker);
-        }
-        if let Some(second) = self.second.take() {
-            while let Some(delivery) = received(second.try_recv(), "second group") {
-                assert_eq!(&*delivery, self.expected(delivery.position()), "second group");
-                delivery.ack().unwrap_or_else(|error| panic!("second group: {error}"));
-                any = true;
-            }
-            self.second = Some(second);
-        }
-        any
-    }
-
-    /// Publishes one message, by whoever is the producer, while the others make room.
-    fn send(&mut self, producer: &mut Producer) -> Result<(), Box<Holder>> {
-        let position = producer.head();
-        let start = Instant::now();
-        let bytes = message(position, SURVIVOR);
-        let patience = if self.strict { PATIENCE } else { Duration::from_millis(200) };
-        loop {
-            match producer.try_send(0, &bytes) {
-                Ok(at) => {
-                    assert_eq!((at, position), (self.head(), self.head()), "the producer skipped a position");
-                    self.published.push((position, SURVIVOR));
-                    if self.shape.group {
-                        self.awaited.insert(position, 1);
-                    }
-                    return Ok(());
-                }
-                Err(SendError::Full { holder, .. }) => {
-                    if !self.drain() && start.elapsed() > patience {
-                        return Err(holder);
-                    }
-                }
-                Err(error) => panic!("producer: {error}"),
-            }
-        }
-    }
-
-    /// The victim is stopped, the others go on for two laps; or they are told that the victim holds them.
-    pub(crate) fn others_go_on(&mut self, victim: u64) {
-        if !self.path.exists() {
-            let created = World::options(self.shape, self.mode).create(&self.path);
-            assert!(matches!(created, Ok(_) | Err(Error::AlreadyExists { .. })), "{created:?}");
-            return;
-        }
-        if self.unborn {
-            // Just created by the victim, and used by nobody yet.
-            return;
-        }
-        let raw = self.raw();
-        self.shows_no_damage();
-        self.note_published();
-        if self.shape.group {
-            // Longer than any lease.
-            std::thread::sleep(SHORT_LEASE + Duration::from_millis(25));
-        }
-        self.drain();
-        if raw.has_producer() && self.producer.is_none() {
-            match Producer::open(&self.path) {
-                Err(Error::ProducerExists { .. }) => return,
-                other => panic!("beside a stopped producer: {other:?}"),
-            }
-        }
-        let mut producer = self.take_producer();
-        for _ in 0..2 * CAPACITY {
-            if let Err(holder) = self.send(&mut producer) {
-                let Holder { role, name, pid, .. } = &*holder;
-                let names_victim = *pid == victim || ["child", "audit", "gone", "h"].contains(&name.as_str());
-                // A message that waits for its burial, which the victim is at.
-                let burial = *role == HolderRole::Group
-                    && Raw::open(&dead_path(&self.path)).is_ok_and(|dead| dead.has_producer());
-                assert!(names_victim || burial, "beside a stopped process {victim}: {holder}");
-                break;
-            }
-        }
-        self.drain();
-        self.producer = Some(producer);
-    }
-
-    fn take_producer(&mut self) -> Producer {
-        let mine = self.producer.take();
-        mine.unwrap_or_else(|| Producer::open(&self.path).unwrap_or_else(|error| panic!("producer: {error}")))
-    }
-
-    /// Nobody can attach while a stopped process edits the tables, and is told so in time.
-    pub(crate) fn table_is_busy(&self) {
-        let start = Instant::now();
-        let refused = Consumer::attach(&self.path, Start::Latest);
-        let waited = start.elapsed();
-        assert!(matches!(refused, Err(Error::TableBusy { .. })), "beside a stopped editor: {refused:?}");
-        assert!(waited < 2 * PATIENCE, "told after {waited:?}");
-    }
-
-    /// What the file says at this moment has no damage; what a dead one left behind is not any.
-    fn shows_no_damage(&self) {
-        let damage: Vec<_> = self.ring().check().into_iter().filter(|found| !found.repairable).collect();
-        assert!(damage.is_empty(), "damage: {damage:?}");
-    }
-
-    /// The victim is gone. Everybody else goes on at once, and nothing is lost, doubled or made up.
-    pub(crate) fn go_on(&mut self, end: &Ending) {
-        let start = Instant::now();
-        let raw = self.raw();
-        self.shows_no_damage();
-        let head = raw.head();
-        assert_eq!(self.head(), head, "published messages: said to be, and shown");
-        for position in raw.claimed().saturating_sub(CAPACITY).max(raw.first_position())..head {
-            let (bytes, clean) = raw.message(position);
-            assert_eq!(bytes, self.expected(position), "position {position} in the file");
-            assert!(clean, "position {position}: its block holds more than was published");
-        }
-        self.strict = true;
-        let mut dead = BTreeSet::new();
-        if self.shape.group {
-            dead = self.await_unsettled(&raw);
-        }
-        let early = end.at % 2 == 0;
-        if early {
-            self.newcomers_come();
-        }
-        if self.shape.durable {
-            self.read("audit", Start::Latest, true);
-        }
-        let mut producer = self.take_producer();
-        assert_eq!(producer.head(), head, "the head after the takeover");
-        for _ in 0..2 * CAPACITY {
-            self.send(&mut producer)
-                .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
-        }
-        while !self.is_drained() {
-            self.drain();
-            assert!(
-                start.elapsed() < PATIENCE,
-                "not delivered: {:?}; {:?}",
-                self.awaited,
-                self.ring().groups()
-            );
-        }
-        if !early {
-            self.newcomers_come();
-            self.send(&mut producer)
-                .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
-            while !self.is_drained() {
-                self.drain();
-                assert!(start.elapsed() < PATIENCE, "not delivered: {:?}", self.awaited);
-            }
-        }
-        if self.shape.group {
-            self.letters_are_right(&dead);
-        }
-        self.readings.truncate(1);
-        let ring = self.ring();
-        ring.repair().unwrap();
-        let left: Vec<_> = ring.check();
-        assert!(left.is_empty(), "left after the repair: {left:?}");
-        assert!(start.elapsed() < PATIENCE, "went on, but took {:?}", start.elapsed());
-    }
-
-    /// What the words say that is not settled must come, once, as the next attempt.
-    fn await_unsettled(&mut self, raw: &Raw) -> BTreeSet<u64> {
-        self.awaited.clear();
-        let mut dead = BTreeSet::new();
-        for position in self.head().saturating_sub(CAPACITY)..self.head() {
-            let delivery = raw.delivery(0, position);
-            let may_be = self.settled.contains(&position) || self.maybe.contains(&position);
-            if delivery.is_settled() {
-                assert!(may_be, "position {position} is settled, and nobody acknowledged it");
-            } else {
-                assert!(
-                    !self.settled.contains(&position),
-                    "position {position} was settled, and is {delivery:?}"
-                );
-            }
-            let most = if self.shape.deliver == 0 { 5 } else { self.shape.deliver };
-            match delivery {
-                Delivery::Open(attempts) | Delivery::Leased(attempts) if attempts >= most => {
-                    dead.insert(position);
-                }
-                Delivery::Fresh => drop(self.awaited.insert(position, 1)),
-                Delivery::Open(attempts) | Delivery::Leased(attempts) => {
-                    self.awaited.insert(position, attempts + 1);
-                }
-                Delivery::Doomed | Delivery::Dead => {
-                    dead.insert(position);
-                }
-                Delivery::Acked => {}
-            }
-        }
-        dead
-    }
-
-    fn is_drained(&self) -> bool {
-        let head = self.head();
-        let read = self.readings.iter().all(|reading| reading.next == head);
-        let slept = self.sleeper.as_ref().is_none_or(|sleeper| sleeper.next == head);
-        let settled = !self.shape.group
-            || self.awaited.is_empty() && self.ring().groups().iter().all(|group| group.ack_floor == head);
-        read && slept && settled
-    }
-
-    /// Every message that was given up is among the dead letters, and no other.
-    fn letters_are_right(&self, dead: &BTreeSet<u64>) {
-        if dead.is_empty() && !dead_path(&self.path).exists() {
-            return;
-        }
-        let letters = self.ring().dead_letters().unwrap();
-        for letter in &letters {
-            assert_eq!(letter.bytes, self.expected(letter.id.position), "a dead letter");
-            let position = letter.id.position;
-            let known = dead.contains(&position) || self.given_up.contains(&position);
-            assert!(known, "a dead letter of a message that lives: {letter:?}");
-        }
-        for position in dead {
-            let copies = letters.iter().filter(|letter| letter.id.position == *position).count();
-            assert!(
-                self.letters_may_go || (1..=2).contains(&copies),
-                "position {position} was given up; copies among the dead letters: {copies}"
-            );
-        }
-    }
-
-    /// The dead one's entries can be had.
-    fn newcomers_come(&mut self) {
-        self.read("child", Start::Latest, false);
-        if self.shape.group {
-            if self.worker.is_none() {
-                self.worker = Some(join(&self.path, "g"));
-            }
-            if self.second.is_none() {
-                drop(Worker::join(&self.path, "g").unwrap_or_else(|error| panic!("new worker: {error}")));
-            }
-        }
-    }
 }
 
 pub(crate) fn join(path: &Path, group: &str) -> Worker {
     let options = WorkerOptions::new(group).name("survivor").tick(Duration::from_millis(1));
     options.join(path).unwrap_or_else(|error| panic!("worker: {error}"))
-}
-
-/// What was received, if there was anything.
-fn received<T>(result: Result<T, RecvError>, who: &str) -> Option<T> {
-    match result {
-        Ok(received) => Some(received),
-        Err(RecvError::Empty | RecvError::Closed) => None,
-        Err(error) => panic!("{who}: {error}"),
-    }
 }

@@ -1,0 +1,24 @@
+//! Messages that say by their bytes which position they have, and whose they are.
+
+/// Whose message it is.
+pub(crate) const SETUP: u8 = 0;
+pub(crate) const VICTIM: u8 = 1;
+pub(crate) const SURVIVOR: u8 = 2;
+
+/// The message of a position and a life: both, then bytes that follow from them, of varying length.
+pub(crate) fn message(position: u64, life: u8) -> Vec<u8> {
+    let len = 9 + usize::try_from((position * 11 + u64::from(life) * 17) % 40).unwrap();
+    let mut bytes = position.to_le_bytes().to_vec();
+    bytes.push(life);
+    let mut dice = (position + 1) << 8 | u64::from(life);
+    while bytes.len() < len {
+        dice = (dice ^ dice >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ dice >> 27;
+        bytes.push(dice.to_le_bytes()[3]);
+    }
+    bytes
+}
+
+/// True if these are the bytes of a message of this position.
+pub(crate) fn is_whole(position: u64, bytes: &[u8]) -> bool {
+    [SETUP, VICTIM, SURVIVOR].iter().any(|&life| message(position, life) == bytes)
+}

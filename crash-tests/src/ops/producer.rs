@@ -1,0 +1,156 @@
+//! Publishing, and becoming or ceasing to be the producer.
+
+use super::before::{abandoned, corpse, corpse_when, orphan, reading};
+use super::{done, say};
+use crate::message::{VICTIM, message};
+use crate::trace::Marks;
+use crate::world::{CAPACITY, Ending, Mode, World};
+use slipring::{Consumer, Producer, RecvError, SendError, Start};
+use std::path::Path;
+use std::time::Duration;
+
+/// The reader has read nothing of a whole lap.
+pub(super) fn full(directory: &Path, mode: Mode) -> World {
+    let mut world = World::new(directory, mode, reading());
+    world.publish(CAPACITY);
+    abandoned(world)
+}
+
+/// A reader that died holds the ring full.
+pub(super) fn dead_reader(directory: &Path, mode: Mode) -> World {
+    let mut world = World::new(directory, mode, reading());
+    corpse("reads", directory, mode);
+    world.publish_and_settle(CAPACITY);
+    abandoned(world)
+}
+
+/// A reader that may be evicted holds the ring full.
+pub(super) fn evictable(directory: &Path, mode: Mode) -> World {
+    let mut world = World::new(directory, mode, reading());
+    let child = Consumer::options().name("child").start(Start::Earliest);
+    let evictable = child.attach_evictable(&world.path).unwrap();
+    world.publish_and_settle(CAPACITY);
+    world.evictable = Some(evictable);
+    abandoned(world)
+}
+
+/// The reader sleeps.
+pub(super) fn sleeper(directory: &Path, mode: Mode) -> World {
+    let mut world = abandoned(World::new(directory, mode, reading()));
+    world.put_to_sleep();
+    world
+}
+
+/// A producer died when two messages of a batch of three were out, and none was counted.
+pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
+    let mut world = orphan(directory, mode);
+    let head = world.head();
+    corpse_when("send-batch", directory, mode, |raw| raw.sequence(head + 1) == head + 2);
+    world.published.extend([(head, VICTIM), (head + 1, VICTIM)]);
+    world
+}
+
+/// Opens the ring; what the next message is.
+fn open_for_one(path: &Path) -> (Producer, Vec<u8>) {
+    let producer = Producer::open(path).unwrap();
+    let bytes = message(producer.head(), VICTIM);
+    (producer, bytes)
+}
+
+pub(super) fn send(path: &Path, marks: &Marks) -> String {
+    let (mut producer, bytes) = open_for_one(path);
+    say(marks.around(|| producer.send(&bytes)))
+}
+
+pub(super) fn try_send(path: &Path, marks: &Marks) -> String {
+    let (mut producer, bytes) = open_for_one(path);
+    say(marks.around(|| producer.try_send(0, &bytes)))
+}
+
+pub(super) fn send_briefly(path: &Path, marks: &Marks) -> String {
+    let (mut producer, bytes) = open_for_one(path);
+    say(marks.around(|| producer.send_timeout(0, &bytes, Duration::from_micros(1))))
+}
+
+pub(super) fn send_batch(path: &Path, marks: &Marks) -> String {
+    let mut producer = Producer::open(path).unwrap();
+    let batch: Vec<Vec<u8>> = (0..3).map(|n| message(producer.head() + n, VICTIM)).collect();
+    say(marks.around(|| producer.send_batch(&batch)))
+}
+
+pub(super) fn claim_publish(path: &Path, marks: &Marks) -> String {
+    let (mut producer, bytes) = open_for_one(path);
+    say(marks.around(|| {
+        let mut claim = producer.claim()?;
+        claim.fill(0xEE);
+        claim[..bytes.len()].copy_from_slice(&bytes);
+        claim.publish(bytes.len())
+    }))
+}
+
+pub(super) fn claim_abort(path: &Path, marks: &Marks) -> String {
+    let mut producer = Producer::open(path).unwrap();
+    say(marks.around(|| {
+        let mut claim = producer.claim()?;
+        claim.fill(0xEE);
+        claim.abort();
+        Ok::<_, SendError>(())
+    }))
+}
+
+pub(super) fn open(path: &Path, marks: &Marks) -> String {
+    let opened = marks.around(|| Producer::open(path));
+    say(opened.map(|producer| producer.head()))
+}
+
+pub(super) fn close(path: &Path, marks: &Marks) -> String {
+    let producer = Producer::open(path).unwrap();
+    marks.around(|| producer.close());
+    done()
+}
+
+pub(super) fn leave(path: &Path, marks: &Marks) -> String {
+    let producer = Producer::open(path).unwrap();
+    marks.around(|| drop(producer));
+    done()
+}
+
+pub(super) fn none_is_out(world: &mut World, end: &Ending) {
+    world.victim_published(end, 0);
+}
+
+pub(super) fn one_is_out(world: &mut World, end: &Ending) {
+    world.victim_published(end, 1);
+}
+
+pub(super) fn three_are_out(world: &mut World, end: &Ending) {
+    world.victim_published(end, 3);
+}
+
+pub(super) fn was_full(world: &mut World, end: &Ending) {
+    assert!(!end.succeeded() || world.mode == Mode::Freeze, "sent into a full ring");
+    world.victim_published(end, 1);
+}
+
+pub(super) fn evicted(world: &mut World, end: &Ending) {
+    world.victim_published(end, 1);
+    world.drain();
+    // Its entry is for the newcomer.
+    world.evictable = None;
+}
+
+pub(super) fn is_counted(world: &mut World, _: &Ending) {
+    assert!(world.raw().head() >= world.head());
+}
+
+pub(super) fn is_closed(world: &mut World, end: &Ending) {
+    world.victim_published(end, 0);
+    let closed = world.raw().is_closed();
+    // Stopped after it gave the lock up, another may have become the producer and opened the stream again.
+    assert!(closed || end.report.is_none() || world.producer.is_some());
+    if world.producer.is_none() {
+        let mut reader = Consumer::attach(&world.path, Start::Latest).unwrap();
+        let found = reader.try_recv().map(drop);
+        assert_eq!(found, Err(if closed { RecvError::Closed } else { RecvError::Empty }));
+    }
+}
