@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// An operation of up to so many instructions is killed at each of them.
-const SHORT: u64 = 1000;
+const SHORT: u64 = 1200;
 /// Failures of one operation that are printed.
 const TOLD: usize = 5;
 /// Stopped is a process at every so many-th instruction of a short operation, unless told otherwise.
@@ -115,7 +115,7 @@ impl<'a> Plan<'a> {
             }
         };
         let points = match self.at {
-            Some(at) => vec![Point { at, ..Point::default() }],
+            Some(at) => Point { at, ..Point::default() }.both_ways().to_vec(),
             None => match caught(|| survey(op, mode)) {
                 Ok(found) => {
                     (tally.instructions, tally.states) = (found.instructions, found.states);
@@ -190,9 +190,22 @@ impl Tally {
 #[derive(Clone, Copy, Debug, Default)]
 struct Point {
     at: u64,
+    newcomers_first: bool,
     calls: u32,
     steps: u64,
     instruction: u64,
+}
+
+impl Point {
+    /// The others go on, then newcomers come; and the other way round.
+    fn both_ways(self) -> [Point; 2] {
+        [false, true].map(|newcomers_first| Point { newcomers_first, ..self })
+    }
+
+    /// One way, for points of which there are many.
+    fn one_way(self) -> Point {
+        Point { newcomers_first: self.at % 2 == 0, ..self }
+    }
 }
 
 struct Survey {
@@ -271,7 +284,7 @@ fn survey(op: &Op, mode: Mode) -> Survey {
             other => panic!("after {} instructions: {other:?}", point.at),
         }
         let (calls, steps) = if is_call { (point.calls + 1, 0) } else { (point.calls, point.steps + 1) };
-        point = Point { at: point.at + 1, calls, steps, instruction: victim.instruction() };
+        point = Point { at: point.at + 1, calls, steps, instruction: victim.instruction(), ..point };
         if watch.changed(is_call) {
             states.insert(watch.hash());
             changes.push(point);
@@ -280,8 +293,14 @@ fn survey(op: &Op, mode: Mode) -> Survey {
             all.push(point);
         }
     }
-    let mut points = if point.at <= SHORT || op.beside_others { all } else { changes };
-    points.push(Point { at: u64::MAX, ..Point::default() });
+    let end = Point { at: u64::MAX, ..Point::default() };
+    let points = if point.at <= SHORT || op.beside_others { all } else { changes };
+    let points = points.into_iter().chain([end]);
+    let points = if mode == Mode::Kill && point.at > SHORT {
+        points.flat_map(Point::both_ways).collect()
+    } else {
+        points.map(Point::one_way).collect()
+    };
     Survey { instructions: point.at, states: states.len(), points }
 }
 
@@ -309,8 +328,13 @@ fn lead(victim: &mut Victim, point: Point) -> Option<bool> {
 }
 
 fn judge(op: &Op, world: &mut World, end: &Ending, late: bool) {
+    let has_rival = world.rival_leaves();
     if let Some(report) = &end.report {
-        let allowed = op.says.iter().chain(if late { op.says_late } else { &[] });
+        if has_rival {
+            assert!(report.starts_with("err NameInUse"), "beside another of its name it says {report:?}");
+        }
+        let in_use: &[&str] = if has_rival { &["err NameInUse"] } else { &[] };
+        let allowed = op.says.iter().chain(if late { op.says_late } else { &[] }).chain(in_use);
         assert!(allowed.clone().any(|said| report.starts_with(said)), "the victim says {report:?}");
     }
     (op.judge)(world, end);
@@ -328,7 +352,7 @@ fn kill(op: &Op, point: Point) -> bool {
         }
         None => Some(victim.report().unwrap()),
     };
-    let end = Ending { at: point.at, report };
+    let end = Ending { newcomers_first: point.newcomers_first, handled: victim.has_handled(), report };
     judge(op, &mut world, &end, false);
     on_course.unwrap_or(point.at == u64::MAX)
 }
@@ -347,12 +371,16 @@ fn freeze(op: &Op, point: Point, busy_tables: &mut usize) -> bool {
             *busy_tables += 1;
             world.table_is_busy();
         }
+        if op.contested && !busy {
+            world.rival_comes();
+        }
         world.others_go_on(victim.pid());
         victim.thaw(2 * PATIENCE)
     };
     let report = report.unwrap();
+    let handled = victim.has_handled();
     drop(victim);
-    let end = Ending { at: point.at, report: Some(report) };
+    let end = Ending { newcomers_first: point.newcomers_first, handled, report: Some(report) };
     judge(op, &mut world, &end, true);
     on_course.unwrap_or(point.at == u64::MAX)
 }

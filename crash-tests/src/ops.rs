@@ -34,6 +34,8 @@ pub(crate) struct Op {
     pub(crate) says_late: &'static [&'static str],
     /// Others change the file meanwhile, so that states cannot be told by the file: every instruction is tried.
     pub(crate) beside_others: bool,
+    /// While the victim is stopped, another tries to become a consumer of its name.
+    pub(crate) contested: bool,
 }
 
 const OK: &[&str] = &["ok"];
@@ -42,7 +44,7 @@ const EXISTS: &[&str] = &["err ProducerExists"];
 
 impl Op {
     const fn new(name: &'static str, before: Before, act: Act, judge: Judge) -> Op {
-        Op { name, before, act, judge, says: OK, says_late: &[], beside_others: false }
+        Op { name, before, act, judge, says: OK, says_late: &[], beside_others: false, contested: false }
     }
     const fn says(self, says: &'static [&'static str]) -> Op {
         Op { says, ..self }
@@ -52,6 +54,9 @@ impl Op {
     }
     const fn beside_others(self) -> Op {
         Op { beside_others: true, ..self }
+    }
+    const fn contested(self) -> Op {
+        Op { contested: true, ..self }
     }
 }
 
@@ -80,14 +85,14 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("take-evictable",          before::reader,        consumer::take_evictable,    consumer::was_published)
         .late(&["err Evicted"]),
     Op::new("observe",                 before::reader,        consumer::observe,           consumer::was_published),
-    Op::new("join-earliest",           before::reader,        consumer::join_earliest,     anything),
-    Op::new("join-latest",             before::reader,        consumer::join_latest,       anything),
+    Op::new("join-earliest",           before::reader,        consumer::join_earliest,     anything).contested(),
+    Op::new("join-latest",             before::reader,        consumer::join_latest,       anything).contested(),
     Op::new("join-at",                 before::reader,        consumer::join_at,           anything)
-        .late(&["err Start"]),
-    Op::new("join-over-a-dead-one",    consumer::dead_one,    consumer::join_latest,       anything),
+        .late(&["err Start"]).contested(),
+    Op::new("join-over-a-dead-one",    consumer::dead_one,    consumer::join_latest,       anything).contested(),
     Op::new("leave",                   before::reader,        consumer::leave,             anything),
 
-    Op::new("durable-join",            before::reader,        durable::join,               durable::has_joined),
+    Op::new("durable-join",            before::reader,        durable::join,               durable::has_joined).contested(),
     Op::new("durable-resume",          durable::away,         durable::resume,             durable::nothing_released),
     Op::new("durable-take",            durable::away,         durable::take,               durable::one_released),
     Op::new("durable-leave",           durable::away,         durable::leave,              durable::nothing_released),

@@ -25,7 +25,12 @@ pub(crate) struct Victim {
     pid: libc::pid_t,
     output: std::process::ChildStdout,
     gone: bool,
+    /// What it said.
+    said: String,
 }
+
+/// What it says first, if it handled a message.
+const HANDLED: char = '+';
 
 /// The victim's side: stops before and after the operation.
 #[derive(Debug)]
@@ -43,6 +48,13 @@ impl Marks {
         let result = operation();
         mark();
         result
+    }
+
+    /// Within the operation: the victim has handled the message, which may be settled from here on.
+    #[inline(always)]
+    pub(crate) fn handled(&self) {
+        // SAFETY: the byte is a constant.
+        unsafe { libc::write(libc::STDOUT_FILENO, [HANDLED as u8].as_ptr().cast(), 1) };
     }
 }
 
@@ -78,7 +90,7 @@ impl Victim {
         let mut process = command.spawn()?;
         let pid = libc::pid_t::try_from(process.id()).map_err(io::Error::other)?;
         let output = process.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut victim = Victim { pid, output, gone: false };
+        let mut victim = Victim { pid, output, gone: false, said: String::new() };
         // It stops when `exec` is done.
         victim.await_stop();
         // SAFETY: no memory is passed.
@@ -235,10 +247,15 @@ impl Victim {
         if !self.gone {
             self.kill();
         }
-        let mut said = String::new();
         // What cannot be read was not said.
-        let _ = self.output.read_to_string(&mut said);
-        said.trim_end().to_owned()
+        let _ = self.output.read_to_string(&mut self.said);
+        self.said.trim_start_matches(HANDLED).trim_end().to_owned()
+    }
+
+    /// True if it had the message before it ended.
+    pub(crate) fn has_handled(&mut self) -> bool {
+        self.rest_of_output();
+        self.said.starts_with(HANDLED)
     }
 }
 

@@ -42,8 +42,10 @@ impl Mode {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// After so many instructions.
-    pub(crate) at: u64,
+    /// Newcomers come before the others go on, or after.
+    pub(crate) newcomers_first: bool,
+    /// It had the message, as far as it got.
+    pub(crate) handled: bool,
     /// What its operation returned, if it did.
     pub(crate) report: Option<String>,
 }
@@ -189,6 +191,10 @@ impl World {
     pub(crate) fn read(&mut self, who: &'static str, start: Start, durable: bool) {
         let options = Consumer::options().name(who).start(start).durable(durable);
         let consumer = options.attach(&self.path).unwrap_or_else(|error| panic!("{who}: {error}"));
+        self.add_reading(consumer, who);
+    }
+
+    fn add_reading(&mut self, consumer: Consumer, who: &'static str) {
         let next = consumer.position();
         self.readings.push(Reading { consumer, next, who });
     }

@@ -83,7 +83,9 @@ pub(super) fn claim_ack_next(path: &Path, marks: &Marks) -> String {
 fn take_and_ack(worker: &Worker, marks: &Marks) -> String {
     let acked = marks.around(|| {
         let delivery = worker.try_recv()?;
-        Ok::<_, RecvError>((delivery.position(), delivery.to_vec(), delivery.ack()))
+        let bytes = delivery.to_vec();
+        marks.handled();
+        Ok::<_, RecvError>((delivery.position(), bytes, delivery.ack()))
     });
     match acked {
         Ok((position, bytes, _)) if !is_whole(position, &bytes) => format!("torn {bytes:?}"),
@@ -100,6 +102,7 @@ pub(super) fn claim_all_ack_all(path: &Path, marks: &Marks) -> String {
             Ok(batch) => batch,
             Err(error) => return format!("err {error:?}"),
         };
+        marks.handled();
         let mut acked: Vec<u64> = batch.iter().map(|delivery| delivery.position()).collect();
         if let Err(lost) = worker.ack_all(batch) {
             acked.retain(|position| lost.iter().all(|lost| lost.position != *position));
@@ -129,7 +132,11 @@ pub(super) fn ack(path: &Path, marks: &Marks) -> String {
     let worker = child(path);
     let delivery = worker.try_recv().unwrap();
     let position = delivery.position();
-    say(marks.around(|| delivery.ack()).map(|()| position))
+    let acked = marks.around(|| {
+        marks.handled();
+        delivery.ack()
+    });
+    say(acked.map(|()| position))
 }
 
 pub(super) fn nack(path: &Path, marks: &Marks) -> String {
@@ -188,8 +195,8 @@ pub(super) fn taken_again(world: &mut World, _: &Ending) {
     oldest_is(world, |delivery| matches!(delivery, Delivery::Leased(1 | 2) | Delivery::Open(1 | 2)));
 }
 
-/// What the victim may have settled: up to so many of the two unsettled messages, oldest first. It reports the
-/// positions.
+/// What the victim may have settled, once it has handled it: up to so many of the two unsettled messages, oldest
+/// first. It reports the positions.
 fn may_settle(world: &mut World, end: &Ending, most: u64) {
     let oldest = world.base - 2;
     match &end.report {
@@ -201,7 +208,8 @@ fn may_settle(world: &mut World, end: &Ending, most: u64) {
         }
         // It failed: nothing was changed.
         Some(_) => {}
-        None => world.maybe.extend(oldest..oldest + most),
+        None if end.handled => world.maybe.extend(oldest..oldest + most),
+        None => {}
     }
 }
 

@@ -46,8 +46,8 @@ pub(super) fn repair(path: &Path, marks: &Marks) -> String {
 pub(super) fn group_is_removed(world: &mut World, end: &Ending) {
     let there = world.raw().group_flags(1) == 1;
     assert!(!there || !end.succeeded());
-    // Now and then, so that the others meet what was left, too.
-    if end.at % 3 == 0 {
+    // Otherwise the others meet what was left.
+    if end.newcomers_first {
         let again = world.ring().remove_group("h");
         assert!(matches!((there, &again), (true, Ok(())) | (false, Err(Error::NoSuchGroup { .. }))));
     }

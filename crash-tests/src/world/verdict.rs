@@ -6,6 +6,8 @@ use slipring::{Consumer, Error, Holder, HolderRole, Producer, Start, Worker};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+const RIVAL: &str = "rival";
+
 impl World {
     /// The victim is stopped, the others go on for two laps; or they are told that the victim holds them.
     pub(crate) fn others_go_on(&mut self, victim: u64) {
@@ -62,10 +64,36 @@ impl World {
         assert!(waited < 2 * PATIENCE, "told after {waited:?}");
     }
 
+    /// Another takes the name of the stopped victim, unless the victim has it.
+    pub(crate) fn rival_comes(&mut self) {
+        let rival = Consumer::options().name("child").start(Start::Latest).attach(&self.path);
+        match rival {
+            Ok(consumer) => self.add_reading(consumer, RIVAL),
+            Err(Error::NameInUse { .. }) => {}
+            Err(error) => panic!("beside a stopped one of the same name: {error}"),
+        }
+    }
+
+    /// True if it had come.
+    pub(crate) fn rival_leaves(&mut self) -> bool {
+        let before = self.readings.len();
+        self.readings.retain(|reading| reading.who != RIVAL);
+        self.readings.len() < before
+    }
+
     /// What the file says at this moment has no damage; what a dead one left behind is not any.
     fn shows_no_damage(&self) {
         let damage: Vec<_> = self.ring().check().into_iter().filter(|found| !found.repairable).collect();
         assert!(damage.is_empty(), "damage: {damage:?}");
+    }
+
+    /// The file has the messages of the last lap, and nothing behind them in their blocks.
+    fn shows_what_was_published(&self, raw: &Raw) {
+        for position in raw.claimed().saturating_sub(CAPACITY).max(raw.first_position())..raw.head() {
+            let (bytes, clean) = raw.message(position);
+            assert_eq!(bytes, self.expected(position), "position {position} in the file");
+            assert!(clean, "position {position}: its block holds more than was published");
+        }
     }
 
     /// The victim is gone. Everybody else goes on at once, and nothing is lost, doubled or made up.
@@ -75,18 +103,13 @@ impl World {
         self.shows_no_damage();
         let head = raw.head();
         assert_eq!(self.head(), head, "published messages: said to be, and shown");
-        for position in raw.claimed().saturating_sub(CAPACITY).max(raw.first_position())..head {
-            let (bytes, clean) = raw.message(position);
-            assert_eq!(bytes, self.expected(position), "position {position} in the file");
-            assert!(clean, "position {position}: its block holds more than was published");
-        }
+        self.shows_what_was_published(&raw);
         self.strict = true;
         let mut dead = BTreeSet::new();
         if self.shape.group {
             dead = self.await_unsettled(&raw);
         }
-        let early = end.at % 2 == 0;
-        if early {
+        if end.newcomers_first {
             self.newcomers_come();
         }
         if self.shape.durable {
@@ -97,6 +120,7 @@ impl World {
         for _ in 0..2 * CAPACITY {
             self.send(&mut producer)
                 .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
+            self.shows_what_was_published(&raw);
         }
         while !self.is_drained() {
             self.drain();
@@ -107,7 +131,7 @@ impl World {
                 self.ring().groups()
             );
         }
-        if !early {
+        if !end.newcomers_first {
             self.newcomers_come();
             self.send(&mut producer)
                 .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
