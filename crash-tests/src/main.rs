@@ -3,6 +3,7 @@
 mod matrix;
 mod message;
 mod ops;
+mod points;
 mod raw;
 mod trace;
 mod world;
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["victim", role, directory, mode] => return matrix::play(role, directory, mode),
+        ["victim", role, directory, mode] => return points::play(role, directory, mode),
         ["list"] => {
             ops::OPS.iter().for_each(|op| println!("{}", op.name));
             return ExitCode::SUCCESS;
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Err(error) = matrix::try_ptrace() {
+    if let Err(error) = points::try_ptrace() {
         eprintln!("this environment does not permit ptrace: {error}");
         if std::env::var("SLIPRING_NO_PTRACE").is_ok_and(|value| value == "1") {
             eprintln!("SLIPRING_NO_PTRACE=1: nothing was tested");
