@@ -1,7 +1,7 @@
-//! The fear: somebody else breaks the rules, or something runs out, and takes those who keep the rules with it.
+//! The fear: somebody else breaks the rules, and takes those who keep the rules with it.
 //!
-//! A process that writes noise over all that readers may write; a file that is cut short while it is used; a full
-//! filesystem; no descriptors left; signals that interrupt every wait; more readers than cores.
+//! A process that writes noise over all that readers may write; a file that is cut short while it is used; roles
+//! that are stopped for a while; more readers than cores. What may run out is in `scarcity.rs`.
 
 mod common;
 #[path = "common/roles.rs"]
@@ -10,8 +10,8 @@ mod roles;
 use common::TempDir;
 use roles::{Child, tell};
 use slipring::{
-    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
-    SendError, Start, Worker,
+    Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, SendError, Start,
+    Worker,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 const READERS_SEGMENT: u64 = 65536;
 const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(300);
 
 fn create(path: &Path) -> Ring {
     let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
@@ -230,170 +229,6 @@ fn a_fault_elsewhere_has_its_usual_end() {
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }
 
-/// A tmpfs of its own, of a size; None where that is not allowed.
-fn own_tmpfs(at: &Path, size: &str) -> Option<()> {
-    let c = |text: &str| std::ffi::CString::new(text).unwrap();
-    // SAFETY: takes flags. The other threads of the process touch no file.
-    let unshare = |flags| unsafe { libc::unshare(flags) } == 0;
-    let unshared = unshare(libc::CLONE_NEWNS) || unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
-    let (target, options, null) = (c(at.to_str()?), c(size), std::ptr::null());
-    let flags = libc::MS_REC | libc::MS_PRIVATE;
-    // SAFETY: the string is NUL-terminated and outlives the call; the others are not read.
-    let private = || unsafe { libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) };
-    let tmpfs = c"tmpfs".as_ptr();
-    // SAFETY: the strings are NUL-terminated and outlive the call.
-    let mount = || unsafe { libc::mount(tmpfs, target.as_ptr(), tmpfs, 0, options.as_ptr().cast()) };
-    (unshared && private() == 0 && mount() == 0).then_some(())
-}
-
-fn full_filesystem(directory: &Path) {
-    let at = directory.join("small");
-    std::fs::create_dir(&at).unwrap();
-    if own_tmpfs(&at, "size=512k").is_none() {
-        return tell("not allowed to mount");
-    }
-    let (path, late) = (at.join("ring"), at.join("late"));
-    create(&path);
-    let filler = File::create(at.join("filler")).unwrap();
-    let filled = (0..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
-    // The ring's space is its own.
-    let mut producer = Producer::open(&path).unwrap();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    let worker = Worker::join(&path, "group").unwrap();
-    for position in 0..24 {
-        producer.send_timeout(0, &message(position), LONG).unwrap();
-        assert_eq!(*consumer.try_recv().unwrap(), message(position));
-        let delivery = worker.try_recv().unwrap();
-        match position % 4 {
-            0 => assert_eq!(delivery.reject("no"), Ok(Rejected::Settled)),
-            _ => delivery.ack().unwrap(),
-        }
-    }
-    assert_eq!(DeadLetters::open(&path).unwrap().purge(100), Ok(6));
-    let error = RingOptions::new(48, 1024).create(&late).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
-    drop(filler);
-    assert!(filled > 0 && !late.exists());
-    tell("full");
-}
-
-#[test]
-fn a_full_filesystem_stops_nobody_who_is_there() {
-    let dir = TempDir::new();
-    let mut child = Child::start("full_filesystem", &[dir.as_ref().to_str().unwrap()]);
-    println!("{}", child.hear());
-    child.finish();
-}
-
-fn no_descriptors(path: &Path) {
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
-    let mut hoard = Vec::new();
-    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
-    // SAFETY: the pointer is to an `rlimit` that lives across the call.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    while let Ok(file) = File::open("/dev/null") {
-        hoard.push(file);
-    }
-    let errors = [
-        Ring::open(path).map(drop),
-        Producer::open(path).map(drop),
-        Consumer::attach(path, Start::Latest).map(drop),
-        Observer::attach(path, Start::Latest).map(drop),
-        Worker::join(path, "group").map(drop),
-        RingOptions::new(48, 8).create(path.with_extension("late")).map(drop),
-    ];
-    for error in errors {
-        let error = error.unwrap_err();
-        assert!(error.to_string().contains("open files"), "{error}");
-    }
-    for position in 0..20 {
-        producer.send_timeout(0, &message(position), LONG).unwrap();
-        assert_eq!(*consumer.try_recv().unwrap(), message(position));
-        worker.try_recv().unwrap().ack().unwrap();
-    }
-    // The dead-letter ring cannot be opened now. The message waits, and is not lost.
-    producer.send_timeout(0, b"dead", LONG).unwrap();
-    assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
-    drop(hoard);
-    let start = Instant::now();
-    while Ring::open(path).unwrap().dead_letters().unwrap().is_empty() {
-        assert!(start.elapsed() < LONG, "never buried");
-        assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());
-    }
-}
-
-#[test]
-fn a_lack_of_descriptors_is_an_error_and_loses_nothing() {
-    let dir = TempDir::new();
-    let path = dir.file("ring");
-    create(&path);
-    Child::start("no_descriptors", &[path.to_str().unwrap()]).finish();
-}
-
-extern "C" fn nothing(_: libc::c_int) {}
-
-/// A signal every 100 microseconds, which restarts no system call.
-fn storm(path: &Path) {
-    // SAFETY: a `sigaction` is plain integers and an optional function.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = nothing as *const () as usize;
-    // SAFETY: the pointers are to a `sigaction` that lives across the call, and null.
-    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
-    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
-    let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
-
-    let second = path.with_extension("second");
-    for _ in 0..200 {
-        create(&second);
-        std::fs::remove_file(&second).unwrap();
-        std::fs::remove_file(path.with_extension("second.dead")).unwrap();
-    }
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let mut observer = Observer::attach(path, Start::Latest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
-    // Time-outs are neither cut short nor drawn out.
-    let start = Instant::now();
-    let timed_out = |error: RecvError| assert!(matches!(error, RecvError::TimedOut(_)), "{error}");
-    timed_out(consumer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
-    timed_out(observer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
-    timed_out(worker.recv_timeout(SHORT).map(|delivery| delivery.len()).unwrap_err());
-    while producer.try_send(0, b"fill").is_ok() {}
-    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
-    assert!(start.elapsed() >= 4 * SHORT && start.elapsed() < LONG);
-    // Sleepers are woken by what they wait for.
-    while consumer.try_recv().is_ok() {}
-    while let Ok(delivery) = worker.try_recv() {
-        delivery.ack().unwrap();
-    }
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for _ in 0..500 {
-                producer.send_timeout(0, &message(producer.head()), LONG).unwrap();
-            }
-        });
-        scope.spawn(move || {
-            for _ in 0..500 {
-                let message = consumer.recv_timeout(LONG).unwrap();
-                assert_eq!(*message, self::message(message.position()));
-            }
-        });
-        scope.spawn(move || (0..500).for_each(|_| worker.recv_timeout(LONG).unwrap().ack().unwrap()));
-    });
-}
-
-#[test]
-fn signals_that_interrupt_every_wait_change_nothing() {
-    let dir = TempDir::new();
-    let path = dir.file("ring");
-    create(&path);
-    Child::start("storm", &[path.to_str().unwrap()]).finish();
-}
-
 #[test]
 fn sixty_four_consumers_each_get_everything() {
     const MESSAGES: u64 = 2000;
@@ -433,9 +268,6 @@ fn child_role() {
         "truncated" => truncated(&path, false),
         "truncated_handled" => truncated(&path, true),
         "foreign_fault" => foreign_fault(&path),
-        "full_filesystem" => full_filesystem(&path),
-        "no_descriptors" => no_descriptors(&path),
-        "storm" => storm(&path),
         _ => panic!("no such role: {role}"),
     }
     tell("done");

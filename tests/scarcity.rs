@@ -1,0 +1,298 @@
+//! The fear: something runs out, and those who were at work lose a message, hang, or die of it.
+//!
+//! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every wait.
+
+mod common;
+#[path = "common/roles.rs"]
+mod roles;
+
+use common::TempDir;
+use roles::{Child, tell};
+use slipring::{
+    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
+    SendError, Start, Worker,
+};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(300);
+
+fn create(path: &Path) -> Ring {
+    let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
+    let options = RingOptions::new(48, 8).consumers(4).workers(4).group("group", settings);
+    options.dead_letter_capacity(8).create(path).unwrap()
+}
+
+fn message(position: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&position.to_le_bytes());
+    bytes[8..].copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+    bytes
+}
+
+/// A tmpfs of its own, of a size; None where that is not allowed.
+fn own_tmpfs(at: &Path, size: &str) -> Option<()> {
+    let c = |text: &str| std::ffi::CString::new(text).unwrap();
+    // SAFETY: takes flags. The other threads of the process touch no file.
+    let unshare = |flags| unsafe { libc::unshare(flags) } == 0;
+    let unshared = unshare(libc::CLONE_NEWNS) || unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
+    let (target, options, null) = (c(at.to_str()?), c(size), std::ptr::null());
+    let flags = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: the string is NUL-terminated and outlives the call; the others are not read.
+    let private = || unsafe { libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) };
+    let tmpfs = c"tmpfs".as_ptr();
+    // SAFETY: the strings are NUL-terminated and outlive the call.
+    let mount = || unsafe { libc::mount(tmpfs, target.as_ptr(), tmpfs, 0, options.as_ptr().cast()) };
+    (unshared && private() == 0 && mount() == 0).then_some(())
+}
+
+fn full_filesystem(directory: &Path) {
+    let at = directory.join("small");
+    std::fs::create_dir(&at).unwrap();
+    if own_tmpfs(&at, "size=512k").is_none() {
+        return tell("not allowed to mount");
+    }
+    let (path, late) = (at.join("ring"), at.join("late"));
+    create(&path);
+    let filler = File::create(at.join("filler")).unwrap();
+    let filled = (0..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
+    // The ring's space is its own.
+    let mut producer = Producer::open(&path).unwrap();
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let worker = Worker::join(&path, "group").unwrap();
+    for position in 0..24 {
+        producer.send_timeout(0, &message(position), LONG).unwrap();
+        assert_eq!(*consumer.try_recv().unwrap(), message(position));
+        let delivery = worker.try_recv().unwrap();
+        match position % 4 {
+            0 => assert_eq!(delivery.reject("no"), Ok(Rejected::Settled)),
+            _ => delivery.ack().unwrap(),
+        }
+    }
+    assert_eq!(DeadLetters::open(&path).unwrap().purge(100), Ok(6));
+    let error = RingOptions::new(48, 1024).create(&late).unwrap_err();
+    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    assert!(filled > 0 && !late.exists());
+    // The dead-letter ring cannot be made again. The message waits for that, and is not lost.
+    std::fs::remove_file(at.join("ring.dead")).unwrap();
+    (filled..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
+    producer.send_timeout(0, b"dead", LONG).unwrap();
+    assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
+    filler.set_len(0).unwrap();
+    await_burial(&path, &worker);
+    tell("full");
+}
+
+#[test]
+fn a_full_filesystem_stops_nobody_who_is_there() {
+    let dir = TempDir::new();
+    let mut child = Child::start("full_filesystem", &[dir.as_ref().to_str().unwrap()]);
+    println!("{}", child.hear());
+    child.finish();
+}
+
+fn no_descriptors(path: &Path) {
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    let mut hoard = Vec::new();
+    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: the pointer is to an `rlimit` that lives across the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    while let Ok(file) = File::open("/dev/null") {
+        hoard.push(file);
+    }
+    let errors = [
+        Ring::open(path).map(drop),
+        Producer::open(path).map(drop),
+        Consumer::attach(path, Start::Latest).map(drop),
+        Observer::attach(path, Start::Latest).map(drop),
+        Worker::join(path, "group").map(drop),
+        RingOptions::new(48, 8).create(path.with_extension("late")).map(drop),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("open files"), "{error}");
+    }
+    for position in 0..20 {
+        producer.send_timeout(0, &message(position), LONG).unwrap();
+        assert_eq!(*consumer.try_recv().unwrap(), message(position));
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+    // The dead-letter ring cannot be opened now. The message waits, and is not lost.
+    producer.send_timeout(0, b"dead", LONG).unwrap();
+    assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
+    drop(hoard);
+    await_burial(path, &worker);
+}
+
+/// Lets the worker wait for messages until it has buried one.
+fn await_burial(path: &Path, worker: &Worker) {
+    let start = Instant::now();
+    while !Ring::open(path).unwrap().dead_letters().is_ok_and(|letters| !letters.is_empty()) {
+        assert!(start.elapsed() < LONG, "never buried");
+        assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());
+    }
+}
+
+#[test]
+fn a_lack_of_descriptors_is_an_error_and_loses_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("no_descriptors", &[path.to_str().unwrap()]).finish();
+}
+
+/// From here on, every lock that this process asks for, or asks about, is `ENOLCK`: the kernel has no memory for it.
+fn refuse_locks() {
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
+    let step = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code.try_into().unwrap(), jt, jf, k };
+    let second_argument = std::mem::offset_of!(libc::seccomp_data, args) + 8;
+    let mut filter = [
+        step(load, std::mem::offset_of!(libc::seccomp_data, nr).try_into().unwrap(), 0, 0),
+        step(compare, libc::SYS_fcntl.try_into().unwrap(), 0, 4),
+        step(load, second_argument.try_into().unwrap(), 0, 0),
+        step(compare, libc::F_OFD_SETLK.try_into().unwrap(), 1, 0),
+        step(compare, libc::F_OFD_GETLK.try_into().unwrap(), 0, 1),
+        step(end, libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOLCK).unwrap(), 0, 0),
+        step(end, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and what it points to live across the call.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn no_locks(path: &Path) {
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let mut second = Consumer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    refuse_locks();
+    let errors = [
+        Producer::open(path).map(drop),
+        Consumer::attach(path, Start::Latest).map(drop),
+        Worker::join(path, "group").map(drop),
+        DeadLetters::open(path).map(drop),
+        Ring::open(path).and_then(|ring| ring.remove_group("group")),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("lock"), "{error}");
+    }
+    for position in 0..20 {
+        producer.send_timeout(0, &message(position), LONG).unwrap();
+        assert_eq!(*consumer.try_recv().unwrap(), message(position));
+        assert_eq!(*second.try_recv().unwrap(), message(position));
+        assert_eq!(*observer.try_recv().unwrap(), message(position));
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+    // Nobody is taken for dead for want of an answer.
+    for position in 20..28 {
+        producer.try_send(0, &message(position)).unwrap();
+        drop(consumer.try_recv().unwrap());
+        worker.try_recv().unwrap().ack().unwrap();
+    }
+    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
+    assert_eq!(*second.try_recv().unwrap(), message(20));
+    // The grave cannot be locked. The message waits.
+    producer.send_timeout(0, b"dead", LONG).unwrap();
+    assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
+}
+
+#[test]
+fn a_lack_of_locks_is_an_error_and_takes_nobody_for_dead() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("no_locks", &[path.to_str().unwrap()]).finish();
+    // What waited is not lost.
+    await_burial(&path, &Worker::join(&path, "group").unwrap());
+}
+
+extern "C" fn nothing(_: libc::c_int) {}
+
+/// A signal every 100 microseconds, which restarts no system call.
+fn storm(path: &Path) {
+    // SAFETY: a `sigaction` is plain integers and an optional function.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the pointers are to a `sigaction` that lives across the call, and null.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) }, 0);
+    let every = libc::timeval { tv_sec: 0, tv_usec: 100 };
+    let timer = libc::itimerval { it_interval: every, it_value: every };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
+
+    let second = path.with_extension("second");
+    for _ in 0..200 {
+        create(&second);
+        drop(Producer::open(&second).unwrap());
+        drop(Consumer::attach(&second, Start::Earliest).unwrap());
+        drop(Worker::join(&second, "group").unwrap());
+        std::fs::remove_file(&second).unwrap();
+        std::fs::remove_file(path.with_extension("second.dead")).unwrap();
+    }
+    let mut producer = Producer::open(path).unwrap();
+    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::attach(path, Start::Latest).unwrap();
+    let worker = Worker::join(path, "group").unwrap();
+    // Time-outs are neither cut short nor drawn out.
+    let start = Instant::now();
+    let timed_out = |error: RecvError| assert!(matches!(error, RecvError::TimedOut(_)), "{error}");
+    timed_out(consumer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
+    timed_out(observer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
+    timed_out(worker.recv_timeout(SHORT).map(|delivery| delivery.len()).unwrap_err());
+    while producer.try_send(0, b"fill").is_ok() {}
+    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
+    assert!(start.elapsed() >= 4 * SHORT && start.elapsed() < LONG);
+    // Sleepers are woken by what they wait for.
+    while consumer.try_recv().is_ok() {}
+    while let Ok(delivery) = worker.try_recv() {
+        delivery.ack().unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..500 {
+                producer.send_timeout(0, &message(producer.head()), LONG).unwrap();
+            }
+        });
+        scope.spawn(move || {
+            for _ in 0..500 {
+                let message = consumer.recv_timeout(LONG).unwrap();
+                assert_eq!(*message, self::message(message.position()));
+            }
+        });
+        scope.spawn(move || (0..500).for_each(|_| worker.recv_timeout(LONG).unwrap().ack().unwrap()));
+    });
+}
+
+#[test]
+fn signals_that_interrupt_every_wait_change_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("storm", &[path.to_str().unwrap()]).finish();
+}
+
+#[test]
+fn child_role() {
+    let Some((role, given)) = roles::cast() else { return };
+    let path = PathBuf::from(&given[0]);
+    match role.as_str() {
+        "full_filesystem" => full_filesystem(&path),
+        "no_descriptors" => no_descriptors(&path),
+        "no_locks" => no_locks(&path),
+        "storm" => storm(&path),
+        _ => panic!("no such role: {role}"),
+    }
+    tell("done");
+}
