@@ -31,18 +31,24 @@ pub(crate) fn tell(what: impl std::fmt::Display) {
     out.flush().unwrap();
 }
 
+/// What starts a child in a role.
+pub(crate) fn command(role: &str, given: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child_role", "--nocapture", "--test-threads=1"]);
+    command.env("SLIPRING_TEST_ROLE", role).env("SLIPRING_TEST_GIVEN", given.join("\n"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
 impl Child {
     pub(crate) fn start(role: &str, given: &[&str]) -> Child {
-        let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_role", "--nocapture", "--test-threads=1"])
-            .env("SLIPRING_TEST_ROLE", role)
-            .env("SLIPRING_TEST_GIVEN", given.join("\n"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Child::spawn(&mut command(role, given)).unwrap()
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
+        let mut process = command.spawn()?;
         let output = BufReader::new(process.stdout.take().unwrap());
-        Child { process, output }
+        Ok(Child { process, output })
     }
 
     /// What the child says next; waits for it.
