@@ -28,7 +28,8 @@ usage: crash-tests full [OPTIONS]      every instruction of every operation, the
 
 A *point* is an instruction after which the process is killed. Of a short operation every instruction is one.
 Of a long one, every instruction is looked at, and each after which the file, its locks or the names in the
-directory have changed is a point: between two changes, all that outlives a process is the same.
+directory have changed is a point: between two changes, all that outlives a process is the same. Killed there, it
+is followed by newcomers before the others go on, and by others before newcomers come.
 
 A failure prints its operation and instruction; `--op NAME --at N` repeats it. The exit code is 1 if there was
 any. Needs ptrace; where that is not permitted this fails, unless SLIPRING_NO_PTRACE=1 is set.";

@@ -129,8 +129,6 @@ impl<'a> Plan<'a> {
                 });
                 match tried {
                     Ok(true) => break,
-                    // Every instruction is tried: which one was the n-th does not matter.
-                    Ok(false) if tally.instructions <= SHORT => break,
                     Ok(false) => tally.adrift += usize::from(turn == AGAIN),
                     Err(why) => {
                         fail(&mut tally, point.at, why);
