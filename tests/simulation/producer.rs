@@ -1,0 +1,113 @@
+//! The producer: what `Producer` does with the protocol.
+
+use crate::memory::SimMemory;
+use crate::oracle::{Message, Oracle};
+use crate::world::{Actor, Turn};
+use slipring::layout::{EntryFlags, Meta};
+use slipring::memory::{Liveness, Memory, Right};
+use slipring::protocol::group::{self, Group};
+use slipring::protocol::publish::{Gate, Publisher, Who};
+use slipring::protocol::table;
+use std::sync::atomic::Ordering::Relaxed;
+
+#[derive(Default)]
+pub(crate) struct Publishing {
+    publisher: Option<Publisher<SimMemory>>,
+}
+
+impl Actor for Publishing {
+    fn act(&mut self, turn: &mut Turn<'_>) {
+        let memory = turn.memory.clone();
+        let Some(publisher) = &mut self.publisher else {
+            if memory.seize(Right::Producer) {
+                let publisher = Publisher::take_over(memory, turn.geometry()).expect("a sound ring");
+                assert_eq!(publisher.head(), turn.oracle().end(), "where the next producer begins");
+                self.publisher = Some(publisher);
+            }
+            return;
+        };
+        if turn.oracle().end() >= turn.world.goal {
+            return;
+        }
+        if turn.dice.hits(40) {
+            memory.release(Right::Producer);
+            self.publisher = None;
+            return;
+        }
+        if publisher.room() == 0 && !make_room(publisher, &memory) {
+            return;
+        }
+        let room = publisher.room().min(turn.geometry().capacity());
+        let n = 1 + turn.dice.roll(room);
+        publisher.claim(n);
+        let abandoned = turn.dice.hits(8);
+        for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
+            write(turn, publisher, position, !abandoned);
+        }
+        if !abandoned {
+            publisher.publish(n);
+            if publisher.readers_asleep() {
+                publisher.wake_readers();
+            }
+        }
+    }
+
+    fn died(&mut self, _oracle: &mut Oracle) {
+        self.publisher = None;
+    }
+
+    fn is_done(&self, _oracle: &Oracle) -> bool {
+        true
+    }
+
+    fn name(&self) -> &'static str {
+        "producer"
+    }
+}
+
+fn write(turn: &Turn<'_>, publisher: &mut Publisher<SimMemory>, position: u64, meant: bool) {
+    let stamp = turn.oracle().stamp();
+    let words = [position, stamp];
+    let slot = turn.geometry().slot(position);
+    let meta = Meta::new(16, u32::try_from(stamp % 3).unwrap());
+    if meant {
+        turn.oracle().means(position, Message { words, meta: meta.0 });
+    }
+    // SAFETY: the slot is of this geometry, and the position claimed.
+    unsafe { publisher.memory().write_block(slot) }.fill(words);
+    publisher.describe(slot, meta);
+}
+
+/// Scans, and removes from the way whoever may be removed: the dead and the evictable.
+fn make_room(publisher: &mut Publisher<SimMemory>, memory: &SimMemory) -> bool {
+    loop {
+        let scan = publisher.rescan(0);
+        if publisher.room() > 0 {
+            return true;
+        }
+        if !scan.lowest.is_some_and(|gate| dislodge(publisher, memory, gate)) {
+            return false;
+        }
+    }
+}
+
+fn dislodge(publisher: &mut Publisher<SimMemory>, memory: &SimMemory, gate: Gate) -> bool {
+    let geometry = *publisher.geometry();
+    match gate.who {
+        Who::Consumer(_, tail) if tail.is_evictable() => {
+            publisher.evict(gate);
+            true
+        }
+        Who::Consumer(entry, _) => {
+            let durable = EntryFlags(memory.load(geometry.flags(entry), Relaxed)).is_durable();
+            !durable && table::reap(memory, &geometry, memory, entry)
+        }
+        Who::Worker(entry) => group::unpin_dead(memory, &geometry, memory, entry),
+        Who::Group(number) => {
+            let cleared = memory.seize(Right::Table)
+                && group::clear_unfinished(&Group::new(memory.clone(), geometry, number));
+            memory.release(Right::Table);
+            cleared
+        }
+    }
+}
