@@ -191,6 +191,10 @@ impl Actor for InPlace {
         }
     }
 
+    fn may_be_missed(&self) -> bool {
+        self.durable.is_none()
+    }
+
     fn is_done(&self, oracle: &Oracle) -> bool {
         self.reader.as_ref().is_some_and(|reader| reader.tail() == oracle.end())
     }
@@ -253,6 +257,10 @@ impl Actor for EvictableReader {
         }
     }
 
+    fn may_be_missed(&self) -> bool {
+        true
+    }
+
     fn is_done(&self, oracle: &Oracle) -> bool {
         self.reader.as_ref().is_some_and(|reader| reader.tail() == oracle.end())
     }
@@ -296,6 +304,10 @@ impl Actor for Onlooker {
 
     fn died(&mut self, _oracle: &mut Oracle) {
         self.watcher = None;
+    }
+
+    fn may_be_missed(&self) -> bool {
+        true
     }
 
     fn is_done(&self, oracle: &Oracle) -> bool {

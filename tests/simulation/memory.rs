@@ -24,6 +24,11 @@ pub(crate) struct Shared {
     pub(crate) geometry: Geometry,
     pub(crate) oracle: RefCell<Oracle>,
     pub(crate) now: Cell<Millis>,
+    /// The latest that the clock ever showed.
+    pub(crate) latest: Cell<Millis>,
+    /// A digest of every write: two plays of a seed have the same.
+    pub(crate) history: Cell<u64>,
+    talkative: bool,
     pub(crate) rights: RefCell<HashMap<Right, u32>>,
     /// After so many accesses others get their turn.
     pub(crate) interrupt: Cell<Option<u32>>,
@@ -32,7 +37,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis) -> Shared {
+    pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
         let last = geometry.slot(geometry.capacity() - 1).sequence().offset + BLOCK_OFFSET + BLOCK_SIZE;
         // More than there is: where it begins in the file is nobody's business here.
         let readers = geometry.file_len();
@@ -41,6 +46,9 @@ impl Shared {
             geometry,
             oracle: RefCell::new(oracle),
             now: Cell::new(now),
+            latest: Cell::new(now),
+            history: Cell::new(0),
+            talkative,
             rights: RefCell::default(),
             interrupt: Cell::new(None),
             others: RefCell::new(None),
@@ -69,6 +77,32 @@ impl Shared {
 
     pub(crate) fn block(&self, index: u64) -> [u64; 2] {
         [0, 1].map(|nth| self.block_word(index, nth).get())
+    }
+
+    /// The bytes of a segment from this word on.
+    pub(crate) fn bytes(&self, from: Word) -> Vec<u8> {
+        let segment = &self.segments[usize::from(from.segment == Segment::Readers)];
+        let words = &segment[usize::try_from(from.offset / 8).unwrap()..];
+        words.iter().flat_map(|word| word.get().to_le_bytes()).collect()
+    }
+
+    /// The clock goes on, or back.
+    pub(crate) fn set_clock(&self, now: Millis) {
+        self.now.set(now);
+        if now.ahead_of(self.latest.get(), 1 << 30) > 0 {
+            self.latest.set(now);
+        }
+    }
+
+    fn record(&self, party: u32, word: Word, old: u64, new: u64) {
+        if self.talkative {
+            println!("        {party}: {:?} {:#x}: {old:#x} -> {new:#x}", word.segment, word.offset);
+        }
+        let parts = [party.into(), self.now.get().0.into(), word.offset, old, new];
+        let digest = parts.into_iter().fold(self.history.get(), |digest, part: u64| {
+            (digest ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        });
+        self.history.set(digest);
     }
 
     pub(crate) fn holder(&self, right: Right) -> Option<u32> {
@@ -128,6 +162,7 @@ impl SimMemory {
 
     fn write(&self, word: Word, new: u64) {
         let old = self.shared.word(word).replace(new);
+        self.shared.record(self.life.party, word, old, new);
         self.shared.oracle.borrow_mut().wrote(&self.shared, &self.life, word, old, new);
     }
 

@@ -5,7 +5,7 @@ use crate::memory::{Life, Shared};
 use slipring::layout::{Geometry, Tail, group_flags};
 use slipring::memory::{Right, Word};
 use slipring::protocol::group;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const GROUPS: usize = 2;
 
@@ -56,7 +56,7 @@ pub(crate) struct Oracle {
     pub(crate) readers: Vec<Option<Reader>>,
     pub(crate) groups: [GroupBook; GROUPS],
     /// Positions that are being read in place, with how many do.
-    held: HashMap<u64, u32>,
+    held: BTreeMap<u64, u32>,
     stamp: u64,
 }
 
@@ -85,7 +85,7 @@ impl Oracle {
             kept_from: geometry.first_position().into(),
             readers: vec![None; usize::try_from(geometry.consumers()).unwrap()],
             groups,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             stamp: 0,
         }
     }

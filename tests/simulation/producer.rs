@@ -56,6 +56,10 @@ impl Actor for Publishing {
         self.publisher = None;
     }
 
+    fn may_be_missed(&self) -> bool {
+        false
+    }
+
     fn is_done(&self, _oracle: &Oracle) -> bool {
         true
     }

@@ -16,13 +16,15 @@ const HELD_MAX: usize = 3;
 
 pub(crate) struct Working {
     number: u32,
+    /// The group has another one.
+    spare: bool,
     lessee: Option<Lessee<SimMemory>>,
     held: Vec<Lease>,
 }
 
 impl Working {
-    pub(crate) fn of(number: u32) -> Working {
-        Working { number, lessee: None, held: Vec::new() }
+    pub(crate) fn of(number: u32, spare: bool) -> Working {
+        Working { number, spare, lessee: None, held: Vec::new() }
     }
 
     fn group(&self, turn: &Turn<'_>) -> Group<SimMemory> {
@@ -195,6 +197,10 @@ impl Actor for Working {
     fn died(&mut self, oracle: &mut Oracle) {
         self.held.drain(..).for_each(|lease| oracle.unhold(lease.position));
         self.lessee = None;
+    }
+
+    fn may_be_missed(&self) -> bool {
+        self.spare
     }
 
     fn is_done(&self, _oracle: &Oracle) -> bool {

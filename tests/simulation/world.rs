@@ -1,5 +1,6 @@
 //! Everybody in one thread: who has a turn, who is killed in it, who is interrupted by whom, what time it is.
 
+use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
 use crate::deliveries::GroupBook;
 use crate::dice::Dice;
@@ -23,6 +24,8 @@ const WILD_TURNS: u32 = 400;
 const CALM_TURNS: u32 = 20_000;
 pub(crate) const ACK_WAIT: u32 = 50;
 pub(crate) const GRAIN: u32 = 10;
+/// A clock that is set back by more makes a lease look longer than any is, and it is taken over.
+const STEP_BACK_MAX: u32 = 50;
 
 /// What an actor has to do with the world, during its turn.
 pub(crate) struct Turn<'w> {
@@ -56,12 +59,22 @@ pub(crate) trait Actor {
     /// It has nothing left to do.
     fn is_done(&self, oracle: &Oracle) -> bool;
     fn name(&self) -> &'static str;
+    /// All promises can be kept without it.
+    fn may_be_missed(&self) -> bool;
 }
 
 struct Seat {
     memory: SimMemory,
     actor: Box<dyn Actor>,
     paused_until: u32,
+    /// Killed, and nobody succeeds it.
+    is_gone: bool,
+}
+
+impl Seat {
+    fn is_done(&self, oracle: &Oracle) -> bool {
+        self.is_gone || self.actor.is_done(oracle)
+    }
 }
 
 pub(crate) struct World {
@@ -73,9 +86,11 @@ pub(crate) struct World {
     dice: RefCell<Dice>,
     calm: Cell<bool>,
     parties: Cell<u32>,
-    turns: Cell<u32>,
+    pub(crate) turns: Cell<u32>,
     depth: Cell<u32>,
     pub(crate) kills: Cell<u64>,
+    /// The clock is set back now and then.
+    goes_back: bool,
     talkative: bool,
 }
 
@@ -91,7 +106,7 @@ impl World {
         let limits = [0, dice.pick(&[1, 2, 3])];
         let books = [0, 1].map(|number| GroupBook::new(number, geometry, limits[number]));
         let now = Millis(dice.pick(&[0, 1000, u32::MAX - 200]));
-        let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), now));
+        let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), now, talkative));
         let base = GroupSettings::new().ack_wait(Duration::from_millis(ACK_WAIT.into()));
         let pending = dice.pick(&[1, 3, 1000]);
         let rest = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -108,7 +123,8 @@ impl World {
             Box::new(EvictableReader::default()),
             Box::new(Onlooker::default()),
         ];
-        actors.extend([0, 0, 1, 1].map(|number| Box::new(Working::of(number)) as Box<dyn Actor>));
+        let crew = [(0, false), (0, true), (1, false), (1, true)];
+        actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
         let parties = Cell::new(100);
         Rc::new_cyclic(|weak: &std::rc::Weak<World>| {
             let weak = weak.clone();
@@ -118,7 +134,12 @@ impl World {
                 }
             }));
             let seat = |(party, actor)| {
-                RefCell::new(Seat { memory: SimMemory::of(&shared, party), actor, paused_until: 0 })
+                RefCell::new(Seat {
+                    memory: SimMemory::of(&shared, party),
+                    actor,
+                    paused_until: 0,
+                    is_gone: false,
+                })
             };
             World {
                 settings,
@@ -126,6 +147,7 @@ impl World {
                 goal: first + dice.pick(&[20, 60, 150]),
                 seats: (1..).zip(actors).map(seat).collect(),
                 shared: Rc::clone(&shared),
+                goes_back: dice.hits(2),
                 dice: RefCell::new(dice),
                 calm: Cell::new(false),
                 parties,
@@ -166,7 +188,12 @@ impl World {
             4..60 => self.dice.borrow_mut().roll32(8),
             _ => 0,
         };
-        self.shared.now.set(self.shared.now.get().after(step));
+        let mut now = self.shared.now.get().after(step);
+        if self.goes_back && !self.calm.get() && self.roll(100) == 0 {
+            now =
+                Millis(self.shared.latest.get().0.wrapping_sub(self.dice.borrow_mut().roll32(STEP_BACK_MAX)));
+        }
+        self.shared.set_clock(now);
     }
 
     /// Somebody's operation, or somebody's death.
@@ -174,8 +201,11 @@ impl World {
         let chosen = usize::try_from(self.roll(self.seats.len() as u64)).unwrap();
         // Who is in the middle of something cannot begin another thing.
         let Ok(mut seat) = self.seats[chosen].try_borrow_mut() else { return };
-        let Seat { memory, actor, paused_until } = &mut *seat;
+        let Seat { memory, actor, paused_until, is_gone } = &mut *seat;
         let wild = !self.calm.get();
+        if *is_gone {
+            return;
+        }
         if wild && *paused_until > self.turns.get() {
             return;
         }
@@ -195,22 +225,47 @@ impl World {
         self.shared.interrupt.set(None);
         life.fuse.set(None);
         if killed {
-            self.say(|| format!("{} {} is killed", actor.name(), life.party));
-            self.kills.set(self.kills.get() + 1);
-            life.dead.set(true);
-            self.shared.drop_rights(life.party);
-            self.grave.borrow_mut().drop_holder(life.party);
-            actor.died(&mut self.shared.oracle.borrow_mut());
-            self.parties.set(self.parties.get() + 1);
-            *memory = SimMemory::of(&self.shared, self.parties.get());
+            self.kill(&mut seat);
+        }
+    }
+
+    /// The kernel gives up what it had; a successor has its next turn.
+    fn kill(&self, seat: &mut Seat) {
+        let Seat { memory, actor, .. } = seat;
+        let party = memory.life.party;
+        self.say(|| format!("{} {party} is killed", actor.name()));
+        self.kills.set(self.kills.get() + 1);
+        memory.life.dead.set(true);
+        self.shared.drop_rights(party);
+        self.grave.borrow_mut().drop_holder(party);
+        actor.died(&mut self.shared.oracle.borrow_mut());
+        self.parties.set(self.parties.get() + 1);
+        *memory = SimMemory::of(&self.shared, self.parties.get());
+    }
+
+    /// Calm begins: from now on nobody dies. Some are killed before, whom nobody succeeds: the others must
+    /// finish without them.
+    fn calm_down(&self) {
+        self.calm.set(true);
+        for seat in &self.seats {
+            let mut seat = seat.borrow_mut();
+            if seat.actor.may_be_missed() && self.roll(3) == 0 {
+                self.kill(&mut seat);
+                seat.is_gone = true;
+            }
         }
     }
 
     /// A whole life of the ring.
-    pub(crate) fn play(&self) {
+    pub(crate) fn play(&self, audited: bool) {
         for turn in 0..WILD_TURNS + CALM_TURNS {
             self.turns.set(turn);
-            self.calm.set(turn >= WILD_TURNS);
+            if turn == WILD_TURNS {
+                if audited {
+                    audit(&self.shared);
+                }
+                self.calm_down();
+            }
             self.tick();
             self.turn();
             self.check();
@@ -218,20 +273,23 @@ impl World {
                 self.grave.borrow_mut().redrive();
             }
             if self.calm.get() && self.is_done() {
+                if audited {
+                    audit(&self.shared);
+                }
                 return;
             }
         }
         let oracle = self.shared.oracle.borrow();
         let left = self.seats.iter().map(|seat| seat.borrow());
         let left: Vec<&str> =
-            left.filter(|seat| !seat.actor.is_done(&oracle)).map(|seat| seat.actor.name()).collect();
+            left.filter(|seat| !seat.is_done(&oracle)).map(|seat| seat.actor.name()).collect();
         panic!("stuck: published up to {} of {}, and not done: {left:?}", oracle.end(), self.goal);
     }
 
     fn is_done(&self) -> bool {
         let oracle = self.shared.oracle.borrow();
         oracle.end() >= self.goal
-            && self.seats.iter().all(|seat| seat.borrow().actor.is_done(&oracle))
+            && self.seats.iter().all(|seat| seat.borrow().is_done(&oracle))
             && oracle.groups.iter().all(|group| group.open().1 == 0)
     }
 

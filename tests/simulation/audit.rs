@@ -1,0 +1,44 @@
+//! The ring as it is at a moment, as a file, and what `Ring::check` and `Ring::repair` make of it.
+
+use crate::memory::{BLOCK_SIZE, Shared};
+use slipring::memory::Word;
+use slipring::{Ring, RingOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The readers' segment begins at a multiple of this.
+const SEGMENT_ALIGN: u64 = 65536;
+
+/// The file is nobody's: everybody counts as dead. Nothing but what the dead leave may be found, and nothing may
+/// be left of that after a repair.
+pub(crate) fn audit(shared: &Shared) {
+    let geometry = shared.geometry;
+    static FILES: AtomicU64 = AtomicU64::new(0);
+    let name = format!("slipring-simulation-{}-{}", std::process::id(), FILES.fetch_add(1, Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let entries = |count: u64| u32::try_from(count).unwrap();
+    RingOptions::new(usize::try_from(BLOCK_SIZE).unwrap(), usize::try_from(geometry.capacity()).unwrap())
+        .consumers(entries(geometry.consumers()))
+        .groups(entries(geometry.groups()))
+        .workers(entries(geometry.workers()))
+        .first_position(geometry.first_position())
+        .create(&path)
+        .unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let header = slipring::layout::producer_page::CLAIMED.offset;
+    let producer = shared.bytes(Word::producer(header));
+    file.write_all_at(&producer, header).unwrap();
+    let readers = (header + producer.len() as u64).next_multiple_of(SEGMENT_ALIGN);
+    let len = usize::try_from(geometry.file_len() - readers).unwrap();
+    file.write_all_at(&shared.bytes(Word::readers(0))[..len], readers).unwrap();
+    let ring = Ring::open(&path).unwrap();
+    assert_eq!(ring.file_len(), geometry.file_len());
+    let mut found = ring.check();
+    found.retain(|violation| !violation.repairable);
+    let repaired = ring.repair();
+    let left = ring.check();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(found, [], "violations that no death explains");
+    repaired.unwrap();
+    assert_eq!(left, [], "violations after the repair");
+}
