@@ -114,6 +114,8 @@ impl InPlace {
             }
         };
         memory.release(Right::Table);
+        // Without a tail it has no entry either: somebody else may take it.
+        self.entry = self.entry.filter(|_| tail.is_some());
         self.reader = tail.zip(self.entry).map(|(tail, entry)| Reader::new(memory, geometry, entry, tail));
     }
 
@@ -162,6 +164,7 @@ impl InPlace {
 
     fn leave(&mut self, turn: &mut Turn<'_>) {
         let Some(reader) = self.reader.take() else { return };
+        self.entry = None;
         let entry = reader.entry();
         self.held.drain(..).for_each(|position| turn.oracle().unhold(position));
         if self.durable.is_none() {
@@ -236,6 +239,7 @@ impl Actor for EvictableReader {
                 self.entry = find_entry(&memory, &geometry);
                 let tail = self.entry.and_then(|entry| settle(turn, entry, false, true));
                 memory.release(Right::Table);
+                self.entry = self.entry.filter(|_| tail.is_some());
                 self.reader = tail
                     .zip(self.entry)
                     .map(|(tail, entry)| CopyingReader::new(memory, geometry, entry, tail));

@@ -74,6 +74,15 @@ impl GroupBook {
         assert_ne!(self.last.get(&lease.position), Some(&lease.word.0), "{lease:?} was not lost");
     }
 
+    /// Whoever had this worker's entry is gone, and what it had can be had again.
+    pub(crate) fn returned(&self, owner: u32) {
+        for position in &self.open {
+            let Some(word) = self.last.get(position).map(|&word| DeliveryWord(word)) else { continue };
+            let theirs = word.state() == State::Leased && word.owner() == owner;
+            assert!(!theirs, "{position} is still leased to worker {owner}, who is gone");
+        }
+    }
+
     pub(crate) fn wrote_floor(&self, old: Tail, new: Tail, end: u64) {
         let (Some(_), Some(old), Some(new)) = (self.start, old.position(), new.position()) else {
             return;

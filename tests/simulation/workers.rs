@@ -46,6 +46,7 @@ impl Working {
         }
         if let Some(entry) = self.find_entry(turn) {
             group::free_worker(memory, &geometry, entry);
+            turn.oracle().groups.iter().for_each(|group| group.returned(entry));
             memory.store(worker_group(&geometry, entry), u64::from(self.number) + 1, Relaxed);
             self.lessee = Some(Lessee::new(group, entry, settings, GRAIN));
         }

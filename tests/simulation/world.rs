@@ -172,7 +172,9 @@ impl World {
     /// Others have a few turns while somebody is in the middle of an operation.
     fn interlude(&self) {
         self.depth.set(self.depth.get() + 1);
-        for _ in 0..=self.roll(6) {
+        // Now and then it is stopped there for long: past leases, and for a lap.
+        let turns = if self.roll(16) == 0 { 150 } else { 6 };
+        for _ in 0..=self.roll(turns) {
             self.tick();
             self.turn();
         }
