@@ -83,6 +83,8 @@ pub(crate) struct World {
     pub(crate) grave: RefCell<Grave>,
     pub(crate) goal: u64,
     seats: Vec<RefCell<Seat>>,
+    /// Whose turn it may be, before calm begins. Some stand here more often than others.
+    order: Vec<usize>,
     dice: RefCell<Dice>,
     calm: Cell<bool>,
     parties: Cell<u32>,
@@ -125,6 +127,9 @@ impl World {
         ];
         let crew = [(0, false), (0, true), (1, false), (1, true)];
         actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
+        // Not everybody takes part every time, and some are quicker than others.
+        actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
+        let order = (0..actors.len()).flat_map(|seat| vec![seat; dice.pick(&[1, 1, 4])]).collect();
         let parties = Cell::new(100);
         Rc::new_cyclic(|weak: &std::rc::Weak<World>| {
             let weak = weak.clone();
@@ -142,6 +147,7 @@ impl World {
                 })
             };
             World {
+                order,
                 settings,
                 grave: RefCell::new(Grave::new(dice.pick(&[1, 4, 100]))),
                 goal: first + dice.pick(&[20, 60, 150]),
@@ -179,14 +185,15 @@ impl World {
             self.turn();
         }
         self.depth.set(self.depth.get() - 1);
-        self.shared.interrupt.set(None);
+        let again = self.roll(2) == 0;
+        self.shared.interrupt.set(again.then(|| self.dice.borrow_mut().roll32(20)));
     }
 
     /// Time goes by; now and then a lot of it.
     fn tick(&self) {
         let step = match self.roll(200) {
             0 if !self.calm.get() => ACK_WAIT * 100,
-            1..4 => ACK_WAIT * 2,
+            1..4 if !self.calm.get() => ACK_WAIT * 2,
             4..60 => self.dice.borrow_mut().roll32(8),
             _ => 0,
         };
@@ -200,7 +207,10 @@ impl World {
 
     /// Somebody's operation, or somebody's death.
     fn turn(&self) {
-        let chosen = usize::try_from(self.roll(self.seats.len() as u64)).unwrap();
+        let chosen = match self.calm.get() {
+            true => usize::try_from(self.roll(self.seats.len() as u64)).unwrap(),
+            false => self.dice.borrow_mut().pick(&self.order),
+        };
         // Who is in the middle of something cannot begin another thing.
         let Ok(mut seat) = self.seats[chosen].try_borrow_mut() else { return };
         let Seat { memory, actor, paused_until, is_gone } = &mut *seat;
@@ -220,7 +230,8 @@ impl World {
         }
         life.fuse.set((wild && dice.hits(10)).then(|| dice.roll32(50)));
         let interrupted = wild && self.depth.get() < 2 && dice.hits(3);
-        self.shared.interrupt.set(interrupted.then(|| dice.roll32(40)));
+        let longest = dice.pick(&[8, 20, 40]);
+        self.shared.interrupt.set(interrupted.then(|| dice.roll32(longest)));
         self.say(|| format!("{} {}", actor.name(), life.party));
         let killed = wild && dice.hits(60)
             || !survives(|| actor.act(&mut Turn { world: self, memory: &*memory, dice }));
