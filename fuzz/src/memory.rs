@@ -1,6 +1,6 @@
 //! Memory in which nothing out of range can be touched unnoticed, and no loop can be endless.
 
-use slipring::layout::Geometry;
+use slipring::layout::{Geometry, Slot};
 use slipring::memory::{Futex, Memory, Segment, Word};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -115,12 +115,12 @@ unsafe impl Memory for Checked {
     fn heavy_fence(&self) {}
     fn relax(&self) {}
 
-    unsafe fn read_block(&self, _: u64) {}
-    unsafe fn write_block(&self, _: u64) {}
+    unsafe fn read_block(&self, _: Slot) {}
+    unsafe fn write_block(&self, _: Slot) {}
 
-    unsafe fn copy_block(&self, index: u64, into: &mut [u8]) {
+    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
         for (nth, chunk) in (0..).zip(into.chunks_mut(8)) {
-            let word = Word::producer(SLOTS + index * SLOT_LEN + 16 + nth * 8);
+            let word = Word::producer(SLOTS + slot.index() * SLOT_LEN + 16 + nth * 8);
             chunk.copy_from_slice(&self.load(word, Ordering::Relaxed).to_le_bytes()[..chunk.len()]);
         }
     }

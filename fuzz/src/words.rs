@@ -205,9 +205,9 @@ impl Ring {
         let count = producer.room().min(want);
         producer.claim(count);
         for position in producer.head()..producer.head() + count {
-            let index = self.geometry.index(position);
-            self.memory.store(Word::producer(8192 + index * 64 + 16), position, Relaxed);
-            producer.describe(index, Meta::new(8, position as u32));
+            let slot = self.geometry.slot(position);
+            self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), position, Relaxed);
+            producer.describe(slot, Meta::new(8, position as u32));
         }
         producer.publish(count);
         assert!(producer.head() <= producer.claimed());
@@ -235,9 +235,10 @@ impl Ring {
         for ahead in 0..count {
             let position = reader.tail() + ahead;
             let mut bytes = [0; 8];
-            // SAFETY: the index is below the capacity, and 8 bytes are less than a block.
-            unsafe { self.memory.copy_block(self.geometry.index(position), &mut bytes) };
-            self.saw(position, reader.meta(ahead), &bytes);
+            let slot = reader.slot_ahead(ahead);
+            // SAFETY: the slot is of this geometry, and 8 bytes are less than a block.
+            unsafe { self.memory.copy_block(slot, &mut bytes) };
+            self.saw(position, reader.meta(slot), &bytes);
         }
         reader.release(count);
         if reader.producer_asleep() {
