@@ -536,6 +536,19 @@ fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
 }
 
 #[test]
+fn what_was_handed_back_comes_before_what_is_new_in_order() {
+    let ring = RingOptions::new(48, 16).group("work", patient()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    // It never sweeps by itself: what it finds, it was pointed at.
+    let worker = WorkerOptions::new("work").tick(HOUR).join(&ring).unwrap();
+    fill(&mut producer, 6);
+    let first: Vec<_> = (0..4).map(|_| next(&worker)).collect();
+    first.into_iter().for_each(|delivery| delivery.release().unwrap());
+    let again: Vec<_> = (0..6).map(|_| next(&worker)).collect();
+    assert_eq!(again.iter().map(Delivery::position).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn the_stream_ends_when_all_is_settled_and_not_before() {
     let (ring, mut producer, worker) = in_memory(8, patient().max_deliver(3));
     let colleague = join(&ring, "work");
