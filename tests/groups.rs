@@ -293,6 +293,17 @@ fn a_message_whose_lease_was_lost_keeps_its_bytes_while_the_producer_goes_on() {
 }
 
 #[test]
+fn of_several_messages_that_are_held_the_lowest_keeps_its_bytes_whichever_goes_first() {
+    let (ring, mut producer, worker) = in_memory(8, patient());
+    fill(&mut producer, 4);
+    let mut held: Vec<_> = (0..4).map(|_| Some(next(&worker))).collect();
+    for (position, lowest) in [(2, Some(0)), (0, Some(1)), (1, Some(3)), (3, None)] {
+        held[position].take().unwrap().ack().unwrap();
+        assert_eq!(group(&ring).workers[0].reading, lowest, "after {position}");
+    }
+}
+
+#[test]
 fn a_forgotten_delivery_only_stalls() {
     let (ring, mut producer, worker) = in_memory(4, patient());
     fill(&mut producer, 4);
