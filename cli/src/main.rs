@@ -1,6 +1,7 @@
 //! The command line of slipring: rings from a shell.
 
 mod archive;
+mod duet;
 mod exit;
 mod exposition;
 mod facts;
@@ -15,8 +16,8 @@ mod verbs;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use verbs::{
-    check, consumers, create, dead, dump, group, ls, metrics, peek, publish, restore, rm, stat, subscribe,
-    top, work,
+    bench, check, consumers, create, dead, doctor, dump, group, latency, ls, metrics, peek, publish, restore,
+    rm, stat, subscribe, top, work,
 };
 
 /// Message queues that are files: make them, write to them, read them, look into them
@@ -45,6 +46,9 @@ enum Verb {
     Top(top::Top),
     Check(check::Check),
     Metrics(metrics::Metrics),
+    Bench(bench::Bench),
+    Latency(latency::Latency),
+    Doctor(doctor::Doctor),
     /// Prints what a shell needs to complete this command
     #[command(
         after_long_help = "Example:\n  slipring completions bash > ~/.local/share/bash-completion/completions/slipring"
@@ -80,6 +84,9 @@ fn main() -> ExitCode {
         Verb::Top(args) => top::run(args),
         Verb::Check(args) => check::run(args),
         Verb::Metrics(args) => metrics::run(args),
+        Verb::Bench(args) => bench::run(args),
+        Verb::Latency(args) => latency::run(args),
+        Verb::Doctor(args) => doctor::run(args),
         Verb::Completions { shell } => completions(*shell),
         Verb::Man => manual(),
     })

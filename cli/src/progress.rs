@@ -11,3 +11,12 @@ pub(crate) fn messages(count: u64) -> ProgressBar {
     }
     bar
 }
+
+/// A bar over so many steps, each with a name.
+pub(crate) fn steps(count: u64) -> ProgressBar {
+    let bar = ProgressBar::new(count);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}

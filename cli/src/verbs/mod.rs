@@ -1,11 +1,14 @@
 //! One file per verb.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod consumers;
 pub(crate) mod create;
 pub(crate) mod dead;
+pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod group;
+pub(crate) mod latency;
 pub(crate) mod ls;
 pub(crate) mod metrics;
 pub(crate) mod peek;

@@ -1,0 +1,374 @@
+//! `doctor`: what this system does to rings, and what to change.
+
+use crate::exit::{Failure, Outcome};
+use crate::facts::rings_in;
+use crate::output;
+use serde_json::{Value, json};
+use slipring::Ring;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Looks at the system and at the rings of a directory, and says what to change
+///
+/// Changes nothing. Ends with exit code 1 if something is wrong, not if it could merely be better.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  slipring doctor
+  slipring doctor /var/lib/rings --json | jq '.[] | select(.verdict != \"ok\")'")]
+pub(crate) struct Doctor {
+    /// Where the rings are, or will be
+    #[arg(default_value = "/dev/shm")]
+    dir: PathBuf,
+    /// An array of objects
+    #[arg(long)]
+    json: bool,
+    /// Reads /proc and /sys below this directory
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Ok,
+    /// Works, and could be better.
+    Advice,
+    /// Does not work, or not reliably.
+    Problem,
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Verdict::Ok => "ok",
+            Verdict::Advice => "advice",
+            Verdict::Problem => "problem",
+        }
+    }
+}
+
+/// One thing that was looked at.
+#[derive(Debug)]
+struct Finding {
+    what: &'static str,
+    verdict: Verdict,
+    found: String,
+    /// Why it matters, and what to do about it.
+    advice: &'static str,
+}
+
+fn ok(what: &'static str, found: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Ok, found: found.into(), advice: "" }
+}
+
+fn advice(what: &'static str, found: impl Into<String>, advice: &'static str) -> Finding {
+    Finding { what, verdict: Verdict::Advice, found: found.into(), advice }
+}
+
+fn problem(what: &'static str, found: impl Into<String>, advice: &'static str) -> Finding {
+    Finding { what, verdict: Verdict::Problem, found: found.into(), advice }
+}
+
+pub(crate) fn run(args: &Doctor) -> Outcome {
+    let system = System { root: &args.root };
+    let findings = [
+        system.kernel(),
+        membarrier(),
+        filesystem(&args.dir)?,
+        space(&args.dir)?,
+        rings(&args.dir)?,
+        system.memory_limit(),
+        system.swap(),
+        system.huge_pages(),
+        memory_lock(),
+        descriptors(),
+        cores(),
+        system.governor(),
+        system.clock(),
+    ];
+    if args.json {
+        output::print_json(&findings.iter().map(json_of).collect())?;
+    } else {
+        output::print(&text(&findings))?;
+    }
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Problem).count() {
+        0 => Ok(()),
+        n => Err(Failure::error(format!("{n} of {} things are wrong", findings.len()))),
+    }
+}
+
+fn json_of(finding: &Finding) -> Value {
+    json!({
+        "what": finding.what,
+        "verdict": finding.verdict.name(),
+        "found": finding.found,
+        "advice": Some(finding.advice).filter(|advice| !advice.is_empty()),
+    })
+}
+
+fn text(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for Finding { what, verdict, found, advice } in findings {
+        let _ = writeln!(text, "{:<8}{what:<14}{found}", verdict.name());
+        for line in advice.lines() {
+            let _ = writeln!(text, "{:22}{line}", "");
+        }
+    }
+    text
+}
+
+/// The files in which the kernel tells of itself.
+struct System<'a> {
+    root: &'a Path,
+}
+
+impl System<'_> {
+    fn read(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.root.join(path)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// The word in brackets, where the kernel lists what it could do.
+    fn chosen(&self, path: &str) -> Option<String> {
+        let text = self.read(path)?;
+        let word = text.split_whitespace().find(|word| word.starts_with('['))?;
+        Some(word.trim_matches(['[', ']']).to_owned())
+    }
+
+    fn kernel(&self) -> Finding {
+        const WHAT: &str = "kernel";
+        let Some(release) = self.read("proc/sys/kernel/osrelease") else {
+            return advice(WHAT, "not to be read", "mount /proc: rings are given their names through it");
+        };
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        if version < (3, 15) {
+            return problem(
+                WHAT,
+                release,
+                "too old: file locks that die with their process came with Linux 3.15",
+            );
+        }
+        if version < (5, 16) {
+            return advice(
+                WHAT,
+                release,
+                "a selector over many rings looks at them in turn: Linux 5.16 lets it sleep on all of them",
+            );
+        }
+        ok(WHAT, release)
+    }
+
+    /// What a ring in memory takes counts here.
+    fn memory_limit(&self) -> Finding {
+        const WHAT: &str = "memory limit";
+        match self.read("sys/fs/cgroup/memory.max").as_deref() {
+            None | Some("max") => ok(WHAT, "none"),
+            Some(text) => match text.parse() {
+                Ok(bytes) if bytes < 256 << 20 => advice(
+                    WHAT,
+                    output::bytes(bytes),
+                    "rings in /dev/shm count as memory of this control group, and beyond it processes are killed",
+                ),
+                Ok(bytes) => ok(WHAT, output::bytes(bytes)),
+                Err(_) => ok(WHAT, text),
+            },
+        }
+    }
+
+    fn swap(&self) -> Finding {
+        const WHAT: &str = "swap";
+        let areas = self.read("proc/swaps").map_or(0, |text| text.lines().count().saturating_sub(1));
+        match areas {
+            0 => ok(WHAT, "none"),
+            n => advice(
+                WHAT,
+                format!("{n} areas"),
+                "a ring in /dev/shm that rests may be swapped out, and the next message waits for the disk:\n\
+                 sysctl vm.swappiness=1, or swapoff -a",
+            ),
+        }
+    }
+
+    fn huge_pages(&self) -> Finding {
+        const WHAT: &str = "huge pages";
+        match self.chosen("sys/kernel/mm/transparent_hugepage/shmem_enabled") {
+            Some(mode) if mode == "never" || mode == "deny" => advice(
+                WHAT,
+                format!("in /dev/shm {mode}"),
+                "large rings take fewer page faults and address translations with them:\n\
+                 echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+            ),
+            Some(mode) => ok(WHAT, format!("in /dev/shm {mode}")),
+            None => ok(WHAT, "this kernel has none in /dev/shm"),
+        }
+    }
+
+    fn governor(&self) -> Finding {
+        const WHAT: &str = "governor";
+        match self.read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").as_deref() {
+            None => ok(WHAT, "none to be read, as in most virtual machines"),
+            Some("performance") => ok(WHAT, "performance"),
+            Some(other) => advice(
+                WHAT,
+                other,
+                "cores slow down between messages: cpupower frequency-set --governor performance",
+            ),
+        }
+    }
+
+    fn clock(&self) -> Finding {
+        const WHAT: &str = "clock";
+        match self.read("sys/devices/system/clocksource/clocksource0/current_clocksource").as_deref() {
+            Some(slow @ ("hpet" | "acpi_pm" | "jiffies" | "refined-jiffies")) => advice(
+                WHAT,
+                slow,
+                "reading it is a system call, and whoever waits with a timeout reads it:\n\
+                 see whether dmesg says why tsc was given up",
+            ),
+            Some(source) => ok(WHAT, source),
+            None => ok(WHAT, "not to be read"),
+        }
+    }
+}
+
+fn membarrier() -> Finding {
+    const WHAT: &str = "membarrier";
+    let wanted = rustix::thread::MembarrierQuery::GLOBAL_EXPEDITED;
+    if rustix::thread::membarrier_query().contains(wanted) {
+        ok(WHAT, "there: whoever does not sleep pays nothing for those who do")
+    } else {
+        advice(
+            WHAT,
+            "not there",
+            "each message costs a fence, and a sleeper looks for itself every millisecond:\n\
+             a seccomp filter may forbid it, or the kernel is older than 4.16",
+        )
+    }
+}
+
+const TMPFS: i128 = 0x0102_1994;
+const RAMFS: i128 = 0x8584_58f6;
+const HUGETLBFS: i128 = 0x9584_58f6;
+/// What is not on this machine, or does as if.
+const REMOTE: [i128; 8] = [
+    0x6969,      // NFS
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+    0x0102_1997, // 9P
+    0x6573_5546, // FUSE
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x0bd0_0bd0, // Lustre
+];
+
+fn statfs(dir: &Path) -> Result<rustix::fs::StatFs, Failure> {
+    rustix::fs::statfs(dir).map_err(|error| Failure::error(format!("{}: {error}", dir.display())))
+}
+
+fn filesystem(dir: &Path) -> Result<Finding, Failure> {
+    const WHAT: &str = "filesystem";
+    let shown = dir.display();
+    // Its width depends on the target.
+    let kind = i128::from(statfs(dir)?.f_type) & 0xffff_ffff;
+    Ok(match kind {
+        TMPFS | RAMFS | HUGETLBFS => ok(WHAT, format!("{shown} is memory")),
+        kind if REMOTE.contains(&kind) => problem(
+            WHAT,
+            format!("{shown} is not on this machine, or goes through another process"),
+            "a mapping there is not shared as memory is, and rings are refused: use /dev/shm",
+        ),
+        _ => advice(
+            WHAT,
+            format!("{shown} is a disk"),
+            "rings work there, and survive a reboot as files; writing back may hold the producer up now and then:\n\
+             /dev/shm is faster and steadier",
+        ),
+    })
+}
+
+fn space(dir: &Path) -> Result<Finding, Failure> {
+    const WHAT: &str = "space";
+    let stat = statfs(dir)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0));
+    let (free, all) = (bytes(stat.f_bavail), bytes(stat.f_blocks));
+    let found = format!("{} free of {}", output::bytes(free), output::bytes(all));
+    Ok(match free {
+        free if free < 1 << 20 => problem(
+            WHAT,
+            found,
+            "no ring can be made: remove what is not needed (slipring ls), or mount -o remount,size=2G /dev/shm",
+        ),
+        free if free < 64 << 20 => advice(
+            WHAT,
+            found,
+            "containers often have 64 MiB: docker run --shm-size=1g, or mount -o remount,size=1G /dev/shm",
+        ),
+        _ => ok(WHAT, found),
+    })
+}
+
+fn rings(dir: &Path) -> Result<Finding, Failure> {
+    const WHAT: &str = "rings";
+    let paths = rings_in(dir)?;
+    let (mut unsound, mut bytes) = (Vec::new(), 0);
+    for path in &paths {
+        match Ring::open(path) {
+            Ok(ring) => {
+                bytes += ring.file_len();
+                if !ring.check().is_empty() {
+                    unsound.push(path.display().to_string());
+                }
+            }
+            Err(_) => unsound.push(path.display().to_string()),
+        }
+    }
+    let found = format!("{}, {}", paths.len(), output::bytes(bytes));
+    Ok(match unsound.as_slice() {
+        [] => ok(WHAT, format!("{found}, all sound")),
+        names => problem(
+            WHAT,
+            format!("{found}; not sound: {}", names.join(" ")),
+            "slipring check says what is wrong with each, slipring check --repair mends what can be mended",
+        ),
+    })
+}
+
+fn limit(resource: rustix::process::Resource) -> Option<u64> {
+    rustix::process::getrlimit(resource).current
+}
+
+fn memory_lock() -> Finding {
+    const WHAT: &str = "memlock";
+    match limit(rustix::process::Resource::Memlock) {
+        None => ok(WHAT, "unlimited"),
+        Some(bytes) if bytes < 64 << 20 => advice(
+            WHAT,
+            output::bytes(bytes),
+            "no ring larger than this can be locked into memory: ulimit -l, or LimitMEMLOCK= in the unit",
+        ),
+        Some(bytes) => ok(WHAT, output::bytes(bytes)),
+    }
+}
+
+fn descriptors() -> Finding {
+    const WHAT: &str = "descriptors";
+    match limit(rustix::process::Resource::Nofile) {
+        None => ok(WHAT, "unlimited"),
+        Some(n) if n < 1024 => {
+            advice(WHAT, n.to_string(), "every handle on a ring has a descriptor or two: ulimit -n 65536")
+        }
+        Some(n) => ok(WHAT, n.to_string()),
+    }
+}
+
+fn cores() -> Finding {
+    const WHAT: &str = "cores";
+    match std::thread::available_parallelism().map_or(1, usize::from) {
+        1 => advice(
+            WHAT,
+            "1",
+            "who spins here keeps the other side from running: leave every wait at its default, Wait::Park",
+        ),
+        n => ok(WHAT, n.to_string()),
+    }
+}
