@@ -12,6 +12,7 @@ use crate::locks::{HeapRights, Locks};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Right};
 use crate::os;
+use crate::pages::Pages;
 use crate::protocol::recorder::{self, EventKind};
 use crate::ring::Ring;
 use crate::typed::Message;
@@ -115,6 +116,7 @@ pub(crate) struct Demands {
     pub(crate) ring_id: Option<RingId>,
     /// It holds the dead letters of this ring.
     pub(crate) dead_of: Option<RingId>,
+    pub(crate) pages: Pages,
     carries: Option<MessageType>,
 }
 
@@ -132,6 +134,21 @@ impl Demands {
         let (fingerprint, size) = (T::FINGERPRINT, size_of::<T>() as u64);
         Demands { carries: Some(MessageType { fingerprint, size, schema: T::SCHEMA }), ..self }
     }
+}
+
+/// Gets the pages the way that was asked for.
+fn prepare(region: &Region, access: Access, pages: Pages, path: &Path) -> Result<(), Error> {
+    if pages.huge {
+        region.ask_for_huge_pages();
+    }
+    if pages.prefault {
+        region.populate(access).map_err(|source| io_error(path, "map all of its pages", source))?;
+    }
+    if pages.lock {
+        let what = "lock it into memory (ulimit -l says how much may be)";
+        region.lock_pages().map_err(|source| io_error(path, what, source))?;
+    }
+    Ok(())
 }
 
 impl Attachment {
@@ -156,6 +173,7 @@ impl Attachment {
                 }
                 let region = Region::map(&file, &header.geometry, access)
                     .map_err(|source| io_error(&path, "map it", source))?;
+                prepare(&region, access, demands.pages, &path)?;
                 Attachment {
                     region,
                     locks: Locks::file(file),

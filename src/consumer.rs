@@ -8,6 +8,7 @@ use crate::layout::{EntryFlags, Geometry, Slot, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
+use crate::pages::Pages;
 use crate::protocol::park::{Side, Ticket};
 use crate::protocol::read::{Reader, Ready};
 use crate::protocol::recorder::{self, EventKind};
@@ -82,6 +83,13 @@ impl ConsumerOptions {
     #[must_use]
     pub fn trust_owner(mut self, user: u32) -> ConsumerOptions {
         self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// How this handle gets the pages that it maps. By default they come as they are touched.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> ConsumerOptions {
+        self.demands.pages = pages;
         self
     }
 

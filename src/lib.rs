@@ -74,6 +74,7 @@ mod mapping;
 pub mod memory;
 mod observer;
 mod os;
+mod pages;
 mod producer;
 #[doc(hidden)]
 pub mod protocol;
@@ -97,6 +98,7 @@ pub use groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use observer::{Observer, ObserverOptions};
+pub use pages::Pages;
 pub use producer::{Producer, ProducerOptions};
 pub use protocol::Damage;
 pub use protocol::group::Kinds;

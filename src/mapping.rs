@@ -129,6 +129,37 @@ impl Region {
         })
     }
 
+    /// Its mappings, the producer's segment first; a region on the heap has none.
+    fn maps(&self) -> impl Iterator<Item = &MmapRaw> {
+        let segments = match &*self.backing {
+            Backing::Mapped { producer, readers } => Some([producer, readers]),
+            Backing::Heap { .. } => None,
+        };
+        segments.into_iter().flatten().map(|segment| &segment.map)
+    }
+
+    /// A hint.
+    pub(crate) fn ask_for_huge_pages(&self) {
+        for map in self.maps() {
+            // SAFETY: the range is the mapping.
+            unsafe { os::ask_for_huge_pages(map.as_mut_ptr(), map.len()) };
+        }
+    }
+
+    /// Maps every page, for writing where `access` lets this party write.
+    pub(crate) fn populate(&self, access: Access) -> io::Result<()> {
+        let writes = [access == Access::Everything, access != Access::Nothing];
+        self.maps().zip(writes).try_for_each(|(map, write)| {
+            // SAFETY: the range is the mapping, which was made for writing if `write` says so.
+            unsafe { os::populate(map.as_mut_ptr(), map.len(), write) }
+        })
+    }
+
+    /// Keeps every page in memory for as long as the mapping lives.
+    pub(crate) fn lock_pages(&self) -> io::Result<()> {
+        self.maps().try_for_each(MmapRaw::lock)
+    }
+
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
     }

@@ -7,6 +7,7 @@ use crate::id::RingId;
 use crate::layout::{POSITION_MAX, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Memory, Right};
+use crate::pages::Pages;
 use crate::protocol::Damage;
 use crate::protocol::observe::{Seen, Watcher};
 use crate::protocol::park::Side;
@@ -50,6 +51,13 @@ impl ObserverOptions {
     #[must_use]
     pub fn notice_dead_producer(mut self, notice: bool) -> ObserverOptions {
         self.notice_dead_producer = notice;
+        self
+    }
+
+    /// How this handle gets the pages that it maps. By default they come as they are touched.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> ObserverOptions {
+        self.demands.pages = pages;
         self
     }
 

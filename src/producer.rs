@@ -8,6 +8,7 @@ use crate::layout::{Meta, Slot, producer_page};
 use crate::mapping::{Access, BlockWrite, Region};
 use crate::memory::{Memory, Right};
 use crate::os;
+use crate::pages::Pages;
 use crate::protocol::publish::{Publisher, Who};
 use crate::protocol::recorder::EventKind;
 use crate::typed::{Message, TypedProducer};
@@ -50,6 +51,13 @@ impl ProducerOptions {
     #[must_use]
     pub fn trust_owner(mut self, user: u32) -> ProducerOptions {
         self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// How this handle gets the pages that it maps. By default they come as they are touched.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> ProducerOptions {
+        self.demands.pages = pages;
         self
     }
 

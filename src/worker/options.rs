@@ -10,6 +10,7 @@ use crate::layout::{group as group_entry, group_flags, worker};
 use crate::mapping::{Access, Region};
 use crate::memory::{Memory, Right};
 use crate::os;
+use crate::pages::Pages;
 use crate::protocol::group::{self, Group};
 use crate::protocol::lease::Lessee;
 use crate::protocol::park::Side;
@@ -104,6 +105,13 @@ impl WorkerOptions {
     #[must_use]
     pub fn trust_owner(mut self, user: u32) -> WorkerOptions {
         self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// How this handle gets the pages that it maps. By default they come as they are touched.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> WorkerOptions {
+        self.demands.pages = pages;
         self
     }
 

@@ -1,0 +1,62 @@
+//! What a handle asks of its pages.
+
+mod common;
+
+use common::TempDir;
+use slipring::{
+    Consumer, ConsumerOptions, Error, ObserverOptions, Pages, Producer, ProducerOptions, RingOptions, Start,
+};
+use std::path::Path;
+
+/// KiB of all mappings of a file in this process, as the kernel counts them under this name.
+fn kib(path: &Path, name: &str) -> u64 {
+    let (mut sum, mut is_ours) = (0, false);
+    for line in std::fs::read_to_string("/proc/self/smaps").unwrap().lines() {
+        // `Rss:      64 kB`; the first line of a mapping has its address before the first colon.
+        let (field, value) = line.split_once(':').unwrap();
+        if field.contains(' ') {
+            is_ours = line.ends_with(path.to_str().unwrap());
+        } else if is_ours && field == name {
+            sum += value.trim_end_matches(" kB").trim().parse::<u64>().unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn pages_come_when_they_are_touched_or_at_once() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 65536).create(&path).unwrap();
+    let whole = ring.file_len() / 1024;
+    drop(ring);
+    let producer = Producer::open(&path).unwrap();
+    assert!(kib(&path, "Rss") < whole / 4, "{} of {whole}", kib(&path, "Rss"));
+    drop(producer);
+    let mut producer = ProducerOptions::new().pages(Pages::new().prefault(true)).open(&path).unwrap();
+    assert_eq!(kib(&path, "Rss"), whole);
+    drop(ConsumerOptions::new().pages(Pages::new().prefault(true)).attach(&path).unwrap());
+    drop(ObserverOptions::new().pages(Pages::new().prefault(true).huge(true)).attach(&path).unwrap());
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    producer.send(b"still a ring").unwrap();
+    assert_eq!(&*consumer.recv().unwrap(), b"still a ring");
+}
+
+#[test]
+fn pages_are_locked_or_the_error_names_the_limit() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 16).create(&path).unwrap();
+    match ProducerOptions::new().pages(Pages::new().lock(true)).open(&path) {
+        Ok(producer) => {
+            assert!(kib(&path, "Locked") > 0);
+            drop(producer);
+        }
+        Err(error @ Error::Io { .. }) => assert!(error.to_string().contains("ulimit -l"), "{error}"),
+        Err(error) => panic!("{error}"),
+    }
+    let ring = RingOptions::new(48, 16).create_in_memory().unwrap();
+    drop(
+        ProducerOptions::new().pages(Pages::new().lock(true).prefault(true).huge(true)).open(&ring).unwrap(),
+    );
+}
