@@ -2,6 +2,7 @@
 
 use crate::channel::Failure;
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 use std::{fs, io, thread};
 
@@ -70,17 +71,26 @@ fn clock_ns() -> f64 {
 
 /// Keeps this thread on one core.
 pub(crate) fn pin(core: usize) -> Result<(), Failure> {
-    // SAFETY: a set of bits, all of them 0.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
     if core >= 8 * size_of::<libc::cpu_set_t>() {
         return Err(format!("there is no core {core}").into());
     }
-    // SAFETY: the bit is in the set.
-    unsafe { libc::CPU_SET(core, &mut set) };
+    run_on(core..=core).map_err(|error| format!("cannot run on core {core}: {error}").into())
+}
+
+/// Lets this thread run on every core that the system gives the process.
+#[cfg(feature = "aeron")]
+pub(crate) fn unpin() -> Result<(), Failure> {
+    Ok(run_on(0..=8 * size_of::<libc::cpu_set_t>() - 1)?)
+}
+
+fn run_on(cores: RangeInclusive<usize>) -> io::Result<()> {
+    // SAFETY: a set of bits, all of them 0.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    for core in cores {
+        // SAFETY: the bit is in the set.
+        unsafe { libc::CPU_SET(core, &mut set) };
+    }
     // SAFETY: the set is ours, and as long as said.
     let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
-    if result == 0 {
-        return Ok(());
-    }
-    Err(format!("cannot run on core {core}: {}", io::Error::last_os_error()).into())
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

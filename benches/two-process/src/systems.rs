@@ -1,6 +1,8 @@
 //! Every system that can be measured. To add one: a file here that implements `System` and `AcrossProcesses` or
 //! `AcrossThreads`, and its line below.
 
+#[cfg(feature = "aeron")]
+mod aeron;
 #[cfg(feature = "peers")]
 mod crossbeam;
 #[cfg(feature = "peers")]
@@ -104,6 +106,7 @@ systems! {
     #[cfg(feature = "peers")] processes small ringfire::Ringfire;
     #[cfg(feature = "peers")] processes any iceoryx2::Iceoryx2;
     #[cfg(feature = "shaq")] processes any shaq::Shaq;
+    #[cfg(feature = "aeron")] processes any aeron::Aeron;
     #[cfg(feature = "peers")] threads any rtrb::Rtrb;
     #[cfg(feature = "peers")] threads any disruptor::Disruptor;
     #[cfg(feature = "peers")] threads any crossbeam::Crossbeam;

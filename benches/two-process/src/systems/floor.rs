@@ -4,8 +4,8 @@
 //! * round trips: one line that holds a sequence word and the message behind it, each way;
 //! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives slots back by its
 //!   tail, which the writer looks at when it must;
-//! * batches: a ring of bare messages, one head for 32 of them; and the same with slots of whole lines, which is what
-//!   slots that can be published one by one cost;
+//! * batches: a ring of bare messages, one head for 32 of them; and the same with 16 bytes before each, which is
+//!   what slots that can be published one by one cost;
 //! * wake-ups: a word, FUTEX_WAIT and FUTEX_WAKE.
 
 use super::shared::{Shared, atomic};
@@ -29,7 +29,7 @@ pub(crate) struct Line;
 /// A ring with a sequence word per slot.
 #[derive(Debug)]
 pub(crate) struct Slots;
-/// A ring with a head for many; each message behind so many bytes. With any, slots are of whole cache lines.
+/// A ring with a head for many; each message behind so many bytes. With any, slots lie as slipring's do.
 #[derive(Debug)]
 pub(crate) struct Cursor<const BEFORE: usize>;
 
@@ -44,9 +44,8 @@ impl System for Slots {
     const MEASURES: &'static [Measure] = &[Measure::Stream, Measure::Attach];
 }
 impl System for Cursor<16> {
-    const NAME: &'static str = "floor-lines";
-    const ABOUT: &'static str =
-        "bare hardware: the same as floor, in slots of whole cache lines with 16 bytes for a description";
+    const NAME: &'static str = "floor-slots";
+    const ABOUT: &'static str = "bare hardware: the same as floor, with 16 bytes for a description before each message, laid out as slipring does";
     const MEASURES: &'static [Measure] = &[Measure::Batch];
 }
 impl System for Cursor<0> {
@@ -140,7 +139,13 @@ impl<const N: usize> Receiver<N> for End<Slots> {
 
 impl<const BEFORE: usize> Cursor<BEFORE> {
     const fn stride(size: usize) -> usize {
-        if BEFORE == 0 { size } else { (BEFORE + size).next_multiple_of(64) }
+        let len = (BEFORE + size).next_multiple_of(16);
+        match BEFORE {
+            0 => size,
+            // As close as goes without touching more lines than need be.
+            _ if len % 64 == 48 => len + 16,
+            _ => len,
+        }
     }
     #[inline(always)]
     fn at(size: usize, position: u64) -> usize {
