@@ -450,6 +450,11 @@ impl Consumer {
         Ok(())
     }
 
+    /// One past the last position that the producer had counted a moment ago.
+    pub(crate) fn published(&self) -> u64 {
+        self.seat.attachment.region.load(producer_page::HEAD, Relaxed)
+    }
+
     /// For a selector: announces a sleeper on this ring.
     pub(crate) fn announce(&self) -> (Ticket, *const u32) {
         let region = &self.seat.attachment.region;

@@ -339,7 +339,8 @@ impl DeadLetters {
         Ok(letter)
     }
 
-    /// Publishes up to `max` letters again, oldest first, and returns how many; waits for room in the ring.
+    /// Publishes up to `max` letters again of those that are there now, oldest first, and returns how many; waits for room
+    /// in the ring.
     ///
     /// Each is a new message, with a new position and id, and everybody who reads the ring gets it: other
     /// groups too, and consumers. At least once: a process that is killed in here may leave a letter that was
@@ -362,9 +363,11 @@ impl DeadLetters {
         max: u64,
         mut edit: impl FnMut(&DeadLetter, &mut Vec<u8>),
     ) -> Result<u64, RedriveError> {
+        // What is buried from now on waits: a message that is given up again would go round for ever.
+        let end = self.consumer.published();
         let mut redriven = 0;
         while redriven < max {
-            let Some(mut letter) = self.peek()? else { break };
+            let Some(mut letter) = self.peek()?.filter(|letter| letter.position < end) else { break };
             let mut bytes = std::mem::take(&mut letter.bytes);
             edit(&letter, &mut bytes);
             producer.send_kind(letter.kind, &bytes)?;
@@ -374,10 +377,12 @@ impl DeadLetters {
         Ok(redriven)
     }
 
-    /// Gives up to `max` letters up for good, oldest first, and returns how many.
+    /// Gives up to `max` letters up for good of those that are there now, oldest first, and returns how many.
     pub fn purge(&mut self, max: u64) -> Result<u64, RecvError> {
+        let end = self.consumer.published();
         let mut purged = 0;
-        while purged < max && self.take()?.is_some() {
+        while purged < max && self.peek()?.is_some_and(|letter| letter.position < end) {
+            drop(self.consumer.try_recv()?);
             purged += 1;
         }
         Ok(purged)

@@ -240,6 +240,11 @@ pub(crate) struct Blocks {
     len: usize,
 }
 
+// SAFETY: an address and a length; whoever writes through them promises what it takes.
+unsafe impl Send for Blocks {}
+// SAFETY: as above.
+unsafe impl Sync for Blocks {}
+
 impl Blocks {
     /// Bytes of a block.
     #[inline(always)]
@@ -405,7 +410,7 @@ unsafe impl Memory for Region {
 
     unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
         let block = self.block_pointer(slot).cast::<u64>();
-        // The block is 16 bytes into a slot of whole cache lines, so that its last word is the slot's too.
+        // A slot's stride is a multiple of 16, so that the block's last word is the slot's too.
         for (i, chunk) in into.chunks_mut(8).enumerate() {
             // SAFETY: `into` is no longer than a block, and the slot's stride is a multiple of 8.
             let word = unsafe { block.add(i) };

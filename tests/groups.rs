@@ -1105,3 +1105,24 @@ fn positions_may_begin_anywhere_and_laps_may_wrap() {
         }
     }
 }
+
+#[test]
+fn what_is_given_up_again_during_a_redrive_waits_for_the_next() {
+    let ring = RingOptions::new(48, 16).group("g", GroupSettings::new()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = WorkerOptions::new("g").join(&ring).unwrap();
+    for message in [b"a", b"b"] {
+        producer.send(message).unwrap();
+        worker.recv().unwrap().reject("").unwrap();
+    }
+    let mut dead = DeadLetters::open(&ring).unwrap();
+    let mut again = 0;
+    let redriven = dead.redrive_with(&mut producer, 100, |_, _| {
+        if let Ok(delivery) = worker.try_recv() {
+            delivery.reject("again").unwrap();
+            again += 1;
+        }
+    });
+    assert_eq!((redriven.unwrap(), again), (2, 1));
+    assert_eq!(dead.purge(u64::MAX).unwrap(), 1);
+}

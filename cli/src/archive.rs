@@ -155,6 +155,11 @@ impl<R: BufRead> Reader<R> {
         Ok((head, reader))
     }
 
+    /// Refuses longer messages than this: nothing else bounds what a line may take.
+    pub(crate) fn limit(&mut self, block_size: u64) {
+        self.block_size = self.block_size.min(block_size);
+    }
+
     /// The next message; none at the end, if the end is there and tells the truth.
     pub(crate) fn next(&mut self) -> Result<Option<Message>, Failure> {
         let message = if self.is_binary { self.binary_message()? } else { self.json_message()? };

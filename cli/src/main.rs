@@ -3,6 +3,7 @@
 mod archive;
 mod duet;
 mod exit;
+mod exporter;
 mod exposition;
 mod facts;
 mod format;
@@ -10,6 +11,7 @@ mod output;
 mod parse;
 mod progress;
 mod signals;
+mod source;
 mod splitter;
 mod verbs;
 

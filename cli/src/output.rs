@@ -52,7 +52,7 @@ impl Table {
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
     }
 
     pub(crate) fn render(&self) -> String {
@@ -86,6 +86,11 @@ impl Table {
         }
         text
     }
+}
+
+/// Names and notes that others wrote must not move the cursor, or look like another row.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// `12.5 MiB`.
@@ -172,6 +177,7 @@ mod tests {
         let mut table = Table::new(&["NAME", "N"]);
         table.row(["a".to_owned(), "1".to_owned()]);
         table.row(["long".to_owned(), "100".to_owned()]);
-        assert_eq!(table.render(), "NAME    N\na       1\nlong  100\n");
+        table.row(["\x1b[2J\n".to_owned(), "7".to_owned()]);
+        assert_eq!(table.render(), "NAME     N\na        1\nlong   100\n\u{fffd}[2J\u{fffd}    7\n");
     }
 }

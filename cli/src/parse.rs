@@ -55,7 +55,13 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
 
 /// A time such as `30s`, `250ms` or `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 250ms, 30s or 2h"))
+    // Added to a clock, more would overflow.
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err(format!("{text} is longer than a hundred years")),
+        Err(error) => Err(format!("{error}; say for example 250ms, 30s or 2h")),
+    }
 }
 
 /// Permission bits in octal.

@@ -25,11 +25,6 @@ pub(crate) fn catch() -> io::Result<()> {
     Ok(())
 }
 
-/// From now on a terminal that goes away ends the process at once.
-pub(crate) fn hang_up_ends_at_once() -> io::Result<()> {
-    flag::register_conditional_default(SIGHUP, Arc::new(AtomicBool::new(true))).map(drop)
-}
-
 pub(crate) fn interrupted() -> bool {
     flag_word().load(Ordering::Relaxed)
 }
@@ -37,12 +32,12 @@ pub(crate) fn interrupted() -> bool {
 /// Sleeps until then, or until a signal comes. True if it was slept through.
 pub(crate) fn sleep_until(then: Instant) -> bool {
     loop {
+        if interrupted() {
+            return false;
+        }
         let left = then.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;
-        }
-        if interrupted() {
-            return false;
         }
         std::thread::sleep(left.min(SLICE));
     }

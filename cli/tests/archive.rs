@@ -60,3 +60,27 @@ fn input_that_cannot_be_right_is_refused_and_nothing_goes_round_the_ring() {
     let (code, error) = place.bad(&format!("slipring create fourth -b 48 -c 16; {many}"));
     assert!(code == 5 && error.contains("overwrite"), "{error}");
 }
+
+#[test]
+fn a_dump_with_a_gap_says_so_and_dead_letters_are_not_made() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && seq 0 9 | slipring pub $R && slipring dump $R > file");
+    place.good("grep -v '\"position\":4' file | sed 's/\"end\":10/\"end\":9/' > gap; slipring restore copy < gap 2> said");
+    assert!(place.good("cat said").contains("position 5"));
+    assert_eq!(place.good("slipring sub copy --observe -e | wc -l").trim(), "9");
+    place.good("slipring create grouped -b 48 -c 64 --group g");
+    let (code, error) = place.bad("slipring restore grouped.dead < file");
+    assert!(code == 1 && error.contains("dead letters"), "{error}");
+}
+
+#[test]
+fn an_interrupt_ends_a_restore_that_waits_for_input() {
+    let place = Place::new();
+    place.good(
+        "slipring create $R -b 48 -c 64 && seq 0 9 | slipring pub $R && slipring dump $R | head -n 3 > part",
+    );
+    let script = "mkfifo pipe; slipring restore copy < pipe & pid=$!; exec 3> pipe; cat part >&3; \
+                  until slipring ls --json . | grep -q '\"head\":2'; do :; done; kill -INT $pid; wait $pid";
+    let (code, error) = place.bad(script);
+    assert!(code == 1 && error.contains("interrupted"), "{error}");
+}

@@ -77,3 +77,20 @@ fn a_living_producer_keeps_its_ring_and_a_ring_without_groups_has_none() {
     let (code, error) = plain.bad("slipring dead ls $R");
     assert!(code == 1 && error.contains("group"), "{error}");
 }
+
+#[test]
+fn what_is_rejected_again_meanwhile_waits_and_a_closed_stream_stays_closed() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 4 --group g:max-deliver=1 --dead-letter-capacity 64");
+    place.good("seq 4 | slipring pub $R --close; slipring work $R -g g -e --exec 'exit 65'");
+    // Whoever rejects everything, beside the redrive.
+    let script =
+        "slipring work $R -g g -c 4 --exec 'exit 65' & slipring dead redrive $R; code=$?; wait; exit $code";
+    place.good(script);
+    assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "5", "the same four, once more");
+    assert!(place.good("slipring stat $R --json").contains("\"closed\":true"));
+    place.good("slipring dead purge $R --apply");
+    let epoch = place.good("slipring stat $R --json | grep -o '\"epoch\":[0-9]*'");
+    assert_eq!(place.bad("slipring dead redrive $R").0, 4);
+    assert_eq!(place.good("slipring stat $R --json | grep -o '\"epoch\":[0-9]*'"), epoch, "nobody opened it");
+}

@@ -77,8 +77,18 @@ fn they_are_served_until_it_is_interrupted() {
         assert_eq!(count, f64::from(published));
         place.good("slipring pub $R x");
     }
+    // Clients that do not finish asking, and one that asks for something else.
+    let mut hanging = TcpStream::connect(&address).unwrap();
+    hanging.write_all(b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n").unwrap();
+    let mut other = TcpStream::connect(&address).unwrap();
+    other.write_all(b"PUT / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    let idle = TcpStream::connect(&address).unwrap();
     assert!(Command::new("kill").args(["-INT", &server.id().to_string()]).status().unwrap().success());
     assert!(server.wait().unwrap().success());
+    drop((hanging, idle));
     let (code, error) = place.bad("slipring metrics --listen 256.0.0.1:1 $R");
     assert!(code == 1 && error.contains("256.0.0.1"), "{error}");
 }
@@ -93,4 +103,7 @@ fn a_file_of_them_is_whole_at_any_time() {
     assert_ne!(std::fs::read_to_string(place.0.join("out.prom")).unwrap(), first);
     assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 2, "the ring and the file");
     assert_eq!(place.bad("slipring metrics --textfile absent/out.prom $R").0, 1);
+    assert_eq!(place.bad("slipring metrics --textfile out.prom --every 0s $R").0, 2);
+    assert_eq!(place.bad("slipring metrics --textfile out.prom --every 18446744073709551615s $R").0, 2);
+    assert!(!parse(&place.good("slipring metrics $R $R")).is_empty(), "each ring once");
 }

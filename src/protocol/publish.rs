@@ -53,7 +53,7 @@ fn numbers(entries: u64) -> std::ops::Range<u32> {
 ///
 /// # Invariants
 ///
-/// `head <= claimed <= cached_limit <= LIMIT` as stored, and every gating tail is at least `limit - capacity`,
+/// `head <= claimed <= LIMIT` as stored, `head <= cached_limit <= LIMIT`, and every gating tail is at least `limit - capacity`,
 /// except tails that their owners have not finished choosing ([`table::join`](super::table::join)).
 #[derive(Debug)]
 pub struct Publisher<M> {
@@ -94,10 +94,18 @@ impl<M: Memory> Publisher<M> {
         memory.store(HEAD, head, Release); // HEAD
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
-        // INVARIANT: only what was claimed may be overwritten; the first claim scans for more.
         // What is claimed is lost to observers, so it is little of the ring.
         let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
-        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: claimed })
+        // Nothing is granted before a scan, not even what the predecessor had claimed: readers may be required, and none
+        // be there; and the scan's fence shows an observer that claim before anything is written.
+        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: head })
+    }
+
+    /// The same, claiming so many positions at once: for rings as small as a model checker needs them.
+    #[doc(hidden)]
+    pub fn stretching(mut self, stretch: u64) -> Publisher<M> {
+        self.stretch = stretch;
+        self
     }
 
     /// The memory this producer writes.
@@ -219,7 +227,9 @@ impl<M: Memory> Publisher<M> {
         }
         // The limit is stored before the look that grants it: a joiner whom that look misses then reads a
         // limit no smaller than the one the producer will use.
-        self.memory.store(LIMIT, candidate, Relaxed);
+        // Nor may it fall below what a predecessor had claimed, and may have written.
+        let announced = candidate.max(self.claimed);
+        self.memory.store(LIMIT, announced, Relaxed);
         // The fence also acquires every tail and floor of the first look, and no more than that look allowed is
         // granted: for them the second one needs no order of its own.
         self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT, PIN, FLOOR
@@ -227,8 +237,8 @@ impl<M: Memory> Publisher<M> {
         // For pins it does: the first look may have come before a pin, and the second after it was taken away.
         self.memory.fence(Acquire); // UNPIN
         let limit = granted.clamp(self.cached_limit, candidate);
-        if limit < candidate {
-            self.memory.store(LIMIT, limit, Relaxed);
+        if limit < announced {
+            self.memory.store(LIMIT, limit.max(self.claimed), Relaxed);
         }
         self.cached_limit = limit;
         scan

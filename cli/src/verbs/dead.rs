@@ -203,6 +203,10 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
 }
 
 fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
+    // Without letters nothing is opened: a closed stream stays closed.
+    let letters = letters(path)?;
+    let Some(last) = letters.last() else { return Err(none(path)) };
+    let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
     let mut dead = DeadLetters::open(path)?;
     let mut producer = Producer::open(path).map_err(|error| match error {
         Error::ProducerExists { pid, .. } => Failure::error(format!(
@@ -212,7 +216,7 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
         )),
         error => error.into(),
     })?;
-    let outcome = settle(&mut dead, which, |letter| {
+    let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
         while !signals::interrupted() {
             let sent = match nowait {
                 true => producer.try_send(letter.kind, &letter.bytes),
@@ -226,25 +230,32 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
         }
         Ok(false)
     });
-    report(path, "published once more", outcome)
+    if was_closed {
+        producer.close();
+    }
+    report(letters.len(), "published once more", settled, outcome)
 }
 
 fn purge(path: &Path, which: Which) -> Outcome {
+    let letters = letters(path)?;
+    let Some(last) = letters.last() else { return Err(none(path)) };
     let mut dead = DeadLetters::open(path)?;
-    let outcome = settle(&mut dead, which, |_| Ok(!signals::interrupted()));
-    report(path, "removed", outcome)
+    let (settled, outcome) = settle(&mut dead, which, last.position, |_| Ok(!signals::interrupted()));
+    report(letters.len(), "removed", settled, outcome)
 }
 
-/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not more.
+/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not more. What is buried
+/// meanwhile, behind `last`, stays: a message that is rejected again would go round for ever.
 fn settle(
     dead: &mut DeadLetters,
     which: Which,
+    last: u64,
     mut act: impl FnMut(&DeadLetter) -> Result<bool, Failure>,
 ) -> (u64, Outcome) {
     let mut settled = 0;
     let outcome = (|| {
         while let Some(letter) = dead.peek()? {
-            if !which.includes(&letter, settled) || !act(&letter)? {
+            if letter.position > last || !which.includes(&letter, settled) || !act(&letter)? {
                 break;
             }
             dead.take()?;
@@ -255,13 +266,7 @@ fn settle(
     (settled, outcome)
 }
 
-fn report(path: &Path, what: &str, (settled, outcome): (u64, Outcome)) -> Outcome {
-    if settled > 0 {
-        output::note(&format!("{settled} dead letters were {what}"));
-    }
-    outcome?;
-    if settled == 0 && !signals::interrupted() {
-        return Err(none(path));
-    }
-    Ok(())
+fn report(all: usize, what: &str, settled: u64, outcome: Outcome) -> Outcome {
+    output::note(&format!("{settled} of {all} dead letters were {what}"));
+    outcome
 }

@@ -71,7 +71,14 @@ pub(crate) fn run(args: &Dump) -> Outcome {
                 })?;
             }
             Ok(message) => missed += end - (message.position() - message.missed()),
-            Err(RecvError::Empty | RecvError::Closed) => break,
+            Err(RecvError::Empty | RecvError::Closed) => {
+                return Err(Failure::error(format!(
+                    "{0}: nothing is at position {1}, though the head is {end}: the ring is not sound; slipring check {0} \
+                     says more, and --to {1} writes what comes before",
+                    args.path.display(),
+                    observer.position(),
+                )));
+            }
             Err(error) => return Err(error.into()),
         }
         bar.set_position(observer.position().min(end) - from);

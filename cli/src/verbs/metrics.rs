@@ -1,17 +1,17 @@
 //! `metrics`: rings as Prometheus sees them.
 
 use crate::exit::{Failure, Outcome};
+use crate::exporter;
 use crate::exposition::{Exposition, Kind};
 use crate::facts::Facts;
 use crate::output;
 use crate::parse;
 use crate::signals;
 use slipring::{ConsumerInfo, GroupInfo};
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Prints metrics of rings as Prometheus reads them, once, or serves them, or keeps a file of them
 ///
@@ -38,26 +38,18 @@ pub(crate) struct Metrics {
 }
 
 pub(crate) fn run(args: &Metrics) -> Outcome {
+    if args.every.is_some_and(|every| every.is_zero()) {
+        return Err(Failure::usage("--every 0s: there must be some time in between"));
+    }
+    // No series may come twice.
+    let mut paths = args.paths.clone();
+    let mut seen = HashSet::new();
+    paths.retain(|path| seen.insert(path.display().to_string()));
     match (&args.listen, &args.textfile) {
-        (Some(address), _) => serve(address, &args.paths),
-        (None, Some(file)) => keep(file, &args.paths, args.every),
-        (None, None) => output::print(&text(&args.paths)),
+        (Some(address), _) => exporter::serve(address, || text(&paths)),
+        (None, Some(file)) => keep(file, &paths, args.every),
+        (None, None) => output::print(&text(&paths)),
     }
-}
-
-fn serve(address: &str, paths: &[PathBuf]) -> Outcome {
-    let cannot = |error: &dyn std::fmt::Display| Failure::error(format!("{address}: cannot listen: {error}"));
-    let server = tiny_http::Server::http(address).map_err(|error| cannot(&error))?;
-    output::note(&format!("serving http://{}/metrics", server.server_addr()));
-    let header =
-        tiny_http::Header::from_bytes("Content-Type", CONTENT_TYPE).map_err(|()| cannot(&"a bad header"))?;
-    while !signals::interrupted() {
-        let Some(request) = server.recv_timeout(signals::SLICE)? else { continue };
-        let response = tiny_http::Response::from_string(text(paths)).with_header(header.clone());
-        // A client that went away meanwhile is its own affair.
-        drop(request.respond(response));
-    }
-    Ok(())
 }
 
 fn keep(file: &Path, paths: &[PathBuf], every: Option<Duration>) -> Outcome {
@@ -78,7 +70,7 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(name);
-    let written = std::fs::File::create(&new).and_then(|mut out| out.write_all(text.as_bytes()));
+    let written = std::fs::File::create_new(&new).and_then(|mut out| out.write_all(text.as_bytes()));
     let placed = written.and_then(|()| std::fs::rename(&new, file));
     placed.inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
@@ -110,7 +102,7 @@ fn ring(out: &mut Exposition, path: &str, facts: &Facts) {
     let ring = &facts.ring;
     metrics! { out, &[("ring", path)];
         "published_messages_total" Counter "Messages published since the ring was created."
-            = facts.head - ring.first_position();
+            = facts.head.saturating_sub(ring.first_position());
         "capacity_blocks" Gauge "Blocks of the ring." = ring.capacity();
         "used_blocks" Gauge "Blocks that the producer may not overwrite." = facts.used();
         "block_size_bytes" Gauge "Longest message." = ring.block_size();

@@ -3,10 +3,8 @@
 use crate::exit::{Failure, Outcome};
 use crate::parse;
 use crate::signals::{self, Deadline};
+use crate::source::Source;
 use slipring::{Producer, SendError};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -101,45 +99,6 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Where the input comes from.
-struct Source {
-    file: File,
-}
-
-impl Source {
-    fn open(path: Option<&std::path::Path>) -> Result<Source, Failure> {
-        let file = match path {
-            None => {
-                let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
-                File::from(stdin)
-            }
-            Some(path) => File::open(path)
-                .map_err(|error| Failure::error(format!("{}: cannot be read: {error}", path.display())))?,
-        };
-        Ok(Source { file })
-    }
-
-    /// How much was read; 0 at the end, None after a signal.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Failure> {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(signals::SLICE.subsec_nanos()) };
-        loop {
-            if signals::interrupted() {
-                return Ok(None);
-            }
-            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&slice)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(error.into()),
-            }
-            match self.file.read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return Ok(Some(other?)),
-            }
-        }
-    }
 }
 
 /// Where messages go to: as fast as there is room, or as the rate says.

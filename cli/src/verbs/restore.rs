@@ -7,9 +7,9 @@ use crate::output;
 use crate::parse;
 use crate::progress;
 use crate::signals::{self, Deadline};
+use crate::source::Source;
 use slipring::{Error, Producer, Ring, RingOptions, SendError};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,23 +35,27 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn run(args: &Restore) -> Outcome {
-    let input: Box<dyn Read> = match &args.file {
-        None => Box::new(io::stdin()),
-        Some(path) => Box::new(
-            File::open(path)
-                .map_err(|error| Failure::error(format!("{}: cannot be read: {error}", path.display())))?,
-        ),
-    };
-    let (head, mut reader) = Reader::open(BufReader::with_capacity(1 << 20, input))?;
-    let ring = find_or_make(&args.path, &head)?;
-    let mut target = Target {
-        free: if Facts::of(Ring::open(&args.path)?).gate().is_none() { ring.capacity() } else { u64::MAX },
-        producer: Producer::open(&args.path)?,
-        timeout: args.timeout,
-    };
+    let input = BufReader::with_capacity(1 << 20, Source::open(args.file.as_deref())?);
+    let (head, mut reader) = Reader::open(input)?;
+    let (ring, is_new) = find_or_make(&args.path, &head)?;
+    if ring.dead_letters_of().is_some() {
+        return Err(Failure::error(format!(
+            "{}: holds dead letters, which only workers write; restore them into a ring of their own",
+            args.path.display()
+        )));
+    }
+    reader.limit(ring.block_size() as u64);
+    let mut target = Target::open(&args.path, is_new, args.timeout)?;
     let bar = progress::messages(head.capacity);
-    let mut count = 0;
+    let (mut count, mut moved) = (0, false);
     while let Some(message) = reader.next()? {
+        if is_new && !moved && message.position != target.producer.head() {
+            moved = true;
+            output::note(&format!(
+                "position {} and what follows get other positions: the dump has a gap before it",
+                message.position
+            ));
+        }
         if !target.publish(&message)? {
             return Err(Failure::error(format!("interrupted: {count} messages are restored")));
         }
@@ -63,14 +67,15 @@ pub(crate) fn run(args: &Restore) -> Outcome {
     Ok(())
 }
 
-fn find_or_make(path: &Path, head: &Head) -> Result<Ring, Failure> {
+/// The ring, and whether it was made just now.
+fn find_or_make(path: &Path, head: &Head) -> Result<(Ring, bool), Failure> {
     match Ring::open(path) {
         Err(Error::NotFound { .. }) => {}
-        other => return Ok(other?),
+        other => return Ok((other?, false)),
     }
     let size = |n| usize::try_from(n).unwrap_or(usize::MAX);
     let options = RingOptions::new(size(head.block_size), size(head.capacity)).first_position(head.from);
-    Ok(options.create(path)?)
+    Ok((options.create(path)?, true))
 }
 
 /// The ring that is written.
@@ -82,6 +87,18 @@ struct Target {
 }
 
 impl Target {
+    fn open(path: &Path, is_new: bool, timeout: Option<Duration>) -> Result<Target, Failure> {
+        let facts = Facts::open(path)?;
+        let capacity = facts.ring.capacity();
+        let free = match facts.gate() {
+            Some(_) => u64::MAX,
+            None if is_new => capacity,
+            // Producers claim some positions ahead of need.
+            None => capacity - (capacity / 64).min(16),
+        };
+        Ok(Target { producer: Producer::open(path)?, free, timeout })
+    }
+
     /// False after a signal.
     fn publish(&mut self, message: &Message) -> Result<bool, Failure> {
         if self.free == 0 {

@@ -149,3 +149,51 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
         while look(&mut watcher, &mut buffer) {}
     })
 }
+
+/// What a predecessor claimed, its successor writes: an observer that saw the message before must notice.
+pub(super) fn takeover_watched(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut publisher = producer(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let mut watcher = watch(&memory, &geometry);
+        let successor = memory.clone();
+        let producers = thread::spawn(move || {
+            publisher.rescan(0);
+            publisher.claim(1);
+            drop(publisher);
+            let mut publisher = producer(&successor, &geometry);
+            publisher.rescan(0);
+            fill(&mut publisher, &geometry, 1);
+        });
+        let mut buffer = [0; 16];
+        look(&mut watcher, &mut buffer);
+        producers.join().expect("the producers went");
+    })
+}
+
+/// Positions are claimed two at a time, and written one at a time: the second without a fence of its own.
+pub(super) fn claimed_ahead(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut publisher = producer(&memory, &geometry).stretching(2);
+        for _ in 0..4 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let mut watcher = watch(&memory, &geometry);
+        let writer = thread::spawn(move || {
+            for _ in 0..2 {
+                assert!(publish(&mut publisher, &geometry));
+            }
+        });
+        let mut buffer = [0; 16];
+        for _ in 0..2 {
+            look(&mut watcher, &mut buffer);
+        }
+        writer.join().expect("the producer went");
+    })
+}

@@ -54,6 +54,18 @@ pub const MODELS: &[Model] = &[
         run: broadcast::abandoned_claim,
     },
     Model {
+        name: "takeover_watched",
+        question: "does an observer notice a successor that writes where its predecessor had claimed?",
+        executions: 1_021,
+        run: broadcast::takeover_watched,
+    },
+    Model {
+        name: "claimed_ahead",
+        question: "does an observer notice a message that is written where more was claimed than one?",
+        executions: 188_677,
+        run: broadcast::claimed_ahead,
+    },
+    Model {
         name: "join_earliest",
         question: "is anything overwritten from the earliest position on, once a reader has joined?",
         executions: 2_128,

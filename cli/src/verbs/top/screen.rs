@@ -47,8 +47,6 @@ struct Screen {
 }
 
 pub(super) fn run(board: &mut Board, interval: Duration) -> Outcome {
-    // When the terminal goes away there is nothing to put in order, and crossterm reads its end for ever.
-    signals::hang_up_ends_at_once()?;
     // Also if this panics: ratatui sees to it.
     let mut terminal = ratatui::try_init()?;
     let outcome = go(board, interval, &mut terminal);
@@ -64,15 +62,13 @@ fn go(board: &mut Board, interval: Duration, terminal: &mut DefaultTerminal) -> 
         let rows = screen.view.rows(board);
         terminal.draw(|frame| screen.draw(frame, board, &rows))?;
         let wait = next.saturating_duration_since(Instant::now()).min(signals::SLICE);
-        match event::poll(wait) {
-            Ok(true) => {
-                if let Event::Key(key) = event::read()? {
-                    screen.press(key, rows.len());
-                }
+        if !is_there(wait)? {
+            break;
+        }
+        while event::poll(Duration::ZERO)? {
+            if let Event::Key(key) = event::read()? {
+                screen.press(key, rows.len());
             }
-            Ok(false) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Failure::from(error)),
         }
         if Instant::now() >= next {
             next = Instant::now() + interval;
@@ -82,6 +78,19 @@ fn go(board: &mut Board, interval: Duration, terminal: &mut DefaultTerminal) -> 
         }
     }
     Ok(())
+}
+
+/// Waits for a key, or so long. False if the terminal has gone: crossterm would read its end for ever.
+fn is_there(wait: Duration) -> Result<bool, Failure> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    let stdin = rustix::stdio::stdin();
+    let mut waiting = [PollFd::new(&stdin, PollFlags::IN)];
+    match poll(&mut waiting, Some(&timeout)) {
+        Ok(_) => Ok(!waiting[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)),
+        Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Screen {

@@ -105,7 +105,8 @@ fn ring(track: &Track) -> Row {
             [name, dash(), dash(), dash(), dash(), dash(), dash(), fault.clone(), String::new()],
         );
     }
-    let role = if track.used >= track.capacity / 4 * 3 { Role::FullRing } else { Role::Ring };
+    let is_full = u128::from(track.used) * 4 >= u128::from(track.capacity) * 3;
+    let role = if is_full { Role::FullRing } else { Role::Ring };
     let cells = [
         name,
         output::percent(track.used, track.capacity),

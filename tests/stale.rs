@@ -1,0 +1,175 @@
+//! Blocks hold what was published, and nothing else: looked at in the file, after every step of random producers.
+
+mod common;
+
+use common::TempDir;
+use slipring::{BatchClaim, Claim, Producer, ProducerOptions, RingOptions};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+#[test]
+fn claims_may_go_to_another_thread() {
+    fn is_send_and_sync<T: Send + Sync>() {}
+    is_send_and_sync::<Claim<'static>>();
+    is_send_and_sync::<BatchClaim<'static>>();
+    is_send_and_sync::<Producer>();
+}
+
+#[test]
+fn what_a_predecessor_claimed_is_not_published_to_nobody() {
+    for capacity in [32, 1024] {
+        let ring = RingOptions::new(48, capacity).create_in_memory().unwrap();
+        let mut first = Producer::open(&ring).unwrap();
+        first.send(b"x").unwrap();
+        drop(first);
+        let mut second = ProducerOptions::new().require_readers(1).open(&ring).unwrap();
+        assert!(second.try_send(0, b"y").is_err(), "nobody reads");
+    }
+}
+
+/// Xorshift, 64 bits (Marsaglia).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from((self.0 >> 11) % n as u64).unwrap()
+    }
+}
+
+/// What nobody publishes.
+const SCRIBBLE: u8 = 0xEE;
+
+/// A ring, who writes it, and what was published so far.
+struct World {
+    dice: Dice,
+    block: usize,
+    producer: Producer,
+    published: HashMap<u64, Vec<u8>>,
+}
+
+impl World {
+    fn message(&mut self) -> Vec<u8> {
+        let (len, tag) = (self.dice.below(self.block + 1), self.dice.below(200) + 1);
+        vec![u8::try_from(tag).unwrap(); len]
+    }
+
+    fn step(&mut self, ring: &slipring::Ring) {
+        let message = self.message();
+        match self.dice.below(12) {
+            0 | 1 => {
+                let position = self.producer.send(&message).unwrap();
+                self.published.insert(position, message);
+            }
+            2 => {
+                let mut claim = self.producer.claim().unwrap();
+                claim.fill(SCRIBBLE);
+                claim[..message.len()].copy_from_slice(&message);
+                let position = claim.publish(message.len()).unwrap();
+                self.published.insert(position, message);
+            }
+            given_up @ 3..=4 => {
+                let mut claim = self.producer.claim().unwrap();
+                claim.fill(SCRIBBLE);
+                match given_up {
+                    3 => claim.abort(),
+                    _ => assert!(claim.publish(self.block + 1).is_err()),
+                }
+            }
+            5 | 6 => {
+                // The right goes with the handle.
+                let other = RingOptions::new(1, 1).create_in_memory().unwrap();
+                self.producer = Producer::open(&other).unwrap();
+                self.producer = Producer::open(ring).unwrap();
+            }
+            7 => {
+                let panicked = catch_unwind(AssertUnwindSafe(|| {
+                    let mut batch = self.producer.claim_batch(3).unwrap();
+                    let _ = batch.push_with(0, |block| {
+                        block.fill(SCRIBBLE);
+                        resume_unwind(Box::new(()))
+                    });
+                }));
+                assert!(panicked.is_err());
+            }
+            _ => self.batch(),
+        }
+    }
+
+    fn batch(&mut self) {
+        let (room, pushes) = (1 + self.dice.below(40), self.dice.below(50));
+        let plans: Vec<(usize, Vec<u8>)> =
+            (0..pushes).map(|_| (self.dice.below(4), self.message())).collect();
+        let end = self.dice.below(3);
+        let mut batch = self.producer.claim_batch(room).unwrap();
+        let mut pushed = Vec::new();
+        for (how, message) in plans {
+            let added = match how {
+                0 => batch.push_with(1, |block| {
+                    block.fill(SCRIBBLE);
+                    block[..message.len()].copy_from_slice(&message);
+                    message.len()
+                }),
+                1 => {
+                    let refused = batch.push_with(1, |block| {
+                        block.fill(SCRIBBLE);
+                        block.len() + 1
+                    });
+                    assert!(refused.is_err() || batch.remaining() == 0);
+                    Ok(false)
+                }
+                _ => batch.push(2, &message),
+            };
+            if added.unwrap() {
+                pushed.push(message);
+            }
+        }
+        match end {
+            0 => batch.abort(),
+            _ => self.published.extend(batch.publish().zip(pushed)),
+        }
+    }
+}
+
+#[test]
+fn nothing_stale_is_ever_published() {
+    let dir = TempDir::new();
+    for seed in 1..200_u64 {
+        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let block = [1, 5, 16, 17, 31, 32, 33, 47, 48, 49, 64, 100][dice.below(12)];
+        // With 1024 blocks, sixteen positions are claimed at once.
+        let capacity = [1, 2, 4, 8, 64, 128, 1024][dice.below(7)];
+        let path = dir.file(&format!("ring-{seed}"));
+        let ring = RingOptions::new(block, capacity).create(&path).unwrap();
+        let file = File::open(&path).unwrap();
+        let word = |at: u64| {
+            let mut bytes = [0; 8];
+            file.read_exact_at(&mut bytes, at).unwrap();
+            u64::from_le_bytes(bytes)
+        };
+        let (stride, capacity) = (word(72), capacity as u64);
+        let producer = Producer::open(&ring).unwrap();
+        let mut world = World { dice, block, producer, published: HashMap::new() };
+        for _ in 0..200 {
+            world.step(&ring);
+            let (head, claimed) = (world.producer.head(), word(4096));
+            assert!((head..=head + capacity).contains(&claimed), "seed {seed}");
+            for position in claimed.saturating_sub(capacity).max(head.saturating_sub(64))..head {
+                let at = 8192 + (position % capacity) * stride;
+                assert_eq!(word(at), position + 1, "seed {seed}");
+                let mut bytes = vec![0; block];
+                file.read_exact_at(&mut bytes, at + 16).unwrap();
+                let message = &world.published[&position];
+                let (ours, behind) = bytes.split_at(message.len());
+                assert_eq!(ours, message, "seed {seed}, position {position}");
+                assert!(behind.iter().all(|byte| *byte == 0), "seed {seed}, behind {position}: {behind:?}");
+            }
+        }
+        drop(world);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
