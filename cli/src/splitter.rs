@@ -84,13 +84,18 @@ impl Messages<'_> {
         self.fault
     }
 
+    /// The buffer has no room for more, and nothing in it was taken yet: the message is longer than any may be.
+    fn fills_all(&self) -> bool {
+        self.is_full && *self.begin == 0
+    }
+
     /// Where the next message lies, and how much it takes with its boundary.
     fn cut(&mut self) -> Option<(Range<usize>, usize)> {
         let len = self.rest.len();
         match self.boundaries {
             Boundaries::Delimiter(delimiter) => match memchr::memchr(delimiter, self.rest) {
                 Some(end) => Some((0..end, end + 1)),
-                None if len > 0 && (self.is_at_end || self.is_full) => Some((0..len, len)),
+                None if len > 0 && (self.is_at_end || self.fills_all()) => Some((0..len, len)),
                 None => None,
             },
             Boundaries::Every(size) if len >= size => Some((0..size, size)),
@@ -103,7 +108,7 @@ impl Messages<'_> {
         let frame = self.rest.split_first_chunk().map(|(head, _)| u32::from_le_bytes(*head) as usize);
         match frame {
             Some(size) if self.rest.len() - 4 >= size => Some((4..4 + size, 4 + size)),
-            Some(size) if self.is_full => {
+            Some(size) if self.fills_all() => {
                 self.fault = Some(format!("its frame says {size} bytes, more than a block of this ring"));
                 None
             }
@@ -162,6 +167,28 @@ mod tests {
             let (blocks, _) = split(Boundaries::Every(3), 3, b"abcdefgh", step);
             assert_eq!(blocks, [&b"abc"[..], b"def", b"gh"]);
         }
+    }
+
+    #[test]
+    fn a_message_across_the_end_of_a_full_buffer_stays_whole() {
+        let lines: Vec<u8> = (0..100_000).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        let mut splitter = Splitter::new(Boundaries::Delimiter(b'\n'), 48);
+        let (mut rest, mut found) = (lines.as_slice(), Vec::new());
+        loop {
+            // As much as there is room for, as when a file is read.
+            let room = splitter.room();
+            let len = room.len().min(rest.len());
+            room[..len].copy_from_slice(&rest[..len]);
+            rest = &rest[len..];
+            splitter.filled(len);
+            found.extend(splitter.messages().map(<[u8]>::to_vec));
+            splitter.compact();
+            if len == 0 {
+                break;
+            }
+        }
+        assert_eq!(found.join(&b'\n').len() + 1, lines.len());
+        assert!(found.iter().zip(0..100_000).all(|(line, n)| line == n.to_string().as_bytes()));
     }
 
     #[test]

@@ -25,6 +25,15 @@ fn lines_go_through() {
 }
 
 #[test]
+fn a_file_larger_than_any_buffer_goes_through_line_by_line() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 65536 --durable archive && seq 300000 > file");
+    place.good(
+        "slipring sub $R --name archive -c 300000 > copy & slipring pub $R -f file && wait && cmp file copy",
+    );
+}
+
+#[test]
 fn binary_data_survives_byte_for_byte() {
     let place = Place::new();
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
