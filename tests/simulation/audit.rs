@@ -1,10 +1,10 @@
 //! The ring as it is at a moment, as a file, and what `Ring::check` and `Ring::repair` make of it.
 
+use crate::common::TempDir;
 use crate::memory::{BLOCK_SIZE, Shared};
 use slipring::memory::Word;
 use slipring::{Ring, RingOptions};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The readers' segment begins at a multiple of this.
 const SEGMENT_ALIGN: u64 = 65536;
@@ -13,9 +13,9 @@ const SEGMENT_ALIGN: u64 = 65536;
 /// be left of that after a repair.
 pub(crate) fn audit(shared: &Shared) {
     let geometry = shared.geometry;
-    static FILES: AtomicU64 = AtomicU64::new(0);
-    let name = format!("slipring-simulation-{}-{}", std::process::id(), FILES.fetch_add(1, Relaxed));
-    let path = std::env::temp_dir().join(name);
+    // A directory: beside a ring with groups lies its dead-letter ring.
+    let dir = TempDir::new();
+    let path = dir.file("ring");
     let entries = |count: u64| u32::try_from(count).unwrap();
     RingOptions::new(usize::try_from(BLOCK_SIZE).unwrap(), usize::try_from(geometry.capacity()).unwrap())
         .consumers(entries(geometry.consumers()))
@@ -37,7 +37,6 @@ pub(crate) fn audit(shared: &Shared) {
     found.retain(|violation| !violation.repairable);
     let repaired = ring.repair();
     let left = ring.check();
-    std::fs::remove_file(&path).unwrap();
     assert_eq!(found, [], "violations that no death explains");
     repaired.unwrap();
     assert_eq!(left, [], "violations after the repair");

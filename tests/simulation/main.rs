@@ -18,6 +18,8 @@
 //! ```
 
 mod audit;
+#[path = "../common/mod.rs"]
+mod common;
 mod consumers;
 mod deliveries;
 mod dice;

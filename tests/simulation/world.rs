@@ -207,6 +207,7 @@ impl World {
 
     /// Somebody's operation, or somebody's death.
     fn turn(&self) {
+        // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow for stuck.
         let chosen = match self.calm.get() {
             true => usize::try_from(self.roll(self.seats.len() as u64)).unwrap(),
             false => self.dice.borrow_mut().pick(&self.order),
