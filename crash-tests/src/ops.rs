@@ -70,6 +70,10 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("send-batch",              before::orphan,        producer::send_batch,        producer::three_are_out),
     Op::new("send-when-full",          producer::full,        producer::send_briefly,      producer::was_full)
         .says(&["err Full"]).late(OK),
+    Op::new("send-ahead",              producer::claimed_ahead, producer::send,            producer::one_is_out),
+    Op::new("abort-ahead",             before::orphan_ahead,  producer::claim_abort,       producer::none_is_out),
+    Op::new("take-over-ahead",         producer::claimed_ahead, producer::open,            producer::none_is_out)
+        .late(EXISTS),
     Op::new("send-past-a-dead-reader", producer::dead_reader, producer::try_send,          producer::one_is_out),
     Op::new("send-past-an-evictable",  producer::evictable,   producer::try_send,          producer::evicted),
     Op::new("send-to-a-sleeper",       producer::sleeper,     producer::send,              producer::one_is_out)
@@ -135,6 +139,7 @@ pub(crate) const HELPERS: &[Op] = &[
     Op::new("holds-a-lease",           World::bare,           group::ack,                  anything),
     Op::new("holds-the-second-group",  World::bare,           upkeep::ack_in_second,       anything),
     Op::new("reads",                   World::bare,           consumer::take,              anything),
+    Op::new("claims-ahead",            World::bare,           producer::claim_abort,       anything),
 ];
 
 fn anything(_: &mut World, _: &Ending) {}

@@ -16,6 +16,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 pub(crate) const CAPACITY: u64 = 8;
+/// The smallest ring whose producer claims more than it was asked for: two positions at once.
+const CAPACITY_AHEAD: u64 = 128;
 pub(crate) const BLOCK: usize = 48;
 /// Who does not get on within this time does not get on.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -85,6 +87,14 @@ pub(crate) struct Shape {
     /// Leases run out soon, whatever is done to the victim.
     pub(crate) short: bool,
     pub(crate) deliver: u32,
+    /// The ring is so large that the producer claims ahead.
+    pub(crate) ahead: bool,
+}
+
+impl Shape {
+    fn capacity(self) -> u64 {
+        if self.ahead { CAPACITY_AHEAD } else { CAPACITY }
+    }
 }
 
 #[derive(Debug)]
@@ -155,7 +165,8 @@ impl World {
 
     pub(crate) fn options(shape: Shape, mode: Mode) -> RingOptions {
         // The witness, and one entry that the victim has or had.
-        let mut options = RingOptions::new(BLOCK, 8).consumers(2 + u32::from(shape.durable));
+        let mut options = RingOptions::new(BLOCK, usize::try_from(shape.capacity()).unwrap())
+            .consumers(2 + u32::from(shape.durable));
         if shape.durable {
             options = options.durable("audit");
         }
@@ -247,6 +258,10 @@ impl World {
                 self.awaited.insert(position, 1);
             }
         }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.shape.capacity()
     }
 
     pub(crate) fn raw(&self) -> Raw {

@@ -21,6 +21,8 @@ impl Actor for Publishing {
         let Some(publisher) = &mut self.publisher else {
             if memory.seize(Right::Producer) {
                 let publisher = Publisher::take_over(memory, turn.geometry()).expect("a sound ring");
+                // As large rings do: what is claimed is more than what is asked for.
+                let publisher = publisher.stretching(turn.dice.pick(&[1, 2, 7]));
                 assert_eq!(publisher.head(), turn.oracle().end(), "where the next producer begins");
                 self.publisher = Some(publisher);
             }

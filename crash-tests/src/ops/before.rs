@@ -2,7 +2,7 @@
 
 use crate::raw::Raw;
 use crate::trace::{Stop, Victim};
-use crate::world::{CAPACITY, Mode, Shape, World};
+use crate::world::{Mode, Shape, World};
 use std::path::Path;
 
 pub(super) fn reading() -> Shape {
@@ -16,7 +16,7 @@ pub(super) fn working() -> Shape {
 /// More than a lap, so that slots hold what is older, then two messages that nobody has read.
 pub(super) fn aged(directory: &Path, mode: Mode, shape: Shape) -> World {
     let mut world = World::new(directory, mode, shape);
-    world.publish_and_settle(CAPACITY + 2);
+    world.publish_and_settle(world.capacity() + 2);
     world.publish(2);
     world
 }
@@ -39,6 +39,11 @@ pub(super) fn abandoned(mut world: World) -> World {
 /// As `reader`, without a producer.
 pub(super) fn orphan(directory: &Path, mode: Mode) -> World {
     abandoned(reader(directory, mode))
+}
+
+/// As `orphan`, where a producer claims ahead. The next one finds nothing claimed ahead.
+pub(super) fn orphan_ahead(directory: &Path, mode: Mode) -> World {
+    abandoned(aged(directory, mode, Shape { ahead: true, ..reading() }))
 }
 
 /// As `group`, without a producer.

@@ -231,7 +231,17 @@ pub(super) fn first_is_told(world: &mut World, end: &Ending) {
     if still_its {
         world.settled.insert(oldest);
     }
-    may_settle(world, end, 1);
+    if end.report.is_none() && end.handled {
+        // One of the two: the next one, if the first one's lease still looked good to it.
+        let raw = world.raw();
+        let both = oldest..world.base;
+        let count =
+            both.clone().filter(|at| !world.settled.contains(at) && raw.delivery(0, *at).is_settled());
+        assert!(count.count() <= 1, "one message was taken, and two are settled");
+        world.maybe.extend(both);
+    } else {
+        may_settle(world, end, 1);
+    }
 }
 
 /// Whatever the second group is, somebody works for it.

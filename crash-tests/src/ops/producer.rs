@@ -1,6 +1,6 @@
 //! Publishing, and becoming or ceasing to be the producer.
 
-use super::before::{abandoned, corpse, corpse_when, orphan, reading};
+use super::before::{abandoned, corpse, corpse_when, orphan, orphan_ahead, reading};
 use super::{done, say};
 use crate::message::{VICTIM, message};
 use crate::trace::Marks;
@@ -47,6 +47,13 @@ pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
     let head = world.head();
     corpse_when("send-batch", directory, mode, |raw| raw.sequence(head + 1) == head + 2);
     world.published.extend([(head, VICTIM), (head + 1, VICTIM)]);
+    world
+}
+
+/// A producer died before it had written what it had claimed, and more.
+pub(super) fn claimed_ahead(directory: &Path, mode: Mode) -> World {
+    let world = orphan_ahead(directory, mode);
+    corpse_when("claims-ahead", directory, mode, |raw| raw.claimed() > raw.head() + 1);
     world
 }
 

@@ -1,6 +1,6 @@
 //! What must be true of the file and of the others while the victim is stopped, and when it is gone.
 
-use super::{CAPACITY, Ending, PATIENCE, SHORT_LEASE, World, join};
+use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
 use crate::raw::{Delivery, Raw, dead_path};
 use slipring::{Consumer, Error, Holder, HolderRole, Producer, Start, Worker};
 use std::collections::BTreeSet;
@@ -35,7 +35,7 @@ impl World {
             }
         }
         let mut producer = self.take_producer();
-        for _ in 0..2 * CAPACITY {
+        for _ in 0..2 * self.capacity() {
             if let Err(holder) = self.send(&mut producer) {
                 let Holder { role, name, pid, .. } = &*holder;
                 let names_victim = *pid == victim || ["child", "audit", "gone", "h"].contains(&name.as_str());
@@ -89,7 +89,7 @@ impl World {
 
     /// The file has the messages of the last lap, and nothing behind them in their blocks.
     fn shows_what_was_published(&self, raw: &Raw) {
-        for position in raw.claimed().saturating_sub(CAPACITY).max(raw.first_position())..raw.head() {
+        for position in raw.claimed().saturating_sub(self.capacity()).max(raw.first_position())..raw.head() {
             let (bytes, clean) = raw.message(position);
             assert_eq!(bytes, self.expected(position), "position {position} in the file");
             assert!(clean, "position {position}: its block holds more than was published");
@@ -117,7 +117,7 @@ impl World {
         }
         let mut producer = self.take_producer();
         assert_eq!(producer.head(), head, "the head after the takeover");
-        for _ in 0..2 * CAPACITY {
+        for _ in 0..2 * self.capacity() {
             self.send(&mut producer)
                 .unwrap_or_else(|holder| panic!("full: {holder}; {:?}", self.ring().groups()));
             self.shows_what_was_published(&raw);
@@ -155,7 +155,7 @@ impl World {
     fn await_unsettled(&mut self, raw: &Raw) -> BTreeSet<u64> {
         self.awaited.clear();
         let mut dead = BTreeSet::new();
-        for position in self.head().saturating_sub(CAPACITY)..self.head() {
+        for position in self.head().saturating_sub(self.capacity())..self.head() {
             let delivery = raw.delivery(0, position);
             let may_be = self.settled.contains(&position) || self.maybe.contains(&position);
             if delivery.is_settled() {
