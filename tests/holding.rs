@@ -609,3 +609,25 @@ fn what_a_producer_abandoned_is_not_left_in_its_successors_messages() {
     assert_eq!(ring.head(), 1);
     assert_eq!(block_of(&path, 0), padded(b"short"));
 }
+
+#[test]
+fn what_a_producer_abandoned_is_out_of_bounds_for_readers_of_its_successors() {
+    let (ring, mut producer, mut consumer) = in_memory(64);
+    for value in 0..100 {
+        producer.send(&[value; 48]).unwrap();
+        drop(consumer.recv().unwrap());
+    }
+    let mut batch = producer.try_claim_batch(32).unwrap();
+    while batch.push(0, &[0xAA; 48]).unwrap() {}
+    batch.abort();
+    drop(producer);
+    // With nobody there the successor looks ahead by less than what was scribbled over.
+    drop(consumer);
+    let mut successor = Producer::open(&ring).unwrap();
+    successor.send(&[100; 48]).unwrap();
+    let mut late = Consumer::attach(&ring, Start::Earliest).unwrap();
+    for value in 68..=100 {
+        let message = late.try_recv().unwrap();
+        assert_eq!((message.position(), &*message), (u64::from(value), &[value; 48][..]));
+    }
+}
