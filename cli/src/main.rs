@@ -8,6 +8,7 @@ mod exposition;
 mod facts;
 mod format;
 mod output;
+mod pages;
 mod parse;
 mod progress;
 mod signals;

@@ -71,6 +71,15 @@ fn exit_codes_say_what_happened() {
 }
 
 #[test]
+fn a_ring_in_huge_pages_is_a_ring_and_what_the_kernel_did_is_said() {
+    let place = Place::new();
+    let created = place.shell("slipring create $R -b 240 -c 64Ki --huge-pages");
+    let said = String::from_utf8(created.stderr).unwrap();
+    assert!(created.status.success() && said.contains("huge pages"), "{said}");
+    assert_eq!(place.good("slipring pub $R one && slipring sub $R --from earliest -c 1"), "one\n");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error_and_releases_only_what_it_wrote() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 65536 --durable archive; seq 1 50000 | slipring pub $R");

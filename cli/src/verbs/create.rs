@@ -2,8 +2,8 @@
 
 use crate::exit::Outcome;
 use crate::facts::policy_name;
-use crate::output;
 use crate::parse::{self, GroupSpec, SETTINGS_HELP};
+use crate::{output, pages};
 use clap::ValueEnum;
 use slipring::{DeadLetterPolicy, RingOptions};
 use std::path::PathBuf;
@@ -61,6 +61,9 @@ pub(crate) struct Create {
     /// Position of the first message, for a ring that continues another's numbering
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_position: u64,
+    /// Moves the ring into huge pages, and says so if the kernel does not: for rings of many MiB in /dev/shm
+    #[arg(long)]
+    huge_pages: bool,
     /// Is content with a ring that is already there, whatever its geometry
     #[arg(long)]
     if_absent: bool,
@@ -105,6 +108,18 @@ pub(crate) fn run(args: &Create) -> Outcome {
         Err(slipring::Error::AlreadyExists { .. }) if args.if_absent => slipring::Ring::open(&args.path)?,
         other => other?,
     };
+    if args.huge_pages {
+        let huge = pages::make_huge(&ring)?;
+        if huge == 0 {
+            output::note(&format!(
+                "{}: the kernel gave no huge pages, the ring works without them. It gives them to files in a tmpfs such as \
+                 /dev/shm, 2 MiB at a time; see what `slipring doctor` says of huge pages",
+                ring.path().display()
+            ));
+        } else {
+            output::note(&format!("{} of the ring are in huge pages", output::bytes(huge)));
+        }
+    }
     if args.json {
         return output::print_json(&crate::facts::Facts::of(ring).json());
     }
