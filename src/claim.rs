@@ -71,7 +71,8 @@ impl std::ops::DerefMut for Claim<'_> {
 
 /// How many messages ahead of the one that is filled a batch asks for cache lines: they are the readers', who read them
 /// a lap ago. Measured between two cores in batches of 32: 64 B take 0.8 of the time without, 48 B 0.9; 3 to 24 are
-/// about the same.
+/// about the same. Of each it is the line in which the block ends: slots lie so close that this comes by almost every
+/// line of small ones; those of large ones the hardware fetches when it sees the first.
 const PREFETCH: u64 = 8;
 
 /// Several claimed blocks, filled one after another and published together. Dropping it aborts all.
@@ -81,6 +82,9 @@ pub struct BatchClaim<'a> {
     /// Copies of what `producer` knows, see [`Blocks`].
     slots: Slots,
     blocks: Blocks,
+    /// From a block to what is asked for when that is filled, in bytes. Where the ring begins again, this asks for
+    /// nothing of use: some messages a lap.
+    ahead: usize,
     /// The position of the next message; those from the head up to it were pushed.
     next: u64,
     /// One past the last claimed position.
@@ -94,7 +98,8 @@ impl<'a> BatchClaim<'a> {
         let publisher = &producer.publisher;
         let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
         let next = publisher.head();
-        BatchClaim { producer, slots, blocks, next, end: next + room }
+        let ahead = usize::try_from(PREFETCH * slots.stride()).unwrap_or(0) + blocks.len() - 1;
+        BatchClaim { producer, slots, blocks, ahead, next, end: next + room }
     }
 }
 
@@ -169,8 +174,9 @@ impl BatchClaim<'_> {
     /// The slot of the next position; what is written a little later is on its way from then on.
     #[inline(always)]
     fn next_slot(&self) -> Slot {
-        self.blocks.prefetch(self.slots.at(self.next + PREFETCH));
-        self.slots.at(self.next)
+        let slot = self.slots.at(self.next);
+        self.blocks.prefetch(slot, self.ahead);
+        slot
     }
 
     /// The block of a slot of the batch.

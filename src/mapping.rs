@@ -266,11 +266,10 @@ impl Blocks {
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 
-    /// Asks for the line in which the block of a slot ends, ahead of writing it. Slots lie so close that this comes by
-    /// every line of small ones; those of large ones the hardware fetches when it sees the first.
+    /// Asks for the line so many bytes behind where the block of a slot begins, ahead of writing it.
     #[inline(always)]
-    pub(crate) fn prefetch(self, slot: Slot) {
-        prefetch_for_writing(self.segment.wrapping_add(offset(slot)).wrapping_add(self.len - 1));
+    pub(crate) fn prefetch(self, slot: Slot, ahead: usize) {
+        prefetch_for_writing(self.segment.wrapping_add(offset(slot)).wrapping_add(ahead));
     }
 }
 

@@ -39,6 +39,12 @@ pub(super) const fn stride(block_size: u64) -> u64 {
 }
 
 impl Slots {
+    /// From a slot to the next, in bytes.
+    #[inline(always)]
+    pub(crate) fn stride(self) -> u64 {
+        self.stride
+    }
+
     /// The slot of a position.
     #[inline(always)]
     pub fn at(self, position: u64) -> Slot {

@@ -100,6 +100,7 @@ systems! {
     processes any floor::Slots;
     processes any floor::Cursor<0>;
     processes any floor::Cursor<16>;
+    processes any floor::Cursor<8>;
     processes any futex::Futex;
     processes any slipring::Spinning;
     processes any slipring::Parking;

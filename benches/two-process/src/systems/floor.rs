@@ -4,8 +4,8 @@
 //! * round trips: one line that holds a sequence word and the message behind it, each way;
 //! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives slots back by its
 //!   tail, which the writer looks at when it must;
-//! * batches: a ring of bare messages, one head for 32 of them; and the same with 16 bytes before each, which is
-//!   what slots that can be published one by one cost;
+//! * batches: a ring of bare messages, one head for 32 of them; the same with 16 bytes before each, which is what slots
+//!   that can be published one by one cost; and the same in the slots of the stream;
 //! * wake-ups: a word, FUTEX_WAIT and FUTEX_WAKE.
 
 use super::shared::{Shared, atomic};
@@ -29,7 +29,7 @@ pub(crate) struct Line;
 /// A ring with a sequence word per slot.
 #[derive(Debug)]
 pub(crate) struct Slots;
-/// A ring with a head for many; each message behind so many bytes. With any, slots lie as slipring's do.
+/// A ring with a head for many; each message behind so many bytes. With 16, slots lie as slipring's do.
 #[derive(Debug)]
 pub(crate) struct Cursor<const BEFORE: usize>;
 
@@ -46,6 +46,12 @@ impl System for Slots {
 impl System for Cursor<16> {
     const NAME: &'static str = "floor-slots";
     const ABOUT: &'static str = "bare hardware: the same as floor, with 16 bytes for a description before each message, laid out as slipring does";
+    const MEASURES: &'static [Measure] = &[Measure::Batch];
+}
+impl System for Cursor<8> {
+    const NAME: &'static str = "floor-lines";
+    const ABOUT: &'static str =
+        "bare hardware: the same as floor, in the slots of the stream's floor: whole lines each";
     const MEASURES: &'static [Measure] = &[Measure::Batch];
 }
 impl System for Cursor<0> {
@@ -142,6 +148,7 @@ impl<const BEFORE: usize> Cursor<BEFORE> {
         let len = (BEFORE + size).next_multiple_of(16);
         match BEFORE {
             0 => size,
+            8 => Slots::stride(size),
             // As close as goes without touching more lines than need be.
             _ if len % 64 == 48 => len + 16,
             _ => len,
@@ -233,6 +240,7 @@ macro_rules! floor {
 floor!(Line, |size: usize| (Line::MESSAGE + size).next_multiple_of(LINES));
 floor!(Slots, |size: usize| SLOTS + Slots::stride(size) * capacity(size));
 floor!(Cursor<0>, |size: usize| SLOTS + Cursor::<0>::stride(size) * capacity(size));
+floor!(Cursor<8>, |size: usize| SLOTS + Cursor::<8>::stride(size) * capacity(size));
 floor!(Cursor<16>, |size: usize| SLOTS + Cursor::<16>::stride(size) * capacity(size));
 
 impl<Layout> End<Layout> {
