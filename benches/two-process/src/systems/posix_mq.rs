@@ -34,11 +34,18 @@ fn name(place: &Place) -> Result<CString, Failure> {
 
 /// Either end.
 #[derive(Debug)]
-pub(crate) struct End {
+pub(crate) struct End<const N: usize> {
     queue: libc::mqd_t,
+    message: Payload<N>,
 }
 
-impl<const N: usize> Sender<N> for End {
+impl<const N: usize> End<N> {
+    fn of(queue: libc::mqd_t) -> End<N> {
+        End { queue, message: Payload([0; N]) }
+    }
+}
+
+impl<const N: usize> Sender<N> for End<N> {
     #[inline(always)]
     fn send(&mut self, n: u64) -> Result<(), Failure> {
         let message = Payload::<N>::numbered(n);
@@ -48,38 +55,37 @@ impl<const N: usize> Sender<N> for End {
     }
 }
 
-impl<const N: usize> Receiver<N> for End {
+impl<const N: usize> Receiver<N> for End<N> {
     #[inline(always)]
     fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure> {
-        let mut message = Payload([0; N]);
         let any_priority = std::ptr::null_mut();
+        let message = &mut self.message.0;
         // SAFETY: the buffer has N bytes.
-        let received =
-            unsafe { libc::mq_receive(self.queue, message.0.as_mut_ptr().cast(), N, any_priority) };
+        let received = unsafe { libc::mq_receive(self.queue, message.as_mut_ptr().cast(), N, any_priority) };
         match usize::try_from(received) {
-            Ok(len) if len == N => Ok(read(&message.0)),
+            Ok(len) if len == N => Ok(read(message)),
             Ok(len) => Err(format!("a message of {len} bytes came instead of {N}").into()),
             Err(_) => Err(io::Error::last_os_error().into()),
         }
     }
 }
 
-impl Drop for End {
+impl<const N: usize> Drop for End<N> {
     fn drop(&mut self) {
         // SAFETY: this end's own descriptor.
         unsafe { libc::mq_close(self.queue) };
     }
 }
 
-fn open(place: &Place) -> Result<End, Failure> {
+fn open<const N: usize>(place: &Place) -> Result<End<N>, Failure> {
     // SAFETY: the name ends with a zero.
     let queue = unsafe { libc::mq_open(name(place)?.as_ptr(), libc::O_RDWR) };
-    if queue < 0 { Err(io::Error::last_os_error().into()) } else { Ok(End { queue }) }
+    if queue < 0 { Err(io::Error::last_os_error().into()) } else { Ok(End::of(queue)) }
 }
 
 impl<const N: usize> AcrossProcesses<N> for PosixQueue {
-    type Sender = End;
-    type Receiver = End;
+    type Sender = End<N>;
+    type Receiver = End<N>;
 
     fn create(place: &Place) -> Result<(), Failure> {
         // SAFETY: a structure of numbers.
@@ -92,13 +98,13 @@ impl<const N: usize> AcrossProcesses<N> for PosixQueue {
         if queue < 0 {
             return Err(io::Error::last_os_error().into());
         }
-        drop(End { queue });
+        drop(End::<N>::of(queue));
         Ok(())
     }
-    fn sender(place: &Place) -> Result<End, Failure> {
+    fn sender(place: &Place) -> Result<End<N>, Failure> {
         open(place)
     }
-    fn receiver(place: &Place) -> Result<End, Failure> {
+    fn receiver(place: &Place) -> Result<End<N>, Failure> {
         open(place)
     }
 }

@@ -27,8 +27,9 @@ pub(crate) struct Caller {
 
 /// The side that listens, until somebody is connected.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct Listener<const N: usize> {
     socket: OwnedFd,
+    message: Payload<N>,
 }
 
 fn checked(result: libc::ssize_t) -> io::Result<usize> {
@@ -71,7 +72,7 @@ impl<const N: usize> Sender<N> for Caller {
     }
 }
 
-impl<const N: usize> Receiver<N> for Listener {
+impl<const N: usize> Receiver<N> for Listener<N> {
     fn meet(&mut self) -> Result<(), Failure> {
         let nobody = std::ptr::null_mut();
         // SAFETY: no address is asked for.
@@ -84,19 +85,19 @@ impl<const N: usize> Receiver<N> for Listener {
 
     #[inline(always)]
     fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure> {
-        let mut message = Payload([0; N]);
+        let message = &mut self.message.0;
         // SAFETY: the buffer has N bytes.
-        let received = unsafe { libc::recv(self.socket.as_raw_fd(), message.0.as_mut_ptr().cast(), N, 0) };
+        let received = unsafe { libc::recv(self.socket.as_raw_fd(), message.as_mut_ptr().cast(), N, 0) };
         if checked(received)? != N {
             return Err(format!("a packet of {received} bytes came instead of {N}").into());
         }
-        Ok(read(&message.0))
+        Ok(read(message))
     }
 }
 
 impl<const N: usize> AcrossProcesses<N> for Unix {
     type Sender = Caller;
-    type Receiver = Listener;
+    type Receiver = Listener<N>;
 
     /// The listener makes the socket's name.
     fn create(_place: &Place) -> Result<(), Failure> {
@@ -108,13 +109,13 @@ impl<const N: usize> AcrossProcesses<N> for Unix {
         Ok(Caller { socket, address })
     }
 
-    fn receiver(place: &Place) -> Result<Listener, Failure> {
+    fn receiver(place: &Place) -> Result<Listener<N>, Failure> {
         let (socket, address) = socket(place)?;
         // SAFETY: the address is ours and as long as said.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), address_len()) };
         checked(bound as libc::ssize_t)?;
         // SAFETY: no pointers.
         checked(unsafe { libc::listen(socket.as_raw_fd(), 1) } as libc::ssize_t)?;
-        Ok(Listener { socket })
+        Ok(Listener { socket, message: Payload([0; N]) })
     }
 }
