@@ -80,6 +80,22 @@ fn a_ring_in_huge_pages_is_a_ring_and_what_the_kernel_did_is_said() {
 }
 
 #[test]
+fn who_follows_goes_on_when_the_stream_is_opened_again() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && slipring pub $R one --close");
+    assert_eq!(place.good("slipring sub $R"), "one\n");
+    for how in ["", "--observe"] {
+        let follow = format!("slipring sub $R {how} --follow");
+        let (code, error) = place.bad(&format!("{follow} --timeout 10ms"));
+        assert!(code == 4 && error.contains("in time"), "{error}");
+        let script =
+            format!("{{ {follow} -c 2 & }} | {{ read -r first; slipring pub $R two --close; cat; }}");
+        assert_eq!(place.good(&script), "two\n");
+        place.good("slipring rm $R; slipring create $R -b 48 -c 64 && slipring pub $R one --close");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error_and_releases_only_what_it_wrote() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 65536 --durable archive; seq 1 50000 | slipring pub $R");

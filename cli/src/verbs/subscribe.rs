@@ -16,6 +16,8 @@ use std::time::Duration;
 const BATCH: usize = 4096;
 /// Output is written at the latest when there is so much of it.
 const ENOUGH: usize = 256 * 1024;
+/// Whoever follows looks so often whether a closed stream was opened again.
+const REOPENED: Duration = Duration::from_millis(50);
 
 /// Prints what is published, from the earliest message on, until the stream is closed
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,9 @@ pub(crate) struct Subscribe {
     /// Ends when there is nothing more to read, instead of waiting
     #[arg(short, long)]
     exit: bool,
+    /// Goes on when the stream is closed, with what the next producer publishes
+    #[arg(long, conflicts_with = "exit")]
+    follow: bool,
     /// Ends with exit code 4 when nothing has come for so long
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
@@ -82,14 +87,24 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
 /// What an error of a receive means here: None is a good end.
 fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Option<()>, Failure> {
     match error {
+        RecvError::Closed if args.follow => {
+            if deadline.is_over() {
+                return Err(came_too_late(args));
+            }
+            // Nobody wakes for a stream that is opened again.
+            std::thread::sleep(deadline.slice().min(REOPENED));
+            Ok(Some(()))
+        }
         RecvError::Closed => Ok(None),
         RecvError::Empty | RecvError::TimedOut(_) if args.exit => Ok(None),
-        RecvError::TimedOut(_) if deadline.is_over() => {
-            Err(Failure::empty(format!("{}: nothing came in time", args.path.display())))
-        }
+        RecvError::TimedOut(_) if deadline.is_over() => Err(came_too_late(args)),
         RecvError::TimedOut(_) => Ok(Some(())),
         error => Err(error.into()),
     }
+}
+
+fn came_too_late(args: &Subscribe) -> Failure {
+    Failure::empty(format!("{}: nothing came in time", args.path.display()))
 }
 
 fn consume(args: &Subscribe, mut consumer: Consumer, sink: &mut Sink) -> Outcome {
