@@ -48,7 +48,7 @@ pub enum Error {
         kind: &'static str,
     },
     /// A regular file, but its first bytes are not a ring's.
-    #[error("{path}: is not a ring ({len} bytes, begins with {begins:02x?}); it was left alone", path = path.display())]
+    #[error("{path}: is not a ring ({len} bytes, begins with \"{begins}\"); it was left alone", path = path.display(), begins = begins.escape_ascii())]
     NotARing {
         /// The path asked for.
         path: PathBuf,
@@ -175,13 +175,13 @@ pub enum Error {
         filesystem: &'static str,
     },
     /// The ring has a living producer.
-    #[error("{path}: process {pid} is its producer, since {since_ms} ms after 1970; stop it first, or use a ring of your own", path = path.display())]
+    #[error("{path}: process {pid} is its producer; stop it first, or use a ring of your own", path = path.display())]
     ProducerExists {
         /// The path asked for.
         path: PathBuf,
         /// The producer's process number in its own pid namespace.
         pid: u64,
-        /// When it opened the ring.
+        /// When it opened the ring, in ms since 1970.
         since_ms: u64,
     },
     /// All consumer entries are taken by living or durable consumers.
@@ -213,7 +213,7 @@ pub enum Error {
         name: String,
     },
     /// No consumer has this name.
-    #[error("{path}: no consumer is named {name:?}", path = path.display())]
+    #[error("{path}: no consumer is named {name:?}; check the name", path = path.display())]
     NoSuchConsumer {
         /// The path asked for.
         path: PathBuf,
@@ -229,7 +229,7 @@ pub enum Error {
         name: String,
     },
     /// The ring was created without room for groups.
-    #[error("{path}: has no groups; create it with `groups` or `group`", path = path.display())]
+    #[error("{path}: has no groups; create it anew with room for some", path = path.display())]
     NoGroups {
         /// The path asked for.
         path: PathBuf,
@@ -329,7 +329,7 @@ pub enum Error {
         source: crate::protocol::table::JoinError,
     },
     /// Somebody has held the table lock for longer than an edit takes: stopped, or being debugged.
-    #[error("{path}: somebody has been editing the consumer table for {waited:?}; find the stopped process (lslocks) and continue or kill it", path = path.display())]
+    #[error("{path}: somebody has been editing the consumer table for {waited:.1?}; find the stopped process (lslocks) and continue or kill it", path = path.display())]
     TableBusy {
         /// The path asked for.
         path: PathBuf,
@@ -401,7 +401,7 @@ impl fmt::Display for Holder {
             }
             (_, false) => write!(f, "durable consumer {name:?} is away and")?,
         }
-        write!(f, " {lag} messages behind, for {full_for:?}")
+        write!(f, " {lag} messages behind, for {full_for:.1?}")
     }
 }
 
@@ -462,7 +462,7 @@ pub enum RecvError {
     #[error("nothing to receive yet")]
     Empty,
     /// Nothing came in the given time.
-    #[error("nothing to receive for {0:?}")]
+    #[error("nothing to receive for {0:.1?}")]
     TimedOut(Duration),
     /// The producer closed the stream, and everything it published was received.
     #[error("the stream is closed and drained")]

@@ -235,22 +235,32 @@ impl Meta {
 #[non_exhaustive]
 pub enum GeometryError {
     /// Block size of 0 or above 1 GiB.
-    #[error("block size {0} bytes is outside 1..={BLOCK_SIZE_MAX}")]
+    #[error("block size of {0} bytes: a block has 1 to {BLOCK_SIZE_MAX}")]
     BlockSize(u64),
     /// Capacity of 0 or above 2^32 blocks.
-    #[error("capacity {0} blocks is outside 1..={CAPACITY_MAX}")]
+    #[error("capacity of {0} blocks: a ring has 1 to {CAPACITY_MAX}")]
     Capacity(u64),
     /// A file whose capacity is not a power of two. (Creation rounds up.)
     #[error("capacity {0} blocks is not a power of two")]
     NotPowerOfTwo(u64),
     /// More than 4096 consumer entries, or none.
-    #[error("{0} consumer entries is outside 1..={CONSUMERS_MAX}")]
+    #[error("{0} consumer entries: a ring has 1 to {CONSUMERS_MAX}")]
     Consumers(u64),
+    /// More durable consumers are declared than there are consumer entries.
+    #[error(
+        "{durables} durable consumers are declared, and there are {consumers} consumer entries; ask for more entries"
+    )]
+    Durables {
+        /// How many are declared.
+        durables: u64,
+        /// How many entries were asked for.
+        consumers: u64,
+    },
     /// More than 64 groups.
-    #[error("{0} groups is outside 0..={GROUPS_MAX}")]
+    #[error("{0} groups: a ring has at most {GROUPS_MAX}")]
     Groups(u64),
     /// More than 1024 worker entries, or none in a ring with groups.
-    #[error("{0} worker entries is outside 1..={WORKERS_MAX}")]
+    #[error("{0} worker entries: a ring with groups has 1 to {WORKERS_MAX}")]
     Workers(u64),
     /// First position above 2^63 - 2^40.
     #[error("first position {0} is above {FIRST_POSITION_MAX}")]

@@ -62,8 +62,8 @@ pub struct RingOptions {
 impl RingOptions {
     /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one block.
     ///
-    /// * `block_size`: 1 byte to 1 GiB. A slot takes 16 bytes more, rounded up to whole 64-byte cache
-    ///   lines: blocks of up to 48 bytes take one line and have the lowest latency.
+    /// * `block_size`: 1 byte to 1 GiB. A slot takes 16 bytes more, rounded up to 16. A block of up to
+    ///   48 bytes shares one 64-byte cache line with its header, which has the lowest latency.
     /// * `capacity`: 1 to 2^32, rounded up to a power of two. It is how large a burst the ring absorbs, and
     ///   how far behind the slowest consumer may be.
     ///
@@ -288,8 +288,9 @@ impl RingOptions {
             .checked_next_power_of_two()
             .filter(|_| self.capacity > 0)
             .ok_or(bad(GeometryError::Capacity(self.capacity as u64)))?;
-        if self.durable.len() as u64 > u64::from(self.consumers) {
-            return Err(bad(GeometryError::Consumers(self.consumers.into())));
+        let (durables, consumers) = (self.durable.len() as u64, u64::from(self.consumers));
+        if durables > consumers {
+            return Err(bad(GeometryError::Durables { durables, consumers }));
         }
         let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
             .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))

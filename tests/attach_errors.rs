@@ -210,11 +210,12 @@ fn foreign_files_are_not_taken_for_rings() {
     for content in [&b""[..], b"SLIPRIN", b"slipring ", b"\x7fELF and more", &[0; 200_000]] {
         std::fs::write(&path, content).unwrap();
         let len = content.len() as u64;
+        let shown = format!("\"{}\"", content[..content.len().min(8)].escape_ascii());
         let is = |error: &Error| match error {
             Error::NotARing { len: found, begins, .. } => *found == len && content.starts_with(begins),
             _ => false,
         };
-        all_refuse(&path, is, &[&format!("{len} bytes"), "not a ring"]);
+        all_refuse(&path, is, &[&format!("{len} bytes"), "not a ring", &shown]);
         assert_eq!(std::fs::read(&path).unwrap(), content);
     }
 }
@@ -402,7 +403,10 @@ fn sizes_out_of_range_are_refused_at_creation_and_leave_nothing() {
         (RingOptions::new(48, (1 << 32) + 1), Bad::Capacity(1 << 33)),
         (RingOptions::new(48, 8).consumers(0), Bad::Consumers(0)),
         (RingOptions::new(48, 8).consumers(4097), Bad::Consumers(4097)),
-        (RingOptions::new(48, 8).consumers(1).durable("a").durable("b"), Bad::Consumers(1)),
+        (
+            RingOptions::new(48, 8).consumers(1).durable("a").durable("b"),
+            Bad::Durables { durables: 2, consumers: 1 },
+        ),
         (RingOptions::new(48, 8).first_position(LARGEST_FIRST + 1), Bad::FirstPosition(LARGEST_FIRST + 1)),
     ];
     for (options, expected) in cases {
@@ -784,7 +788,7 @@ fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     lock(&holder, TABLE_LOCK);
     let error = Consumer::attach(&path, Start::Latest).unwrap_err();
     let Error::TableBusy { waited, .. } = error else { panic!("{error:?}") };
-    names(&error, &path, &[&format!("{waited:?}"), "lslocks"]);
+    names(&error, &path, &[&format!("{waited:.1?}"), "lslocks"]);
     drop(holder);
     Consumer::attach(&path, Start::Latest).unwrap();
 }

@@ -631,7 +631,7 @@ fn text(result: Result<impl Sized, Error>) -> String {
 #[test]
 fn every_refusal_says_what_is_and_what_to_do() {
     let none = RingOptions::new(48, 8).create_in_memory().unwrap();
-    let said = "has no groups; create it with `groups` or `group`";
+    let said = "has no groups; create it anew with room for some";
     assert_eq!(text(Worker::join(&none, "work")), said);
     assert_eq!(text(DeadLetters::open(&none)), said);
     assert_eq!(none.groups(), []);
@@ -676,7 +676,7 @@ fn every_refusal_says_what_is_and_what_to_do() {
 
     assert!(matches!(Worker::join(&ring, ""), Err(Error::BadName { .. })));
     let zero = GroupSettings::new().max_ack_pending(0);
-    let said = "max_ack_pending of 0 is outside 1..=18446744073709551615";
+    let said = "max_ack_pending is 0, and must be from 1 to 18446744073709551615";
     assert_eq!(text(WorkerOptions::new("four").settings(zero).join(&ring)), said);
     assert_eq!(text(RingOptions::new(48, 8).group("four", zero).create_in_memory()), said);
 }

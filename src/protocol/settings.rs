@@ -12,6 +12,8 @@ pub(crate) const WAIT_MAX_MS: u32 = 1 << 30;
 const SLACK_MS: u32 = 64;
 /// The largest number of attempts that can be limited: one more is "without end".
 const DELIVER_MAX: u32 = DeliveryWord::ATTEMPT_MAX - 1;
+/// Stands for a `max_deliver` of 0, which is refused: a stored 0 means "without end".
+const NO_ATTEMPT: u32 = u32::MAX;
 #[expect(clippy::cast_possible_truncation, reason = "16")]
 const STEPS_MAX: usize = group::BACKOFF_STEPS_MAX as usize;
 
@@ -148,7 +150,7 @@ impl fmt::Display for GroupSettings {
 
 /// A setting that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} of {found} is outside {low}..={high}")]
+#[error("{what} is {found}, and must be from {low} to {high}")]
 pub struct SettingsError {
     /// Which.
     pub what: &'static str,
@@ -240,11 +242,11 @@ impl GroupSettings {
         self
     }
 
-    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5.
+    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5. For no limit,
+    /// see [`deliver_without_end`](Self::deliver_without_end).
     #[must_use]
     pub fn max_deliver(mut self, attempts: u32) -> GroupSettings {
-        // 0 is how "without end" is stored.
-        self.max_deliver = if attempts == 0 { u32::MAX } else { attempts };
+        self.max_deliver = if attempts == 0 { NO_ATTEMPT } else { attempts };
         self
     }
 
@@ -299,7 +301,10 @@ impl GroupSettings {
         };
         let wait_max = u64::from(WAIT_MAX_MS);
         bound("ack_wait (in ms)", self.ack_wait_ms.into(), 1, wait_max)?;
-        bound("max_deliver", self.max_deliver.into(), 0, DELIVER_MAX.into())?;
+        if let Some(attempts) = self.get_max_deliver() {
+            let asked = if attempts == NO_ATTEMPT { 0 } else { attempts };
+            bound("max_deliver", asked.into(), 1, DELIVER_MAX.into())?;
+        }
         bound("max_ack_pending", self.max_ack_pending, 1, u64::MAX)?;
         match self.backoff {
             Backoff::None => Ok(()),
@@ -470,6 +475,9 @@ mod tests {
         assert_eq!(wrong(GroupSettings::new().ack_wait(Duration::MAX)), "ack_wait (in ms)");
         assert_eq!(wrong(GroupSettings::new().max_deliver(0)), "max_deliver");
         assert_eq!(wrong(GroupSettings::new().max_deliver(127)), "max_deliver");
+        let none = GroupSettings::new().max_deliver(0).check().unwrap_err();
+        assert_eq!(none.to_string(), "max_deliver is 0, and must be from 1 to 126");
+        assert_eq!(GroupSettings::new().deliver_without_end().check(), Ok(()));
         assert_eq!(wrong(GroupSettings::new().max_ack_pending(0)), "max_ack_pending");
         let falling = Backoff::Exponential { first_ms: 2, longest_ms: 1, jitter_percent: 0 };
         assert_eq!(wrong(GroupSettings::new().backoff(falling)), "the longest backoff (in ms)");
