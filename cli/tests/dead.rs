@@ -83,9 +83,10 @@ fn what_is_rejected_again_meanwhile_waits_and_a_closed_stream_stays_closed() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 4 --group g:max-deliver=1 --dead-letter-capacity 64");
     place.good("seq 4 | slipring pub $R --close; slipring work $R -g g -e --exec 'exit 65'");
-    // Whoever rejects everything, beside the redrive.
-    let script =
-        "slipring work $R -g g -c 4 --exec 'exit 65' & slipring dead redrive $R; code=$?; wait; exit $code";
+    // Whoever rejects everything, beside the redrive. A worker that comes before it finds the stream closed, and ends.
+    let script = "until slipring group info $R g --json | grep -q '\"rejected\":8'; do \
+                  slipring work $R -g g -e --exec 'exit 65'; done & \
+                  slipring dead redrive $R; code=$?; wait; exit $code";
     place.good(script);
     assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "5", "the same four, once more");
     assert!(place.good("slipring stat $R --json").contains("\"closed\":true"));
