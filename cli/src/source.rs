@@ -26,6 +26,14 @@ impl Source {
         Ok(Source { file })
     }
 
+    /// Whether there is input that was not read. Of a file at its end, too.
+    pub(crate) fn has_more(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok()
+            && fds[0].revents().contains(PollFlags::IN)
+    }
+
     /// How much was read; 0 at the end, None after a signal.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};

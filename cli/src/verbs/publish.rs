@@ -16,7 +16,8 @@ const BATCH: usize = 1024;
 /// Publishes lines from standard input, or a message given here
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Each line is a message, without its newline. What was published before an error or Ctrl-C stays published.
+Each line is a message, without its newline. What was published before an error or Ctrl-C stays \
+published.
 
 Examples:
   slipring pub /dev/shm/news 'hello'
@@ -85,7 +86,7 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
     let mut source = Source::open(args.file.as_deref())?;
     let mut splitter = Splitter::new(boundaries, outlet.producer.block_size());
     while !outlet.is_done() {
-        let Some(read) = source.read(splitter.room())? else { return Ok(()) };
+        let Some(read) = source.read(splitter.room())? else { break };
         splitter.filled(read);
         let mut messages = splitter.messages();
         outlet.send(&mut messages)?;
@@ -98,11 +99,13 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
             return Ok(());
         }
     }
-    Ok(())
+    // Ctrl-C is how a pipe that never ends does end; what lies in it unread is another matter.
+    if outlet.left > 0 && source.has_more() { Err(outlet.interrupted()) } else { Ok(()) }
 }
 
 /// Where messages go to: as fast as there is room, or as the rate says.
 struct Outlet {
+    path: PathBuf,
     producer: Producer,
     kind: u32,
     left: u64,
@@ -116,6 +119,7 @@ struct Outlet {
 impl Outlet {
     fn open(args: &Publish) -> Result<Outlet, Failure> {
         Ok(Outlet {
+            path: args.path.clone(),
             producer: Producer::open(&args.path)?,
             kind: args.kind,
             left: args.count.unwrap_or(u64::MAX),
@@ -127,21 +131,43 @@ impl Outlet {
         })
     }
 
+    /// The ring did not take the next message.
+    fn refused(&self, error: SendError) -> Failure {
+        let said = format!("{}: {error}; {} messages are published", self.path.display(), self.sent);
+        match error {
+            SendError::TooLarge { len, block_size } => Failure::error(format!(
+                "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
+                 --block-size, or cut the input into blocks with --raw; the {} messages before it are published",
+                self.sent + 1,
+                self.sent
+            )),
+            SendError::Full { .. } => Failure::Full(said),
+            _ => Failure::error(said),
+        }
+    }
+
+    /// A signal came, and there was more to publish.
+    fn interrupted(&self) -> Failure {
+        Failure::error(format!("interrupted: {} messages are published, the next ones are not", self.sent))
+    }
+
     fn is_done(&self) -> bool {
         self.left == 0 || signals::interrupted()
     }
 
-    /// Publishes all of them, unless a signal comes or there were enough.
+    /// Publishes all of them, or as many as there should be. A signal before that is an error.
     fn send(&mut self, messages: &mut dyn Iterator<Item = &[u8]>) -> Outcome {
         let (kind, mut next) = (self.kind, messages.next());
         while let Some(first) = next {
             if !self.pace() {
-                return Ok(());
+                return if self.left == 0 { Ok(()) } else { Err(self.interrupted()) };
             }
             let most = if self.rate.is_some() { 1 } else { BATCH };
             let most = most.min(usize::try_from(self.left).unwrap_or(BATCH));
-            let Some(mut batch) = claim(&mut self.producer, most, self.nowait, self.timeout)? else {
-                return Ok(());
+            let mut batch = match claim(&mut self.producer, most, self.nowait, self.timeout) {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return Err(self.interrupted()),
+                Err(error) => return Err(self.refused(error)),
             };
             let mut pushed = batch.push(kind, first);
             next = None;
@@ -156,7 +182,7 @@ impl Outlet {
             batch.publish();
             self.sent += count;
             self.left -= count;
-            pushed.map_err(|error| too_large(error, self.sent))?;
+            pushed.map_err(|error| self.refused(error))?;
             if self.left == 0 {
                 return Ok(());
             }
@@ -183,31 +209,19 @@ fn claim(
     most: usize,
     nowait: bool,
     timeout: Option<Duration>,
-) -> Result<Option<slipring::BatchClaim<'_>>, Failure> {
+) -> Result<Option<slipring::BatchClaim<'_>>, SendError> {
     let deadline = Deadline::after(timeout);
     if nowait {
-        return Ok(Some(producer.try_claim_batch(most)?));
+        return producer.try_claim_batch(most).map(Some);
     }
     while !signals::interrupted() {
         match producer.claim_batch_timeout(1, deadline.slice()) {
             Ok(_) => {}
-            Err(error @ SendError::Full { .. }) if deadline.is_over() => return Err(error.into()),
-            Err(SendError::Full { .. }) => continue,
-            Err(error) => return Err(error.into()),
+            Err(SendError::Full { .. }) if !deadline.is_over() => continue,
+            Err(error) => return Err(error),
         }
         // There is room now, and nobody else takes it.
-        return Ok(Some(producer.try_claim_batch(most)?));
+        return producer.try_claim_batch(most).map(Some);
     }
     Ok(None)
-}
-
-fn too_large(error: SendError, sent: u64) -> Failure {
-    match error {
-        SendError::TooLarge { len, block_size } => Failure::error(format!(
-            "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
-             --block-size, or cut the input into blocks with --raw; the {sent} messages before it are published",
-            sent + 1
-        )),
-        other => other.into(),
-    }
 }

@@ -15,15 +15,18 @@ use std::time::Duration;
 /// Exit codes of a command, as sysexits.h has them.
 const TRY_AGAIN: i32 = 75;
 const BAD_DATA: i32 = 65;
+/// What a shell says of a command that it finds and cannot run, or does not find.
+const CANNOT_RUN: [i32; 2] = [126, 127];
 
 /// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for each
 ///
 /// With --exec the command gets the message on its standard input, and says by its exit code what becomes of it:
 /// 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything else, such as 75, fails it: it is
-/// delivered again after the group's backoff.
+/// delivered again after the group's backoff. With 126 or 127 there is no such command, or it cannot be run: the message
+/// is handed back untried, and the worker ends.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in
+The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in \
 its environment. It has as long as the group's ack-wait. A delivery may be repeated: go by SLIPRING_ID.
 
 Examples:
@@ -66,6 +69,10 @@ pub(crate) fn run(args: &Work) -> Outcome {
             Err(RecvError::Closed) => break,
             Err(RecvError::Empty | RecvError::TimedOut(_)) if args.exit => break,
             Err(RecvError::TimedOut(_)) if !deadline.is_over() => continue,
+            Err(RecvError::TimedOut(_)) => {
+                let waited = output::span(args.timeout.unwrap_or_default());
+                return Err(Failure::empty(format!("{}: nothing to do for {waited}", args.path.display())));
+            }
             Err(error) => return Err(error.into()),
         };
         done += 1;
@@ -106,8 +113,18 @@ fn execute(command: &str, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost
         // A command that died by a signal of ours is not to blame.
         None if signals::interrupted() => delivery.release(),
         Some(TRY_AGAIN) => delivery.nack(None),
+        // Else a slip of the pen would send all there is to the dead letters.
+        Some(code) if CANNOT_RUN.contains(&code) => {
+            let position = delivery.position();
+            delivery
+                .release()
+                .map_err(|_| Failure::LeaseLost(format!("position {position}: the lease was over")))?;
+            return Err(Failure::error(format!(
+                "{command:?} cannot be run (exit code {code}); position {position} was handed back: correct --exec"
+            )));
+        }
         _ => {
-            output::note(&format!("position {}: {status}", delivery.position()));
+            output::note(&format!("position {}: {status}; counted as failed", delivery.position()));
             delivery.nack(None)
         }
     })
