@@ -149,8 +149,9 @@ impl<R: BufRead> Reader<R> {
         let is_binary = input.fill_buf()?.first() == Some(&MAGIC[0]);
         let mut reader = Reader { input, is_binary, block_size: 0, at: 0, count: 0 };
         let head = if is_binary { reader.binary_head()? } else { reader.line(HEAD_MAX)? };
-        let head = Head::from_json(&head)
-            .map_err(|error| Failure::error(format!("this is not what slipring dump writes: {error}")))?;
+        let head = Head::from_json(&head).map_err(|error| {
+            Failure::error(format!("the input is not what slipring dump writes: {error}"))
+        })?;
         reader.block_size = head.block_size;
         Ok((head, reader))
     }
@@ -171,9 +172,8 @@ impl<R: BufRead> Reader<R> {
         let magic = self.bytes(MAGIC.len())?;
         let (version, len) = (self.number()?, self.number()? as usize);
         if magic != MAGIC || version != VERSION || len > HEAD_MAX {
-            return Err(
-                self.wrong(&format!("this is not what slipring dump --binary writes, version {VERSION}"))
-            );
+            return Err(self
+                .wrong(&format!("the input is not what slipring dump --binary writes, version {VERSION}")));
         }
         self.bytes(len)
     }

@@ -14,7 +14,7 @@ Exit codes:
   4  there was nothing, or not as many messages as asked for, in time
   5  the ring was full
 
-Ctrl-C and SIGTERM end every verb in good order: what was received and written is released, what was leased
+Ctrl-C, SIGTERM and SIGHUP end every verb in good order: what was received and written is released, what was leased \
 is handed back, and no entry stays behind.";
 
 /// Why a verb did not do what it was asked to.
@@ -115,6 +115,9 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::BrokenPipe,
+            io::ErrorKind::StorageFull => Failure::Error(format!(
+                "the output cannot be written: {error}; make room, or write elsewhere"
+            )),
             _ => Failure::Error(error.to_string()),
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, Ring, Start};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -41,7 +41,8 @@ impl Facts {
     pub(crate) fn gate(&self) -> Option<Gate> {
         let consumers = self.consumers.iter().filter(|consumer| consumer.alive || consumer.durable);
         let tails = consumers.filter_map(|consumer| {
-            let who = format!("consumer {:?}, process {}", consumer.name, consumer.pid);
+            let state = if consumer.alive { format!("process {}", consumer.pid) } else { "away".to_owned() };
+            let who = format!("consumer {:?}, {state}", consumer.name);
             consumer.tail.map(|position| Gate { position, who })
         });
         let floors = self.groups.iter().map(|group| {
@@ -238,8 +239,13 @@ pub(crate) fn mode_text(mode: u32) -> String {
 
 /// The rings in a directory, by name. What is not a ring, or cannot be read, is not listed.
 pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(dir)
-        .map_err(|error| Failure::error(format!("{}: cannot be listed: {error}", dir.display())))?;
+    let entries = std::fs::read_dir(dir).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::NotADirectory => format!("; of one ring, say: slipring stat {}", dir.display()),
+            _ => String::new(),
+        };
+        Failure::error(format!("{}: cannot be listed: {error}{advice}", dir.display()))
+    })?;
     let mut paths: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| looks_like_a_ring(path)).collect();
     paths.sort();

@@ -60,7 +60,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration <= LONGEST => Ok(duration),
         Ok(_) => Err(format!("{text} is longer than a hundred years")),
-        Err(error) => Err(format!("{error}; say for example 250ms, 30s or 2h")),
+        Err(_) => Err(format!("{text:?} is not a time such as 250ms, 30s or 2h")),
     }
 }
 
@@ -96,7 +96,7 @@ A group is written NAME or NAME:SETTING=VALUE,…
   ack-wait=30s          how long a lease lasts
   max-deliver=5         attempts before a message goes to the dead-letter ring; or `unlimited`
   max-ack-pending=1000  messages in flight before no new one is given out
-  backoff=none          how long a failed message rests: a list as 1s/5s/30s, or doubling as 100ms..10s
+  backoff=none          how long a failed message rests: a list 1s/5s/30s, or doubling 100ms..10s
   jitter=50             up to so many percent are taken off a doubling backoff
 
 These are the defaults.";

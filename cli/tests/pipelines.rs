@@ -87,7 +87,7 @@ fn who_follows_goes_on_when_the_stream_is_opened_again() {
     for how in ["", "--observe"] {
         let follow = format!("slipring sub $R {how} --follow");
         let (code, error) = place.bad(&format!("{follow} --timeout 10ms"));
-        assert!(code == 4 && error.contains("in time"), "{error}");
+        assert!(code == 4 && error.contains("nothing came for 10 ms"), "{error}");
         let script =
             format!("{{ {follow} -c 2 & }} | {{ read -r first; slipring pub $R two --close; cat; }}");
         assert_eq!(place.good(&script), "two\n");
@@ -119,6 +119,72 @@ fn an_interrupt_ends_in_good_order() {
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert!(reader.wait().unwrap().success());
     assert_eq!(place.good("slipring consumers $R --json"), "[]\n");
+}
+
+#[test]
+fn an_interrupt_that_leaves_messages_unpublished_is_an_error() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 4 --durable archive; seq 300000 > file");
+    // It says that the ring is full by the counter, and waits from then on.
+    let full =
+        "until slipring stat $R --json | grep -q '\"full_count\":[1-9]'; do :; done; kill -INT $!; wait $!";
+    for input in ["-c 10 hello", "-f file", "< <(seq 300000)"] {
+        let (code, error) = place.bad(&format!("slipring pub $R {input} & {full}"));
+        assert!(code == 1 && error.contains("interrupted: "), "{input}: {code} {error}");
+        place.good("slipring rm $R && slipring create $R -b 48 -c 4 --durable archive");
+    }
+    // Nothing that came is unpublished: that is how `tail -f` ends.
+    place.good(
+        "mkfifo pipe; slipring pub $R < pipe & exec 3> pipe; echo one >&3; \
+         until [ \"$(slipring sub $R --observe -e)\" = one ]; do :; done; kill -INT $!; wait $!",
+    );
+}
+
+#[test]
+fn errors_name_the_ring_and_what_to_do() {
+    let place = Place::new();
+    let ring = place.ring();
+    place.good("slipring create $R -b 48 -c 4 --group sms && seq 3 | slipring pub $R");
+    let (code, error) = place.bad("seq 5 | slipring pub $R --nowait");
+    assert!(code == 5 && error.contains(&ring) && error.contains("1 messages are published"), "{error}");
+    assert!(place.good("slipring stat $R.dead").contains("letters of    ring "));
+    for (script, code, said) in [
+        ("slipring create other -b 48 -c 4 --group a --group a:max-deliver=3", 2, "given twice"),
+        ("slipring create other -b 48 -c 4 --group a:max-deliver=0", 2, "1 to 126"),
+        ("slipring create other -b 48 -c 4 --consumers 1 --durable a --durable b", 2, "2 durable consumers"),
+        ("slipring create other -b 48 -c 4 --group a:ack-wait=3", 2, "\"3\" is not a time such as"),
+        ("slipring consumers $R --add archive --json", 2, "cannot be used"),
+        ("slipring ls $R", 1, "slipring stat"),
+        ("slipring rm other", 1, "check the path"),
+        ("slipring dead purge $R", 4, "no dead letters"),
+        ("slipring work $R -g sms -c 9 --timeout 20ms >/dev/null", 4, "nothing to do for 20ms"),
+        ("slipring sub $R --from latest --timeout 20ms", 4, "nothing came for 20ms"),
+        ("slipring dump $R -o dump && slipring dump $R -o dump", 1, "name another file"),
+        ("slipring restore copy < /proc/self/comm", 1, "the input is not what"),
+        ("slipring ls . > /dev/full", 1, "the output cannot be written"),
+    ] {
+        let (found, error) = place.bad(script);
+        assert!(found == code && error.contains(said), "{script}: {found} {error}");
+    }
+    assert_eq!(place.good("slipring rm --force other"), "", "as rm -f does");
+}
+
+#[test]
+fn a_command_that_is_not_there_costs_no_attempt() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group sms:max-deliver=2 && seq 3 | slipring pub $R");
+    place.good("touch closed");
+    for command in ["./absent", "./closed"] {
+        for _ in 0..3 {
+            let (code, error) = place.bad(&format!("slipring work $R -g sms -e --exec {command}"));
+            assert!(code == 1 && error.contains("handed back"), "{error}");
+        }
+    }
+    assert_eq!(
+        place.good("slipring work $R -g sms -e --exec 'cat; echo \" $SLIPRING_ATTEMPT\"'"),
+        "1 1\n2 1\n3 1\n"
+    );
+    assert_eq!(place.good("slipring dead ls $R --json"), "[]\n");
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn text(size: usize, floor: &Histogram<u64>, trips: &Histogram<u64>, singly: f64
     let stream =
         |name: &str, ns: f64| format!("{name:<26}{ns:>8.1} ns  {:>8.2} million per second\n", 1000.0 / ns);
     format!(
-        "messages of {size} bytes, two processes, a core each\n\n{}{:<18}{ratio:.2}x\n\n{}{}",
+        "messages of {size} bytes, two processes, a core each\n\n{}{:<20}{ratio:.2}x\n\n{}{}",
         table.render(),
         "slipring/bare, p50",
         stream("stream, one at a time", singly),

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(after_long_help = "\
 Examples:
   slipring check /dev/shm/news
-  slipring check --repair /dev/shm/news      # what is safe: the dead are cleared away, limits brought back")]
+  slipring check --repair /dev/shm/news      # clears away the dead, brings limits back")]
 pub(crate) struct Check {
     /// The ring
     path: PathBuf,

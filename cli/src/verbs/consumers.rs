@@ -19,7 +19,7 @@ pub(crate) struct Consumers {
     /// The ring
     path: PathBuf,
     /// Makes a durable consumer, which holds everything from now on until somebody comes by its name
-    #[arg(long, value_name = "NAME", conflicts_with = "rm")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["rm", "json"])]
     add: Option<String>,
     /// Where the new one begins: earliest, latest, a position, or -N for N messages back
     #[arg(
@@ -31,7 +31,7 @@ pub(crate) struct Consumers {
     )]
     from: Origin,
     /// Removes one that is not attached; its position is lost
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "json")]
     rm: Option<String>,
     /// An array of objects
     #[arg(long)]
@@ -43,7 +43,9 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
     if let Some(name) = &args.add {
         if ring.consumers().iter().any(|consumer| consumer.name == *name) {
             let path = args.path.display();
-            return Err(Failure::error(format!("{path}: there is a consumer {name:?} already")));
+            return Err(Failure::error(format!(
+                "{path}: there is a consumer {name:?} already; choose another name, or --rm it first"
+            )));
         }
         let start = facts::start(&ring, args.from);
         Consumer::options().name(name).durable(true).start(start).attach(&args.path)?;

@@ -1,6 +1,6 @@
 //! `create`: makes a ring.
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::facts::policy_name;
 use crate::parse::{self, GroupSpec, SETTINGS_HELP};
 use crate::{output, pages};
@@ -16,7 +16,7 @@ Examples:
   slipring create /dev/shm/orders --block-size 240 --capacity 8192 \\
       --group sms:ack-wait=30s,max-deliver=5,backoff=100ms..10s --group points
 
-A block takes 16 bytes more than its size, rounded up to 16. One of up to 48 bytes shares a cache line with its
+A block takes 16 bytes more than its size, rounded up to 16. One of up to 48 bytes shares a cache line with its \
 header: such messages are the fastest.";
 
 /// Makes a ring: complete, with its space reserved, or not at all
@@ -95,7 +95,10 @@ pub(crate) fn run(args: &Create) -> Outcome {
     for name in &args.durable {
         options = options.durable(name);
     }
-    for GroupSpec { name, settings } in &args.group {
+    for (n, GroupSpec { name, settings }) in args.group.iter().enumerate() {
+        if args.group[..n].iter().any(|other| other.name == *name) {
+            return Err(Failure::usage(format!("--group {name:?} is given twice")));
+        }
         options = options.group(name, *settings);
     }
     if let Some(limit) = args.durable_inactive {

@@ -194,6 +194,9 @@ fn none(path: &Path) -> Failure {
 /// What a redrive or a purge would do.
 fn announce(path: &Path, which: Which, what: &str) -> Outcome {
     let letters = letters(path)?;
+    if letters.is_empty() {
+        return Err(none(path));
+    }
     let meant: Vec<_> =
         letters.iter().zip(0..).take_while(|(letter, before)| which.includes(letter, *before)).collect();
     let text = table(meant.iter().map(|(letter, _)| *letter)).render();

@@ -10,7 +10,7 @@ use crate::progress;
 use crate::signals;
 use slipring::{Observer, RecvError, Ring};
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::path::PathBuf;
 
 /// Writes what a ring holds to a file, without disturbing anybody; `restore` reads it
@@ -45,8 +45,13 @@ pub(crate) fn run(args: &Dump) -> Outcome {
     let from = observer.position();
     let out = match &args.output {
         None => output::stdout()?,
-        Some(path) => File::create_new(path)
-            .map_err(|error| Failure::error(format!("{}: cannot be made: {error}", path.display())))?,
+        Some(path) => File::create_new(path).map_err(|error| {
+            let reason = match error.kind() {
+                ErrorKind::AlreadyExists => "is there already; name another file, or remove it".to_owned(),
+                _ => format!("cannot be made: {error}"),
+            };
+            Failure::error(format!("{}: {reason}", path.display()))
+        })?,
     };
     let head = Head {
         ring: ring.id().to_string(),

@@ -7,7 +7,7 @@ use crate::parse;
 use crate::progress;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
-use serde_json::Value;
+use serde_json::json;
 use slipring::{RecvError, Ring, RingOptions, Wait};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,13 @@ impl How {
             How::Park => Wait::Park,
         }
     }
+    fn describe(self) -> &'static str {
+        match self {
+            How::Spin => "the reader spins",
+            How::Backoff => "the reader backs off",
+            How::Park => "the reader sleeps until it is woken",
+        }
+    }
     fn name(self) -> &'static str {
         match self {
             How::Spin => "spin",
@@ -96,10 +103,8 @@ pub(crate) fn run(args: &Latency) -> Outcome {
     let histogram = parse_report(&report).ok_or_else(|| Failure::error("the other process said nothing"))?;
     match args.json {
         true => {
-            let mut value = super::bench::distribution(&histogram);
-            value["rate"] = Value::from(args.rate);
-            value["wait"] = Value::from(args.wait.name());
-            output::print_json(&value)
+            let latency = super::bench::distribution(&histogram);
+            output::print_json(&json!({ "rate": args.rate, "wait": args.wait.name(), "latency_ns": latency }))
         }
         false => output::print(&text(&histogram, args, block_size)),
     }
@@ -173,10 +178,10 @@ fn parse_report(report: &str) -> Option<Histogram<u64>> {
 fn text(histogram: &Histogram<u64>, args: &Latency, block_size: usize) -> String {
     const WIDTH: u64 = 50;
     let mut text = format!(
-        "{} messages of {block_size} bytes, {} per second, the reader waits with {:?}\n\n",
+        "{} messages of {block_size} bytes, {} per second, {}\n\n",
         histogram.len(),
         args.rate,
-        args.wait.wait(),
+        args.wait.describe(),
     );
     // Each line is twice as long a time as the one before.
     let steps: Vec<(u64, u64)> = histogram

@@ -16,8 +16,8 @@ use std::time::Duration;
 /// Publishes what `dump` wrote: into a new ring, with the same positions, or at the head of one that is there
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A ring that is made here has the block size and the capacity of the one that was dumped, and no groups and no
-durable consumers: make it with `slipring create` first for more. Input that was cut short or changed is an error;
+A ring that is made here has the block size and the capacity of the one that was dumped, and no groups and no \
+durable consumers: make it with `slipring create` first for more. Input that was cut short or changed is an error; \
 what came before is published.
 
 Examples:

@@ -2,7 +2,7 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::{Facts, dead_path};
-use slipring::Ring;
+use slipring::{Error, Ring};
 use std::path::{Path, PathBuf};
 
 /// Removes rings, unless somebody is attached or dead letters would be lost
@@ -18,7 +18,7 @@ pub(crate) struct Rm {
     /// The rings
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Also while somebody is attached, also with its dead letters
+    /// Also while somebody is attached, also with its dead letters; no complaint if there is no such ring
     #[arg(short, long)]
     force: bool,
 }
@@ -28,8 +28,15 @@ pub(crate) fn run(args: &Rm) -> Outcome {
 }
 
 fn remove(path: &Path, force: bool) -> Outcome {
-    let facts = Facts::open(path)?;
     let shown = path.display();
+    let ring = match Ring::open(path) {
+        Err(Error::NotFound { .. }) if force => return Ok(()),
+        Err(Error::NotFound { .. }) => {
+            return Err(Failure::error(format!("{shown}: no such ring; check the path")));
+        }
+        other => other?,
+    };
+    let facts = Facts::of(ring);
     let attached = facts.attached();
     if !attached.is_empty() && !force {
         return Err(Failure::error(format!(

@@ -52,7 +52,7 @@ fn text(facts: &Facts) -> String {
         line("type", schema.to_owned());
     }
     if let Some(of) = ring.dead_letters_of() {
-        line("dead letters of", format!("ring {of}"));
+        line("letters of", format!("ring {of}"));
     }
     line("head", format!("{} (first {})", facts.head, ring.first_position()));
     let holder = facts

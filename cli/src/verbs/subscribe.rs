@@ -22,7 +22,7 @@ const REOPENED: Duration = Duration::from_millis(50);
 /// Prints what is published, from the earliest message on, until the stream is closed
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-A message is given back to the producer when it has been written out. With --observe the ring is opened for
+A message is given back to the producer when it has been written out. With --observe the ring is opened for \
 reading only: nobody is held up, and what was missed is said on standard error.
 
 Examples:
@@ -47,7 +47,8 @@ pub(crate) struct Subscribe {
     /// Ends with exit code 4 when nothing has come for so long
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
-    /// Reads as the durable consumer of this name, which goes on where it stopped
+    /// Reads as the durable consumer of this name: made if it is not there, from --from on, and kept. It goes on where
+    /// it stopped, and holds the ring while it is away, until `slipring consumers --rm`
     #[arg(long, value_name = "NAME", conflicts_with = "observe")]
     name: Option<String>,
     /// Reads by copy, without holding anybody up; may miss messages
@@ -104,7 +105,8 @@ fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Optio
 }
 
 fn came_too_late(args: &Subscribe) -> Failure {
-    Failure::empty(format!("{}: nothing came in time", args.path.display()))
+    let waited = output::span(args.timeout.unwrap_or_default());
+    Failure::empty(format!("{}: nothing came for {waited}", args.path.display()))
 }
 
 fn consume(args: &Subscribe, mut consumer: Consumer, sink: &mut Sink) -> Outcome {
