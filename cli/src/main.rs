@@ -7,6 +7,7 @@ mod exporter;
 mod exposition;
 mod facts;
 mod format;
+mod manual;
 mod output;
 mod pages;
 mod parse;
@@ -60,7 +61,7 @@ enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Prints the manual page
+    /// Prints the manual, with every verb
     #[command(after_long_help = "Example:\n  slipring man | man -l -")]
     Man,
 }
@@ -91,7 +92,7 @@ fn main() -> ExitCode {
         Verb::Latency(args) => latency::run(args),
         Verb::Doctor(args) => doctor::run(args),
         Verb::Completions { shell } => completions(*shell),
-        Verb::Man => manual(),
+        Verb::Man => man(),
     })
 }
 
@@ -101,8 +102,6 @@ fn completions(shell: clap_complete::Shell) -> exit::Outcome {
     output::print(&String::from_utf8_lossy(&text))
 }
 
-fn manual() -> exit::Outcome {
-    let mut text = Vec::new();
-    clap_mangen::Man::new(Options::command()).render(&mut text)?;
-    output::print(&String::from_utf8_lossy(&text))
+fn man() -> exit::Outcome {
+    output::print(&manual::page(Options::command())?)
 }

@@ -87,7 +87,7 @@ fn who_follows_goes_on_when_the_stream_is_opened_again() {
     for how in ["", "--observe"] {
         let follow = format!("slipring sub $R {how} --follow");
         let (code, error) = place.bad(&format!("{follow} --timeout 10ms"));
-        assert!(code == 4 && error.contains("nothing came for 10 ms"), "{error}");
+        assert!(code == 4 && error.contains("nothing came for 10ms"), "{error}");
         let script =
             format!("{{ {follow} -c 2 & }} | {{ read -r first; slipring pub $R two --close; cat; }}");
         assert_eq!(place.good(&script), "two\n");
@@ -216,4 +216,11 @@ fn help_and_completions_are_there() {
         assert!(place.good(script).len() > 200, "{script}");
     }
     assert!(place.good("slipring --help").contains("Exit codes"));
+    let manual = place.good("slipring man");
+    for part in
+        [".SS \"slipring dead redrive\"", "\\-\\-durable\\-inactive", "the ring was full", "| jq \\-r .text"]
+    {
+        assert!(manual.contains(part), "the manual has no {part}");
+    }
+    assert!(!manual.contains("slipring\\-create(1)"), "there is one page");
 }
