@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The lowest position that somebody holds, and who that is.
 pub(crate) struct Gate {
@@ -190,6 +191,26 @@ pub(crate) fn settings_json(settings: &GroupSettings) -> Value {
         "max_ack_pending": settings.get_max_ack_pending(),
         "backoff": backoff,
     })
+}
+
+/// Settings as `create --group` takes them.
+pub(crate) fn settings_text(settings: &GroupSettings) -> String {
+    // `1m 30s` in one word.
+    let time = |duration| humantime::format_duration(duration).to_string().replace(' ', "");
+    let ms = |ms: u32| time(Duration::from_millis(ms.into()));
+    let attempts = settings.get_max_deliver().map_or("unlimited".to_owned(), |attempts| attempts.to_string());
+    let backoff = match settings.get_backoff() {
+        Backoff::None => "none".to_owned(),
+        Backoff::Steps(steps) => steps.as_slice().iter().map(|step| ms(*step)).collect::<Vec<_>>().join("/"),
+        Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+            format!("{}..{},jitter={jitter_percent}", ms(first_ms), ms(longest_ms))
+        }
+    };
+    format!(
+        "ack-wait={},max-deliver={attempts},max-ack-pending={},backoff={backoff}",
+        time(settings.get_ack_wait()),
+        settings.get_max_ack_pending()
+    )
 }
 
 pub(crate) fn policy_name(policy: DeadLetterPolicy) -> &'static str {

@@ -211,4 +211,17 @@ mod tests {
         assert_eq!(kinds("..3"), Ok(Kinds::AtMost(3)));
         assert!(kinds("x").is_err());
     }
+
+    #[test]
+    fn settings_are_shown_as_they_are_written() {
+        for written in [
+            "ack-wait=30s,max-deliver=5,max-ack-pending=1000,backoff=none",
+            "ack-wait=1m30s,max-deliver=unlimited,max-ack-pending=7,backoff=1s500ms/5s",
+            "ack-wait=1ms,max-deliver=126,max-ack-pending=1,backoff=0s/12days",
+            "ack-wait=1h,max-deliver=1,max-ack-pending=9,backoff=100ms..10s,jitter=0",
+        ] {
+            let spec: GroupSpec = format!("g:{written}").parse().unwrap();
+            assert_eq!(crate::facts::settings_text(&spec.settings), written);
+        }
+    }
 }

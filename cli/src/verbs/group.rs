@@ -140,7 +140,7 @@ pub(crate) fn table(groups: &[GroupInfo]) -> Table {
             group.num_doomed.to_string(),
             group.oldest_pending.map_or("-".to_owned(), output::span),
             group.dead_lettered.to_string(),
-            group.settings.to_string(),
+            facts::settings_text(&group.settings),
         ]);
     }
     table
@@ -158,7 +158,7 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
     };
     line("group", group.name.clone());
     line("created", output::time(group.created_unix_ms));
-    line("settings", group.settings.to_string());
+    line("settings", facts::settings_text(&group.settings));
     line("ack floor", format!("{} (head {})", group.ack_floor, facts.head));
     line("pending", format!("{} never delivered", group.num_pending));
     line("in flight", format!("{}, {} of them redelivered", group.num_ack_pending, group.num_redelivered));
