@@ -235,6 +235,10 @@ impl Ring {
     /// [`check`](Self::check) still names. Needs write permission.
     ///
     /// None of this has to be done: producers and workers do the same when they come upon it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TableBusy`]; those of any attach ([`Ring::open`]).
     pub fn repair(&self) -> Result<Vec<String>, Error> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
         let (region, geometry, locks) = (&attachment.region, *attachment.geometry(), &attachment.locks);

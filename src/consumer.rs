@@ -109,6 +109,12 @@ impl ConsumerOptions {
 
     /// Attaches. The producer goes on at full speed meanwhile; from the returned position on, nothing is
     /// lost to this consumer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] if it cannot begin where it shall; [`Error::TableFull`]; [`Error::NameInUse`];
+    /// [`Error::NameIsDurable`]; [`Error::BadName`]; [`Error::TableBusy`]; those of any attach
+    /// ([`Ring::open`](crate::Ring::open)).
     pub fn attach(&self, place: impl Place) -> Result<Consumer, Error> {
         let seat = Seat::take(place, self, false)?;
         let geometry = *seat.attachment.geometry();
@@ -117,18 +123,24 @@ impl ConsumerOptions {
     }
 
     /// Attaches for values of `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TypeMismatch`] if the ring carries another type; those of [`attach`](Self::attach).
     pub fn attach_typed<T: typed::Message>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
         let options = ConsumerOptions { demands: self.demands.carrying::<T>(), ..self.clone() };
         options.attach(place).map(TypedConsumer::new)
     }
 
     /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
-    /// producer goes on without it, and it is told what it missed. It reads by copy. Cannot be durable.
+    /// producer goes on without it, and it is told what it missed. It reads by copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
     pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, Error> {
         if self.durable {
-            return Err(Error::BadName {
-                name: format!("{} (durable and evictable exclude each other)", self.name),
-            });
+            return Err(Error::EvictableDurable { name: self.name.clone() });
         }
         Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
     }

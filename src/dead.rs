@@ -313,6 +313,10 @@ impl DeadLetters {
     }
 
     /// The oldest letter, if there is one. It stays.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Damaged`], [`RecvError::Truncated`].
     pub fn peek(&mut self) -> Result<Option<DeadLetter>, RecvError> {
         loop {
             match self.consumer.try_recv() {
@@ -331,6 +335,10 @@ impl DeadLetters {
     }
 
     /// Removes the oldest letter and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek).
     pub fn take(&mut self) -> Result<Option<DeadLetter>, RecvError> {
         let letter = self.peek()?;
         if letter.is_some() {
@@ -378,6 +386,10 @@ impl DeadLetters {
     }
 
     /// Gives up to `max` letters up for good of those that are there now, oldest first, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), after some were removed.
     pub fn purge(&mut self, max: u64) -> Result<u64, RecvError> {
         let end = self.consumer.published();
         let mut purged = 0;

@@ -228,6 +228,14 @@ pub enum Error {
         /// The name asked for.
         name: String,
     },
+    /// A consumer was to be durable and evictable: one is waited for, the other is not.
+    #[error(
+        "consumer {name:?} cannot be durable and evictable; leave out `durable(true)`, or attach without eviction"
+    )]
+    EvictableDurable {
+        /// The name asked for.
+        name: String,
+    },
     /// The ring was created without room for groups.
     #[error("{path}: has no groups; create it anew with room for some", path = path.display())]
     NoGroups {

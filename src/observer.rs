@@ -69,6 +69,11 @@ impl ObserverOptions {
     }
 
     /// Attaches. Needs read permission only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] if it cannot begin where it shall; [`Error::Damaged`]; those of any attach
+    /// ([`Ring::open`](crate::Ring::open)).
     pub fn attach(&self, place: impl Place) -> Result<Observer, Error> {
         let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
         let geometry = *attachment.geometry();

@@ -76,6 +76,11 @@ impl ProducerOptions {
 
     /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
     /// not is gone, and readers notice nothing. A closed stream is opened again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ProducerExists`] while another one lives, stopped or not; [`Error::Damaged`]; those of any attach
+    /// ([`Ring::open`](crate::Ring::open)).
     pub fn open(&self, place: impl RingPlace) -> Result<Producer, Error> {
         let attachment = Attachment::open(place.source(), Access::Everything, self.demands)?;
         let path = || attachment.path().to_path_buf();

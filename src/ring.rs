@@ -427,6 +427,11 @@ pub struct ProducerInfo {
 
 impl Ring {
     /// Opens the ring at a path, read-only.
+    ///
+    /// # Errors
+    ///
+    /// Those of any attach: [`Error::NotFound`], [`Error::NotARing`], [`Error::Version`] and the others that say
+    /// why the file is not a ring that this program can use; [`Error::Permission`]; [`Error::RemoteFilesystem`].
     pub fn open(path: impl AsRef<Path>) -> Result<Ring, Error> {
         Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
     }
@@ -561,6 +566,11 @@ impl Ring {
 
     /// Removes a consumer that is not attached: a durable one that will not come back. Its position is
     /// lost, and what it gated is free. Needs write permission.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchConsumer`]; [`Error::NameInUse`] while it is attached; [`Error::TableBusy`]; those of any
+    /// attach ([`Ring::open`]).
     pub fn remove_consumer(&self, name: &str) -> Result<(), Error> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
         let path = || attachment.path().to_path_buf();
