@@ -190,7 +190,7 @@ fn a_command_that_is_not_there_costs_no_attempt() {
 #[test]
 fn workers_share_fail_and_reject() {
     let place = Place::new();
-    place.good("slipring create $R -b 48 -c 64 --groups 2 --group sms:max-deliver=2");
+    place.good("slipring create $R -b 48 -c 64 --groups 3 --group sms:max-deliver=2");
     place.good("printf 'good\\nbad\\nworse\\n' | slipring pub $R");
     place.good(
         "slipring work $R -g sms -c 4 --exec 'read m; echo $m $SLIPRING_ATTEMPT >> seen; \
@@ -200,10 +200,20 @@ fn workers_share_fail_and_reject() {
     assert_eq!(seen, "bad 1\ngood 1\nworse 1\nworse 2\n");
     assert!(place.good("slipring group info $R sms --json").contains("sms"));
     assert_eq!(place.good("slipring work $R -g sms -e"), "");
+    // To the end of its attempts, since nothing says that it should rest.
+    place.good("slipring group add $R stubborn:max-deliver=4 --from latest; slipring pub $R again");
+    place.good("slipring work $R -g stubborn -e --exec 'exit 75'");
+    assert!(place.good("slipring dead ls $R -g stubborn --json").contains("\"attempts\":4"));
     let (code, error) = place.bad("slipring work $R -g nobody -e");
     assert!(code == 1 && error.contains("nobody"), "{error}");
     // A lease that ends while the command runs: another attempt may come, and the code says so.
     place.good("slipring group add $R quick:ack-wait=100ms --from latest; slipring pub $R late");
+    let info = "slipring group info $R stubborn --json";
+    assert!(
+        place
+            .good(&format!("slipring work $R -g stubborn --name w1 -c 1 --exec '{info}'"))
+            .contains("\"name\":\"w1\"")
+    );
     let late = "slipring work $R -g quick -c 1 --exec 'slipring work $R -g quick -c 1'";
     let (code, error) = place.bad(late);
     assert!(code == 3 && error.contains("ack-wait"), "{error}");

@@ -18,6 +18,9 @@ const BAD_DATA: i32 = 65;
 /// What a shell says of a command that it finds and cannot run, or does not find.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
+/// What fails without a backoff is there again by the next tick of the leases' clock, and a look after that.
+const AT_THE_MOMENT: Duration = Duration::from_millis(50);
+
 /// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for each
 ///
 /// With --exec the command gets the message on its standard input, and says by its exit code what becomes of it:
@@ -38,6 +41,9 @@ pub(crate) struct Work {
     /// The group; `slipring group add` makes one
     #[arg(short, long, value_name = "NAME")]
     group: String,
+    /// What `group info` calls this worker
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// Runs this for each message
     #[arg(long, value_name = "COMMAND")]
     exec: Option<String>,
@@ -58,16 +64,20 @@ pub(crate) fn run(args: &Work) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
     // Joining would make the group; here that is more likely a slip of the pen.
     Facts::open(&args.path)?.group(&args.group)?;
-    let worker = Worker::join(&args.path, args.group.as_str())?;
+    let mut options = Worker::options(&args.group);
+    if let Some(name) = &args.name {
+        options = options.name(name);
+    }
+    let worker = options.join(&args.path)?;
     let mut stdout = output::stdout()?;
     let (mut done, mut lost, mut out) = (0_u64, 0_u64, Vec::new());
     let mut deadline = Deadline::after(args.timeout);
     while args.count.is_none_or(|count| done < count) && !signals::interrupted() {
-        let received = if args.exit { worker.try_recv() } else { worker.recv_timeout(deadline.slice()) };
+        let received = worker.recv_timeout(if args.exit { AT_THE_MOMENT } else { deadline.slice() });
         let delivery = match received {
             Ok(delivery) => delivery,
             Err(RecvError::Closed) => break,
-            Err(RecvError::Empty | RecvError::TimedOut(_)) if args.exit => break,
+            Err(RecvError::TimedOut(_)) if args.exit => break,
             Err(RecvError::TimedOut(_)) if !deadline.is_over() => continue,
             Err(RecvError::TimedOut(_)) => {
                 let waited = output::span(args.timeout.unwrap_or_default());
