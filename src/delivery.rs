@@ -100,7 +100,7 @@ impl<'w> Delivery<'w> {
     pub fn nack(self, delay: impl Into<Option<Duration>>) -> Result<(), LeaseLost> {
         let delay_ms = delay.into().map(|delay| {
             let ms = delay.as_nanos().div_ceil(1_000_000);
-            u32::try_from(ms).unwrap_or(u32::MAX).min(crate::protocol::settings::WAIT_MAX_MS - 64)
+            u32::try_from(ms).unwrap_or(u32::MAX).min(crate::protocol::settings::WAIT_MAX_MS)
         });
         let now = clock::now();
         self.worker

@@ -396,7 +396,7 @@ impl GroupSettings {
             State::Available if exhausted => Standing::Exhausted(Reason::WorkerDied),
             State::Available => Standing::Ready,
             State::Delayed if exhausted => Standing::Exhausted(Reason::Failed),
-            State::Delayed => match word.deadline().ahead_of(now, WAIT_MAX_MS) {
+            State::Delayed => match word.deadline().ahead_of(now, WAIT_MAX_MS + SLACK_MS) {
                 0 => Standing::Ready,
                 ahead => Standing::Later(ahead),
             },
@@ -450,7 +450,10 @@ mod tests {
         let settings = GroupSettings::new();
         let word = DeliveryWord::read(0, 0).leased(1, NOW.after(1 << 20));
         assert_eq!(settings.standing(0, word, NOW), Standing::Ready);
-        assert_eq!(settings.standing(0, word.delayed(NOW.after(WAIT_MAX_MS + 1)), NOW), Standing::Ready);
+        assert_eq!(
+            settings.standing(0, word.delayed(NOW.after(WAIT_MAX_MS + SLACK_MS + 1)), NOW),
+            Standing::Ready
+        );
     }
 
     #[test]
