@@ -1,9 +1,10 @@
-//! Serves one text over HTTP/1.1, to one client after another, none of whom can hold it up.
+//! Serves one text over HTTP/1.1, to many clients at a time, none of whom can hold it up.
 
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a request before its empty line, at most. No body is read.
 const REQUEST_MAX: usize = 8192;
+/// Clients at a time. When one more comes, the one that came first has to go.
+const CLIENTS_MAX: usize = 64;
 
 /// Answers every GET with `text`, until a signal comes.
 pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
@@ -20,14 +23,22 @@ pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
     listener.set_nonblocking(true).map_err(cannot)?;
     output::note(&format!("serving http://{}/metrics", listener.local_addr().map_err(cannot)?));
     let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(signals::SLICE.subsec_nanos()) };
+    let mut clients: VecDeque<Client> = VecDeque::new();
     while !signals::interrupted() {
-        let came = poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&slice));
-        if matches!(came, Ok(0) | Err(_)) {
-            continue;
-        }
+        let mut waiting = vec![PollFd::new(&listener, PollFlags::IN)];
+        waiting.extend(clients.iter().map(|client| PollFd::new(&client.stream, client.waits_for())));
+        // Everybody is asked, whatever came.
+        let _ = poll(&mut waiting, Some(&slice));
+        clients.retain_mut(|client| client.stays(&text));
         match listener.accept() {
-            // What goes wrong with a client is its own affair.
-            Ok((client, _)) => drop(answer(&client, &text)),
+            Ok((stream, _)) => {
+                if clients.len() == CLIENTS_MAX {
+                    clients.pop_front();
+                }
+                // What goes wrong with a client is its own affair.
+                clients.extend(Client::new(stream));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // No descriptors are left, say: better times may come.
             Err(_) => std::thread::sleep(signals::SLICE),
         }
@@ -35,46 +46,67 @@ pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
     Ok(())
 }
 
-fn answer(mut client: &TcpStream, text: &impl Fn() -> String) -> io::Result<()> {
-    client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(signals::SLICE))?;
-    client.set_write_timeout(Some(signals::SLICE))?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < REQUEST_MAX {
-        let mut buffer = [0; 1024];
-        match patiently(deadline, || client.read(&mut buffer))? {
-            0 => return Ok(()),
-            len => request.extend_from_slice(&buffer[..len]),
-        }
-    }
-    let response = if request.starts_with(b"GET ") {
-        let text = text();
-        format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
-            text.len()
-        )
-    } else {
-        "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-            .to_owned()
-    };
-    let (mut rest, deadline) = (response.as_bytes(), Instant::now() + PATIENCE);
-    while !rest.is_empty() {
-        let len = patiently(deadline, || client.write(rest))?;
-        rest = &rest[len..];
-    }
-    Ok(())
+/// Somebody who asks, and then takes the answer.
+struct Client {
+    stream: TcpStream,
+    request: Vec<u8>,
+    /// Empty until the request is complete.
+    response: Vec<u8>,
+    sent: usize,
+    deadline: Instant,
 }
 
-/// Tries until it is done, or the time is up, or a signal comes.
-fn patiently(deadline: Instant, mut attempt: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    while Instant::now() < deadline && !signals::interrupted() {
-        match attempt() {
-            Err(error) if matches!(error.kind(), Interrupted | TimedOut | WouldBlock) => {}
-            other => return other,
+impl Client {
+    fn new(stream: TcpStream) -> io::Result<Client> {
+        stream.set_nonblocking(true)?;
+        let deadline = Instant::now() + PATIENCE;
+        Ok(Client { stream, request: Vec::new(), response: Vec::new(), sent: 0, deadline })
+    }
+
+    fn waits_for(&self) -> PollFlags {
+        if self.response.is_empty() { PollFlags::IN } else { PollFlags::OUT }
+    }
+
+    /// Goes on as far as that takes no waiting. False if the client is served, is gone, or took too long.
+    fn stays(&mut self, text: &impl Fn() -> String) -> bool {
+        use io::ErrorKind::{Interrupted, WouldBlock};
+        match self.go_on(text) {
+            Err(error) if matches!(error.kind(), Interrupted | WouldBlock) => Instant::now() < self.deadline,
+            _ => false,
         }
     }
-    Err(TimedOut.into())
+
+    fn go_on(&mut self, text: &impl Fn() -> String) -> io::Result<()> {
+        while self.response.is_empty() {
+            let mut buffer = [0; 1024];
+            match self.stream.read(&mut buffer)? {
+                0 => return Ok(()),
+                len => self.request.extend_from_slice(&buffer[..len]),
+            }
+            if self.request.windows(4).any(|end| end == b"\r\n\r\n") || self.request.len() >= REQUEST_MAX {
+                self.response = respond(&self.request, text).into_bytes();
+                self.deadline = Instant::now() + PATIENCE;
+            }
+        }
+        while self.sent < self.response.len() {
+            match self.stream.write(&self.response[self.sent..])? {
+                0 => return Ok(()),
+                len => self.sent += len,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn respond(request: &[u8], text: &impl Fn() -> String) -> String {
+    if !request.starts_with(b"GET ") {
+        return "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            .to_owned();
+    }
+    let text = text();
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
+        text.len()
+    )
 }

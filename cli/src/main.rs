@@ -71,6 +71,9 @@ fn main() -> ExitCode {
     if let Err(error) = signals::catch() {
         output::note(&format!("signals cannot be caught: {error}"));
     }
+    if let Err(error) = slipring::handle_sigbus() {
+        output::note(&format!("a ring that is cut short will end this process: {error}"));
+    }
     exit::report(match &options.verb {
         Verb::Create(args) => create::run(args),
         Verb::Rm(args) => rm::run(args),

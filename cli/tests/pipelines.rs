@@ -3,7 +3,7 @@
 mod shell;
 
 use shell::Place;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -233,4 +233,25 @@ fn help_and_completions_are_there() {
         assert!(manual.contains(part), "the manual has no {part}");
     }
     assert!(!manual.contains("slipring\\-create(1)"), "there is one page");
+}
+
+/// What reads a ring for days must not be ended by whoever owns its file.
+#[test]
+fn a_ring_that_is_cut_short_is_an_error() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && slipring pub $R first");
+    let mut reader = Command::new(env!("CARGO_BIN_EXE_slipring"))
+        .args(["sub", &place.ring()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(reader.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    std::fs::OpenOptions::new().write(true).open(place.ring()).unwrap().set_len(0).unwrap();
+    let mut error = String::new();
+    reader.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert_eq!(reader.wait().unwrap().code(), Some(1), "{error}");
+    assert!(error.contains("cut short"), "{error}");
 }
