@@ -237,6 +237,9 @@ pub enum GeometryError {
     /// Block size of 0 or above 1 GiB.
     #[error("block size of {0} bytes: a block has 1 to {BLOCK_SIZE_MAX}")]
     BlockSize(u64),
+    /// Block size above what leaves a dead letter, which says more than the message, within 1 GiB.
+    #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - crate::dead::LETTER_LEN)]
+    LetterSize(u64),
     /// Capacity of 0 or above 2^32 blocks.
     #[error("capacity of {0} blocks: a ring has 1 to {CAPACITY_MAX}")]
     Capacity(u64),

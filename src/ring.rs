@@ -297,7 +297,7 @@ impl RingOptions {
             .and_then(|geometry| geometry.starting_at(self.first_position))
             .map_err(bad)?;
         if groups > 0 && geometry.block_size > BLOCK_SIZE_MAX - dead::LETTER_LEN {
-            return Err(bad(GeometryError::BlockSize(geometry.block_size)));
+            return Err(bad(GeometryError::LetterSize(geometry.block_size)));
         }
         if self.schema.len() > SCHEMA_MAX {
             return Err(bad(GeometryError::Schema(self.schema.len() as u64)));

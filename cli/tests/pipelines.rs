@@ -153,6 +153,8 @@ fn errors_name_the_ring_and_what_to_do() {
         ("slipring create other -b 48 -c 4 --group a:max-deliver=0", 2, "1 to 126"),
         ("slipring create other -b 48 -c 4 --consumers 1 --durable a --durable b", 2, "2 durable consumers"),
         ("slipring create other -b 48 -c 4 --group a:ack-wait=3", 2, "\"3\" is not a time such as"),
+        ("slipring create other -b 1Gi -c 1 --group a", 2, "at most 1073741632"),
+        ("touch other.dead && slipring create other -b 48 -c 4 --group a", 1, "belong there"),
         ("slipring consumers $R --add archive --json", 2, "cannot be used"),
         ("slipring ls $R", 1, "slipring stat"),
         ("slipring rm other", 1, "check the path"),

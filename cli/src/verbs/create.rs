@@ -108,6 +108,13 @@ pub(crate) fn run(args: &Create) -> Outcome {
         options = options.dead_letter_capacity(blocks);
     }
     let ring = match options.create(&args.path) {
+        Err(slipring::Error::AlreadyExists { path }) if path != args.path => {
+            return Err(Failure::error(format!(
+                "{}: already exists, and the dead letters of a ring with groups belong there; choose another path, or \
+                 remove it first",
+                path.display()
+            )));
+        }
         Err(slipring::Error::AlreadyExists { .. }) if args.if_absent => slipring::Ring::open(&args.path)?,
         other => other?,
     };

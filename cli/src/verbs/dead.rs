@@ -270,6 +270,10 @@ fn settle(
 }
 
 fn report(all: usize, what: &str, settled: u64, outcome: Outcome) -> Outcome {
-    output::note(&format!("{settled} of {all} dead letters were {what}"));
+    let text = format!("{settled} of {all} dead letters were {what}");
+    if outcome.is_ok() && signals::interrupted() {
+        return Err(Failure::error(format!("interrupted; {text}")));
+    }
+    output::note(&text);
     outcome
 }
