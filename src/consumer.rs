@@ -403,6 +403,10 @@ impl Consumer {
     }
 
     /// As [`recv_batch`](Self::recv_batch), waiting at most `timeout` for the first.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
     #[inline]
     pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_>, RecvError> {
         self.await_message(Some(timeout))?;

@@ -364,7 +364,7 @@ impl DeadLetters {
 
     /// As [`redrive`](Self::redrive), with a last word on each message: `edit` gets the letter and the bytes
     /// that are about to be published, and may change them, for example to write the id of the first
-    /// message into it.
+    /// message into it. Errors as `redrive`; a message that `edit` makes larger than a block stays a letter.
     pub fn redrive_with(
         &mut self,
         producer: &mut Producer,
@@ -402,7 +402,12 @@ impl DeadLetters {
 }
 
 impl Ring {
-    /// The dead letters of this ring's groups, oldest first. Reads only: nobody is disturbed.
+    /// The dead letters of this ring's groups, oldest first; none of a ring without groups. Reads only: nobody is
+    /// disturbed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::open`], of the dead-letter ring.
     pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
         if self.attachment.geometry().groups() == 0 {
             return Ok(Vec::new());

@@ -115,6 +115,10 @@ impl EvictableConsumer {
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_>, RecvError> {
         let how = self.seat.wait;
         wait_for(self, how, Some(timeout))?;

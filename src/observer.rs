@@ -170,6 +170,10 @@ impl Observer {
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_>, RecvError> {
         let how = self.wait;
         wait_for(self, how, Some(timeout))?;

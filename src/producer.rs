@@ -242,7 +242,7 @@ impl Producer {
         self.send_kind(0, message)
     }
 
-    /// As [`send`](Self::send), with a kind for readers to select by.
+    /// As [`send`](Self::send), with a kind for readers to select by, and with the same errors.
     #[inline]
     pub fn send_kind(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
         self.check_len(message.len())?;
@@ -259,6 +259,10 @@ impl Producer {
     }
 
     /// As [`send_kind`](Self::send_kind), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `send`, [`SendError::Full`], which says who holds the ring.
     #[inline]
     pub fn send_timeout(&mut self, kind: u32, message: &[u8], timeout: Duration) -> Result<u64, SendError> {
         self.check_len(message.len())?;
@@ -304,6 +308,10 @@ impl Producer {
     }
 
     /// As [`claim_batch`](Self::claim_batch), waiting at most `timeout` for room for one.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `claim_batch`, [`SendError::Full`], which says who holds the ring.
     pub fn claim_batch_timeout(
         &mut self,
         max: usize,

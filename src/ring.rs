@@ -241,7 +241,7 @@ impl RingOptions {
     }
 
     /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
-    /// under checkers. It ends with its last handle.
+    /// under checkers. It ends with its last handle. Errors as [`create`](Self::create), but for those of files.
     pub fn create_in_memory(&self) -> Result<Ring, Error> {
         let source = self.heap_source()?;
         Ring::attach(source)

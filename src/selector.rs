@@ -102,6 +102,10 @@ impl Selector {
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<(usize, Received<'_>), RecvError> {
         let how = self.wait;
         wait_for(self, how, Some(timeout))?;

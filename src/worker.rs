@@ -151,7 +151,7 @@ impl Worker {
     /// [ack floor](crate::GroupInfo::ack_floor)'s reach, which stops there, and so does the producer one ring
     /// further. A group whose workers choose must have a worker for every kind, if only to acknowledge it.
     /// A choice is found by looking from the first unleased message on, so it costs the more, the more is
-    /// left lying.
+    /// left lying. Errors as [`try_recv`](Self::try_recv).
     #[inline]
     pub fn try_recv_kind(&self, kinds: Kinds) -> Result<Delivery<'_>, RecvError> {
         if let Some(lease) = self.look_for(kinds) {
@@ -162,6 +162,7 @@ impl Worker {
     }
 
     /// As [`try_recv_kind`](Self::try_recv_kind), waiting as long as it takes, or as `timeout` says.
+    /// Errors as [`recv_timeout`](Self::recv_timeout).
     #[inline]
     pub fn recv_kind(
         &self,
@@ -189,6 +190,10 @@ impl Worker {
     }
 
     /// As [`recv_batch`](Self::recv_batch), waiting at most `timeout` for the first.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
     pub fn recv_batch_timeout(&self, max: usize, timeout: Duration) -> Result<Vec<Delivery<'_>>, RecvError> {
         let first = self.recv_timeout(timeout)?;
         Ok(self.fill_up(first, max))

@@ -63,7 +63,8 @@ pub(crate) struct Subscribe {
 
 pub(crate) fn run(args: &Subscribe) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
-    let start = facts::start(&Ring::open(&args.path)?, args.from);
+    let ring = Ring::open(&args.path)?;
+    let start = facts::start(&ring, args.from);
     let mut sink = Sink {
         out: output::stdout()?,
         pending: Vec::with_capacity(ENOUGH + 4096),
@@ -79,7 +80,17 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         if let Some(name) = &args.name {
             options = options.name(name).durable(true);
         }
-        consume(args, options.attach(&args.path)?, &mut sink)
+        let is_new = |name: &&String| ring.consumers().iter().all(|consumer| consumer.name != **name);
+        let made = args.name.as_ref().filter(is_new);
+        let consumer = options.attach(&args.path)?;
+        if let Some(name) = made {
+            let path = args.path.display();
+            output::note(&format!(
+                "made the durable consumer {name:?}: what it has not read is kept while it is away, and holds the ring full \
+                 in the end; to end that: slipring consumers {path} --rm {name}"
+            ));
+        }
+        consume(args, consumer, &mut sink)
     };
     sink.flush()?;
     outcome
