@@ -195,6 +195,20 @@ fn a_failure_rests_as_long_as_the_group_says_unless_the_worker_knows_better() {
     }
 }
 
+/// What is written into the word is a little longer: the clock is read in steps.
+#[test]
+fn the_longest_rest_there_is_is_no_rest_that_cannot_be() {
+    let longest = Duration::from_millis(1 << 30);
+    let settings = patient().backoff(Backoff::steps(&[longest]));
+    for delay in [None, Some(longest), Some(Duration::MAX)] {
+        let (_ring, mut producer, worker) = in_memory(8, settings);
+        fill(&mut producer, 1);
+        next(&worker).nack(delay).unwrap();
+        let again = worker.recv_timeout(Duration::from_millis(20));
+        assert!(matches!(again, Err(RecvError::TimedOut(_))), "{again:?} after {delay:?}");
+    }
+}
+
 #[test]
 fn whoever_comes_too_late_changes_nothing() {
     let (ring, mut producer, early) = in_memory(8, hasty());
@@ -526,6 +540,17 @@ fn several_at_once_are_several_leases() {
 }
 
 #[test]
+fn a_batch_is_no_larger_than_asked_for() {
+    let (_ring, mut producer, worker) = in_memory(8, patient());
+    fill(&mut producer, 5);
+    for (max, got) in [(2, 2), (1, 1), (10, 2)] {
+        let batch = worker.try_recv_batch(max).unwrap();
+        assert_eq!(batch.len(), got, "of at most {max}");
+        worker.ack_all(batch).unwrap();
+    }
+}
+
+#[test]
 fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
     let (ring, mut producer, worker) = in_memory(16, patient());
     let other = join(&ring, "work");
@@ -802,6 +827,24 @@ fn a_removed_group_lets_the_producer_go_on() {
     // One of the same name begins anew, with settings of its own.
     let worker = WorkerOptions::new("gone").settings(hasty()).start(Start::Latest).join(&ring).unwrap();
     assert_eq!((worker.settings(), group(&ring).ack_floor), (&hasty(), 5));
+}
+
+/// What is left of the old one in the words of its deliveries is of this very lap.
+#[test]
+fn a_group_in_a_removed_ones_place_begins_anew() {
+    let (ring, mut producer, worker) = in_memory(16, patient());
+    fill(&mut producer, 3);
+    next(&worker).ack().unwrap();
+    next(&worker).nack(HOUR).unwrap();
+    std::mem::forget(next(&worker));
+    drop(worker);
+    ring.remove_group("work").unwrap();
+    let worker = join(&ring, "work");
+    let again: Vec<_> = (0..3).map(|_| next(&worker)).collect();
+    let told: Vec<_> = again.iter().map(|it| (it.position(), it.attempt())).collect();
+    assert_eq!(told, [(0, 1), (1, 1), (2, 1)]);
+    let info = group(&ring);
+    assert_eq!((info.ack_floor, info.failed, info.abandoned), (0, 0, 0));
 }
 
 #[test]
