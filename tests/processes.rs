@@ -10,7 +10,8 @@ mod roles;
 use common::TempDir;
 use roles::{Child, tell};
 use slipring::{
-    Consumer, EventKind, Observer, Producer, RecvError, RingOptions, Selector, SendError, Start, Wait,
+    Consumer, EventKind, GroupSettings, Observer, Producer, RecvError, RingOptions, Selector, SendError,
+    Start, Wait, Worker, WorkerOptions,
 };
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -583,6 +584,36 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     assert_eq!(successor.send(b"on").unwrap(), drained);
     assert_eq!(&*consumer.recv().unwrap(), b"on");
     assert_eq!(&*patient.recv().unwrap(), b"on");
+}
+
+#[test]
+fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_case() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(BLOCK, 1024).group("work", GroupSettings::new()).create(&path).unwrap();
+    let worker = WorkerOptions::new("work").notice_dead_producer(true).join(&path).unwrap();
+    let patient = Worker::join(&path, "work").unwrap();
+    let short = Duration::from_millis(250);
+    // A ring that never had a producer waits for one.
+    assert!(matches!(worker.recv_timeout(short), Err(RecvError::TimedOut(_))));
+
+    let ledger = dir.file("ledger").display().to_string();
+    let mut producer = Child::start("produce", &[text(&path), &ledger, "0", "1000000000"]);
+    assert_eq!(producer.hear(), "open");
+    until("something is published", || ring.head() > 0);
+    producer.kill();
+    let error = loop {
+        match worker.recv() {
+            Ok(delivery) => delivery.ack().unwrap(),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, RecvError::ProducerDead { pid: producer.pid() });
+    assert_eq!(ring.groups()[0].ack_floor, ring.head(), "the news came before the messages");
+    assert!(matches!(patient.recv_timeout(short), Err(RecvError::TimedOut(_))));
+    std::fs::remove_file(&path).unwrap();
+    let gone = RecvError::Replaced { path: path.clone() };
+    assert_eq!((worker.recv().unwrap_err(), patient.recv().unwrap_err()), (gone.clone(), gone));
 }
 
 #[test]

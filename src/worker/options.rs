@@ -246,3 +246,40 @@ impl WorkerOptions {
         attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Producer, RingOptions};
+
+    /// The clock began anew: in its time, a lease of the boot before may last for weeks.
+    #[test]
+    fn what_was_leased_or_rested_before_a_reboot_is_due_after_it() {
+        let hour = Duration::from_secs(3600);
+        let settings = GroupSettings::new().ack_wait(hour);
+        let ring = RingOptions::new(16, 8).group("g", settings).create_in_memory().unwrap();
+        let mut producer = Producer::open(&ring).unwrap();
+        (0..4).for_each(|_| assert!(producer.send(b"m").is_ok()));
+        let before = Worker::join(&ring, "g").unwrap();
+        let _leased = before.try_recv().unwrap();
+        before.try_recv().unwrap().nack(hour).unwrap();
+        before.try_recv().unwrap().ack().unwrap();
+        let deliveries = |worker: &Worker| {
+            let all = std::iter::from_fn(|| worker.try_recv().ok());
+            let leave = |it: crate::Delivery<'_>| {
+                let told = (it.position(), it.attempt());
+                std::mem::forget(it);
+                told
+            };
+            all.map(leave).collect::<Vec<_>>()
+        };
+        let beside = Worker::join(&ring, "g").unwrap();
+        assert_eq!(deliveries(&beside), [(3, 1)], "of this boot");
+        let group = before.lessee().group();
+        group.memory.store(group.entry_word(group_entry::BOOT), !boot_tag(), Relaxed);
+        let after = Worker::join(&ring, "g").unwrap();
+        assert_eq!(deliveries(&after), [(0, 2), (1, 2), (3, 2)]);
+        let later = Worker::join(&ring, "g").unwrap();
+        assert_eq!(deliveries(&later), [], "a boot is new once");
+    }
+}
