@@ -617,6 +617,67 @@ fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_c
 }
 
 #[test]
+fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let patient = GroupSettings::new().ack_wait(LONG * 60);
+    let ring = RingOptions::new(BLOCK, 8).group("other", patient).group("work", patient);
+    let ring = ring.create(&path).unwrap();
+    Producer::open(&path).unwrap().send(b"x").unwrap();
+    let mut victim = Child::start("lease", &[text(&path), "work"]);
+    assert_eq!(victim.hear(), "leased 0");
+    let colleague = Worker::join(&path, "work").unwrap();
+    assert_eq!(colleague.try_recv().unwrap_err(), RecvError::Empty);
+    victim.kill();
+    let again = colleague.recv_timeout(LONG).unwrap();
+    assert_eq!((again.position(), again.attempt()), (0, 2));
+    let info = ring.group("work").unwrap();
+    assert_eq!((info.abandoned, info.expired, info.workers.len()), (1, 0, 1));
+    let died = ring.events().into_iter().rev().find(|event| event.kind == EventKind::WorkerDied).unwrap();
+    assert_eq!((died.name.as_str(), died.pid), ("work", victim.pid()));
+}
+
+/// Leases a message and does nothing about it.
+fn lease(path: &str, group: &str) {
+    let worker = Worker::join(Path::new(path), group).unwrap();
+    let delivery = worker.recv().unwrap();
+    tell(format_args!("leased {}", delivery.position()));
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn whatever_a_group_does_to_make_room_wakes_the_producer() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(BLOCK, 8).groups(1).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    let fall_asleep = || file.write_all_at(&1_u64.to_le_bytes(), PRODUCER_ASLEEP).unwrap();
+    let is_woken_by = |what| assert!(!is_announced(&path, PRODUCER_ASLEEP), "{what} wakes nobody");
+    fall_asleep();
+    let worker = Worker::join(&path, "work").unwrap();
+    is_woken_by("a group that begins");
+    for _ in 0..2 {
+        producer.send(b"x").unwrap();
+    }
+    let [first, second] = [(); 2].map(|()| worker.recv().unwrap());
+    fall_asleep();
+    first.ack().unwrap();
+    is_woken_by("an acknowledgement");
+    fall_asleep();
+    drop(second);
+    is_woken_by("a delivery that is dropped");
+    fall_asleep();
+    drop(worker);
+    is_woken_by("a worker that leaves");
+    fall_asleep();
+    ring.remove_group("work").unwrap();
+    is_woken_by("a group that is removed");
+}
+
+#[test]
 fn whoever_waits_in_the_kernel_uses_no_processor() {
     let dir = TempDir::new();
     let path = dir.file("ring");
@@ -732,6 +793,7 @@ fn child_role() {
         ("observe", &[path, _]) => observe(path),
         ("audit", &[path, ledger]) => audit(path, ledger),
         ("hold", &[path]) => hold(path),
+        ("lease", &[path, group]) => lease(path, group),
         ("fork", &[path]) => fork(path),
         ("idle", &[path]) => idle(path),
         other => panic!("no such role: {other:?}"),
