@@ -160,16 +160,6 @@ fn a_message_that_rests_holds_up_no_other() {
     assert_eq!((info.ack_floor, info.num_ack_pending, info.num_pending), (0, 1, 0));
 }
 
-/// The clock of who looks is a little behind the clock of who failed.
-#[test]
-fn the_longest_backoff_is_not_taken_for_a_time_that_nobody_meant() {
-    let longest = Backoff::steps(&[Duration::from_millis(1 << 30)]);
-    let (_ring, mut producer, worker) = in_memory(8, patient().backoff(longest));
-    fill(&mut producer, 1);
-    worker.try_recv().unwrap().nack(None).unwrap();
-    assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
-}
-
 #[test]
 fn a_failure_rests_as_long_as_the_group_says_unless_the_worker_knows_better() {
     let backoff = Backoff::steps(&[Duration::ZERO, HOUR]);
