@@ -59,19 +59,28 @@ fn install(action: &libc::sigaction) -> io::Result<()> {
 extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a valid structure.
     let info_ref = unsafe { &*info };
-    // SAFETY: SIGBUS has an address.
-    let address = unsafe { info_ref.si_addr() };
-    if !lose_mapping_at(address.addr()) {
-        pass_on(signal, info, context);
+    // What a process sends has no address.
+    let is_fault = info_ref.si_code > 0;
+    // SAFETY: a SIGBUS of the kernel's has one.
+    if !(is_fault && lose_mapping_at(unsafe { info_ref.si_addr() }.addr())) {
+        pass_on(is_fault, signal, info, context);
     }
 }
 
 /// Not ours.
-fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+fn pass_on(is_fault: bool, signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(before) = BEFORE.get() else { return };
     match before.sa_sigaction {
-        // Returning repeats the access, and then it has its usual end.
-        libc::SIG_DFL | libc::SIG_IGN => drop(install(before)),
+        libc::SIG_IGN if !is_fault => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            let _ = install(before);
+            // Returning repeats the access, and then it has its usual end. What was sent is sent again, and waits for
+            // the return.
+            if !is_fault {
+                // SAFETY: no pointers; allowed in handlers.
+                unsafe { libc::raise(signal) };
+            }
+        }
         handler if before.sa_flags & libc::SA_SIGINFO != 0 => {
             type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
             // SAFETY: whoever installed it said that it takes three arguments.

@@ -229,6 +229,25 @@ fn a_fault_elsewhere_has_its_usual_end() {
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }
 
+/// A signal that another process sent: it has no address.
+fn foreign_signal() {
+    // Rust's own handler waits for a second one.
+    // SAFETY: takes numbers.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+    slipring::handle_sigbus().unwrap();
+    tell("ready");
+    // SAFETY: takes numbers.
+    unsafe { libc::kill(libc::getpid(), libc::SIGBUS) };
+    tell("survived");
+}
+
+#[test]
+fn a_signal_that_was_sent_has_its_usual_end() {
+    let mut child = Child::start("foreign_signal", &["-"]);
+    assert_eq!(child.hear(), "ready");
+    assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
+}
+
 #[test]
 fn sixty_four_consumers_each_get_everything() {
     const MESSAGES: u64 = 2000;
@@ -267,6 +286,7 @@ fn child_role() {
         "honest" => honest(&path),
         "truncated" => truncated(&path, false),
         "truncated_handled" => truncated(&path, true),
+        "foreign_signal" => foreign_signal(),
         "foreign_fault" => foreign_fault(&path),
         _ => panic!("no such role: {role}"),
     }
