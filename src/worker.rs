@@ -268,7 +268,8 @@ impl Worker {
     /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, burials.
     #[cold]
     fn sweep(&self, kinds: Kinds, now: Millis) -> Found {
-        self.swept.set(now);
+        // Who goes to sleep has read the exact clock, which is ahead of the one that sweeps are counted by.
+        self.swept.set(clock::coarse_now());
         self.reap();
         let found = self.lessee.search(kinds, now, true);
         self.wake_after_claims();

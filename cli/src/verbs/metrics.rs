@@ -70,8 +70,9 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(name);
-    let written = std::fs::File::create_new(&new).and_then(|mut out| out.write_all(text.as_bytes()));
-    let placed = written.and_then(|()| std::fs::rename(&new, file));
+    // What is there already is not ours to write, nor to remove.
+    let mut out = std::fs::File::create_new(&new)?;
+    let placed = out.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&new, file));
     placed.inspect_err(|_| drop(std::fs::remove_file(&new)))
 }
 
