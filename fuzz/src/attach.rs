@@ -17,6 +17,9 @@ use std::time::Duration;
 /// More than any honest loop over these rings takes.
 const ENOUGH: u64 = 200;
 
+/// How often the operations of one execution may open the file: most of its time goes there.
+const OPENINGS: u32 = 4;
+
 /// No image is longer.
 const SANE: u64 = 1 << 20;
 
@@ -179,16 +182,22 @@ struct Party {
 fn use_it(bench: &Bench, input: &mut Input<'_>) {
     let path = &bench.path;
     let Ok(ring) = Ring::open(path) else {
-        assert!(Producer::open(path).is_err() && Consumer::attach(path, Start::Latest).is_err());
-        assert!(Observer::attach(path, Start::Latest).is_err() && Worker::join(path, "g").is_err());
+        let refused = match input.byte() % 4 {
+            0 => Producer::open(path).is_err(),
+            1 => Consumer::attach(path, Start::Latest).is_err(),
+            2 => Observer::attach(path, Start::Latest).is_err(),
+            _ => Worker::join(path, "g").is_err(),
+        };
+        assert!(refused, "a role attached to what is no ring");
         return;
     };
     let mut party = Party::default();
+    let mut openings = OPENINGS;
     for _ in 0..40 {
         if input.is_empty() {
             break;
         }
-        act(&ring, &mut party, input);
+        act(&ring, &mut party, &mut openings, input);
     }
     drain(&mut party);
     drop(party);
@@ -197,9 +206,14 @@ fn use_it(bench: &Bench, input: &mut Input<'_>) {
     assert!(left.iter().all(|violation| !violation.repairable), "not repaired: {left:?}");
 }
 
-fn act(ring: &Ring, party: &mut Party, input: &mut Input<'_>) {
+fn act(ring: &Ring, party: &mut Party, openings: &mut u32, input: &mut Input<'_>) {
     let path = ring.path();
-    match input.byte() % 24 {
+    let operation = input.byte() % 24;
+    if matches!(operation, 0..6 | 18..23) {
+        let Some(left) = openings.checked_sub(1) else { return };
+        *openings = left;
+    }
+    match operation {
         0 => party.producer = Producer::open(path).ok(),
         1 => party.consumer = Consumer::attach(path, start(ring, input)).ok(),
         2 => {
@@ -250,16 +264,21 @@ fn act(ring: &Ring, party: &mut Party, input: &mut Input<'_>) {
             }
         }
         18 => drop(ring.check()),
-        19 => {
-            drop((ring.groups(), ring.consumers(), ring.events(), ring.producer_info(), ring.dead_letters()))
-        }
+        19 => match input.byte() % 5 {
+            0 => drop(ring.groups()),
+            1 => drop(ring.consumers()),
+            2 => drop(ring.events()),
+            3 => drop(ring.producer_info()),
+            _ => drop(ring.dead_letters()),
+        },
         20 => drop(ring.repair().unwrap()),
         21 => {
             if let Ok(mut dead) = DeadLetters::open(path) {
                 let _ = dead.purge(2);
             }
         }
-        22 => drop((ring.remove_group("g"), ring.remove_consumer("d"))),
+        22 if input.byte() % 2 == 0 => drop(ring.remove_group("g")),
+        22 => drop(ring.remove_consumer("d")),
         _ => {
             if let Some(producer) = party.producer.take() {
                 producer.close();
