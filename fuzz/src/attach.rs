@@ -17,7 +17,7 @@ use std::time::Duration;
 /// More than any honest loop over these rings takes.
 const ENOUGH: u64 = 200;
 
-/// How often the operations of one execution may open the file: most of its time goes there.
+/// How many operations of one execution may open the file: system calls are about half of its time.
 const OPENINGS: u32 = 4;
 
 /// No image is longer.
