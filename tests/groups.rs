@@ -889,6 +889,10 @@ fn what_is_told_of_a_group_is_what_is_so() {
         drop(idle.recv_timeout(Duration::from_millis(20)).map(Delivery::release));
         group(&ring).oldest_pending.is_some_and(|age| age > Duration::ZERO)
     });
+    let all: Vec<_> = std::iter::from_fn(|| worker.try_recv().ok()).collect();
+    assert_eq!((group(&ring).num_pending, group(&ring).num_doomed), (0, 0));
+    assert!(group(&ring).oldest_pending.is_some(), "what is in flight has an age, too");
+    drop(all);
     drop((worker, idle));
     assert_eq!(group(&ring).workers, []);
 }

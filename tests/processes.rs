@@ -639,7 +639,7 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
 
 /// Leases a message and does nothing about it.
 fn lease(path: &str, group: &str) {
-    let worker = Worker::join(Path::new(path), group).unwrap();
+    let worker = Worker::join(path, group).unwrap();
     let delivery = worker.recv().unwrap();
     tell(format_args!("leased {}", delivery.position()));
     loop {
@@ -681,7 +681,7 @@ fn whatever_a_group_does_to_make_room_wakes_the_producer() {
 fn whoever_waits_in_the_kernel_uses_no_processor() {
     let dir = TempDir::new();
     let path = dir.file("ring");
-    RingOptions::new(BLOCK, 8).create(&path).unwrap();
+    RingOptions::new(BLOCK, 8).groups(1).create(&path).unwrap();
     Child::start("idle", &[text(&path)]).finish();
 }
 
@@ -698,16 +698,21 @@ fn idle(path: &str) {
     };
     let mut producer = Producer::open(path).unwrap();
     let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::join(path, "work").unwrap();
     let wall = Duration::from_millis(700);
     let start = used();
     assert!(matches!(consumer.recv_timeout(wall), Err(RecvError::TimedOut(_))));
     let receiving = used() - start;
+    let start = used();
+    assert!(matches!(worker.recv_timeout(wall), Err(RecvError::TimedOut(_))));
+    let working = used() - start;
     while producer.try_send(0, b"more").is_ok() {}
     let start = used();
     assert!(matches!(producer.send_timeout(0, b"x", wall), Err(SendError::Full { .. })));
     let sending = used() - start;
     // Time in the kernel and out of it, not by the clock: a busy machine makes it less, not more.
     assert!(receiving < wall / 5, "{receiving:?} of {wall:?}");
+    assert!(working < wall / 5, "{working:?} of {wall:?}");
     assert!(sending < wall / 5, "{sending:?} of {wall:?}");
 }
 
