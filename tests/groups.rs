@@ -469,6 +469,7 @@ fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
     assert!(letters.iter().all(|it| it.seen_unix_ms.is_none_or(|seen| seen <= it.buried_unix_ms)));
     let info = group(&ring);
     assert_eq!((info.ack_floor, info.num_doomed, info.rejected, info.abandoned), (3, 0, 1, 1));
+    assert_eq!(info.expired, 0, "no lease ran out");
     assert_eq!(recorded(&ring, EventKind::DeadLettered), 3);
 }
 
@@ -843,7 +844,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     let path = dir.file("ring");
     RingOptions::new(48, 16).group("work", patient().max_deliver(9)).create(&path).unwrap();
     let mut producer = Producer::open(&path).unwrap();
-    let worker = WorkerOptions::new("work").name("näme").join(&path).unwrap();
+    let worker = WorkerOptions::new("work").name("näme of a worker").join(&path).unwrap();
     let idle = Worker::join(&path, "work").unwrap();
     let ring = Ring::open(&path).unwrap();
     let numbers = || {
@@ -884,7 +885,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
         })
         .collect();
     // A rejected one was handed back, too.
-    assert_eq!(workers, [("näme", me, true, None, 5, 2, 3, 0), ("", me, true, None, 0, 0, 0, 0)]);
+    assert_eq!(workers, [("näme of a worker", me, true, None, 5, 2, 3, 0), ("", me, true, None, 0, 0, 0, 0)]);
     until("somebody notes how old the oldest is", || {
         drop(idle.recv_timeout(Duration::from_millis(20)).map(Delivery::release));
         group(&ring).oldest_pending.is_some_and(|age| age > Duration::ZERO)
