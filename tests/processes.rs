@@ -639,6 +639,31 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
     assert_eq!((died.name.as_str(), died.pid), ("work", victim.pid()));
 }
 
+/// Nobody else looks after the dead: the colleague does so once an hour.
+#[test]
+fn what_a_killed_worker_may_be_reading_holds_the_producer_until_it_needs_the_room() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let hasty = GroupSettings::new().ack_wait(Duration::from_millis(1));
+    RingOptions::new(BLOCK, 8).group("work", hasty).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    producer.send(b"x").unwrap();
+    let mut victim = Child::start("lease", &[text(&path), "work"]);
+    assert_eq!(victim.hear(), "leased 0");
+    let colleague = Worker::options("work").tick(Duration::from_secs(3600)).join(&path).unwrap();
+    let again = colleague.recv_timeout(LONG).unwrap();
+    assert_eq!((again.position(), again.attempt()), (0, 2));
+    again.ack().unwrap();
+    for position in 1..8 {
+        assert_eq!(producer.try_send(0, b"x").unwrap(), position);
+        colleague.try_recv().unwrap().ack().unwrap();
+    }
+    let full = producer.try_send(0, b"x").unwrap_err();
+    assert!(full.to_string().contains("worker"), "{full}");
+    victim.kill();
+    assert_eq!(producer.send_timeout(0, b"x", LONG).unwrap(), 8);
+}
+
 /// Leases a message and does nothing about it.
 fn lease(path: &str, group: &str) {
     let worker = Worker::join(path, group).unwrap();
