@@ -597,6 +597,28 @@ fn a_worker_gets_nothing_from_beyond_the_head() {
     assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
 }
 
+/// A deadline that no clock of this ring has written: the lease is nobody's, though its worker lives.
+#[test]
+fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
+    let dir = TempDir::new();
+    let path = with_word(&dir, PRODUCER_PAGE, 0);
+    let mut producer = Producer::open(&path).unwrap();
+    producer.try_send(0, &message(0)).unwrap();
+    let holder = Worker::join(&path, "group").unwrap();
+    let lease = holder.try_recv().unwrap();
+    let mut word = [0; 8];
+    File::open(&path).unwrap().read_exact_at(&mut word, DELIVERIES).unwrap();
+    // The deadline is the low half.
+    let mut deadline = [0; 4];
+    deadline.copy_from_slice(&word[..4]);
+    word[..4].copy_from_slice(&u32::from_le_bytes(deadline).wrapping_add(1 << 30).to_le_bytes());
+    write_word(&path, DELIVERIES, u64::from_le_bytes(word));
+    let other = Worker::join(&path, "group").unwrap();
+    let again = other.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!((again.position(), again.attempt()), (0, 2));
+    assert!(lease.ack().is_err());
+}
+
 #[test]
 fn child_role() {
     let Some((role, given)) = roles::cast() else { return };
