@@ -3,7 +3,8 @@
 use crate::attach::{Attachment, Demands};
 use crate::error::Error;
 use crate::layout::{
-    DeliveryWord, EntryFlags, Meta, Tail, entry, group as group_entry, group_flags, producer_page, worker,
+    DeliveryWord, EntryFlags, Meta, Sequence, Tail, entry, group as group_entry, group_flags, producer_page,
+    worker,
 };
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right, Word};
@@ -120,10 +121,10 @@ impl Ring {
         let end = self.load(producer_page::CLAIMED).saturating_add(capacity);
         for index in 0..capacity {
             let slot = geometry.slot(index);
-            let sequence = self.load(slot.sequence());
-            let Some(position) = sequence.checked_sub(1) else { continue };
+            let sequence = Sequence(self.load(slot.sequence()));
+            let Some(position) = sequence.number().checked_sub(1) else { continue };
             if geometry.index(position) != index || position >= end {
-                let what = format!("slot {index} has the sequence word {sequence}");
+                let what = format!("slot {index} has the sequence word {:#x}", sequence.0);
                 findings.note("slot", Some(position), what, false);
                 continue;
             }
@@ -135,10 +136,10 @@ impl Ring {
         }
         let oldest = window.claimed.saturating_sub(capacity).max(geometry.first_position());
         for position in oldest..window.head.min(oldest.saturating_add(capacity)) {
-            let sequence = self.load(geometry.slot(position).sequence());
+            let sequence = Sequence(self.load(geometry.slot(position).sequence()));
             let claimed_since = self.load(producer_page::CLAIMED).saturating_sub(capacity) > position;
-            if sequence != position + 1 && !claimed_since {
-                let what = format!("lies below the head, but its sequence word is {sequence}");
+            if sequence.number() != position + 1 && !claimed_since {
+                let what = format!("lies below the head, but its sequence word is {:#x}", sequence.0);
                 findings.note("slot", Some(position), what, false);
             }
         }

@@ -46,7 +46,7 @@ impl Claim<'_> {
     pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
         self.producer.check_len(len)?;
         self.producer.describe(self.place, kind, len);
-        self.producer.publish_one(self.place);
+        self.producer.publish(self.place);
         Ok(self.place.position)
     }
 }
@@ -75,7 +75,8 @@ impl std::ops::DerefMut for Claim<'_> {
 /// line of small ones; those of large ones the hardware fetches when it sees the first.
 const PREFETCH: u64 = 8;
 
-/// Several claimed blocks, filled one after another and published together. Dropping it aborts all.
+/// Several claimed blocks, filled one after another and published together: readers see all of them or none, also if
+/// the process is killed in the middle. Dropping it aborts all.
 #[derive(Debug)]
 pub struct BatchClaim<'a> {
     producer: &'a mut Producer,
@@ -160,8 +161,11 @@ impl BatchClaim<'_> {
     #[inline]
     pub fn publish(self) -> std::ops::Range<u64> {
         let start = self.producer.head();
-        if self.next > start {
-            self.producer.publish(self.next - start);
+        match self.next - start {
+            0 => {}
+            // As any single message: who waits for it need not look at the head.
+            1 => self.producer.publish(self.producer.place(0)),
+            n => self.producer.publish_sealed(n),
         }
         start..self.next
     }
@@ -187,11 +191,12 @@ impl BatchClaim<'_> {
         unsafe { self.blocks.write(slot) }
     }
 
-    /// Describes the filled block of the next position, and goes on to the one after.
+    /// Describes and seals the filled block of the next position, and goes on to the one after.
     #[inline(always)]
     fn describe(&mut self, slot: Slot, kind: u32, len: usize) {
         let place = Place { position: self.next, slot };
         self.producer.describe(place, kind, len);
+        self.producer.publisher.seal(slot, self.next);
         self.next += 1;
     }
 }

@@ -455,7 +455,7 @@ impl Consumer {
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
         if self.flows {
             stand_back();
-            self.flows = self.reader.poll()? != Ready::Empty && self.reader.is_published_ahead(1);
+            self.flows = self.reader.poll()? != Ready::Empty && self.reader.is_filled_ahead(1);
             if self.look()? {
                 return Ok(());
             }

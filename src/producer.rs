@@ -284,14 +284,14 @@ impl Producer {
         let place = self.place(0);
         self.publisher.claim(1);
         self.fill(place, kind, message);
-        self.publish_one(place);
+        self.publish(place);
         place.position
     }
 
     /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
     ///
-    /// A batch costs one claim and one head for all its messages. Readers see its messages one by one as
-    /// they are published, oldest first; a producer that dies in the middle leaves a prefix.
+    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of a batch that is
+    /// dropped, or whose producer dies, they see nothing.
     ///
     /// # Errors
     ///
@@ -328,7 +328,8 @@ impl Producer {
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
-    /// positions they got; waits for room as long as it takes.
+    /// positions they got; waits for room as long as it takes. What had to go out in several batches may be
+    /// seen in part, each batch whole.
     ///
     /// # Errors
     ///
@@ -418,14 +419,14 @@ impl Producer {
     }
 
     #[inline(always)]
-    pub(crate) fn publish(&mut self, n: u64) {
-        self.publisher.publish(n);
+    pub(crate) fn publish(&mut self, place: Place) {
+        self.publisher.publish(place.slot, place.position);
         self.wake_readers();
     }
 
     #[inline(always)]
-    pub(crate) fn publish_one(&mut self, place: Place) {
-        self.publisher.publish_one(place.slot, place.position);
+    pub(crate) fn publish_sealed(&mut self, n: u64) {
+        self.publisher.publish_sealed(n);
         self.wake_readers();
     }
 

@@ -208,8 +208,9 @@ impl Ring {
             let slot = self.geometry.slot(position);
             self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), position, Relaxed);
             producer.describe(slot, Meta::new(8, position as u32));
+            producer.seal(slot, position);
         }
-        producer.publish(count);
+        producer.publish_sealed(count);
         assert!(producer.head() <= producer.claimed());
         if producer.readers_asleep() {
             producer.wake_readers();

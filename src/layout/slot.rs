@@ -2,7 +2,7 @@
 
 use crate::memory::Word;
 
-/// 0 if never published, else position + 1.
+/// See [`Sequence`].
 const SEQUENCE: u64 = 0;
 /// Length in the low half, kind in the high half.
 const META: u64 = 8;
@@ -50,6 +50,39 @@ impl Slots {
     pub fn at(self, position: u64) -> Slot {
         let index = position & (self.capacity - 1);
         Slot { index, offset: self.offset + index * self.stride }
+    }
+}
+
+/// What the sequence word of a slot says of the message in it. All zero: there was none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// Above every position.
+    const SEALED: u64 = 1 << 63;
+
+    /// The message at `position` is published.
+    #[inline(always)]
+    pub fn published(position: u64) -> Sequence {
+        Sequence(position + 1)
+    }
+
+    /// The message at `position` is whole, and published as soon as the head is beyond it; perhaps never.
+    #[inline(always)]
+    pub fn sealed(position: u64) -> Sequence {
+        Sequence((position + 1) | Sequence::SEALED)
+    }
+
+    /// True if the head decides whether the message is published.
+    #[inline(always)]
+    pub fn is_sealed(self) -> bool {
+        self.0 & Sequence::SEALED != 0
+    }
+
+    /// One past the position of the message in the slot, published or not; 0 if there was none yet.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        self.0 & !Sequence::SEALED
     }
 }
 

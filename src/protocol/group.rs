@@ -3,7 +3,7 @@
 
 use super::settings::{GroupSettings, Standing};
 use super::table::{JoinError, Start, join_at};
-use super::{recorder, sightings};
+use super::{published, recorder, sightings};
 use crate::layout::producer_page::HEAD;
 use crate::layout::{
     Count, DeliveryWord, Geometry, Meta, Millis, POSITION_MAX, State, Tail, group, group_flags, worker,
@@ -145,22 +145,22 @@ impl<M: Memory> Group<M> {
         Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
     }
 
-    /// The sequence word of a slot whose delivery looked fresh.
+    /// One past the message that was published last in a slot whose delivery looked fresh.
     ///
     /// A word of a later lap looks fresh too. Who wrote it had seen the slot of that lap, so that after this
     /// fence it is seen here as well, and the word is taken for what it is.
     #[inline(always)]
     pub(crate) fn sequence_of_fresh(&self, position: u64) -> u64 {
         self.memory.fence(Acquire); // LAP
-        self.memory.load(self.geometry.slot(position).sequence(), Relaxed)
+        published(&self.memory, &self.geometry, self.geometry.slot(position))
     }
 
     /// Length and kind of a published message, and nothing for one that is not there, or not any more.
     #[inline(always)]
     pub(crate) fn meta_if_published(&self, position: u64) -> Option<Meta> {
         let slot = self.geometry.slot(position);
-        let sequence = self.memory.load(slot.sequence(), Relaxed);
-        self.memory.fence(Acquire); // PUB
+        let sequence = published(&self.memory, &self.geometry, slot);
+        self.memory.fence(Acquire); // PUB, HEAD
         (sequence == position + 1).then(|| Meta(self.memory.load(slot.meta(), Relaxed)))
     }
 

@@ -8,7 +8,7 @@
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
 //! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind | `publish_read`, `claim` |
-//! | HEAD | [`publish`]: head, release | [`read`]: head, relaxed; acquire fence | every slot below it | `batch` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it | `batch`, `sealed*` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
@@ -41,6 +41,26 @@ pub mod recorder;
 pub mod settings;
 pub(crate) mod sightings;
 pub mod table;
+
+use crate::layout::producer_page::HEAD;
+use crate::layout::{Geometry, Sequence, Slot};
+use crate::memory::Memory;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// One past the position of the message that was published last in a slot; 0 if there was none.
+///
+/// Of a sealed message the head says whether it is published; as long as it is not, the one of the lap before was the
+/// last. Whoever goes on to read the message makes an acquire fence first.
+#[inline(always)]
+pub(crate) fn published<M: Memory>(memory: &M, geometry: &Geometry, slot: Slot) -> u64 {
+    let sequence = Sequence(memory.load(slot.sequence(), Relaxed));
+    let number = sequence.number();
+    if sequence.is_sealed() && memory.load(HEAD, Relaxed) < number {
+        number.saturating_sub(geometry.capacity())
+    } else {
+        number
+    }
+}
 
 /// Something in shared memory cannot be what this protocol wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The observer: reads a mapping that it cannot write, gates nobody, and is told what it missed.
 
+use super::published;
 use super::read::{copy_out, is_closed};
 use crate::layout::producer_page::{CLAIMED, HEAD};
 use crate::layout::{Geometry, Meta, POSITION_MAX};
@@ -60,9 +61,8 @@ impl<M: Memory> Watcher<M> {
     pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
         let position = self.position;
         let slot = self.geometry.slot(position);
-        let sequence = self.memory.load(slot.sequence(), Relaxed);
-        self.memory.fence(Acquire); // PUB
-        let published = sequence == position + 1;
+        let published = published(&self.memory, &self.geometry, slot) == position + 1;
+        self.memory.fence(Acquire); // PUB, HEAD
         let meta = if published { copy_out(&self.memory, slot, buffer) } else { Meta::new(0, 0) };
         self.memory.fence(Acquire); // CLAIM
         let claimed = self.memory.load(CLAIMED, Relaxed);
@@ -96,8 +96,9 @@ impl<M: Memory> Watcher<M> {
     /// True when the stream is closed and nothing is left to read.
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory) && {
-            let sequence = self.memory.load(self.geometry.slot(self.position).sequence(), Relaxed);
-            sequence != self.position + 1 && self.memory.load(HEAD, Relaxed) <= self.position
+            let slot = self.geometry.slot(self.position);
+            published(&self.memory, &self.geometry, slot) != self.position + 1
+                && self.memory.load(HEAD, Relaxed) <= self.position
         }
     }
 }

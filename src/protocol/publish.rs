@@ -2,7 +2,7 @@
 
 use super::{Damage, group, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
-use crate::layout::{Geometry, Meta, POSITION_MAX, Slot, Tail};
+use crate::layout::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -75,19 +75,21 @@ impl<M: Memory> Publisher<M> {
     ///
     /// The caller holds [`Right::Producer`](crate::memory::Right::Producer); taking it made everything
     /// that the predecessor wrote visible here. Whatever the predecessor published but did not live to
-    /// count is counted; what lies beyond the first gap is unpublished for good. Being killed in here
+    /// count is counted; of a batch that the head has not passed nothing is. Being killed in here
     /// leaves a ring from which the next takeover reaches the same state.
     pub fn take_over(memory: M, geometry: Geometry) -> Result<Publisher<M>, Damage> {
         let stored = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
         let claimed_max = stored + geometry.capacity();
         let claimed = Damage::bound("claimed", memory.load(CLAIMED, Relaxed), stored, claimed_max)?;
         let mut head = stored;
-        while head < claimed && memory.load(geometry.slot(head).sequence(), Relaxed) == head + 1 {
+        while head < claimed
+            && memory.load(geometry.slot(head).sequence(), Relaxed) == Sequence::published(head).0
+        {
             head += 1;
         }
         for position in head..claimed {
             let sequence = geometry.slot(position).sequence();
-            if memory.load(sequence, Relaxed) == position + 1 {
+            if memory.load(sequence, Relaxed) == Sequence::published(position).0 {
                 memory.store(sequence, 0, Relaxed);
             }
         }
@@ -166,30 +168,31 @@ impl<M: Memory> Publisher<M> {
         self.memory.store(slot.meta(), meta.0, Relaxed);
     }
 
-    /// Publishes the next `n` claimed and described positions, oldest first, and counts them once.
+    /// Publishes the head, claimed and described, whose slot is known.
     #[inline(always)]
-    pub fn publish(&mut self, n: u64) {
-        debug_assert!(self.head + n <= self.claimed);
-        // A copy: whatever is read through `self` after an ordered store is read from memory again.
-        let (slots, start) = (self.geometry.slots(), self.head);
-        for position in start..start + n {
-            self.mark(slots.at(position), position);
-        }
-        self.count(start + n);
-    }
-
-    /// As [`publish`](Self::publish) of one, the head, whose slot is known.
-    #[inline(always)]
-    pub fn publish_one(&mut self, slot: Slot, position: u64) {
+    pub fn publish(&mut self, slot: Slot, position: u64) {
         debug_assert!(position == self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
-        self.mark(slot, position);
+        self.memory.store(slot.sequence(), Sequence::published(position).0, Release); // PUB
         self.count(position + 1);
     }
 
+    /// Seals a claimed and described position at or above the head: it is published with the head, by
+    /// [`publish_sealed`](Self::publish_sealed), or never. Until then nobody takes it for a message, so that a batch that
+    /// is given up leaves nothing to be undone.
     #[inline(always)]
-    fn mark(&self, slot: Slot, position: u64) {
-        self.memory.store(slot.sequence(), position + 1, Release); // PUB
+    pub fn seal(&mut self, slot: Slot, position: u64) {
+        debug_assert!(position >= self.head && position < self.claimed);
+        debug_assert!(slot == self.geometry.slot(position));
+        // Relaxed: it only sends readers to the head.
+        self.memory.store(slot.sequence(), Sequence::sealed(position).0, Relaxed);
+    }
+
+    /// Publishes the next `n` positions, all sealed, at once: one store, so that a batch is seen whole or not at all.
+    #[inline(always)]
+    pub fn publish_sealed(&mut self, n: u64) {
+        debug_assert!(self.head + n <= self.claimed);
+        self.count(self.head + n);
     }
 
     #[inline(always)]

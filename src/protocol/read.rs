@@ -1,8 +1,8 @@
 //! Consumers: the gating one, which reads in place, and the evictable one, which copies.
 
-use super::{Damage, park};
+use super::{Damage, park, published};
 use crate::layout::producer_page::{CLOSED, HEAD};
-use crate::layout::{Geometry, Meta, Slot, Slots, Tail};
+use crate::layout::{Geometry, Meta, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -70,11 +70,34 @@ impl<M: Memory> Reader<M> {
         }
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
         if sequence != tail + 1 {
-            return self.not_ready(sequence);
+            return self.look_closer(Sequence(sequence));
         }
         self.memory.fence(Acquire); // PUB
         self.cached_head = tail + 1;
         Ok(Ready::Messages(1))
+    }
+
+    /// What a sequence word says that is not simply "published".
+    #[inline]
+    fn look_closer(&mut self, sequence: Sequence) -> Result<Ready, Damage> {
+        let tail = self.tail;
+        if sequence == Sequence::sealed(tail) {
+            let head = self.memory.load(HEAD, Relaxed);
+            return Ok(if head > tail { self.go_by(head) } else { Ready::Empty });
+        }
+        if sequence.number() <= tail {
+            return Ok(Ready::Empty);
+        }
+        // A slot that this consumer gates was overwritten: somebody broke the protocol.
+        Err(Damage { what: "sequence word", found: sequence.0, low: 0, high: tail + 1 })
+    }
+
+    /// Everything below the head may be read.
+    #[inline(always)]
+    fn go_by(&mut self, head: u64) -> Ready {
+        self.memory.fence(Acquire); // HEAD
+        self.cached_head = head.clamp(self.tail + 1, self.tail + self.capacity);
+        Ready::Messages(self.cached_head - self.tail)
     }
 
     /// How many messages may be read from the tail on: one miss for the head, and none for the slots that it
@@ -86,24 +109,14 @@ impl<M: Memory> Reader<M> {
             return Ok(ready);
         }
         let head = self.memory.load(HEAD, Relaxed);
-        self.memory.fence(Acquire); // HEAD
-        self.cached_head = head.clamp(self.tail + 1, self.tail + self.capacity);
-        Ok(Ready::Messages(self.cached_head - self.tail))
+        Ok(self.go_by(head))
     }
 
+    /// Whether the position `ahead` of the tail is filled, too. Nothing is acquired.
     #[inline(always)]
-    fn not_ready(&self, sequence: u64) -> Result<Ready, Damage> {
-        if sequence <= self.tail {
-            return Ok(Ready::Empty);
-        }
-        // A slot that this consumer gates was overwritten: somebody broke the protocol.
-        Err(Damage { what: "sequence word", found: sequence, low: 0, high: self.tail + 1 })
-    }
-
-    /// Whether the position `ahead` of the tail is published, too. Nothing is acquired.
-    #[inline(always)]
-    pub fn is_published_ahead(&self, ahead: u64) -> bool {
-        self.memory.load(self.slot_ahead(ahead).sequence(), Relaxed) > self.tail + ahead
+    pub fn is_filled_ahead(&self, ahead: u64) -> bool {
+        let sequence = Sequence(self.memory.load(self.slot_ahead(ahead).sequence(), Relaxed));
+        sequence.number() > self.tail + ahead
     }
 
     /// The slot at the tail.
@@ -220,11 +233,11 @@ impl<M: Memory> CopyingReader<M> {
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
         let slot = self.geometry.slot(self.tail);
         let tail = self.geometry.tail(self.entry);
-        if self.memory.load(slot.sequence(), Relaxed) != self.tail + 1 {
+        if published(&self.memory, &self.geometry, slot) != self.tail + 1 {
             let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
         }
-        self.memory.fence(Acquire); // PUB
+        self.memory.fence(Acquire); // PUB, HEAD
         let meta = copy_out(&self.memory, slot, buffer);
         let (from, to) = (Tail::at(self.tail, true).0, Tail::at(self.tail + 1, true).0);
         match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT
@@ -257,7 +270,7 @@ impl<M: Memory> CopyingReader<M> {
     #[cold]
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory)
-            && self.memory.load(self.geometry.slot(self.tail).sequence(), Relaxed) != self.tail + 1
+            && published(&self.memory, &self.geometry, self.geometry.slot(self.tail)) != self.tail + 1
             && self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever calls these holds the right to the entry; [`join`] and [`resume`] are called under the table
 //! right besides.
 
-use super::Damage;
+use super::{Damage, published};
 use crate::layout::producer_page::{HEAD, LIMIT};
 use crate::layout::{EntryFlags, Geometry, POSITION_MAX, Tail};
 use crate::memory::{Liveness, Memory, Right, Word};
@@ -125,8 +125,7 @@ fn choose<M: Memory>(
 /// further already.
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
     position <= head
-        || position <= POSITION_MAX
-            && memory.load(geometry.slot(position - 1).sequence(), Relaxed) >= position
+        || position <= POSITION_MAX && published(memory, geometry, geometry.slot(position - 1)) >= position
 }
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.

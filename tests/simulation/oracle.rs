@@ -2,7 +2,7 @@
 
 use crate::deliveries::GroupBook;
 use crate::memory::{Life, Shared};
-use slipring::layout::{Geometry, Tail, group_flags};
+use slipring::layout::{Geometry, Sequence, Tail, group_flags, producer_page};
 use slipring::memory::{Right, Word};
 use slipring::protocol::group;
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +38,7 @@ pub(crate) struct Reader {
 /// Which words are watched.
 #[derive(Clone, Copy, Debug)]
 enum Place {
+    Head,
     Sequence(u64),
     Tail(u32),
     Delivery(usize, u64),
@@ -62,7 +63,7 @@ pub(crate) struct Oracle {
 
 impl Oracle {
     pub(crate) fn new(geometry: Geometry, groups: [GroupBook; GROUPS]) -> Oracle {
-        let mut places = HashMap::new();
+        let mut places = HashMap::from([(producer_page::HEAD, Place::Head)]);
         for index in 0..geometry.capacity() {
             places.insert(geometry.slot(index).sequence(), Place::Sequence(index));
             for number in 0..GROUPS {
@@ -166,6 +167,7 @@ impl Oracle {
     pub(crate) fn wrote(&mut self, shared: &Shared, life: &Life, word: Word, old: u64, new: u64) {
         match self.places.get(&word).copied() {
             None => {}
+            Some(Place::Head) => self.wrote_head(shared, life, new),
             Some(Place::Sequence(index)) => self.wrote_sequence(shared, life, index, old, new),
             Some(Place::Tail(entry)) => self.wrote_tail(shared, life, entry, Tail(new)),
             Some(Place::Delivery(number, index)) => {
@@ -196,7 +198,33 @@ impl Oracle {
             assert!(old > end, "the published message at {} is erased", old - 1);
             return;
         }
-        assert_eq!(new, end + 1, "positions are published in order");
+        let sequence = Sequence(new);
+        if sequence.is_sealed() {
+            assert!(sequence.number() > end, "the published message at {} is sealed", sequence.number() - 1);
+            return;
+        }
+        assert_eq!(sequence.number(), end + 1, "positions are published in order");
+        self.publishes(shared, index);
+    }
+
+    /// Everything sealed below the head is published.
+    fn wrote_head(&mut self, shared: &Shared, life: &Life, head: u64) {
+        assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
+        while self.end() < head {
+            let (end, slot) = (self.end(), self.geometry.slot(self.end()));
+            let sequence = shared.word(slot.sequence()).get();
+            assert_eq!(
+                sequence,
+                Sequence::sealed(end).0,
+                "the head passes what is neither sealed nor published"
+            );
+            self.publishes(shared, slot.index());
+        }
+        assert_eq!(head, self.end(), "the head falls behind what is published");
+    }
+
+    fn publishes(&mut self, shared: &Shared, index: u64) {
+        let end = self.end();
         let meta = shared.word(self.geometry.slot(index).meta()).get();
         let found = Message { words: shared.block(index), meta };
         assert_eq!(Some(&found), self.meant.get(&end), "what is published at {end}, and what was meant");

@@ -43,11 +43,20 @@ impl Actor for Publishing {
         let n = 1 + turn.dice.roll(room);
         publisher.claim(n);
         let abandoned = turn.dice.hits(8);
+        let batch = n > 1 || turn.dice.hits(2);
         for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
             write(turn, publisher, position, !abandoned);
+            if batch {
+                publisher.seal(turn.geometry().slot(position), position);
+            }
         }
         if !abandoned {
-            publisher.publish(n);
+            if batch {
+                publisher.publish_sealed(n);
+            } else {
+                let head = publisher.head();
+                publisher.publish(turn.geometry().slot(head), head);
+            }
             if publisher.readers_asleep() {
                 publisher.wake_readers();
             }

@@ -4,6 +4,7 @@
 //! one. Loops are bounded: two spinning threads would exhaust the checker; what is left undone when the
 //! attempts run out is done after the joins.
 
+mod batches;
 mod broadcast;
 mod ending;
 mod groups;
@@ -34,6 +35,36 @@ pub const MODELS: &[Model] = &[
         question: "does the head carry every slot below it?",
         executions: 548,
         run: broadcast::batch,
+    },
+    Model {
+        name: "sealed",
+        question: "is a batch seen in pieces, or anything of one that was given up?",
+        executions: 9_658,
+        run: batches::sealed,
+    },
+    Model {
+        name: "sealed_join",
+        question: "the same by a reader that joins in between",
+        executions: 110_099,
+        run: batches::sealed_join,
+    },
+    Model {
+        name: "sealed_observed",
+        question: "the same by an observer",
+        executions: 7_559,
+        run: batches::sealed_observed,
+    },
+    Model {
+        name: "sealed_copied",
+        question: "the same by a reader that copies",
+        executions: 6_872,
+        run: batches::sealed_copied,
+    },
+    Model {
+        name: "sealed_claimed",
+        question: "the same by two workers",
+        executions: 28_847,
+        run: batches::sealed_claimed,
     },
     Model {
         name: "reuse",
@@ -146,13 +177,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 65_568,
+        executions: 109_278,
         run: ending::takeover,
     },
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 382,
+        executions: 403,
         run: ending::takeover_killed,
     },
     Model {
@@ -361,7 +392,7 @@ fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
     }
     fill(publisher, geometry, 1);
     let head = publisher.head();
-    publisher.publish_one(geometry.slot(head), head);
+    publisher.publish(geometry.slot(head), head);
     true
 }
 
