@@ -7,8 +7,8 @@ mod common;
 
 use common::TempDir;
 use slipring::{
-    Consumer, Error, Event, EventKind, HolderRole, Producer, RecvError, Ring, RingOptions, SendError, Start,
-    Wait,
+    Consumer, Error, Event, EventKind, GroupSettings, HolderRole, Observer, Producer, RecvError, Ring,
+    RingOptions, SendError, Start, Wait, WorkerOptions,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -141,6 +141,67 @@ fn an_abandoned_claim_is_seen_by_nobody() {
     assert_eq!(producer.try_send(3, b"seen").unwrap(), 0);
     let message = consumer.try_recv().unwrap();
     assert_eq!((&*message, message.kind()), (&b"seen"[..], 3));
+}
+
+#[test]
+fn a_batch_is_whole_or_absent_for_every_kind_of_reader() {
+    let ring =
+        RingOptions::new(48, 8).consumers(4).group("g", GroupSettings::default()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let mut gating = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut by_batch = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
+    let mut observer = Observer::attach(&ring, Start::Earliest).unwrap();
+    let worker = WorkerOptions::new("g").join(&ring).unwrap();
+    let mut all_see = |what: &[&[u8]]| {
+        for message in what {
+            assert_eq!(&*gating.try_recv().unwrap(), *message);
+            assert_eq!(&*evictable.try_recv().unwrap(), *message);
+            assert_eq!(&*observer.try_recv().unwrap(), *message);
+            let delivery = worker.try_recv().unwrap();
+            assert_eq!(&*delivery, *message);
+            delivery.ack().unwrap();
+        }
+        if !what.is_empty() {
+            let batch = by_batch.try_recv_batch(8).unwrap();
+            assert!(batch.iter().map(|item| item.to_vec()).eq(what.iter().map(|message| message.to_vec())));
+        }
+        assert!(matches!(gating.try_recv(), Err(RecvError::Empty)));
+        assert!(matches!(by_batch.try_recv_batch(8), Err(RecvError::Empty)));
+        assert!(matches!(evictable.try_recv(), Err(RecvError::Empty)));
+        assert!(matches!(observer.try_recv(), Err(RecvError::Empty)));
+        assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
+        let head = ring.head();
+        assert!(matches!(
+            Consumer::attach(&ring, Start::At(head)).unwrap().try_recv(),
+            Err(RecvError::Empty)
+        ));
+        assert!(Consumer::attach(&ring, Start::At(head + 1)).is_err(), "a start beyond the head");
+    };
+    // Often enough for every slot to hold seals of several laps.
+    for round in 0..20 {
+        let mut given_up = producer.try_claim_batch(3).unwrap();
+        while given_up.push(9, b"given up").unwrap() {}
+        all_see(&[]);
+        match round % 3 {
+            0 => given_up.abort(),
+            1 => std::mem::forget(given_up),
+            _ => {
+                drop(given_up);
+                drop(producer);
+                producer = Producer::open(&ring).unwrap();
+            }
+        }
+        all_see(&[]);
+        producer.try_send(0, b"single").unwrap();
+        all_see(&[b"single"]);
+        let mut batch = producer.try_claim_batch(2).unwrap();
+        batch.push(0, b"first").unwrap();
+        batch.push(0, b"second").unwrap();
+        all_see(&[]);
+        batch.publish();
+        all_see(&[b"first", b"second"]);
+    }
 }
 
 #[test]

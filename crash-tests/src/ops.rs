@@ -82,6 +82,10 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("producer-open",           before::orphan,        producer::open,              anything).late(EXISTS),
     Op::new("take-over",               producer::uncounted,   producer::open,              producer::is_counted)
         .late(EXISTS),
+    Op::new("take-over-sealed",        producer::sealed,      producer::open,              producer::none_is_out)
+        .late(EXISTS),
+    Op::new("send-over-seals",         producer::sealed,      producer::send,              producer::one_is_out),
+    Op::new("send-batch-over-seals",   producer::sealed,      producer::send_batch,        producer::three_are_out),
     Op::new("producer-drop",           before::orphan,        producer::leave,             anything),
 
     Op::new("take",                    before::reader,        consumer::take,              anything),

@@ -7,8 +7,8 @@ use crate::message::{SETUP, SURVIVOR, VICTIM, message};
 use crate::raw::Raw;
 use crate::trace::Victim;
 use slipring::{
-    Backoff, Consumer, EvictableConsumer, GroupSettings, Producer, RecvError, Ring, RingOptions, Start,
-    Worker, WorkerOptions,
+    Backoff, Consumer, EvictableConsumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
+    Start, Worker, WorkerOptions,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -283,13 +283,20 @@ impl World {
         }
     }
 
-    /// The victim has published up to `most` messages; all, if it says so.
-    pub(crate) fn victim_published(&mut self, end: &Ending, most: usize) {
+    /// The victim has published `count` messages or none; not none, if it says so.
+    pub(crate) fn victim_published(&mut self, end: &Ending, count: usize) {
         self.note_published();
         let since = &self.published[usize::try_from(self.base).unwrap()..];
-        let count = since.iter().filter(|(_, life)| *life != SURVIVOR).count();
-        let least = if end.succeeded() { most } else { 0 };
-        assert!((least..=most).contains(&count), "{count} messages are published, of {least}..={most}");
+        let found = since.iter().filter(|(_, life)| *life != SURVIVOR).count();
+        assert!(
+            found == count || found == 0 && !end.succeeded(),
+            "{found} messages are published, of {count}"
+        );
+        if self.mode == Mode::Kill {
+            let mut observer = Observer::attach(&self.path, Start::At(self.base)).unwrap();
+            let seen = std::iter::from_fn(|| observer.try_recv().ok().map(drop)).count();
+            assert_eq!(seen, found, "messages that an observer sees before there is another producer");
+        }
     }
 
     fn expected(&self, position: u64) -> Vec<u8> {

@@ -41,12 +41,20 @@ pub(super) fn sleeper(directory: &Path, mode: Mode) -> World {
     world
 }
 
-/// A producer died when two messages of a batch of three were out, and none was counted.
+/// A producer died when its message was out, but not counted.
 pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
     let mut world = orphan(directory, mode);
     let head = world.head();
-    corpse_when("send-batch", directory, mode, |raw| raw.sequence(head + 1) == head + 2);
-    world.published.extend([(head, VICTIM), (head + 1, VICTIM)]);
+    corpse_when("send", directory, mode, |raw| raw.sequence(head) == head + 1);
+    world.published.push((head, VICTIM));
+    world
+}
+
+/// A producer died when the last message of its batch was sealed, and nothing published.
+pub(super) fn sealed(directory: &Path, mode: Mode) -> World {
+    let world = orphan(directory, mode);
+    let last = world.head() + 2;
+    corpse_when("send-batch", directory, mode, |raw| raw.sequence(last) == (last + 1) | 1 << 63);
     world
 }
 
