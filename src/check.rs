@@ -14,7 +14,7 @@ use crate::ring::Ring;
 use crate::worker::{all_groups, worker_entries};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// A violation must be seen this often: what is being changed at the moment is not damaged.
 const LOOKS: usize = 3;
@@ -98,6 +98,12 @@ impl Ring {
         self.attachment.region.load(word, Relaxed)
     }
 
+    /// The head, not older than what was read before.
+    fn counted(&self) -> u64 {
+        self.attachment.region.fence(Acquire);
+        self.load(producer_page::HEAD)
+    }
+
     /// The words of the producer's page, each read before those that it cannot exceed.
     fn check_producer(&self, findings: &mut Findings) -> Snapshot {
         let geometry = self.attachment.geometry();
@@ -122,7 +128,12 @@ impl Ring {
         for index in 0..capacity {
             let slot = geometry.slot(index);
             let sequence = Sequence(self.load(slot.sequence()));
-            let Some(position) = sequence.number().checked_sub(1) else { continue };
+            if sequence == Sequence::NONE {
+                continue;
+            }
+            // One message at a time is published before it is counted; what is sealed is counted first.
+            let end = if sequence.is_sealed() { end } else { self.counted().saturating_add(1) };
+            let position = sequence.number().wrapping_sub(1);
             if geometry.index(position) != index || position >= end {
                 let what = format!("slot {index} has the sequence word {:#x}", sequence.0);
                 findings.note("slot", Some(position), what, false);
@@ -166,7 +177,8 @@ impl Ring {
             // A joiner gates from the first position until it has chosen its own, also when it died over that.
             let joining = !flags.is_durable() && tail.position() == Some(geometry.first_position());
             if let (Some(position), false) = (tail.position(), joining) {
-                let reached = self.load(producer_page::CLAIMED).max(window.later_head);
+                // The one who read a message before it was counted is one ahead.
+                let reached = self.counted().saturating_add(1);
                 findings.bound(&place, "tail", position, window.overwritten, reached, false);
             }
         }

@@ -75,7 +75,17 @@ fn furnish(path: &Path) {
     let mut durable = Consumer::options().name("durable").durable(true).attach(&ring).unwrap();
     let worker = Worker::options("group").name("worker").join(&ring).unwrap();
     for position in 0..8 {
-        producer.try_send(7, &message(position)).unwrap();
+        match position {
+            6 => {
+                let mut batch = producer.try_claim_batch(2).unwrap();
+                for position in 6..8 {
+                    assert!(batch.push(7, &message(position)).unwrap());
+                }
+                batch.publish();
+            }
+            7 => {}
+            _ => drop(producer.try_send(7, &message(position)).unwrap()),
+        }
         if position < 6 {
             drop(durable.try_recv().unwrap());
         }
@@ -86,6 +96,9 @@ fn furnish(path: &Path) {
             _ => {}
         }
     }
+    let mut given_up = producer.try_claim_batch(1).unwrap();
+    assert!(given_up.push(7, b"given up").unwrap());
+    given_up.abort();
     assert_eq!(ring.check(), []);
     assert_eq!(ring.file_len(), FILE_LEN);
 }
@@ -595,6 +608,44 @@ fn a_worker_gets_nothing_from_beyond_the_head() {
         worker.try_recv().unwrap().ack().unwrap();
     }
     assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
+}
+
+#[test]
+fn a_worker_gets_nothing_from_below_the_first_position() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(BLOCK, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
+    options.workers(2).first_position(100).create(&path).unwrap();
+    let worker = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let mut batch = producer.try_claim_batch(2).unwrap();
+    while batch.push(0, b"not published").unwrap() {}
+    batch.abort();
+    // "96 was handed back", a lap below what the batch would have been.
+    write_word(&path, GROUPS + 136, 96);
+    assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
+}
+
+#[test]
+fn check_names_what_claims_more_than_can_be() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    for (offset, value, place) in [
+        (SLOTS, 1 << 63, "slot"),
+        // Two messages ahead of the head; one may be published and not counted.
+        (SLOTS + SLOT_LEN, 2, "slot"),
+        (CONSUMERS, 2, "consumer 0"),
+    ] {
+        let ring = RingOptions::new(BLOCK, 4).consumers(2).durable("durable").create(&path).unwrap();
+        assert_eq!(ring.check(), []);
+        write_word(&path, offset, value);
+        let found = ring.check();
+        assert!(found.iter().any(|violation| violation.place == place), "{value:#x} at {offset}: {found:?}");
+        std::fs::remove_file(&path).unwrap();
+    }
+    let ring = RingOptions::new(BLOCK, 4).create(&path).unwrap();
+    write_word(&path, SLOTS, 1);
+    assert_eq!(ring.check(), [], "published, and not counted");
 }
 
 /// A deadline that no clock of this ring has written: the lease is nobody's, though its worker lives.

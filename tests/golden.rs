@@ -59,11 +59,19 @@ fn write_ring(path: &Path) {
     }
     assert!(producer.try_send(0, b"").is_err());
     while audit.try_recv().is_ok() {}
-    for (kind, message) in SENT {
-        producer.try_send(kind, message).unwrap();
+    let (singly, together) = SENT.split_at(5);
+    for (kind, message) in singly {
+        producer.try_send(*kind, message).unwrap();
     }
-    // Announced and given up: a claim outlives its producer.
-    let _ = producer.try_claim().unwrap();
+    let mut batch = producer.try_claim_batch(together.len()).unwrap();
+    for (kind, message) in together {
+        assert!(batch.push(*kind, message).unwrap());
+    }
+    batch.publish();
+    // Announced, filled and given up: a seal outlives its producer.
+    let mut given_up = producer.try_claim_batch(1).unwrap();
+    assert!(given_up.push(4, b"given up").unwrap());
+    given_up.abort();
     drop(audit.try_recv().unwrap());
     drop(audit);
     drop(Consumer::options().name("ephemeral").attach(path).unwrap());
@@ -164,15 +172,20 @@ fn the_golden_file_is_what_the_format_describes() {
     assert_eq!(word(4096 + 4 * 128 + 8), 1);
     for (position, (kind, message)) in (1008_u64..).zip(SENT) {
         let slot = SLOTS + usize::try_from(position % 8).unwrap() * SLOT;
-        assert_eq!(word(slot), position + 1);
+        // The last two are a batch, whose words have the highest bit set.
+        let sealed = u64::from(position >= 1013) << 63;
+        assert_eq!(word(slot), (position + 1) | sealed);
         assert_eq!(word(slot + 8), u64::from(kind) << 32 | message.len() as u64);
         let block = &bytes[slot + 16..slot + 64];
         assert_eq!(&block[..message.len()], message);
         assert!(block[message.len()..].iter().all(|&byte| byte == 0), "a stale byte at {position}");
     }
-    // The abandoned claim wrote nothing: what lies there is position 1007, of the lap before.
+    // What was given up lies there, sealed, and the head does not come to it.
     let slot = SLOTS + 7 * SLOT;
-    assert_eq!((word(slot), &bytes[slot + 16..slot + 64]), (1008, &[7; 48][..]));
+    assert_eq!(
+        (word(slot), word(slot + 8), &bytes[slot + 16..slot + 24]),
+        (1016 | 1 << 63, 4 << 32 | 8, &b"given up"[..])
+    );
     // The durable consumer's entry, and the free one.
     assert_eq!((word(TABLE), word(TABLE + 128)), (1009, 0b11));
     assert_eq!(&bytes[TABLE + 192..TABLE + 198], b"audit\0");

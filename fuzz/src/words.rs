@@ -24,6 +24,8 @@ const RECORDER: u64 = 4096 + CONSUMERS * 256;
 const GROUPS: u64 = (RECORDER + 256 * 128).next_multiple_of(4096);
 const WORKERS: u64 = GROUPS + 2 * 1024;
 const DELIVERIES: u64 = GROUPS + 4096;
+/// A batch of so many is filled and not published.
+const GIVEN_UP: u64 = 4;
 /// Consumer entries, by what reads from them.
 const IN_PLACE: u32 = 0;
 const BY_COPY: u32 = 1;
@@ -204,13 +206,20 @@ impl Ring {
         }
         let count = producer.room().min(want);
         producer.claim(count);
-        for position in producer.head()..producer.head() + count {
+        for position in (producer.head()..).take(count as usize) {
             let slot = self.geometry.slot(position);
-            self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), position, Relaxed);
+            let says = if want == GIVEN_UP { !position } else { position };
+            self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), says, Relaxed);
             producer.describe(slot, Meta::new(8, position as u32));
-            producer.seal(slot, position);
+            if want > 1 {
+                producer.seal(slot, position);
+            } else {
+                producer.publish(slot, position);
+            }
         }
-        producer.publish_sealed(count);
+        if want > 1 && want != GIVEN_UP {
+            producer.publish_sealed(count);
+        }
         assert!(producer.head() <= producer.claimed());
         if producer.readers_asleep() {
             producer.wake_readers();

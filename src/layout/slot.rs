@@ -61,6 +61,9 @@ impl Sequence {
     /// Above every position.
     const SEALED: u64 = 1 << 63;
 
+    /// Nothing was ever filled.
+    pub const NONE: Sequence = Sequence(0);
+
     /// The message at `position` is published.
     #[inline(always)]
     pub fn published(position: u64) -> Sequence {

@@ -145,21 +145,21 @@ impl<M: Memory> Group<M> {
         Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
     }
 
-    /// One past the message that was published last in a slot whose delivery looked fresh.
+    /// One past the message that is published in a slot whose delivery looked fresh.
     ///
     /// A word of a later lap looks fresh too. Who wrote it had seen the slot of that lap, so that after this
     /// fence it is seen here as well, and the word is taken for what it is.
     #[inline(always)]
     pub(crate) fn sequence_of_fresh(&self, position: u64) -> u64 {
         self.memory.fence(Acquire); // LAP
-        published(&self.memory, &self.geometry, self.geometry.slot(position))
+        published(&self.memory, self.geometry.slot(position))
     }
 
     /// Length and kind of a published message, and nothing for one that is not there, or not any more.
     #[inline(always)]
     pub(crate) fn meta_if_published(&self, position: u64) -> Option<Meta> {
         let slot = self.geometry.slot(position);
-        let sequence = published(&self.memory, &self.geometry, slot);
+        let sequence = published(&self.memory, slot);
         self.memory.fence(Acquire); // PUB, HEAD
         (sequence == position + 1).then(|| Meta(self.memory.load(slot.meta(), Relaxed)))
     }

@@ -14,7 +14,7 @@
 //! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
-//! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word once more | everything published before | `close` |
+//! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word and head once more | everything published before | `close` |
 //! | SLEEP | [`park`]: announce; heavy fence; look again | [`publish`], [`read`]: publish or free; light fence; announcement | either the sleeper sees the news or the waker sees the sleeper | `park_*` |
 //! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
 //! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
@@ -43,23 +43,22 @@ pub(crate) mod sightings;
 pub mod table;
 
 use crate::layout::producer_page::HEAD;
-use crate::layout::{Geometry, Sequence, Slot};
+use crate::layout::{Sequence, Slot};
 use crate::memory::Memory;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// One past the position of the message that was published last in a slot; 0 if there was none.
+/// One past the position of the message that is published in a slot; 0 if there was none yet.
 ///
-/// Of a sealed message the head says whether it is published; as long as it is not, the one of the lap before was the
-/// last. Whoever goes on to read the message makes an acquire fence first.
+/// Of a sealed message the head says whether it is published. Until then there is none: the one of the lap before is
+/// being written over, and lies lower than what is returned; the sealed one lies higher. (With a single slot the one of
+/// the lap before is what is returned. Who reads it finds afterwards that it was overwritten, as whoever is overtaken
+/// does.) Whoever goes on to read the message makes an acquire fence first.
 #[inline(always)]
-pub(crate) fn published<M: Memory>(memory: &M, geometry: &Geometry, slot: Slot) -> u64 {
+pub(crate) fn published<M: Memory>(memory: &M, slot: Slot) -> u64 {
     let sequence = Sequence(memory.load(slot.sequence(), Relaxed));
     let number = sequence.number();
-    if sequence.is_sealed() && memory.load(HEAD, Relaxed) < number {
-        number.saturating_sub(geometry.capacity())
-    } else {
-        number
-    }
+    let waits = sequence.is_sealed() && memory.load(HEAD, Relaxed) < number;
+    number - u64::from(waits)
 }
 
 /// Something in shared memory cannot be what this protocol wrote.

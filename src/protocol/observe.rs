@@ -61,7 +61,7 @@ impl<M: Memory> Watcher<M> {
     pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
         let position = self.position;
         let slot = self.geometry.slot(position);
-        let published = published(&self.memory, &self.geometry, slot) == position + 1;
+        let published = published(&self.memory, slot) == position + 1;
         self.memory.fence(Acquire); // PUB, HEAD
         let meta = if published { copy_out(&self.memory, slot, buffer) } else { Meta::new(0, 0) };
         self.memory.fence(Acquire); // CLAIM
@@ -97,7 +97,7 @@ impl<M: Memory> Watcher<M> {
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory) && {
             let slot = self.geometry.slot(self.position);
-            published(&self.memory, &self.geometry, slot) != self.position + 1
+            published(&self.memory, slot) != self.position + 1
                 && self.memory.load(HEAD, Relaxed) <= self.position
         }
     }

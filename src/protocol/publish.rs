@@ -184,7 +184,7 @@ impl<M: Memory> Publisher<M> {
     pub fn seal(&mut self, slot: Slot, position: u64) {
         debug_assert!(position >= self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
-        // Relaxed: it only sends readers to the head.
+        // Relaxed: it says nothing of this message, but sends readers to the head.
         self.memory.store(slot.sequence(), Sequence::sealed(position).0, Relaxed);
     }
 

@@ -61,7 +61,7 @@ impl<M: Memory> Reader<M> {
     /// Whether a message may be read at the tail.
     ///
     /// The sequence word in the slot says "it is there" on the cache line that carries the data: one miss for
-    /// both. The head is left alone, since its line is the producer's at every message.
+    /// both. The head, whose line is the producer's at every message, is left alone unless the message is sealed.
     #[inline(always)]
     pub fn poll(&mut self) -> Result<Ready, Damage> {
         let tail = self.tail;
@@ -89,7 +89,7 @@ impl<M: Memory> Reader<M> {
             return Ok(Ready::Empty);
         }
         // A slot that this consumer gates was overwritten: somebody broke the protocol.
-        Err(Damage { what: "sequence word", found: sequence.0, low: 0, high: tail + 1 })
+        Err(Damage { what: "sequence word", found: sequence.number(), low: 0, high: tail + 1 })
     }
 
     /// Everything below the head may be read.
@@ -233,7 +233,7 @@ impl<M: Memory> CopyingReader<M> {
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
         let slot = self.geometry.slot(self.tail);
         let tail = self.geometry.tail(self.entry);
-        if published(&self.memory, &self.geometry, slot) != self.tail + 1 {
+        if published(&self.memory, slot) != self.tail + 1 {
             let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
         }
@@ -270,7 +270,7 @@ impl<M: Memory> CopyingReader<M> {
     #[cold]
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory)
-            && published(&self.memory, &self.geometry, self.geometry.slot(self.tail)) != self.tail + 1
+            && published(&self.memory, self.geometry.slot(self.tail)) != self.tail + 1
             && self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0
     }
 }

@@ -121,11 +121,10 @@ fn choose<M: Memory>(
 }
 
 /// True if every position below `position` is published. A dead producer may not have counted its last
-/// messages, so the sequence word of the position before decides when the head does not; it may be a lap
+/// message, so the sequence word of the position before decides when the head does not; it may be a lap
 /// further already.
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
-    position <= head
-        || position <= POSITION_MAX && published(memory, geometry, geometry.slot(position - 1)) >= position
+    position <= head || position <= POSITION_MAX && published(memory, geometry.slot(position - 1)) >= position
 }
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.

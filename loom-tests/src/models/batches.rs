@@ -114,6 +114,42 @@ pub(super) fn sealed_observed(bound: usize) -> usize {
     })
 }
 
+/// An observer of the lap before, over whose messages a batch is filled and given up.
+pub(super) fn sealed_lapped(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+            assert!(take(&mut gate));
+        }
+        let mut watcher = Watcher::new(memory.clone(), geometry, 0);
+        let publishing = thread::spawn(move || {
+            publisher.rescan(0);
+            give_up(&mut publisher, &geometry);
+            assert!(publish(&mut publisher, &geometry));
+        });
+        let mut buffer = [0; 16];
+        let mut look = || match watcher.look(&mut buffer) {
+            Seen::Empty => false,
+            Seen::Missed(_) => true,
+            Seen::Message { position, meta } => {
+                assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
+                assert_eq!(copied_words(&buffer), words(position), "the copy of position {position}");
+                true
+            }
+        };
+        for _ in 0..2 {
+            look();
+        }
+        publishing.join().expect("the producer ends");
+        while look() {}
+        assert_eq!(watcher.position(), 3);
+    })
+}
+
 /// A reader that copies.
 pub(super) fn sealed_copied(bound: usize) -> usize {
     explore(bound, || {

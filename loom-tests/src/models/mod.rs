@@ -55,6 +55,12 @@ pub const MODELS: &[Model] = &[
         run: batches::sealed_observed,
     },
     Model {
+        name: "sealed_lapped",
+        question: "the same by an observer of what the batch is written over",
+        executions: 213_565,
+        run: batches::sealed_lapped,
+    },
+    Model {
         name: "sealed_copied",
         question: "the same by a reader that copies",
         executions: 6_872,
