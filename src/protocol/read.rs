@@ -69,6 +69,9 @@ impl<M: Memory> Reader<M> {
             return Ok(Ready::Messages(self.cached_head - tail));
         }
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
+        if sequence <= tail {
+            return Ok(Ready::Empty);
+        }
         if sequence != tail + 1 {
             return self.look_closer(Sequence(sequence));
         }
@@ -77,8 +80,11 @@ impl<M: Memory> Reader<M> {
         Ok(Ready::Messages(1))
     }
 
-    /// What a sequence word says that is not simply "published".
-    #[inline]
+    /// What the sequence word at the tail says if it is sealed, or wrong.
+    ///
+    /// Never inlined: with this in the loop of who waits, 8 B singly took 2.0 times as long as a bare ring, between two
+    /// cores, and with a call there 0.4 times.
+    #[inline(never)]
     fn look_closer(&mut self, sequence: Sequence) -> Result<Ready, Damage> {
         let tail = self.tail;
         if sequence == Sequence::sealed(tail) {
