@@ -4,7 +4,8 @@ use crate::error::SendError;
 use crate::layout::{Slot, Slots};
 use crate::mapping::Blocks;
 use crate::memory::Memory;
-use crate::producer::{Place, Producer};
+use crate::producer::{Place, Producer, meta};
+use crate::protocol::publish;
 
 /// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
 /// message's until written over. Dropping it is an abort: nothing was visible.
@@ -93,6 +94,8 @@ pub struct BatchClaim<'a> {
     next: u64,
     /// One past the last claimed position.
     end: u64,
+    /// The producer knows that the blocks of the batch may be left in any state.
+    scribbles: bool,
 }
 
 impl<'a> BatchClaim<'a> {
@@ -103,7 +106,7 @@ impl<'a> BatchClaim<'a> {
         let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
         let next = publisher.head();
         let ahead = usize::try_from(PREFETCH * slots.stride()).unwrap_or(0) + blocks.len() - 1;
-        BatchClaim { producer, slots, blocks, ahead, next, end: next + room }
+        BatchClaim { producer, slots, blocks, ahead, next, end: next + room, scribbles: false }
     }
 }
 
@@ -134,7 +137,7 @@ impl BatchClaim<'_> {
         }
         let slot = self.next_slot();
         self.block(slot)[..message.len()].copy_from_slice(message);
-        self.describe(slot, kind, message.len());
+        self.seal(slot, kind, message.len());
         Ok(true)
     }
 
@@ -149,11 +152,14 @@ impl BatchClaim<'_> {
         if self.next == self.end {
             return Ok(false);
         }
-        self.producer.may_scribble_at(self.next);
+        if !self.scribbles {
+            self.producer.may_scribble_at(self.end - 1);
+            self.scribbles = true;
+        }
         let slot = self.next_slot();
         let len = fill(self.block(slot));
         self.check_len(len)?;
-        self.describe(slot, kind, len);
+        self.seal(slot, kind, len);
         Ok(true)
     }
 
@@ -198,10 +204,14 @@ impl BatchClaim<'_> {
 
     /// Describes and seals the filled block of the next position, and goes on to the one after.
     #[inline(always)]
-    fn describe(&mut self, slot: Slot, kind: u32, len: usize) {
-        let place = Place { position: self.next, slot };
-        self.producer.describe(place, kind, len);
-        self.producer.publisher.seal(slot, self.next);
+    fn seal(&mut self, slot: Slot, kind: u32, len: usize) {
+        if len < self.blocks.len() {
+            self.producer.clear_behind(Place { position: self.next, slot }, len);
+        }
+        publish::seal(slot, self.next, meta(len, kind), |word, value| {
+            // SAFETY: words of a slot of the producer's ring; it has the region, mapped for writing.
+            unsafe { self.blocks.store(word, value) };
+        });
         self.next += 1;
     }
 }

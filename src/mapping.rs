@@ -266,6 +266,22 @@ impl Blocks {
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 
+    /// Stores a word of a slot, relaxed.
+    ///
+    /// # Safety
+    ///
+    /// The word is one of the geometry of the region that this comes from, in the producer's segment; the region lives
+    /// and was mapped for writing.
+    #[inline(always)]
+    pub(crate) unsafe fn store(self, word: Word, value: u64) {
+        debug_assert!(word.segment == Segment::Producer);
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        // SAFETY: the word is the region's, so that it lies inside the segment.
+        let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
+        // SAFETY: mapped and aligned, as `Region::atomic` has it.
+        unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+    }
+
     /// Asks for the line so many bytes behind where the block of a slot begins, ahead of writing it.
     #[inline(always)]
     pub(crate) fn prefetch(self, slot: Slot, ahead: usize) {

@@ -399,10 +399,17 @@ impl Producer {
         self.describe(place, kind, message.len());
     }
 
-    /// Describes a filled block, and zeroes behind the message what an older one, or an abandoned claim,
-    /// left there: blocks hold what was published and nothing else.
+    /// Describes a filled block.
     #[inline(always)]
     pub(crate) fn describe(&mut self, place: Place, kind: u32, len: usize) {
+        self.clear_behind(place, len);
+        self.publisher.describe(place.slot, meta(len, kind));
+    }
+
+    /// Zeroes behind a message what an older one, or an abandoned claim, left there: blocks hold what was published and
+    /// nothing else. Comes before the description, which says how long the older one was.
+    #[inline(always)]
+    pub(crate) fn clear_behind(&mut self, place: Place, len: usize) {
         // The slot is looked at only if it matters: what a reader had last comes from another core.
         if len < self.dirty_len {
             let stale_len = if place.position < self.dirty_until {
@@ -414,8 +421,6 @@ impl Producer {
                 self.block(place)[len..stale_len].fill(0);
             }
         }
-        #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
-        self.publisher.describe(place.slot, Meta::new(len as u32, kind));
     }
 
     #[inline(always)]
@@ -452,6 +457,13 @@ impl Producer {
             self.dirty_until = self.publisher.claimed();
         }
     }
+}
+
+/// The description of a message that fits a block.
+#[inline(always)]
+pub(crate) fn meta(len: usize, kind: u32) -> Meta {
+    #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
+    Meta::new(len as u32, kind)
 }
 
 /// A claimed position and its slot.

@@ -210,10 +210,11 @@ impl Ring {
             let slot = self.geometry.slot(position);
             let says = if want == GIVEN_UP { !position } else { position };
             self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), says, Relaxed);
-            producer.describe(slot, Meta::new(8, position as u32));
+            let meta = Meta::new(8, position as u32);
             if want > 1 {
-                producer.seal(slot, position);
+                producer.seal(slot, position, meta);
             } else {
+                producer.describe(slot, meta);
                 producer.publish(slot, position);
             }
         }

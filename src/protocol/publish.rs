@@ -3,7 +3,7 @@
 use super::{Damage, group, park};
 use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
-use crate::memory::{Futex, Memory};
+use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// Whose word gates.
@@ -64,6 +64,15 @@ pub struct Publisher<M> {
     head: u64,
     claimed: u64,
     cached_limit: u64,
+}
+
+/// What [`Publisher::seal`] stores, for a loop over many slots that has its own way to the words.
+///
+/// Relaxed stores will do: a seal says nothing of its message, but sends readers to the head.
+#[inline(always)]
+pub(crate) fn seal(slot: Slot, position: u64, meta: Meta, relaxed_store: impl Fn(Word, u64)) {
+    relaxed_store(slot.meta(), meta.0);
+    relaxed_store(slot.sequence(), Sequence::sealed(position).0);
 }
 
 /// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
@@ -177,15 +186,14 @@ impl<M: Memory> Publisher<M> {
         self.count(position + 1);
     }
 
-    /// Seals a claimed and described position at or above the head: it is published with the head, by
+    /// Describes and seals a claimed position at or above the head: it is published with the head, by
     /// [`publish_sealed`](Self::publish_sealed), or never. Until then nobody takes it for a message, so that a batch that
     /// is given up leaves nothing to be undone.
     #[inline(always)]
-    pub fn seal(&mut self, slot: Slot, position: u64) {
+    pub fn seal(&mut self, slot: Slot, position: u64, meta: Meta) {
         debug_assert!(position >= self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
-        // Relaxed: it says nothing of this message, but sends readers to the head.
-        self.memory.store(slot.sequence(), Sequence::sealed(position).0, Relaxed);
+        seal(slot, position, meta, |word, value| self.memory.store(word, value, Relaxed));
     }
 
     /// Publishes the next `n` positions, all sealed, at once: one store, so that a batch is seen whole or not at all.

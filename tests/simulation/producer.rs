@@ -45,9 +45,12 @@ impl Actor for Publishing {
         let abandoned = turn.dice.hits(8);
         let batch = n > 1 || turn.dice.hits(2);
         for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
-            write(turn, publisher, position, !abandoned);
+            let meta = write(turn, publisher, position, !abandoned);
+            let slot = turn.geometry().slot(position);
             if batch {
-                publisher.seal(turn.geometry().slot(position), position);
+                publisher.seal(slot, position, meta);
+            } else {
+                publisher.describe(slot, meta);
             }
         }
         if !abandoned {
@@ -80,7 +83,8 @@ impl Actor for Publishing {
     }
 }
 
-fn write(turn: &Turn<'_>, publisher: &mut Publisher<SimMemory>, position: u64, meant: bool) {
+/// Fills a claimed position, and returns how its message is described.
+fn write(turn: &Turn<'_>, publisher: &Publisher<SimMemory>, position: u64, meant: bool) -> Meta {
     let stamp = turn.oracle().stamp();
     let words = [position, stamp];
     let slot = turn.geometry().slot(position);
@@ -90,7 +94,7 @@ fn write(turn: &Turn<'_>, publisher: &mut Publisher<SimMemory>, position: u64, m
     }
     // SAFETY: the slot is of this geometry, and the position claimed.
     unsafe { publisher.memory().write_block(slot) }.fill(words);
-    publisher.describe(slot, meta);
+    meta
 }
 
 /// Scans, and removes from the way whoever may be removed: the dead and the evictable.

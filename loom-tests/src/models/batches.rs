@@ -1,7 +1,8 @@
 //! Batches: sealed messages, which the head publishes all at once or never.
 
 use super::{
-    consumer, copied_words, fill, geometry, kind_of, leases, producer, publish, read_many, take, words,
+    consumer, copied_words, described, geometry, kind_of, leases, producer, publish, read_many, take, words,
+    write,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
@@ -16,9 +17,12 @@ use slipring::protocol::table::{self, Start};
 
 /// Claims, fills and seals the next `n` positions.
 pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
-    fill(publisher, geometry, n);
+    publisher.claim(n);
     let head = publisher.head();
-    (head..head + n).for_each(|position| publisher.seal(geometry.slot(position), position));
+    for position in head..head + n {
+        write(publisher, geometry, position);
+        publisher.seal(geometry.slot(position), position, described(position));
+    }
 }
 
 /// A batch of two with other words than belong there, which is given up.

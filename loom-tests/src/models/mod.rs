@@ -373,15 +373,25 @@ fn consumer(memory: &LoomMemory, geometry: &Geometry, entry: u32, start: Start) 
     Reader::new(memory.clone(), *geometry, entry, tail)
 }
 
-/// Claims `n` positions and fills them with what belongs there.
+/// Claims `n` positions, fills them with what belongs there, and describes them.
 fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
     publisher.claim(n);
-    for ahead in 0..n {
-        let position = publisher.head() + ahead;
-        // SAFETY: the index is in range, the position is claimed below the limit.
-        unsafe { publisher.memory().write_block(geometry.slot(position)) }.fill(words(position));
-        publisher.describe(geometry.slot(position), Meta::new(16, kind_of(position)));
+    let head = publisher.head();
+    for position in head..head + n {
+        write(publisher, geometry, position);
+        publisher.describe(geometry.slot(position), described(position));
     }
+}
+
+/// Writes the words that belong there into a claimed position.
+fn write(publisher: &Publisher<LoomMemory>, geometry: &Geometry, position: u64) {
+    // SAFETY: the index is in range, the position is claimed below the limit.
+    unsafe { publisher.memory().write_block(geometry.slot(position)) }.fill(words(position));
+}
+
+/// How the message that belongs there is described.
+fn described(position: u64) -> Meta {
+    Meta::new(16, kind_of(position))
 }
 
 fn kind_of(position: u64) -> u32 {
