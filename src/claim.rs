@@ -5,7 +5,6 @@ use crate::layout::{Slot, Slots};
 use crate::mapping::Blocks;
 use crate::memory::Memory;
 use crate::producer::{Place, Producer, meta};
-use crate::protocol::publish;
 
 /// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
 /// message's until written over. Dropping it is an abort: nothing was visible.
@@ -94,8 +93,6 @@ pub struct BatchClaim<'a> {
     next: u64,
     /// One past the last claimed position.
     end: u64,
-    /// The producer knows that the blocks of the batch may be left in any state.
-    scribbles: bool,
 }
 
 impl<'a> BatchClaim<'a> {
@@ -106,7 +103,7 @@ impl<'a> BatchClaim<'a> {
         let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
         let next = publisher.head();
         let ahead = usize::try_from(PREFETCH * slots.stride()).unwrap_or(0) + blocks.len() - 1;
-        BatchClaim { producer, slots, blocks, ahead, next, end: next + room, scribbles: false }
+        BatchClaim { producer, slots, blocks, ahead, next, end: next + room }
     }
 }
 
@@ -152,10 +149,7 @@ impl BatchClaim<'_> {
         if self.next == self.end {
             return Ok(false);
         }
-        if !self.scribbles {
-            self.producer.may_scribble_at(self.end - 1);
-            self.scribbles = true;
-        }
+        self.producer.may_scribble_at(self.next);
         let slot = self.next_slot();
         let len = fill(self.block(slot));
         self.check_len(len)?;
@@ -205,10 +199,11 @@ impl BatchClaim<'_> {
     /// Describes and seals the filled block of the next position, and goes on to the one after.
     #[inline(always)]
     fn seal(&mut self, slot: Slot, kind: u32, len: usize) {
+        // Behind a full block is nothing, and to know it takes no look at the producer.
         if len < self.blocks.len() {
             self.producer.clear_behind(Place { position: self.next, slot }, len);
         }
-        publish::seal(slot, self.next, meta(len, kind), |word, value| {
+        self.producer.publisher.seal_through(slot, self.next, meta(len, kind), |word, value| {
             // SAFETY: words of a slot of the producer's ring; it has the region, mapped for writing.
             unsafe { self.blocks.store(word, value) };
         });

@@ -399,7 +399,7 @@ impl Producer {
         self.describe(place, kind, message.len());
     }
 
-    /// Describes a filled block.
+    /// Says what message a filled block holds, and clears what is behind it.
     #[inline(always)]
     pub(crate) fn describe(&mut self, place: Place, kind: u32, len: usize) {
         self.clear_behind(place, len);
