@@ -369,7 +369,7 @@ impl Consumer {
     /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when the file
     /// at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for. The last two are
     /// noticed within 100 ms.
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<Received<'_>, RecvError> {
         self.await_message(None)?;
         Ok(self.take())
@@ -451,19 +451,23 @@ impl Consumer {
         Ok(())
     }
 
-    #[cold]
+    #[inline(always)]
     fn wait(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
-        if self.flows {
-            stand_back();
-            self.flows = self.reader.poll()? != Ready::Empty && self.reader.is_filled_ahead(1);
-            if self.look()? {
-                return Ok(());
-            }
+        if self.flows && self.came_meanwhile()? {
+            return Ok(());
         }
         let how = self.seat.wait;
         let looks = wait_for(self, how, timeout)?;
         self.flows = looks <= LOOKS_OF_A_FLOW;
         Ok(())
+    }
+
+    /// Stands back, as who has caught up with a stream that flows does, then looks.
+    #[cold]
+    fn came_meanwhile(&mut self) -> Result<bool, RecvError> {
+        stand_back();
+        self.flows = self.reader.poll()? != Ready::Empty && self.reader.is_filled_ahead(1);
+        self.look()
     }
 
     /// One past the last position that the producer had counted a moment ago.

@@ -60,19 +60,28 @@ pub(crate) trait Waiting {
 }
 
 /// Waits until `who` finds what it looks for, the way `how` says, at most `timeout`. Says how many looks it took.
-#[cold]
+///
+/// What is about to come comes within some nanoseconds: the first looks read no clock, and are inlined, so that the caller
+/// goes on at once with what they find. Measured between two close cores, a round trip of 48 B against a bare one in the
+/// same run: 1.03x, and 1.13x with two returns between the look and the caller.
+#[inline(always)]
 pub(crate) fn wait_for<W: Waiting>(
     who: &mut W,
     how: Wait,
     timeout: Option<Duration>,
 ) -> Result<u32, W::Error> {
-    // What is about to come comes within some nanoseconds: no clock is read before that has been waited for.
     for looks in 1..=LOOKS_BEFORE_CLOCK {
         if who.look()? {
             return Ok(looks);
         }
         std::hint::spin_loop();
     }
+    wait_longer(who, how, timeout)
+}
+
+/// What comes after the first looks.
+#[cold]
+fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) -> Result<u32, W::Error> {
     let start = Instant::now();
     // A timeout too large for the clock is none.
     let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
