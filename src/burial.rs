@@ -55,7 +55,7 @@ impl Worker {
         let Some(doomed) = lessee.exhume(position, clock::now(), &mut bytes) else {
             return Rejected::Waiting;
         };
-        bytes.truncate(doomed.meta.len());
+        bytes.truncate(doomed.message.meta.len());
         let letter = self.letter(doomed, bytes, note);
         let copied = grave.is_some_and(|grave| grave.bury(&letter).is_ok());
         let gives_up = self.attachment.header.dead_letters.policy == DeadLetterPolicy::DropAndCount;
@@ -85,7 +85,7 @@ impl Worker {
             attempts: doomed.word.attempt(),
             reason: Reason::from_code(doomed.word.owner()),
             note: note.to_owned(),
-            kind: doomed.meta.kind(),
+            kind: doomed.message.meta.kind(),
             seen_unix_ms: age.map(|ms| unix_ms.saturating_sub(ms.into())),
             buried_unix_ms: unix_ms,
             bytes,

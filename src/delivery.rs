@@ -64,7 +64,7 @@ impl<'w> Delivery<'w> {
     /// What the producer said it is; 0 by default.
     #[inline]
     pub fn kind(&self) -> u32 {
-        self.lease.meta.kind()
+        self.lease.message.meta.kind()
     }
 
     /// How often the message was delivered, this time included: 1 to 127, where 127 means "or more".
@@ -151,12 +151,11 @@ impl std::ops::Deref for Delivery<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         let region: &Region = self.worker.lessee().memory();
-        let slot = region.geometry().slot(self.lease.position);
         // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
-        // keeps off, lease or not. The slot is the region's.
-        let block = unsafe { region.read_block(slot) };
+        // keeps off, lease or not. The block is the region's.
+        let block = unsafe { region.read_block(self.lease.message.block) };
         // SAFETY: as above. The length is cut to the block.
-        unsafe { block.bytes(self.lease.meta.len()) }
+        unsafe { block.bytes(self.lease.message.meta.len()) }
     }
 }
 

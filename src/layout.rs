@@ -12,7 +12,7 @@ use crate::memory::Word;
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
 pub(crate) use header::{RawHeader, fnv1a};
-pub use slot::{Sequence, Slot, Slots};
+pub use slot::{Block, Message, Sequence, Slot, Slots};
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -96,6 +96,9 @@ pub mod producer_page {
     pub const CLAIMED: Word = Word::producer(HEADER_LEN);
     /// The next position to publish.
     pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
+    /// One past the last published message that is not bare, or more: from here up to the head, slots say nothing that a
+    /// reader needs. On the line of the head, with which it is read and written.
+    pub const DESCRIBED: Word = Word::producer(HEADER_LEN + LINE + 8);
     /// Positions below `LIMIT - capacity` may be overwritten; never falls below `CLAIMED`.
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);
     /// Readers sleep on this word; it changes before they are woken.
@@ -198,8 +201,7 @@ pub(crate) mod event {
     const _: () = assert!(NAME + super::NAME_MAX as u64 <= LEN);
 }
 
-/// Where things lie in one slot, from the slot's start.
-/// Length and kind of a message, as one word.
+/// What a slot says of its message besides the sequence word.
 ///
 /// | bits | meaning |
 /// |---|---|
@@ -277,8 +279,8 @@ pub enum GeometryError {
 ///
 /// # Invariants
 ///
-/// The slots' stride is at least `16 + block_size`, and every slot, entry and record that
-/// an in-range index names lies inside its segment. All sums were checked when the value was made.
+/// Every slot, block, entry and record that an in-range index names lies inside its segment. All sums were checked when
+/// the value was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub(crate) block_size: u64,
@@ -314,10 +316,9 @@ impl Geometry {
         if !(1..=CONSUMERS_MAX).contains(&consumers) {
             return Err(GeometryError::Consumers(consumers));
         }
-        // INVARIANT: the bounds above keep every sum below 2^63: slots take at most 2^32 * (2^30 + 80).
-        let stride = slot::stride(block_size);
-        let slots = Slots { capacity, offset: HEADER_LEN + CONTROL_LEN, stride };
-        let producer_segment_len = (slots.offset + capacity * stride).next_multiple_of(SEGMENT_ALIGN);
+        // INVARIANT: the bounds above keep every sum below 2^63: slots and blocks take at most 2^32 * (2^30 + 128).
+        let slots = Slots::plan(HEADER_LEN + CONTROL_LEN, block_size, capacity);
+        let producer_segment_len = slots.end().next_multiple_of(SEGMENT_ALIGN);
         let consumer_table = CONTROL_LEN;
         let recorder = consumer_table + consumers * entry::LEN;
         let readers_segment_len = (recorder + RECORDER_ENTRIES * event::LEN).next_multiple_of(4096);
@@ -506,7 +507,7 @@ mod tests {
     fn every_region_ends_before_the_next_begins() {
         for (block, capacity, consumers) in [(1, 1, 1), (48, 8, 2), (49, 8, 2), (65536, 1024, 64)] {
             let g = Geometry::plan(block, capacity, consumers).unwrap();
-            assert!(g.slot(capacity - 1).block() + block <= g.producer_segment_len);
+            assert!(g.slots().packed(g.slot(capacity - 1)).offset() + block <= g.producer_segment_len);
             assert_eq!(g.slot(0).sequence().offset % slot::ALIGN, 0);
             let last_entry = g.entry_word(u32::try_from(consumers).unwrap() - 1, entry::LEN - 8);
             assert!(last_entry.offset < g.event_word(0, 0).offset);

@@ -3,7 +3,7 @@
 //! The one place where offsets become pointers.
 
 use crate::fork::HoleFilled;
-use crate::layout::{Geometry, Slot};
+use crate::layout::{Block, Geometry};
 use crate::memory::{Futex, Memory, Segment, Word};
 use crate::os;
 use memmap2::{MmapOptions, MmapRaw};
@@ -160,10 +160,6 @@ impl Region {
         self.maps().try_for_each(MmapRaw::lock)
     }
 
-    pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
     /// True if the file was cut short under a process that [handles](crate::handle_sigbus) that.
     #[cold]
     pub(crate) fn is_lost(&self) -> bool {
@@ -207,10 +203,10 @@ impl Region {
     }
 
     #[inline(always)]
-    fn block_pointer(&self, slot: Slot) -> *mut u8 {
-        debug_assert!(slot == self.geometry.slot(slot.index()));
-        // SAFETY: by the invariants of `Geometry` and `Slot`, the block lies inside.
-        unsafe { self.producer.add(offset(slot)) }
+    fn block_pointer(&self, block: Block) -> *mut u8 {
+        debug_assert!(self.geometry.slots().has(block));
+        // SAFETY: by the invariants of `Geometry` and `Block`, the block lies inside.
+        unsafe { self.producer.add(offset(block)) }
     }
 
     #[inline(always)]
@@ -252,40 +248,53 @@ impl Blocks {
         self.len
     }
 
-    /// The block of a slot, whole.
+    /// A whole block.
     ///
     /// # Safety
     ///
-    /// The slot is of the geometry of the region that this comes from. For as long as the reference lives, so does
+    /// The block is of the geometry of the region that this comes from. For as long as the reference lives, so does
     /// that region, which was mapped for writing, and nobody else reads the block in place or writes it.
     #[inline(always)]
-    pub(crate) unsafe fn write<'a>(self, slot: Slot) -> &'a mut [u8] {
-        // SAFETY: the slot is the region's, so that the block lies inside.
-        let start = unsafe { self.segment.add(offset(slot)) };
+    pub(crate) unsafe fn write<'a>(self, block: Block) -> &'a mut [u8] {
+        // SAFETY: the block is the region's, so that it lies inside.
+        let start = unsafe { self.segment.add(offset(block)) };
         // SAFETY: the block is `self.len` mapped bytes; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
     }
 
-    /// Stores a word of a slot, relaxed.
+    /// A way to store words of slots, relaxed.
     ///
     /// # Safety
     ///
-    /// The word is one of the geometry of the region that this comes from, in the producer's segment; the region lives
-    /// and was mapped for writing.
+    /// The words are those of slots of the geometry of the region that this comes from; for as long as this is used,
+    /// that region lives, and it was mapped for writing.
     #[inline(always)]
-    pub(crate) unsafe fn store(self, word: Word, value: u64) {
-        debug_assert!(word.segment == Segment::Producer);
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        // SAFETY: the word is the region's, so that it lies inside the segment.
-        let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
-        // SAFETY: mapped and aligned, as `Region::atomic` has it.
-        unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+    pub(crate) unsafe fn storing(self) -> impl Fn(Word, u64) {
+        move |word, value| {
+            debug_assert!(word.segment == Segment::Producer);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "usize has 64 bits on every supported target"
+            )]
+            // SAFETY: the word is the region's, so that it lies inside the segment.
+            let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
+            // SAFETY: mapped and aligned, as `Region::atomic` has it.
+            unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+        }
     }
 
-    /// Asks for the line so many bytes behind where the block of a slot begins, ahead of writing it.
+    /// Asks for the line of a word of a slot, ahead of writing it.
     #[inline(always)]
-    pub(crate) fn prefetch(self, slot: Slot, ahead: usize) {
-        prefetch_for_writing(self.segment.wrapping_add(offset(slot)).wrapping_add(ahead));
+    pub(crate) fn prefetch_word(self, word: Word) {
+        debug_assert!(word.segment == Segment::Producer);
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        prefetch_for_writing(self.segment.wrapping_add(word.offset as usize));
+    }
+
+    /// Asks for the line so many bytes behind where a block begins, ahead of writing it.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, block: Block, ahead: usize) {
+        prefetch_for_writing(self.segment.wrapping_add(offset(block)).wrapping_add(ahead));
     }
 }
 
@@ -305,12 +314,12 @@ fn prefetch_for_writing(at: *const u8) {
     let _ = at;
 }
 
-/// Where the block of a slot begins in the producer's segment.
+/// Where a block begins in the producer's segment.
 #[inline(always)]
-fn offset(slot: Slot) -> usize {
+fn offset(block: Block) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
     {
-        slot.block() as usize
+        block.offset() as usize
     }
 }
 
@@ -414,20 +423,20 @@ unsafe impl Memory for Region {
     }
 
     #[inline(always)]
-    unsafe fn read_block(&self, slot: Slot) -> BlockRead<'_> {
-        BlockRead { pointer: self.block_pointer(slot), len: self.block_len(), region: PhantomData }
+    unsafe fn read_block(&self, block: Block) -> BlockRead<'_> {
+        BlockRead { pointer: self.block_pointer(block), len: self.block_len(), region: PhantomData }
     }
 
     #[inline(always)]
-    unsafe fn write_block(&self, slot: Slot) -> BlockWrite<'_> {
-        BlockWrite { pointer: self.block_pointer(slot), len: self.block_len(), region: PhantomData }
+    unsafe fn write_block(&self, block: Block) -> BlockWrite<'_> {
+        BlockWrite { pointer: self.block_pointer(block), len: self.block_len(), region: PhantomData }
     }
 
-    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
-        let block = self.block_pointer(slot).cast::<u64>();
-        // A slot's stride is a multiple of 16, so that the block's last word is the slot's too.
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
+        let block = self.block_pointer(block).cast::<u64>();
+        // The stride of blocks is a multiple of 8, so that the block's last word is nobody else's.
         for (i, chunk) in into.chunks_mut(8).enumerate() {
-            // SAFETY: `into` is no longer than a block, and the slot's stride is a multiple of 8.
+            // SAFETY: `into` is no longer than a block, and the blocks' stride is a multiple of 8.
             let word = unsafe { block.add(i) };
             // SAFETY: aligned, inside the slot. The producer's plain stores may race with this load; the
             // protocol throws the copy away then. (Outside Rust's model, as every seqlock is; inside the

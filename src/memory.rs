@@ -10,7 +10,7 @@
 //! verification weakens one ordering at a time, or stops a party before its n-th access, without
 //! touching the source.
 
-use crate::layout::Slot;
+use crate::layout::Block;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Word {
 ///
 /// `load`, `store` and `compare_exchange` must act on the named word as the operation of the same name
 /// on [`std::sync::atomic::AtomicU64`], fences as [`std::sync::atomic::fence`]. The guards returned by
-/// `read_block` and `write_block` must denote the block of that slot and no other memory.
+/// `read_block` and `write_block` must denote that block and no other memory.
 pub unsafe trait Memory {
     /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only stalls.
     type Read<'a>
@@ -103,32 +103,32 @@ pub unsafe trait Memory {
     /// One turn of a spin loop.
     fn relax(&self);
 
-    /// Read access to the block of a slot.
+    /// Read access to a block.
     ///
     /// # Safety
     ///
-    /// The slot is one of this ring's geometry, and until the guard and everything derived from it is gone, no
-    /// party writes the block: the caller has seen the slot published and gates the producer.
+    /// The block is one of this ring's geometry, and until the guard and everything derived from it is gone, no
+    /// party writes it: the caller has seen its message published and gates the producer.
     #[track_caller]
-    unsafe fn read_block(&self, slot: Slot) -> Self::Read<'_>;
+    unsafe fn read_block(&self, block: Block) -> Self::Read<'_>;
 
-    /// Write access to the block of a slot.
+    /// Write access to a block.
     ///
     /// # Safety
     ///
-    /// The slot is one of this ring's geometry, the caller is the producer, and no reader that reads in place may
-    /// still hold the block: the position lies below a limit derived from every gating tail.
+    /// The block is one of this ring's geometry, the caller is the producer, and no reader that reads in place may
+    /// still hold it: the position lies below a limit derived from every gating tail.
     #[track_caller]
-    unsafe fn write_block(&self, slot: Slot) -> Self::Write<'_>;
+    unsafe fn write_block(&self, block: Block) -> Self::Write<'_>;
 
-    /// Copies the first `into.len()` bytes of the block of a slot by relaxed atomic loads. The
-    /// result may be torn; the caller validates it afterwards.
+    /// Copies the first `into.len()` bytes of a block by relaxed atomic loads. The result may be torn; the caller
+    /// validates it afterwards.
     ///
     /// # Safety
     ///
-    /// The slot is one of this ring's geometry, and `into` is no longer than a block.
+    /// The block is one of this ring's geometry, and `into` is no longer than a block.
     #[track_caller]
-    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]);
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]);
 }
 
 /// Sleeping until a word changes. The word's low 32 bits are compared.

@@ -4,11 +4,12 @@ use crate::attach::{Attachment, Demands, Place as RingPlace, io_error};
 use crate::claim::{BatchClaim, Claim};
 use crate::error::{Error, SendError};
 use crate::id::RingId;
-use crate::layout::{Meta, Slot, producer_page};
+use crate::layout::{Block, Meta, Slot, producer_page};
 use crate::mapping::{Access, BlockWrite, Region};
 use crate::memory::{Memory, Right};
 use crate::os;
 use crate::pages::Pages;
+use crate::protocol::batch::Sealer;
 use crate::protocol::publish::{Publisher, Who};
 use crate::protocol::recorder::EventKind;
 use crate::typed::{Message, TypedProducer};
@@ -106,9 +107,7 @@ impl ProducerOptions {
         }
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
         attachment.try_record(kind, publisher.head(), "", pid);
-        // A predecessor may have scribbled over what it claimed and did not publish.
-        let dirty_until = publisher.claimed();
-        let dirty_len = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
+        let block_size = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
         Ok(Producer {
             publisher,
             attachment,
@@ -117,8 +116,7 @@ impl ProducerOptions {
             full_since: None,
             full_logged: None,
             checked: None,
-            dirty_len,
-            dirty_until,
+            block_size,
             closed: false,
         })
     }
@@ -150,9 +148,7 @@ pub struct Producer {
     pub(crate) full_logged: Option<Instant>,
     /// Who was last proved alive, and when.
     pub(crate) checked: Option<(Who, Instant)>,
-    /// Up to which byte blocks below `dirty_until` may hold what nobody published.
-    dirty_len: usize,
-    dirty_until: u64,
+    block_size: usize,
     closed: bool,
 }
 
@@ -175,7 +171,7 @@ impl Producer {
     /// Bytes of a block: the longest message.
     #[inline]
     pub fn block_size(&self) -> usize {
-        self.dirty_len
+        self.block_size
     }
 
     /// The ring's identity, to be kept beside positions saved elsewhere.
@@ -272,8 +268,8 @@ impl Producer {
 
     #[inline(always)]
     pub(crate) fn check_len(&self, len: usize) -> Result<(), SendError> {
-        if len > self.dirty_len {
-            Err(SendError::TooLarge { len, block_size: self.dirty_len })
+        if len > self.block_size {
+            Err(SendError::TooLarge { len, block_size: self.block_size })
         } else {
             Ok(())
         }
@@ -382,14 +378,20 @@ impl Producer {
         Place { position, slot: self.publisher.geometry().slot(position) }
     }
 
-    /// The block of a claimed position, whole.
+    /// The block of a claimed position for a message that is sent by itself, whole.
     #[inline(always)]
     fn block(&mut self, place: Place) -> &mut [u8] {
         // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
         // this is the producer.
-        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(place.slot) };
+        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(self.single(place)) };
         // SAFETY: as above; the reference borrows `self`, so it is the only one.
         unsafe { block.bytes() }
+    }
+
+    /// Where it is.
+    #[inline(always)]
+    pub(crate) fn single(&self, place: Place) -> Block {
+        self.publisher.geometry().slots().single(place.slot)
     }
 
     /// Copies a message into a claimed position, and describes it.
@@ -409,16 +411,13 @@ impl Producer {
     /// Zeroes behind a message what an older one, or an abandoned claim, left there: blocks hold what was published and
     /// nothing else. Comes before the description, which says how long the older one was.
     #[inline(always)]
-    pub(crate) fn clear_behind(&mut self, place: Place, len: usize) {
+    fn clear_behind(&mut self, place: Place, len: usize) {
         // The slot is looked at only if it matters: what a reader had last comes from another core.
-        if len < self.dirty_len {
-            let stale_len = if place.position < self.dirty_until {
-                self.dirty_len
-            } else {
-                self.publisher.description(place.slot).len().min(self.dirty_len)
-            };
-            if stale_len > len {
-                self.block(place)[len..stale_len].fill(0);
+        if len < self.block_size {
+            let leftover_until = self.publisher.leftover_until();
+            let used = self.publisher.used_len(place.slot, place.position, false, leftover_until);
+            if used > len {
+                self.block(place)[len..used].fill(0);
             }
         }
     }
@@ -430,8 +429,8 @@ impl Producer {
     }
 
     #[inline(always)]
-    pub(crate) fn publish_sealed(&mut self, n: u64) {
-        self.publisher.publish_sealed(n);
+    pub(crate) fn publish_batch(&mut self, batch: &Sealer) {
+        self.publisher.publish_batch(batch);
         self.wake_readers();
     }
 
@@ -445,17 +444,8 @@ impl Producer {
     /// The whole block of a claimed position, which the caller may leave in any state.
     #[inline(always)]
     pub(crate) fn scribble(&mut self, place: Place) -> &mut [u8] {
-        self.may_scribble_at(place.position);
+        self.publisher.may_leave(place.position);
         self.block(place)
-    }
-
-    /// A claimed block may be left in any state from now on.
-    #[inline(always)]
-    pub(crate) fn may_scribble_at(&mut self, position: u64) {
-        if position >= self.dirty_until {
-            // All that is claimed, so that this is seldom.
-            self.dirty_until = self.publisher.claimed();
-        }
     }
 }
 

@@ -183,8 +183,8 @@ impl Waiting for Selector {
                 FutexWord::new(address, ticket.0)
             })
             .collect();
+        self.glance()?;
         if !self.look()? {
-            self.glance()?;
             Self::sleep_on(&words, at_most);
         }
         Ok(())

@@ -22,6 +22,7 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.ring"
 // Where things lie in this very file, as `docs/format.md` gives it, written out.
 const SLOTS: usize = 8192;
 const SLOT: usize = 64;
+const PACKED: usize = 12288;
 const READERS: usize = 65536;
 const TABLE: usize = READERS + 4096;
 const ENTRY: usize = 256;
@@ -45,7 +46,7 @@ const SENT: [(u32, &[u8]); 7] = [
     (0xCAFE_F00D, b"\x00\xFF\x01\xFE"),
     (0, b"fifth"),
     (2, b"sixth"),
-    (3, b"seventh"),
+    (0, b"the seventh message fills its block, and is bare"),
 ];
 
 /// A ring of eight blocks of 48 bytes that begins at position 1000, has lapped, was full once, has a durable
@@ -166,24 +167,41 @@ fn the_golden_file_is_what_the_format_describes() {
     assert_eq!(bytes[12..16], [0x0D, 0x0C, 0x0B, 0x0A]);
     assert_eq!([word(32), word(40), word(48)], [FILE_LEN as u64, 65536, (FILE_LEN - READERS) as u64]);
     assert_eq!([word(56), word(64), word(72), word(120)], [48, 8, 64, 2]);
+    assert_eq!(
+        [word(80), word(88), word(352), word(360)],
+        [SLOTS as u64 + 16, SLOTS as u64, PACKED as u64, 48]
+    );
+    // One past the last message that is not bare.
+    assert_eq!(word(4096 + 128 + 8), 1014);
     assert_eq!(word(232), 1000);
     // Claimed, head, limit; epoch.
     assert_eq!([word(4096), word(4096 + 128), word(4096 + 256)], [1016, 1015, 1016]);
     assert_eq!(word(4096 + 4 * 128 + 8), 1);
     for (position, (kind, message)) in (1008_u64..).zip(SENT) {
-        let slot = SLOTS + usize::try_from(position % 8).unwrap() * SLOT;
-        // The last two are a batch, whose words have the highest bit set.
-        let sealed = u64::from(position >= 1013) << 63;
-        assert_eq!(word(slot), (position + 1) | sealed);
-        assert_eq!(word(slot + 8), u64::from(kind) << 32 | message.len() as u64);
-        let block = &bytes[slot + 16..slot + 64];
+        let index = usize::try_from(position % 8).unwrap();
+        let (slot, packed) = (SLOTS + index * SLOT, PACKED + index * 48);
+        let block = match position {
+            ..1013 => slot + 16,
+            _ => packed,
+        };
+        // The last two are a batch. The first of them is sealed; of the second its slot says what it said a lap before.
+        let sequence = match position {
+            1013 => 1014 | 1 << 63,
+            1014 => 1007,
+            _ => position + 1,
+        };
+        assert_eq!(word(slot), sequence);
+        if position != 1014 {
+            assert_eq!(word(slot + 8), u64::from(kind) << 32 | message.len() as u64);
+        }
+        let block = &bytes[block..block + 48];
         assert_eq!(&block[..message.len()], message);
         assert!(block[message.len()..].iter().all(|&byte| byte == 0), "a stale byte at {position}");
     }
     // What was given up lies there, sealed, and the head does not come to it.
     let slot = SLOTS + 7 * SLOT;
     assert_eq!(
-        (word(slot), word(slot + 8), &bytes[slot + 16..slot + 24]),
+        (word(slot), word(slot + 8), &bytes[PACKED + 7 * 48..PACKED + 7 * 48 + 8]),
         (1016 | 1 << 63, 4 << 32 | 8, &b"given up"[..])
     );
     // The durable consumer's entry, and the free one.

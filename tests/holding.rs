@@ -580,10 +580,14 @@ fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
     assert_eq!(repeats, [(EventKind::Attached, 1), (EventKind::Detached, 1)].repeat(5));
 }
 
-/// What lies in block `index` of a file with blocks of 48 bytes.
+/// What lies in block `index` of a file with two blocks of 48 bytes: beside its slot's header, or, if that is sealed, in the
+/// packed row.
 fn block_of(path: &Path, index: usize) -> Vec<u8> {
-    let start = 8192 + index * 64 + 16;
-    std::fs::read(path).unwrap()[start..start + 48].to_vec()
+    let file = std::fs::read(path).unwrap();
+    let slot = 8192 + index * 64;
+    let sealed = file[slot + 7] & 0x80 != 0;
+    let start = if sealed { 12288 + index * 48 } else { slot + 16 };
+    file[start..start + 48].to_vec()
 }
 
 fn padded(message: &[u8]) -> Vec<u8> {

@@ -68,8 +68,8 @@ impl Raw {
 
     /// What may be decided by, and what people are told: everything but the header.
     pub(crate) fn control(&self) -> [&[u8]; 2] {
-        let slots = SLOTS + usize::try_from(self.capacity()).unwrap_or(0) * self.offset(72);
-        [&self.map[CONTROL..slots], &self.map[self.readers()..]]
+        let blocks = self.offset(352) + usize::try_from(self.capacity()).unwrap_or(0) * self.offset(360);
+        [&self.map[CONTROL..blocks], &self.map[self.readers()..]]
     }
 
     pub(crate) fn sequence(&self, position: u64) -> u64 {
@@ -105,9 +105,16 @@ impl Raw {
 
     /// A published message: its bytes, and whether the rest of its block is zero.
     pub(crate) fn message(&self, position: u64) -> (&[u8], bool) {
-        let slot = self.slot(position);
-        let len = usize::try_from(self.word(slot + 8) & 0xFFFF_FFFF).unwrap_or(0);
-        let block = &self.map[slot + 16..slot + 16 + self.offset(56)];
+        let (slot, block_size) = (self.slot(position), self.offset(56));
+        let index = usize::try_from(position % self.capacity()).unwrap_or(0);
+        let packed = self.offset(352) + index * self.offset(360);
+        let described = usize::try_from(self.word(slot + 8) & 0xFFFF_FFFF).unwrap_or(0);
+        let (block, len) = match self.sequence(position) {
+            alone if alone == position + 1 => (self.offset(80) + slot - SLOTS, described),
+            sealed if sealed == (position + 1) | 1 << 63 => (packed, described),
+            _ => (packed, block_size),
+        };
+        let block = &self.map[block..block + block_size];
         (&block[..len], block[len..].iter().all(|&byte| byte == 0))
     }
 

@@ -1,6 +1,6 @@
 //! Memory in which nothing out of range can be touched unnoticed, and no loop can be endless.
 
-use slipring::layout::{Geometry, Slot};
+use slipring::layout::{Block, Geometry};
 use slipring::memory::{Futex, Memory, Segment, Word};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,8 +9,6 @@ use std::time::Duration;
 
 /// Accesses that one step of an honest party stays below, in a ring of a few slots and entries.
 const STEP_MAX: u32 = 20_000;
-const SLOTS: u64 = 8192;
-const SLOT_LEN: u64 = 64;
 
 #[derive(Debug)]
 struct Words {
@@ -115,12 +113,12 @@ unsafe impl Memory for Checked {
     fn heavy_fence(&self) {}
     fn relax(&self) {}
 
-    unsafe fn read_block(&self, _: Slot) {}
-    unsafe fn write_block(&self, _: Slot) {}
+    unsafe fn read_block(&self, _: Block) {}
+    unsafe fn write_block(&self, _: Block) {}
 
-    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
         for (nth, chunk) in (0..).zip(into.chunks_mut(8)) {
-            let word = Word::producer(SLOTS + slot.index() * SLOT_LEN + 16 + nth * 8);
+            let word = Word::producer(block.offset() + nth * 8);
             chunk.copy_from_slice(&self.load(word, Ordering::Relaxed).to_le_bytes()[..chunk.len()]);
         }
     }

@@ -93,6 +93,11 @@ fn stores(memory: &Checked, pairs: &[(Word, u64)]) {
     pairs.iter().for_each(|&(word, value)| memory.poke(word, value));
 }
 
+/// Every third message is bare, if it is sent in a batch.
+fn described(position: u64) -> Meta {
+    if position % 3 == 0 { Meta::new(48, 0) } else { Meta::new(8, position as u32) }
+}
+
 impl Ring {
     fn new(memory: Checked, input: &mut Input<'_>) -> Ring {
         let first = match input.byte() % 4 {
@@ -206,20 +211,24 @@ impl Ring {
         }
         let count = producer.room().min(want);
         producer.claim(count);
-        for position in (producer.head()..).take(count as usize) {
-            let slot = self.geometry.slot(position);
-            let says = if want == GIVEN_UP { !position } else { position };
-            self.memory.store(Word::producer(8192 + slot.index() * 64 + 16), says, Relaxed);
-            let meta = Meta::new(8, position as u32);
-            if want > 1 {
-                producer.seal(slot, position, meta);
-            } else {
-                producer.describe(slot, meta);
-                producer.publish(slot, position);
+        let slots = self.geometry.slots();
+        if want > 1 {
+            let mut batch = producer.begin_batch(count);
+            for position in (producer.head()..).take(count as usize) {
+                let slot = slots.at(position);
+                let says = if want == GIVEN_UP { !position } else { position };
+                self.memory.store(Word::producer(slots.packed(slot).offset()), says, Relaxed);
+                batch.add(slot, described(position), |word, value| self.memory.store(word, value, Relaxed));
             }
-        }
-        if want > 1 && want != GIVEN_UP {
-            producer.publish_sealed(count);
+            if want != GIVEN_UP {
+                producer.publish_batch(&batch);
+            }
+        } else if count > 0 {
+            let position = producer.head();
+            let slot = slots.at(position);
+            self.memory.store(Word::producer(slots.single(slot).offset()), position, Relaxed);
+            producer.describe(slot, described(position));
+            producer.publish(slot, position);
         }
         assert!(producer.head() <= producer.claimed());
         if producer.readers_asleep() {
@@ -231,7 +240,7 @@ impl Ring {
     fn saw(&self, position: u64, meta: Meta, bytes: &[u8]) {
         assert!(self.geometry.index(position) < CAPACITY);
         if !self.forged {
-            assert_eq!((meta.len(), meta.kind()), (8, position as u32));
+            assert_eq!(meta, described(position));
             assert_eq!(bytes.get(..8), Some(&position.to_le_bytes()[..]));
         }
     }
@@ -246,10 +255,14 @@ impl Ring {
         for ahead in 0..count {
             let position = reader.tail() + ahead;
             let mut bytes = [0; 8];
-            let slot = reader.slot_ahead(ahead);
-            // SAFETY: the slot is of this geometry, and 8 bytes are less than a block.
-            unsafe { self.memory.copy_block(slot, &mut bytes) };
-            self.saw(position, reader.meta(slot), &bytes);
+            let message = if ahead < reader.described() {
+                reader.message(ahead)
+            } else {
+                reader.bare_message(ahead)
+            };
+            // SAFETY: the block is of this geometry, and 8 bytes are less than a block.
+            unsafe { self.memory.copy_block(message.block, &mut bytes) };
+            self.saw(position, message.meta, &bytes);
         }
         reader.release(count);
         if reader.producer_asleep() {
@@ -320,7 +333,7 @@ impl Ring {
         };
         if let Some(lease) = leased {
             if !self.forged {
-                assert_eq!(lease.meta.len(), 8);
+                assert_eq!(lease.message.meta, described(lease.position));
             }
             self.leases.borrow_mut().push_back((number, lease));
         }
@@ -357,7 +370,7 @@ impl Ring {
         for position in doomed {
             let mut buffer = [0; 48];
             if let Some(letter) = worker.exhume(position, self.now, &mut buffer) {
-                assert!(letter.meta.len() <= 48);
+                assert!(letter.message.meta.len() <= 48);
                 match input.byte() % 3 {
                     0 => worker.defer(letter, 1000, self.now),
                     copied => drop(worker.bury(letter, copied == 1)),

@@ -178,14 +178,15 @@ fn overlap_in_place(bound: usize) -> usize {
     std::panic::set_hook(Box::new(|_| {}));
     let found = std::panic::catch_unwind(|| {
         explore(bound, || {
-            let (memory, slot) = (memory(), geometry().slot(0));
+            let (memory, slots) = (memory(), geometry().slots());
+            let block = slots.single(slots.at(0));
             let writer = memory.clone();
             let thread = thread::spawn(move || {
                 // SAFETY: none, on purpose: this is the overlap that must be found.
-                unsafe { writer.write_block(slot) }.fill([1, 1]);
+                unsafe { writer.write_block(block) }.fill([1, 1]);
             });
             // SAFETY: as above.
-            let _ = unsafe { memory.read_block(slot) }.words();
+            let _ = unsafe { memory.read_block(block) }.words();
             thread.join().expect("the writer ends");
         })
     });

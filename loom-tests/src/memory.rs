@@ -20,7 +20,7 @@ use crate::sites::{Operation, effective};
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
-use slipring::layout::{Geometry, Slot, Tail, producer_page as page, readers_page};
+use slipring::layout::{Block, Geometry, Tail, producer_page as page, readers_page};
 use slipring::memory::{Futex, Liveness, Memory, Right, Word};
 use slipring::protocol::group;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ struct Shadowed {
     shadow: Condvar,
 }
 
-struct Block {
+struct Bytes {
     in_place: UnsafeCell<()>,
     words: [AtomicU64; 2],
 }
@@ -48,7 +48,7 @@ struct Shared {
     /// Words that only tell people something: outside the model, or they would multiply its executions.
     statistics: std::sync::Mutex<HashMap<Word, u64>>,
     geometry: Geometry,
-    blocks: Vec<Block>,
+    blocks: HashMap<Block, Bytes>,
     kernel: Mutex<()>,
     readers_bed: Condvar,
     producer_bed: Condvar,
@@ -95,6 +95,7 @@ impl LoomMemory {
         for word in [
             page::CLAIMED,
             page::HEAD,
+            page::DESCRIBED,
             page::LIMIT,
             page::WAKE,
             page::CLOSED,
@@ -128,8 +129,10 @@ impl LoomMemory {
         for &word in more {
             add(word, 0);
         }
-        let block =
-            |_| Block { in_place: UnsafeCell::new(()), words: [AtomicU64::new(0), AtomicU64::new(0)] };
+        let slots = geometry.slots();
+        let places = (0..geometry.capacity()).map(|index| slots.at(index));
+        let places = places.flat_map(|slot| [slots.single(slot), slots.packed(slot)]);
+        let bytes = || Bytes { in_place: UnsafeCell::new(()), words: [AtomicU64::new(0), AtomicU64::new(0)] };
         #[expect(
             clippy::arc_with_non_send_sync,
             reason = "loom runs its threads on one, and its types say so"
@@ -139,7 +142,7 @@ impl LoomMemory {
                 words,
                 statistics: std::sync::Mutex::default(),
                 geometry: *geometry,
-                blocks: (0..geometry.capacity()).map(block).collect(),
+                blocks: places.map(|block| (block, bytes())).collect(),
                 kernel: Mutex::new(()),
                 readers_bed: Condvar::new(),
                 producer_bed: Condvar::new(),
@@ -190,8 +193,8 @@ impl LoomMemory {
         &shadowed.value
     }
 
-    fn block(&self, slot: Slot) -> &Block {
-        &self.shared.blocks[usize::try_from(slot.index()).expect("the models are small")]
+    fn block(&self, block: Block) -> &Bytes {
+        &self.shared.blocks[&block]
     }
 
     fn bed(&self, word: Word) -> &Condvar {
@@ -211,7 +214,7 @@ pub fn mortal<T>(life: impl FnOnce() -> T) -> Option<T> {
 /// Reads a block in place; overlapping with a writer is an error of the model.
 pub struct ReadInPlace<'a> {
     _access: ConstPtr<()>,
-    block: &'a Block,
+    block: &'a Bytes,
 }
 
 impl std::fmt::Debug for ReadInPlace<'_> {
@@ -230,7 +233,7 @@ impl ReadInPlace<'_> {
 /// Writes a block in place; overlapping with anybody in place is an error of the model.
 pub struct WriteInPlace<'a> {
     _access: MutPtr<()>,
-    block: &'a Block,
+    block: &'a Bytes,
     memory: &'a LoomMemory,
 }
 
@@ -314,19 +317,20 @@ unsafe impl Memory for LoomMemory {
         loom::thread::yield_now();
     }
 
-    unsafe fn read_block(&self, slot: Slot) -> ReadInPlace<'_> {
-        let block = self.block(slot);
+    unsafe fn read_block(&self, block: Block) -> ReadInPlace<'_> {
+        let block = self.block(block);
         ReadInPlace { _access: block.in_place.get(), block }
     }
 
-    unsafe fn write_block(&self, slot: Slot) -> WriteInPlace<'_> {
-        let block = self.block(slot);
+    unsafe fn write_block(&self, block: Block) -> WriteInPlace<'_> {
+        let block = self.block(block);
         WriteInPlace { _access: block.in_place.get_mut(), block, memory: self }
     }
 
-    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
-        let _access = self.copies_in_place.then(|| self.block(slot).in_place.get());
-        for (word, chunk) in self.block(slot).words.iter().zip(into.chunks_mut(8)) {
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
+        let block = self.block(block);
+        let _access = self.copies_in_place.then(|| block.in_place.get());
+        for (word, chunk) in block.words.iter().zip(into.chunks_mut(8)) {
             if self.lives() {
                 chunk.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..chunk.len()]);
             }

@@ -2,7 +2,6 @@
 
 use super::{
     BYTE_ORDER, FEATURE_GROUPS, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX, entry, event, group,
-    slot,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -22,7 +21,7 @@ pub(crate) struct RawHeader {
     pub(crate) block_size: u64,
     pub(crate) capacity: u64,
     pub(crate) slot_stride: u64,
-    pub(crate) block_offset: u64,
+    pub(crate) singles_offset: u64,
     pub(crate) slots_offset: u64,
     pub(crate) producer_page_offset: u64,
     pub(crate) readers_offset: u64,
@@ -59,7 +58,10 @@ pub(crate) struct RawHeader {
     pub(crate) dead_capacity: u64,
     /// What becomes of a dead letter when that is full: 0 it waits, 1 it is dropped and counted.
     pub(crate) dead_policy: u64,
-    pub(crate) reserved: [u8; 672],
+    /// Where the packed blocks begin, and from one to the next.
+    pub(crate) packed_offset: u64,
+    pub(crate) packed_stride: u64,
+    pub(crate) reserved: [u8; 656],
     pub(crate) schema: [u8; SCHEMA_MAX],
     pub(crate) reserved_2: [u8; 1016],
     pub(crate) checksum: u64,
@@ -80,7 +82,8 @@ const _: () = {
     assert!(offset_of!(RawHeader, durable_inactive_ms) == 312);
     assert!(offset_of!(RawHeader, dead_of) == 320);
     assert!(offset_of!(RawHeader, dead_capacity) == 336);
-    assert!(offset_of!(RawHeader, reserved) == 352);
+    assert!(offset_of!(RawHeader, packed_offset) == 352);
+    assert!(offset_of!(RawHeader, reserved) == 368);
     assert!(offset_of!(RawHeader, schema) == 1024);
     assert!(offset_of!(RawHeader, checksum) == 4088);
 };
@@ -97,9 +100,11 @@ impl RawHeader {
         raw.readers_segment_len = geometry.readers_segment_len;
         raw.block_size = geometry.block_size;
         raw.capacity = geometry.slots.capacity;
-        raw.slot_stride = geometry.slots.stride;
-        raw.block_offset = slot::BLOCK;
-        raw.slots_offset = geometry.slots.offset;
+        raw.slot_stride = geometry.slots.slots.stride;
+        raw.singles_offset = geometry.slots.singles.offset;
+        raw.slots_offset = geometry.slots.slots.offset;
+        raw.packed_offset = geometry.slots.packed.offset;
+        raw.packed_stride = geometry.slots.packed.stride;
         raw.producer_page_offset = HEADER_LEN;
         raw.readers_offset = geometry.producer_segment_len;
         raw.consumer_table = geometry.consumer_table;
@@ -142,7 +147,9 @@ impl RawHeader {
             producer_segment_len,
             readers_segment_len,
             slot_stride,
-            block_offset,
+            singles_offset,
+            packed_offset,
+            packed_stride,
             slots_offset,
             producer_page_offset,
             readers_offset,

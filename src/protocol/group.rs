@@ -1,12 +1,13 @@
 //! What a group is to everybody: its floor, its window of deliveries, its entry in the table, and what is
 //! cleared away when a worker or a whole group goes.
 
+use super::message::{find, last_published};
 use super::settings::{GroupSettings, Standing};
 use super::table::{JoinError, Start, join_at};
-use super::{published, recorder, sightings};
+use super::{recorder, sightings};
 use crate::layout::producer_page::HEAD;
 use crate::layout::{
-    Count, DeliveryWord, Geometry, Meta, Millis, POSITION_MAX, State, Tail, group, group_flags, worker,
+    Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, State, Tail, group, group_flags, worker,
 };
 use crate::memory::{Liveness, Memory, Right, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -152,16 +153,13 @@ impl<M: Memory> Group<M> {
     #[inline(always)]
     pub(crate) fn sequence_of_fresh(&self, position: u64) -> u64 {
         self.memory.fence(Acquire); // LAP
-        published(&self.memory, self.geometry.slot(position))
+        last_published(&self.memory, self.geometry.slots(), position)
     }
 
-    /// Length and kind of a published message, and nothing for one that is not there, or not any more.
+    /// A published message, which may be overwritten; nothing for one that is not there.
     #[inline(always)]
-    pub(crate) fn meta_if_published(&self, position: u64) -> Option<Meta> {
-        let slot = self.geometry.slot(position);
-        let sequence = published(&self.memory, slot);
-        self.memory.fence(Acquire); // PUB, HEAD
-        (sequence == position + 1).then(|| Meta(self.memory.load(slot.meta(), Relaxed)))
+    pub(crate) fn message(&self, position: u64) -> Option<Message> {
+        find(&self.memory, self.geometry.slots(), position)
     }
 
     /// Says that `position` can be had again: whoever looks next, looks from there.

@@ -20,7 +20,7 @@ use super::group::{Group, Kinds, NOWHERE, Slip, head};
 use super::read::copy_out;
 use super::settings::{GroupSettings, Reason, Standing};
 use super::{park, sightings};
-use crate::layout::{Count, DeliveryWord, Geometry, Meta, Millis, State, group, worker};
+use crate::layout::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
 use crate::memory::{Futex, Memory};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -36,8 +36,8 @@ pub struct Lease {
     pub position: u64,
     /// The word that stands for this lease and for no other.
     pub word: DeliveryWord,
-    /// Length and kind of the message.
-    pub meta: Meta,
+    /// The message.
+    pub message: Message,
 }
 
 /// The lease was over: its time ran out and somebody else took the message, or settled it. Nothing was
@@ -145,7 +145,7 @@ impl<M: Memory> Lessee<M> {
         {
             return None;
         }
-        let lease = self.claim(slip, self.group.meta_if_published(frontier)?, now)?;
+        let lease = self.claim(slip, self.group.message(frontier)?, now)?;
         self.memory().store(self.group.entry_word(group::FRONTIER), frontier + 1, Relaxed);
         Some(lease)
     }
@@ -163,7 +163,7 @@ impl<M: Memory> Lessee<M> {
         let from = if sweep { self.sweep_start(now) } else { frontier.min(returned) };
         let mut found = Found::default();
         let mut passed = Passed { fresh: None, old: None };
-        let mut best: Option<(Slip, Meta)> = None;
+        let mut best: Option<(Slip, Message)> = None;
         let mut suspect = None;
         for slip in self.group.window(from) {
             match self.settings.standing(slip.position, slip.word, now) {
@@ -183,21 +183,22 @@ impl<M: Memory> Lessee<M> {
                     passed.note(slip);
                 }
                 Standing::Ready => {
-                    let meta = self.group.meta_if_published(slip.position);
-                    let Some(meta) = meta.filter(|meta| kinds.admits(meta.kind())) else {
+                    let message = self.group.message(slip.position);
+                    let Some(message) = message.filter(|message| kinds.admits(message.meta.kind())) else {
                         passed.note(slip);
                         continue;
                     };
                     if let Kinds::AtMost(_) = kinds {
                         // The lowest kind counts, so the whole window does.
-                        let better = best.is_none_or(|(_, best)| meta.kind() < best.kind());
-                        let left = if better { best.replace((slip, meta)) } else { Some((slip, meta)) };
+                        let better = best.is_none_or(|(_, best)| message.meta.kind() < best.meta.kind());
+                        let this = (slip, message);
+                        let left = if better { best.replace(this) } else { Some(this) };
                         if let Some((left, _)) = left {
                             passed.note(left);
                         }
                         continue;
                     }
-                    found.lease = self.claim(slip, meta, now);
+                    found.lease = self.claim(slip, message, now);
                     if found.lease.is_some() {
                         break;
                     }
@@ -208,8 +209,8 @@ impl<M: Memory> Lessee<M> {
         if suspect.is_some() {
             self.suspect.set(suspect);
         }
-        if let Some((slip, meta)) = best {
-            found.lease = self.claim(slip, meta, now);
+        if let Some((slip, message)) = best {
+            found.lease = self.claim(slip, message, now);
             found.outstanding |= found.lease.is_none();
         }
         self.move_hints(frontier, returned, passed, found.lease);
@@ -287,7 +288,7 @@ impl<M: Memory> Lessee<M> {
     }
 
     #[inline(always)]
-    fn claim(&self, slip: Slip, meta: Meta, now: Millis) -> Option<Lease> {
+    fn claim(&self, slip: Slip, message: Message, now: Millis) -> Option<Lease> {
         let deadline = now.after(self.settings.ack_wait_ms + self.grain_ms);
         let word = slip.word.leased(self.entry, deadline);
         self.pin(slip.position);
@@ -301,7 +302,7 @@ impl<M: Memory> Lessee<M> {
         if slip.word.state() == State::Leased {
             self.group.count(Count::Expired, 1);
         }
-        Some(Lease { position: slip.position, word, meta })
+        Some(Lease { position: slip.position, word, message })
     }
 
     /// Stored before a claim, which releases it.
@@ -429,10 +430,10 @@ impl<M: Memory> Lessee<M> {
         if !matches!(self.settings.standing(position, slip.word, now), Standing::Doomed(0)) {
             return None;
         }
-        self.group.meta_if_published(position)?;
-        let meta = copy_out(self.memory(), self.geometry().slot(position), buffer);
+        let message = self.group.message(position)?;
+        let message = Message { meta: copy_out(self.memory(), message, buffer), ..message };
         self.memory().fence(Acquire); // CLAIM
-        (self.group.slip(position) == slip).then_some(Lease { position, word: slip.word, meta })
+        (self.group.slip(position) == slip).then_some(Lease { position, word: slip.word, message })
     }
 
     /// Settles a doomed message whose copy is in the dead-letter ring, or that the full one could not take.

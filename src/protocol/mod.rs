@@ -7,8 +7,8 @@
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
-//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind | `publish_read`, `claim` |
-//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it | `batch`, `sealed*` |
+//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
@@ -23,7 +23,7 @@
 //! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
 //! | UNPIN | [`lease`], [`group`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
-//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word | that the slot is of a later lap, if the word is | `lap_reuse` |
+//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
 //!
 //! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
 //! dead had written (`takeover`, `reap`).
@@ -31,8 +31,10 @@
 //! Why the limit is a shared word at all: a producer that cached "I may write up to here" privately could
 //! not be seen by a joiner, who would then start at a position that is being overwritten.
 
+pub mod batch;
 pub mod group;
 pub mod lease;
+mod message;
 pub mod observe;
 pub mod park;
 pub mod publish;
@@ -41,25 +43,6 @@ pub mod recorder;
 pub mod settings;
 pub(crate) mod sightings;
 pub mod table;
-
-use crate::layout::producer_page::HEAD;
-use crate::layout::{Sequence, Slot};
-use crate::memory::Memory;
-use std::sync::atomic::Ordering::Relaxed;
-
-/// One past the position of the message that is published in a slot; 0 if there was none yet.
-///
-/// Of a sealed message the head says whether it is published. Until then there is none: the one of the lap before is
-/// being written over, and lies lower than what is returned; the sealed one lies higher. (With a single slot the one of
-/// the lap before is what is returned. Who reads it finds afterwards that it was overwritten, as whoever is overtaken
-/// does.) Whoever goes on to read the message makes an acquire fence first.
-#[inline(always)]
-pub(crate) fn published<M: Memory>(memory: &M, slot: Slot) -> u64 {
-    let sequence = Sequence(memory.load(slot.sequence(), Relaxed));
-    let number = sequence.number();
-    let waits = sequence.is_sealed() && memory.load(HEAD, Relaxed) < number;
-    number - u64::from(waits)
-}
 
 /// Something in shared memory cannot be what this protocol wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! The observer: reads a mapping that it cannot write, gates nobody, and is told what it missed.
 
-use super::published;
+use super::message::{find, is_published};
 use super::read::{copy_out, is_closed};
 use crate::layout::producer_page::{CLAIMED, HEAD};
 use crate::layout::{Geometry, Meta, POSITION_MAX};
@@ -60,18 +60,16 @@ impl<M: Memory> Watcher<M> {
     /// would let the copy sink below it.)
     pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
         let position = self.position;
-        let slot = self.geometry.slot(position);
-        let published = published(&self.memory, slot) == position + 1;
-        self.memory.fence(Acquire); // PUB, HEAD
-        let meta = if published { copy_out(&self.memory, slot, buffer) } else { Meta::new(0, 0) };
+        let message = find(&self.memory, self.geometry.slots(), position);
+        let meta = message.map(|message| copy_out(&self.memory, message, buffer));
         self.memory.fence(Acquire); // CLAIM
         let claimed = self.memory.load(CLAIMED, Relaxed);
         if claimed.saturating_sub(self.geometry.capacity()) > position {
             return self.lapped(claimed);
         }
-        if !published {
+        let Some(meta) = meta else {
             return Seen::Empty;
-        }
+        };
         self.position += 1;
         Seen::Message { position, meta }
     }
@@ -95,10 +93,6 @@ impl<M: Memory> Watcher<M> {
 
     /// True when the stream is closed and nothing is left to read.
     pub fn is_drained(&self) -> bool {
-        is_closed(&self.memory) && {
-            let slot = self.geometry.slot(self.position);
-            published(&self.memory, slot) != self.position + 1
-                && self.memory.load(HEAD, Relaxed) <= self.position
-        }
+        is_closed(&self.memory) && !is_published(&self.memory, self.geometry.slots(), self.position)
     }
 }

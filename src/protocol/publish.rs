@@ -1,9 +1,11 @@
 //! The producer: claim, publish, scan for room, close, and taking over from a dead one.
 
+use super::batch::Sealer;
+use super::message::words;
 use super::{Damage, group, park};
-use crate::layout::producer_page::{CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
+use crate::layout::producer_page::{CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
-use crate::memory::{Futex, Memory, Word};
+use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 /// Whose word gates.
@@ -64,6 +66,8 @@ pub struct Publisher<M> {
     head: u64,
     claimed: u64,
     cached_limit: u64,
+    /// Blocks of positions from the head up to here may hold what nobody published, and their slots seals.
+    leftover_until: u64,
 }
 
 /// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
@@ -100,7 +104,8 @@ impl<M: Memory> Publisher<M> {
         let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
         // Nothing is granted before a scan, not even what the predecessor had claimed: readers may be required, and none
         // be there; and the scan's fence shows an observer that claim before anything is written.
-        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: head })
+        let leftover_until = claimed;
+        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: head, leftover_until })
     }
 
     /// The same, claiming so many positions at once: for rings as small as a model checker needs them.
@@ -156,10 +161,36 @@ impl<M: Memory> Publisher<M> {
         }
     }
 
-    /// Length and kind of the message that a claimed slot held before.
+    /// Blocks of positions from the head up to here may hold anything.
     #[inline(always)]
-    pub fn description(&self, slot: Slot) -> Meta {
-        Meta(self.memory.load(slot.meta(), Relaxed))
+    pub fn leftover_until(&self) -> u64 {
+        self.leftover_until
+    }
+
+    /// The block of a claimed position may be left in any state.
+    #[inline(always)]
+    pub fn may_leave(&mut self, position: u64) {
+        self.leftover_until = self.leftover_until.max(position + 1);
+    }
+
+    /// How many bytes of a claimed block, in the place of a message that is sent by itself or of one in a batch, an older
+    /// message may have left there. Blocks below `leftover_until` may hold anything.
+    ///
+    /// The slot says it, unless its last message lay in the other place, or was a bare one.
+    #[inline(never)]
+    pub fn used_len(&self, slot: Slot, position: u64, in_batch: bool, leftover_until: u64) -> usize {
+        let (slots, capacity) = (self.geometry.slots(), self.geometry.capacity());
+        let whole = slots.full().len();
+        if position < leftover_until {
+            return whole;
+        }
+        let (sequence, meta) = words(&self.memory, slot);
+        let lay_here = slots.has_one_place() || sequence.is_sealed() == in_batch;
+        if lay_here && sequence.number() + capacity == position + 1 {
+            return meta.len().min(whole);
+        }
+        let is_first = position < self.geometry.first_position() + capacity;
+        if is_first && sequence == Sequence::NONE { 0 } else { whole }
     }
 
     /// Writes length and kind into a claimed slot.
@@ -173,40 +204,30 @@ impl<M: Memory> Publisher<M> {
     pub fn publish(&mut self, slot: Slot, position: u64) {
         debug_assert!(position == self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
+        // First, so that who finds the message by its slot finds this, too.
+        self.memory.store(DESCRIBED, position + 1, Relaxed);
         self.memory.store(slot.sequence(), Sequence::published(position).0, Release); // PUB
         self.count(position + 1);
     }
 
-    /// Describes and seals a claimed position at or above the head: it is published with the head, by
-    /// [`publish_sealed`](Self::publish_sealed), or never. Until then nobody takes it for a message, so that a batch that
-    /// is given up leaves nothing to be undone.
+    /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of them count as given up.
     #[inline(always)]
-    pub fn seal(&mut self, slot: Slot, position: u64, meta: Meta) {
-        self.seal_through(slot, position, meta, |word, value| self.memory.store(word, value, Relaxed));
-    }
-
-    /// [`seal`](Self::seal), for a loop over many slots that has its own way to the words.
-    ///
-    /// Relaxed stores will do: a seal says nothing of its message, but sends readers to the head.
-    #[inline(always)]
-    pub(crate) fn seal_through(
-        &self,
-        slot: Slot,
-        position: u64,
-        meta: Meta,
-        relaxed_store: impl Fn(Word, u64),
-    ) {
-        debug_assert!(position >= self.head && position < self.claimed);
-        debug_assert!(slot == self.geometry.slot(position));
-        relaxed_store(slot.meta(), meta.0);
-        relaxed_store(slot.sequence(), Sequence::sealed(position).0);
-    }
-
-    /// Publishes the next `n` positions, all sealed, at once: one store, so that a batch is seen whole or not at all.
-    #[inline(always)]
-    pub fn publish_sealed(&mut self, n: u64) {
+    pub fn begin_batch(&mut self, n: u64) -> Sealer {
         debug_assert!(self.head + n <= self.claimed);
-        self.count(self.head + n);
+        let before = self.leftover_until;
+        self.leftover_until = before.max(self.head + n);
+        Sealer::new(self.geometry.slots(), self.head, before)
+    }
+
+    /// Publishes a batch: one store, so that it is seen whole or not at all.
+    #[inline(always)]
+    pub fn publish_batch(&mut self, batch: &Sealer) {
+        debug_assert!((self.head..=self.claimed).contains(&batch.next()));
+        self.leftover_until = batch.leftover_until();
+        if let Some(end) = batch.described_until() {
+            self.memory.store(DESCRIBED, end, Relaxed);
+        }
+        self.count(batch.next());
     }
 
     #[inline(always)]

@@ -1,8 +1,9 @@
 //! Consumers: the gating one, which reads in place, and the evictable one, which copies.
 
-use super::{Damage, park, published};
-use crate::layout::producer_page::{CLOSED, HEAD};
-use crate::layout::{Geometry, Meta, Sequence, Slot, Slots, Tail};
+use super::message::{find, is_published, message, words};
+use super::{Damage, park};
+use crate::layout::producer_page::{CLOSED, DESCRIBED, HEAD};
+use crate::layout::{Geometry, Message, Meta, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -20,7 +21,8 @@ pub enum Ready {
 /// # Invariants
 ///
 /// The stored tail equals `tail`, whose slot is `slot`; positions `tail..cached_head` are published, were acquired, and stay
-/// untouched until the tail passes them.
+/// untouched until the tail passes them. The next message to be published after them is a single one, or the first of
+/// a batch: its slot will say so.
 #[derive(Debug)]
 pub struct Reader<M> {
     memory: M,
@@ -33,6 +35,8 @@ pub struct Reader<M> {
     /// The slot at the tail.
     slot: Slot,
     cached_head: u64,
+    /// The head was last seen below where this began.
+    began_ahead: bool,
 }
 
 impl<M: Memory> Reader<M> {
@@ -41,7 +45,11 @@ impl<M: Memory> Reader<M> {
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
         let (slots, capacity) = (geometry.slots(), geometry.capacity());
         let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
-        Reader { memory, slots, capacity, entry, tail_at, tail, slot, cached_head: tail }
+        // It may begin in the middle of a batch, where no slot says that there is a message.
+        let head = memory.load(HEAD, Relaxed);
+        let cached_head = head.clamp(tail, tail.saturating_add(capacity));
+        memory.fence(Acquire); // HEAD
+        Reader { memory, slots, capacity, entry, tail_at, tail, slot, cached_head, began_ahead: head < tail }
     }
 
     /// The memory this consumer reads.
@@ -106,40 +114,84 @@ impl<M: Memory> Reader<M> {
         Ready::Messages(self.cached_head - self.tail)
     }
 
-    /// How many messages may be read from the tail on: one miss for the head, and none for the slots that it
-    /// vouches for.
+    /// How many messages may be read from the tail on, by the head alone: one miss for all of them, and the line that the
+    /// producer writes before it is left alone. A single message that a dead producer did not live to count is
+    /// [`poll`](Self::poll)'s to find.
     #[inline(always)]
-    pub fn poll_many(&mut self) -> Result<Ready, Damage> {
-        let ready = self.poll()?;
-        if ready != Ready::Messages(1) {
-            return Ok(ready);
+    pub fn poll_head(&mut self) -> Ready {
+        if self.tail < self.cached_head {
+            return Ready::Messages(self.cached_head - self.tail);
         }
         let head = self.memory.load(HEAD, Relaxed);
-        Ok(self.go_by(head))
+        if head > self.tail { self.go_by(head) } else { Ready::Empty }
+    }
+
+    /// Looks at the head for who began above the one it saw: perhaps in the middle of a batch, since that head may have been
+    /// older than the limit that it began by. What this finds, the next poll finds, too. Who waits asks now and then.
+    #[inline(always)]
+    pub fn look_within_batch(&mut self) {
+        if self.began_ahead && self.poll_head() != Ready::Empty {
+            self.began_ahead = false;
+        }
+    }
+
+    /// By the head, and then by the slot: finds all that is there.
+    #[inline(always)]
+    pub fn poll_many(&mut self) -> Result<Ready, Damage> {
+        match self.poll_head() {
+            Ready::Empty => self.poll(),
+            ready => Ok(ready),
+        }
     }
 
     /// Whether the position `ahead` of the tail is filled, too. Nothing is acquired.
     #[inline(always)]
     pub fn is_filled_ahead(&self, ahead: u64) -> bool {
-        let sequence = Sequence(self.memory.load(self.slot_ahead(ahead).sequence(), Relaxed));
+        let sequence = Sequence(self.memory.load(self.slots.at(self.tail + ahead).sequence(), Relaxed));
         sequence.number() > self.tail + ahead
     }
 
-    /// The slot at the tail.
+    /// The message at the tail, which [`poll`](Self::poll) said may be read.
     #[inline(always)]
-    pub fn slot(&self) -> Slot {
-        self.slot
-    }
-    /// The slot `ahead` positions after the tail.
-    #[inline(always)]
-    pub fn slot_ahead(&self, ahead: u64) -> Slot {
-        self.slots.at(self.tail + ahead)
+    pub fn next_message(&self) -> Message {
+        if self.memory.load(self.slot.sequence(), Relaxed) != Sequence::published(self.tail).0 {
+            return self.next_of_batch();
+        }
+        let meta = Meta(self.memory.load(self.slot.meta(), Relaxed));
+        Message { meta, block: self.slots.single(self.slot) }
     }
 
-    /// Length and kind of the message in a slot that [`poll`](Self::poll) said may be read.
+    /// Never inlined, so that where a single message lies does not wait for what its slot says.
+    #[inline(never)]
+    fn next_of_batch(&self) -> Message {
+        self.message(0)
+    }
+
+    /// The message `ahead` positions after the tail, which [`poll`](Self::poll) said may be read.
     #[inline(always)]
-    pub fn meta(&self, slot: Slot) -> Meta {
-        Meta(self.memory.load(slot.meta(), Relaxed))
+    pub fn message(&self, ahead: u64) -> Message {
+        let position = self.tail + ahead;
+        let slot = self.slots.at(position);
+        message(self.slots, slot, position, words(&self.memory, slot))
+    }
+
+    /// How far ahead of the tail the last message is, at most, whose slot must be looked at; those behind it are bare.
+    #[inline(always)]
+    pub fn described(&self) -> u64 {
+        self.memory.load(DESCRIBED, Relaxed).saturating_sub(self.tail)
+    }
+
+    /// Up to `max` bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
+    #[inline(always)]
+    pub fn bare_row(&self, ahead: u64, max: u64) -> impl Iterator<Item = Message> + use<M> {
+        let meta = self.slots.full();
+        self.slots.packed_row(self.tail + ahead, max).map(move |block| Message { meta, block })
+    }
+
+    /// As [`message`](Self::message), of a bare one.
+    #[inline(always)]
+    pub fn bare_message(&self, ahead: u64) -> Message {
+        Message { meta: self.slots.full(), block: self.slots.packed(self.slots.at(self.tail + ahead)) }
     }
 
     /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll) said.
@@ -174,7 +226,7 @@ impl<M: Memory> Reader<M> {
         if !is_closed(&self.memory) {
             return Ok(false);
         }
-        Ok(self.poll()? == Ready::Empty)
+        Ok(self.poll_many()? == Ready::Empty)
     }
 }
 
@@ -237,14 +289,12 @@ impl<M: Memory> CopyingReader<M> {
     /// The compare-exchange that releases the message also validates the copy: it succeeds only while the
     /// producer has not evicted this consumer, and until then the slot was not touched.
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
-        let slot = self.geometry.slot(self.tail);
         let tail = self.geometry.tail(self.entry);
-        if published(&self.memory, slot) != self.tail + 1 {
+        let Some(message) = find(&self.memory, self.geometry.slots(), self.tail) else {
             let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
-        }
-        self.memory.fence(Acquire); // PUB, HEAD
-        let meta = copy_out(&self.memory, slot, buffer);
+        };
+        let meta = copy_out(&self.memory, message, buffer);
         let (from, to) = (Tail::at(self.tail, true).0, Tail::at(self.tail + 1, true).0);
         match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT
         {
@@ -276,18 +326,16 @@ impl<M: Memory> CopyingReader<M> {
     #[cold]
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory)
-            && published(&self.memory, self.geometry.slot(self.tail)) != self.tail + 1
+            && !is_published(&self.memory, self.geometry.slots(), self.tail)
             && self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0
     }
 }
 
-/// Copies length, kind and bytes of a slot, all possibly torn; the length is bounded by the buffer, which is as
-/// long as a block.
-pub(super) fn copy_out<M: Memory>(memory: &M, slot: Slot, buffer: &mut [u8]) -> Meta {
-    let meta = Meta(memory.load(slot.meta(), Relaxed));
-    let len = meta.len().min(buffer.len());
-    // SAFETY: the slot is this geometry's, and `len` is at most the buffer's length, a block.
-    unsafe { memory.copy_block(slot, &mut buffer[..len]) };
-    #[expect(clippy::cast_possible_truncation, reason = "at most a stored u32")]
-    Meta::new(len as u32, meta.kind())
+/// Copies a message, possibly torn; its length is bounded by the buffer, which is as long as a block.
+pub(super) fn copy_out<M: Memory>(memory: &M, message: Message, buffer: &mut [u8]) -> Meta {
+    let len = message.meta.len().min(buffer.len());
+    // SAFETY: the block is this geometry's, and `len` is at most the buffer's length, a block.
+    unsafe { memory.copy_block(message.block, &mut buffer[..len]) };
+    #[expect(clippy::cast_possible_truncation, reason = "at most a block")]
+    Meta::new(len as u32, message.meta.kind())
 }

@@ -3,7 +3,8 @@
 //! Whoever calls these holds the right to the entry; [`join`] and [`resume`] are called under the table
 //! right besides.
 
-use super::{Damage, published};
+use super::Damage;
+use super::message::is_published;
 use crate::layout::producer_page::{HEAD, LIMIT};
 use crate::layout::{EntryFlags, Geometry, POSITION_MAX, Tail};
 use crate::memory::{Liveness, Memory, Right, Word};
@@ -124,7 +125,7 @@ fn choose<M: Memory>(
 /// message, so the sequence word of the position before decides when the head does not; it may be a lap
 /// further already.
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
-    position <= head || position <= POSITION_MAX && published(memory, geometry.slot(position - 1)) >= position
+    position <= head || position <= POSITION_MAX && is_published(memory, geometry.slots(), position - 1)
 }
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.

@@ -133,14 +133,16 @@ impl InPlace {
         let Some(reader) = &mut self.reader else { return };
         let ready = if turn.dice.hits(2) { reader.poll() } else { reader.poll_many() };
         let Ready::Messages(n) = ready.expect("a sound ring") else { return };
-        let geometry = turn.geometry();
         for ahead in self.held.len() as u64..1 + turn.dice.roll(n) {
             let position = reader.tail() + ahead;
-            let slot = geometry.slot(position);
-            let meta = reader.meta(slot).0;
-            // SAFETY: the slot is of this geometry; the tail gates.
-            let words = unsafe { reader.memory().read_block(slot) }.words();
-            turn.oracle().read(position, Message { words, meta });
+            let message = match ahead {
+                0 if turn.dice.hits(2) => reader.next_message(),
+                _ if ahead >= reader.described() => reader.bare_message(ahead),
+                _ => reader.message(ahead),
+            };
+            // SAFETY: the block is of this geometry; the tail gates.
+            let words = unsafe { reader.memory().read_block(message.block) }.words();
+            turn.oracle().read(position, Message { words, meta: message.meta.0 });
             turn.oracle().hold(position);
             self.held.push(position);
         }

@@ -2,7 +2,7 @@
 //! get their turn; each write is shown to the oracle.
 
 use crate::oracle::{Intent, Oracle};
-use slipring::layout::{Geometry, Millis, Slot, Tail, producer_page as page};
+use slipring::layout::{Block, Geometry, Millis, Tail, producer_page as page};
 use slipring::memory::{Futex, Liveness, Memory, Right, Segment, Word};
 use slipring::protocol::group;
 use std::cell::{Cell, RefCell};
@@ -13,8 +13,6 @@ use std::time::Duration;
 
 /// Bytes of a block: two words, so that a torn copy can be told.
 pub(crate) const BLOCK_SIZE: u64 = 16;
-/// From a slot's sequence word to its block.
-const BLOCK_OFFSET: u64 = 16;
 
 /// What a killed party unwinds with.
 pub(crate) struct Killed;
@@ -38,7 +36,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
-        let last = geometry.slot(geometry.capacity() - 1).sequence().offset + BLOCK_OFFSET + BLOCK_SIZE;
+        let slots = geometry.slots();
+        let last = slots.packed(slots.at(geometry.capacity() - 1)).offset() + BLOCK_SIZE;
         // More than there is: where it begins in the file is nobody's business here.
         let readers = geometry.file_len();
         let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
@@ -71,12 +70,12 @@ impl Shared {
         &segment[usize::try_from(word.offset / 8).unwrap()]
     }
 
-    fn block_word(&self, index: u64, nth: u64) -> &Cell<u64> {
-        self.word(Word::producer(self.geometry.slot(index).sequence().offset + BLOCK_OFFSET + 8 * nth))
+    fn block_word(&self, block: Block, nth: u64) -> &Cell<u64> {
+        self.word(Word::producer(block.offset() + 8 * nth))
     }
 
-    pub(crate) fn block(&self, index: u64) -> [u64; 2] {
-        [0, 1].map(|nth| self.block_word(index, nth).get())
+    pub(crate) fn block(&self, block: Block) -> [u64; 2] {
+        [0, 1].map(|nth| self.block_word(block, nth).get())
     }
 
     /// The bytes of a segment from this word on.
@@ -176,7 +175,7 @@ impl SimMemory {
 }
 
 /// A block that is read in place.
-pub(crate) struct ReadInPlace<'a>(&'a SimMemory, u64);
+pub(crate) struct ReadInPlace<'a>(&'a SimMemory, Block);
 
 impl ReadInPlace<'_> {
     pub(crate) fn words(&self) -> [u64; 2] {
@@ -185,13 +184,13 @@ impl ReadInPlace<'_> {
 }
 
 /// A block that is written in place.
-pub(crate) struct WriteInPlace<'a>(&'a SimMemory, u64);
+pub(crate) struct WriteInPlace<'a>(&'a SimMemory, Block);
 
 impl WriteInPlace<'_> {
     pub(crate) fn fill(&mut self, words: [u64; 2]) {
         for (nth, word) in (0..).zip(words) {
             if self.0.step() {
-                self.0.shared.oracle.borrow().overwrites(self.1);
+                self.0.shared.oracle.borrow().overwrites(self.1.index());
                 self.0.shared.block_word(self.1, nth).set(word);
             }
         }
@@ -237,18 +236,18 @@ unsafe impl Memory for SimMemory {
     fn heavy_fence(&self) {}
     fn relax(&self) {}
 
-    unsafe fn read_block(&self, slot: Slot) -> ReadInPlace<'_> {
-        ReadInPlace(self, slot.index())
+    unsafe fn read_block(&self, block: Block) -> ReadInPlace<'_> {
+        ReadInPlace(self, block)
     }
 
-    unsafe fn write_block(&self, slot: Slot) -> WriteInPlace<'_> {
-        WriteInPlace(self, slot.index())
+    unsafe fn write_block(&self, block: Block) -> WriteInPlace<'_> {
+        WriteInPlace(self, block)
     }
 
-    unsafe fn copy_block(&self, slot: Slot, into: &mut [u8]) {
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
         for (nth, chunk) in (0..).zip(into.chunks_mut(8)) {
             if self.step() {
-                let word = self.shared.block_word(slot.index(), nth).get();
+                let word = self.shared.block_word(block, nth).get();
                 chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
             }
         }

@@ -39,7 +39,7 @@ pub(crate) struct Reader {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Head,
-    Sequence(u64),
+    Sequence,
     Tail(u32),
     Delivery(usize, u64),
     Floor(usize),
@@ -65,7 +65,7 @@ impl Oracle {
     pub(crate) fn new(geometry: Geometry, groups: [GroupBook; GROUPS]) -> Oracle {
         let mut places = HashMap::from([(producer_page::HEAD, Place::Head)]);
         for index in 0..geometry.capacity() {
-            places.insert(geometry.slot(index).sequence(), Place::Sequence(index));
+            places.insert(geometry.slot(index).sequence(), Place::Sequence);
             for number in 0..GROUPS {
                 let word = geometry.delivery(u32::try_from(number).unwrap(), index);
                 places.insert(word, Place::Delivery(number, index));
@@ -168,7 +168,7 @@ impl Oracle {
         match self.places.get(&word).copied() {
             None => {}
             Some(Place::Head) => self.wrote_head(shared, life, new),
-            Some(Place::Sequence(index)) => self.wrote_sequence(shared, life, index, old, new),
+            Some(Place::Sequence) => self.wrote_sequence(shared, life, old, new),
             Some(Place::Tail(entry)) => self.wrote_tail(shared, life, entry, Tail(new)),
             Some(Place::Delivery(number, index)) => {
                 let end = self.end();
@@ -191,7 +191,7 @@ impl Oracle {
         }
     }
 
-    fn wrote_sequence(&mut self, shared: &Shared, life: &Life, index: u64, old: u64, new: u64) {
+    fn wrote_sequence(&mut self, shared: &Shared, life: &Life, old: u64, new: u64) {
         assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
         let end = self.end();
         if new == 0 {
@@ -204,29 +204,34 @@ impl Oracle {
             return;
         }
         assert_eq!(sequence.number(), end + 1, "positions are published in order");
-        self.publishes(shared, index);
+        self.publishes(shared);
     }
 
-    /// Everything sealed below the head is published.
+    /// Everything below the head is published, bare where nothing was sealed.
     fn wrote_head(&mut self, shared: &Shared, life: &Life, head: u64) {
         assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
         while self.end() < head {
-            let (end, slot) = (self.end(), self.geometry.slot(self.end()));
-            let sequence = shared.word(slot.sequence()).get();
-            assert_eq!(
-                sequence,
-                Sequence::sealed(end).0,
-                "the head passes what is neither sealed nor published"
-            );
-            self.publishes(shared, slot.index());
+            self.publishes(shared);
         }
         assert_eq!(head, self.end(), "the head falls behind what is published");
     }
 
-    fn publishes(&mut self, shared: &Shared, index: u64) {
+    /// What the file says, as its description has it.
+    fn in_file(&self, shared: &Shared, position: u64) -> Message {
+        let slots = self.geometry.slots();
+        let slot = slots.at(position);
+        let (sequence, meta) = (shared.word(slot.sequence()).get(), shared.word(slot.meta()).get());
+        let (block, meta) = match sequence {
+            _ if sequence == position + 1 => (slots.single(slot), meta),
+            _ if sequence == (position + 1) | 1 << 63 => (slots.packed(slot), meta),
+            _ => (slots.packed(slot), 16),
+        };
+        Message { words: shared.block(block), meta }
+    }
+
+    fn publishes(&mut self, shared: &Shared) {
         let end = self.end();
-        let meta = shared.word(self.geometry.slot(index).meta()).get();
-        let found = Message { words: shared.block(index), meta };
+        let found = self.in_file(shared, end);
         assert_eq!(Some(&found), self.meant.get(&end), "what is published at {end}, and what was meant");
         self.messages.push(found);
         self.groups.iter_mut().for_each(|group| group.published(end));
@@ -249,9 +254,7 @@ impl Oracle {
     /// After each turn: whatever is read in place is as it was.
     pub(crate) fn check(&self, shared: &Shared) {
         for &position in self.held.keys() {
-            let index = self.geometry.index(position);
-            let meta = shared.word(self.geometry.slot(index).meta()).get();
-            self.read(position, Message { words: shared.block(index), meta });
+            self.read(position, self.in_file(shared, position));
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::memory::SimMemory;
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
-use slipring::layout::{EntryFlags, Meta};
+use slipring::layout::{Block, EntryFlags, Meta};
 use slipring::memory::{Liveness, Memory, Right};
 use slipring::protocol::group::{self, Group};
 use slipring::protocol::publish::{Gate, Publisher, Who};
@@ -43,26 +43,28 @@ impl Actor for Publishing {
         let n = 1 + turn.dice.roll(room);
         publisher.claim(n);
         let abandoned = turn.dice.hits(8);
-        let batch = n > 1 || turn.dice.hits(2);
-        for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
-            let meta = write(turn, publisher, position, !abandoned);
-            let slot = turn.geometry().slot(position);
-            if batch {
-                publisher.seal(slot, position, meta);
-            } else {
-                publisher.describe(slot, meta);
+        let slots = turn.geometry().slots();
+        if n > 1 || turn.dice.hits(2) {
+            let mut batch = publisher.begin_batch(n);
+            for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
+                let slot = slots.at(position);
+                let meta = write(turn, publisher, position, slots.packed(slot), !abandoned);
+                batch.add(slot, meta, |word, value| publisher.memory().store(word, value, Relaxed));
+            }
+            if !abandoned {
+                publisher.publish_batch(&batch);
+            }
+        } else {
+            let position = publisher.head();
+            let slot = slots.at(position);
+            let meta = write(turn, publisher, position, slots.single(slot), !abandoned);
+            publisher.describe(slot, meta);
+            if !abandoned {
+                publisher.publish(slot, position);
             }
         }
-        if !abandoned {
-            if batch {
-                publisher.publish_sealed(n);
-            } else {
-                let head = publisher.head();
-                publisher.publish(turn.geometry().slot(head), head);
-            }
-            if publisher.readers_asleep() {
-                publisher.wake_readers();
-            }
+        if !abandoned && publisher.readers_asleep() {
+            publisher.wake_readers();
         }
     }
 
@@ -84,16 +86,21 @@ impl Actor for Publishing {
 }
 
 /// Fills a claimed position, and returns how its message is described.
-fn write(turn: &Turn<'_>, publisher: &Publisher<SimMemory>, position: u64, meant: bool) -> Meta {
+fn write(
+    turn: &Turn<'_>,
+    publisher: &Publisher<SimMemory>,
+    position: u64,
+    block: Block,
+    meant: bool,
+) -> Meta {
     let stamp = turn.oracle().stamp();
     let words = [position, stamp];
-    let slot = turn.geometry().slot(position);
     let meta = Meta::new(16, u32::try_from(stamp % 3).unwrap());
     if meant {
         turn.oracle().means(position, Message { words, meta: meta.0 });
     }
-    // SAFETY: the slot is of this geometry, and the position claimed.
-    unsafe { publisher.memory().write_block(slot) }.fill(words);
+    // SAFETY: the block is of this geometry, and the position claimed.
+    unsafe { publisher.memory().write_block(block) }.fill(words);
     meta
 }
 

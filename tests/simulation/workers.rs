@@ -91,11 +91,10 @@ impl Working {
             lessee.wake_producer();
         }
         if let Some(lease) = lease {
-            assert!(kinds.admits(lease.meta.kind()));
-            let slot = turn.geometry().slot(lease.position);
-            // SAFETY: the slot is of this geometry; the position is pinned.
-            let words = unsafe { turn.memory.read_block(slot) }.words();
-            turn.oracle().read(lease.position, Message { words, meta: lease.meta.0 });
+            assert!(kinds.admits(lease.message.meta.kind()));
+            // SAFETY: the block is of this geometry; the position is pinned.
+            let words = unsafe { turn.memory.read_block(lease.message.block) }.words();
+            turn.oracle().read(lease.position, Message { words, meta: lease.message.meta.0 });
             turn.oracle().hold(lease.position);
             self.held.push(lease);
         }
@@ -127,7 +126,7 @@ impl Working {
             let mut bytes = [0; 16];
             let Some(doomed) = lessee.exhume(position, turn.now(), &mut bytes) else { continue };
             let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
-            turn.oracle().read(position, Message { words: [word(0), word(8)], meta: doomed.meta.0 });
+            turn.oracle().read(position, Message { words: [word(0), word(8)], meta: doomed.message.meta.0 });
             // It may be killed before the copy is made, or after.
             if turn.memory.step() && turn.world.grave.borrow_mut().bury(position) {
                 turn.oracle().groups[self.number as usize].letters.insert(position);

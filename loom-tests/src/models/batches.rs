@@ -2,38 +2,47 @@
 
 use super::{
     consumer, copied_words, described, geometry, kind_of, leases, producer, publish, read_many, take, words,
-    write,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring::layout::{Geometry, Meta};
 use slipring::memory::Memory;
+use slipring::protocol::batch::Sealer;
 use slipring::protocol::lease::Lessee;
 use slipring::protocol::observe::{Seen, Watcher};
 use slipring::protocol::publish::Publisher;
-use slipring::protocol::read::{Copied, CopyingReader, Ready};
+use slipring::protocol::read::{Copied, CopyingReader, Reader, Ready};
 use slipring::protocol::table::{self, Start};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Claims, fills and seals the next `n` positions.
-pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
+pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) -> Sealer {
+    seal_as(publisher, geometry, n, described, words)
+}
+
+/// The same with other messages than belong there.
+fn seal_as(
+    publisher: &mut Publisher<LoomMemory>,
+    geometry: &Geometry,
+    n: u64,
+    meta: impl Fn(u64) -> Meta,
+    words: impl Fn(u64) -> [u64; 2],
+) -> Sealer {
     publisher.claim(n);
-    let head = publisher.head();
-    for position in head..head + n {
-        write(publisher, geometry, position);
-        publisher.seal(geometry.slot(position), position, described(position));
+    let mut batch = publisher.begin_batch(n);
+    for _ in 0..n {
+        let (position, slot) = (batch.next(), geometry.slot(batch.next()));
+        // SAFETY: the block is the ring's, the position is claimed below the limit.
+        unsafe { publisher.memory().write_block(geometry.slots().packed(slot)) }.fill(words(position));
+        batch.add(slot, meta(position), |word, value| publisher.memory().store(word, value, Relaxed));
     }
+    batch
 }
 
 /// A batch of two with other words than belong there, which is given up.
 fn give_up(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
-    seal(publisher, geometry, 2);
-    for ahead in 0..2 {
-        let slot = geometry.slot(publisher.head() + ahead);
-        // SAFETY: the index is in range, the position is claimed below the limit.
-        unsafe { publisher.memory().write_block(slot) }.fill([7, 7]);
-        publisher.describe(slot, Meta::new(7, 7));
-    }
+    seal_as(publisher, geometry, 2, |_| Meta::new(7, 7), |_| [7, 7]);
 }
 
 /// A batch is given up, a message published where it began, and behind that a batch of two.
@@ -44,8 +53,8 @@ fn life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) -> Publisher<L
     if publisher.room() < 2 {
         publisher.rescan(0);
     }
-    seal(&mut publisher, &geometry, 2);
-    publisher.publish_sealed(2);
+    let batch = seal(&mut publisher, &geometry, 2);
+    publisher.publish_batch(&batch);
     publisher
 }
 
@@ -82,9 +91,7 @@ pub(super) fn sealed_join(bound: usize) -> usize {
         let publisher = producer(&memory, &geometry);
         let publishing = thread::spawn(move || life(publisher, geometry));
         let mut reader = consumer(&memory, &geometry, 0, Start::Latest);
-        for _ in 0..2 {
-            take(&mut reader);
-        }
+        take(&mut reader);
         let publisher = publishing.join().expect("the producer ends");
         while take(&mut reader) {}
         assert_eq!(reader.tail(), publisher.head(), "published and read");
@@ -196,8 +203,8 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
         give_up(&mut publisher, &geometry);
         assert!(publish(&mut publisher, &geometry));
         let publishing = thread::spawn(move || {
-            seal(&mut publisher, &geometry, 2);
-            publisher.publish_sealed(2);
+            let batch = seal(&mut publisher, &geometry, 1);
+            publisher.publish_batch(&batch);
         });
         let working = thread::spawn(move || leased(&there));
         let ours = leased(&here);
@@ -205,6 +212,111 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
         let theirs = working.join().expect("the worker ends");
         assert!(ours.is_none() || ours != theirs, "two workers have leased one message");
         let left = leases::drain(&here);
-        assert_eq!(left, 3, "every lease has run out: every message can be had");
+        assert_eq!(left, 2, "every lease has run out: every message can be had");
+    })
+}
+
+/// A batch is given up, and in its place comes one whose messages are all bare.
+fn bare_life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) {
+    publisher.rescan(0);
+    give_up(&mut publisher, &geometry);
+    let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
+    publisher.publish_batch(&batch);
+}
+
+/// Publishes a batch of bare messages.
+pub(super) fn send_bare(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
+    let batch = seal_as(publisher, geometry, n, |_| Meta::new(16, 0), words);
+    publisher.publish_batch(&batch);
+}
+
+fn take_bare(reader: &mut Reader<LoomMemory>) -> bool {
+    if reader.poll_many() == Ok(Ready::Empty) {
+        return false;
+    }
+    let message = reader.message(0);
+    assert_eq!(message.meta, Meta::new(16, 0), "length and kind");
+    assert_eq!(reader.described(), 0, "nothing was described");
+    // SAFETY: the block is the ring's; the position is gated.
+    let block = unsafe { reader.memory().read_block(message.block) }.words();
+    assert_eq!(block, words(reader.tail()), "the block of position {}", reader.tail());
+    reader.release(1);
+    true
+}
+
+/// A reader from the first message on.
+pub(super) fn bare(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(UNGATED, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let publisher = producer(&memory, &geometry);
+        let publishing = thread::spawn(move || bare_life(publisher, geometry));
+        for _ in 0..2 {
+            take_bare(&mut reader);
+        }
+        publishing.join().expect("the producer ends");
+        while take_bare(&mut reader) {}
+        assert_eq!(reader.tail(), 2, "published and read");
+    })
+}
+
+/// A reader from the second message on, whose slot says nothing of it, and never will.
+pub(super) fn bare_join(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(UNGATED, 1);
+        let memory = LoomMemory::new(&geometry);
+        let publisher = producer(&memory, &geometry);
+        let publishing = thread::spawn(move || {
+            let mut publisher = publisher;
+            publisher.rescan(0);
+            let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
+            publisher.publish_batch(&batch);
+        });
+        let joined = table::join(&memory, &geometry, 0, Start::At(1), false);
+        let reader = joined.ok().map(|tail| Reader::new(memory.clone(), geometry, 0, tail));
+        if let Some(mut reader) = reader {
+            assert!(take_bare(&mut reader), "the message it joined at was published before");
+            assert!(!take_bare(&mut reader));
+        }
+        publishing.join().expect("the producer ends");
+    })
+}
+
+/// An observer at the second place, where first a single message may be, and then a bare one of the lap behind.
+pub(super) fn bare_observed(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        let mut watcher = Watcher::new(memory.clone(), geometry, 1);
+        publisher.rescan(0);
+        assert!(publish(&mut publisher, &geometry));
+        assert!(take(&mut gate));
+        let publishing = thread::spawn(move || {
+            assert!(publish(&mut publisher, &geometry));
+            assert!(take(&mut gate));
+            publisher.rescan(0);
+            let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
+            publisher.publish_batch(&batch);
+        });
+        let mut buffer = [0; 16];
+        let mut look = || match watcher.look(&mut buffer) {
+            Seen::Empty => false,
+            Seen::Missed(_) => true,
+            Seen::Message { position, meta } => {
+                let kind = if position == 1 { kind_of(1) } else { 0 };
+                assert_eq!(meta, Meta::new(16, kind), "length and kind of position {position}");
+                assert_eq!(copied_words(&buffer), words(position), "the copy of position {position}");
+                true
+            }
+        };
+        for _ in 0..2 {
+            look();
+        }
+        publishing.join().expect("the producer ends");
+        while look() {}
+        assert_eq!(watcher.position(), 4);
     })
 }

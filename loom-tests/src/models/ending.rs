@@ -40,8 +40,8 @@ pub(super) fn close(bound: usize) -> usize {
 fn life(publisher: &mut Publisher<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
     publisher.rescan(0);
-    batches::seal(publisher, &geometry, 2);
-    publisher.publish_sealed(2);
+    let batch = batches::seal(publisher, &geometry, 2);
+    publisher.publish_batch(&batch);
     batches::seal(publisher, &geometry, 2);
     // Given up.
     publish(publisher, &geometry);

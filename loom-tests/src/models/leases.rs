@@ -61,9 +61,9 @@ pub(super) fn lease(worker: &Lessee<LoomMemory>, now: Millis) -> Option<Lease> {
 
 /// Reads a leased message in place.
 pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
-    assert_eq!(lease.meta, Meta::new(16, kind_of(lease.position)), "length and kind");
-    // SAFETY: the index is in range; the position is pinned.
-    let block = unsafe { worker.memory().read_block(worker.geometry().slot(lease.position)) };
+    assert_eq!(lease.message.meta, Meta::new(16, kind_of(lease.position)), "length and kind");
+    // SAFETY: the block is the ring's; the position is pinned.
+    let block = unsafe { worker.memory().read_block(lease.message.block) };
     assert_eq!(block.words(), words(lease.position), "the block of position {}", lease.position);
 }
 

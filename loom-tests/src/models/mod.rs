@@ -27,50 +27,68 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "publish_read",
         question: "does a consumer read what was published, and only that?",
-        executions: 220,
+        executions: 612,
         run: broadcast::publish_read,
     },
     Model {
         name: "batch",
         question: "does the head carry every slot below it?",
-        executions: 548,
+        executions: 2_663,
         run: broadcast::batch,
     },
     Model {
         name: "sealed",
         question: "is a batch seen in pieces, or anything of one that was given up?",
-        executions: 9_658,
+        executions: 71_022,
         run: batches::sealed,
     },
     Model {
         name: "sealed_join",
         question: "the same by a reader that joins in between",
-        executions: 110_099,
+        executions: 58_639,
         run: batches::sealed_join,
     },
     Model {
         name: "sealed_observed",
         question: "the same by an observer",
-        executions: 7_559,
+        executions: 17_186,
         run: batches::sealed_observed,
     },
     Model {
         name: "sealed_lapped",
         question: "the same by an observer of what the batch is written over",
-        executions: 213_565,
+        executions: 110_420,
         run: batches::sealed_lapped,
     },
     Model {
         name: "sealed_copied",
         question: "the same by a reader that copies",
-        executions: 6_872,
+        executions: 15_640,
         run: batches::sealed_copied,
     },
     Model {
         name: "sealed_claimed",
         question: "the same by two workers",
-        executions: 28_847,
+        executions: 31_989,
         run: batches::sealed_claimed,
+    },
+    Model {
+        name: "bare",
+        question: "is a seal that was given up taken for a description of what is sent bare in its place?",
+        executions: 1_922,
+        run: batches::bare,
+    },
+    Model {
+        name: "bare_join",
+        question: "does a reader that joins between bare messages find them all?",
+        executions: 3_440,
+        run: batches::bare_join,
+    },
+    Model {
+        name: "bare_observed",
+        question: "does an observer take an old look at a slot for a bare message?",
+        executions: 22_505,
+        run: batches::bare_observed,
     },
     Model {
         name: "reuse",
@@ -265,6 +283,12 @@ pub const MODELS: &[Model] = &[
         run: groups::floor_gate,
     },
     Model {
+        name: "lap_bare",
+        question: "is a message leased whose slot still speaks of it when a bare one has taken its place?",
+        executions: 1,
+        run: pins::lap_bare,
+    },
+    Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
         executions: 37_538,
@@ -385,8 +409,9 @@ fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
 
 /// Writes the words that belong there into a claimed position.
 fn write(publisher: &Publisher<LoomMemory>, geometry: &Geometry, position: u64) {
-    // SAFETY: the index is in range, the position is claimed below the limit.
-    unsafe { publisher.memory().write_block(geometry.slot(position)) }.fill(words(position));
+    let block = geometry.slots().single(geometry.slot(position));
+    // SAFETY: the block is the ring's, the position is claimed below the limit.
+    unsafe { publisher.memory().write_block(block) }.fill(words(position));
 }
 
 /// How the message that belongs there is described.
@@ -394,8 +419,9 @@ fn described(position: u64) -> Meta {
     Meta::new(16, kind_of(position))
 }
 
+/// Every third message is of kind 0: bare, if it is sent in a batch and is not the first.
 fn kind_of(position: u64) -> u32 {
-    u32::try_from(position + 1).expect("the models are small")
+    u32::try_from((position + 1) % 3).expect("less than three")
 }
 
 /// Publishes the next message if there is room for it.
@@ -431,10 +457,13 @@ fn read_ready(reader: &Reader<LoomMemory>, ready: Result<Ready, Damage>) -> bool
         Ready::Messages(n) => {
             for ahead in 0..n {
                 let position = reader.tail() + ahead;
-                let slot = reader.slot_ahead(ahead);
-                assert_eq!(reader.meta(slot), Meta::new(16, kind_of(position)), "length and kind");
-                // SAFETY: the index is in range; the position is gated.
-                let block = unsafe { reader.memory().read_block(slot) };
+                let message = reader.message(ahead);
+                assert_eq!(message.meta, Meta::new(16, kind_of(position)), "length and kind");
+                if ahead >= reader.described() {
+                    assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
+                }
+                // SAFETY: the block is the ring's; the position is gated.
+                let block = unsafe { reader.memory().read_block(message.block) };
                 assert_eq!(block.words(), words(position), "the block of position {position}");
             }
             true

@@ -1,7 +1,7 @@
 //! Slots and those who read them in place: what keeps the producer off once a lease is over.
 
 use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
-use super::{kind_of, producer, publish};
+use super::{batches, kind_of, producer, publish};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
@@ -156,6 +156,49 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
             group::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
             assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
         }
+    })
+}
+
+/// A worker looks for a message, and is slow about it: meanwhile another settles it, and the producer publishes the next
+/// lap's, of which the slot says nothing: it still speaks of the first.
+pub(super) fn lap_bare(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(2);
+        let mut publisher = producer(&memory, &geometry);
+        let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let first = lease(&quick, NOW).expect("it is there");
+        assert!(settle(&quick, first));
+        let going_on = thread::spawn(move || {
+            let second = lease(&quick, NOW);
+            let was_second = second.is_some();
+            if let Some(second) = second {
+                settle(&quick, second);
+            }
+            publisher.rescan(0);
+            let mut bare = 0;
+            if publisher.room() == 2 {
+                batches::send_bare(&mut publisher, &geometry, 2);
+                while let Some(next) = quick.search(Kinds::Any, NOW, false).lease {
+                    bare += usize::from(settle(&quick, next));
+                }
+            }
+            (publisher.head(), usize::from(was_second) + bare, quick)
+        });
+        let mut leased = 0;
+        if let Some(found) = slow.search(Kinds::Any, NOW, false).lease {
+            leased += usize::from(settle(&slow, found));
+        }
+        let (head, by_the_other, quick) = going_on.join().expect("the others end");
+        let mut left = 0;
+        while let Some(found) = quick.search(Kinds::Any, LATER, true).lease {
+            assert!(settle(&quick, found));
+            left += 1;
+        }
+        let all = usize::try_from(head).expect("the models are small");
+        assert_eq!(1 + leased + by_the_other + left, all, "each message once");
     })
 }
 

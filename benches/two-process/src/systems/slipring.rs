@@ -42,16 +42,16 @@ impl<const N: usize> Sender<N> for Producer {
         let mut left = BATCH;
         while left > 0 {
             let mut batch = self.claim_batch(left)?;
-            left -= batch.remaining();
-            while batch.remaining() > 0 {
-                batch.push_with(0, |block| match block.try_into() {
-                    Ok(block) => {
-                        fill::<N>(block, n);
-                        N
-                    }
-                    Err(_) => usize::MAX, // refused as too long: a block has N bytes
-                })?;
-                n += 1;
+            let mut failed = None;
+            left -= batch.push_blocks(left, |block| match block.try_into() {
+                Ok(block) => {
+                    fill::<N>(block, n);
+                    n += 1;
+                }
+                Err(error) => failed = Some(error),
+            });
+            if let Some(error) = failed {
+                return Err(Failure::from(error));
             }
             batch.publish();
         }
@@ -68,10 +68,12 @@ impl<const N: usize> Receiver<N> for Consumer {
 
     #[inline(always)]
     fn recv_batch(&mut self, mut read: impl FnMut(&[u8; N])) -> Result<(), Failure> {
-        for message in &Consumer::recv_batch(self, BATCH)? {
-            read((&message[..]).try_into()?);
-        }
-        Ok(())
+        let mut failed = None;
+        Consumer::recv_batch(self, BATCH)?.iter().for_each(|message| match (&message[..]).try_into() {
+            Ok(message) => read(message),
+            Err(error) => failed = Some(error),
+        });
+        failed.map_or(Ok(()), |error: std::array::TryFromSliceError| Err(error.into()))
     }
 }
 
