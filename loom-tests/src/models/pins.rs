@@ -172,7 +172,7 @@ pub(super) fn lap_bare(bound: usize) -> usize {
         let first = lease(&quick, NOW).expect("it is there");
         assert!(settle(&quick, first));
         let going_on = thread::spawn(move || {
-            let second = lease(&quick, NOW);
+            let second = quick.next(NOW);
             let was_second = second.is_some();
             if let Some(second) = second {
                 settle(&quick, second);
@@ -181,14 +181,14 @@ pub(super) fn lap_bare(bound: usize) -> usize {
             let mut bare = 0;
             if publisher.room() == 2 {
                 batches::send_bare(&mut publisher, &geometry, 2);
-                while let Some(next) = quick.search(Kinds::Any, NOW, false).lease {
+                while let Some(next) = quick.next(NOW) {
                     bare += usize::from(settle(&quick, next));
                 }
             }
             (publisher.head(), usize::from(was_second) + bare, quick)
         });
         let mut leased = 0;
-        if let Some(found) = slow.search(Kinds::Any, NOW, false).lease {
+        if let Some(found) = slow.next(NOW) {
             leased += usize::from(settle(&slow, found));
         }
         let (head, by_the_other, quick) = going_on.join().expect("the others end");
