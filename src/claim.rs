@@ -82,7 +82,7 @@ const PREFETCH_LINE: u64 = 64;
 /// Several claimed blocks, filled one after another and published together: readers see all of them or none, also if
 /// the process is killed in the middle. Dropping it aborts all.
 ///
-/// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and are described together.
+/// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and nothing is written of them.
 #[derive(Debug)]
 pub struct BatchClaim<'a> {
     producer: &'a mut Producer,

@@ -219,8 +219,7 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
 fn bare_life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) {
     publisher.rescan(0);
     give_up(&mut publisher, &geometry);
-    let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
-    publisher.publish_batch(&batch);
+    send_bare(&mut publisher, &geometry, 2);
 }
 
 /// Publishes a batch of bare messages.
@@ -269,8 +268,7 @@ pub(super) fn bare_join(bound: usize) -> usize {
         let publishing = thread::spawn(move || {
             let mut publisher = publisher;
             publisher.rescan(0);
-            let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
-            publisher.publish_batch(&batch);
+            send_bare(&mut publisher, &geometry, 2);
         });
         let joined = table::join(&memory, &geometry, 0, Start::At(1), false);
         let reader = joined.ok().map(|tail| Reader::new(memory.clone(), geometry, 0, tail));
@@ -297,8 +295,7 @@ pub(super) fn bare_observed(bound: usize) -> usize {
             assert!(publish(&mut publisher, &geometry));
             assert!(take(&mut gate));
             publisher.rescan(0);
-            let batch = seal_as(&mut publisher, &geometry, 2, |_| Meta::new(16, 0), words);
-            publisher.publish_batch(&batch);
+            send_bare(&mut publisher, &geometry, 2);
         });
         let mut buffer = [0; 16];
         let mut look = || match watcher.look(&mut buffer) {
