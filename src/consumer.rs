@@ -438,7 +438,7 @@ impl Consumer {
     fn nothing(&mut self) -> Result<RecvError, RecvError> {
         self.seat.attachment.not_lost()?;
         // What it finds, the next call returns.
-        self.reader.look_within_batch();
+        self.reader.look_within_batch()?;
         Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
     }
 
@@ -452,7 +452,7 @@ impl Consumer {
 
     #[inline(always)]
     fn await_messages(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
-        if self.reader.poll_head() == Ready::Empty {
+        if self.reader.poll_head()? == Ready::Empty {
             let how = self.seat.wait;
             wait_for(&mut Several(self), how, timeout)?;
         }
@@ -536,7 +536,7 @@ impl Waiting for Several<'_> {
 
     #[inline(always)]
     fn look(&mut self) -> Result<bool, RecvError> {
-        Ok(self.0.reader.poll_head() != Ready::Empty)
+        Ok(self.0.reader.poll_head()? != Ready::Empty)
     }
 
     fn glance(&mut self) -> Result<(), RecvError> {

@@ -20,7 +20,7 @@ use super::group::{Group, Kinds, NOWHERE, Slip, head};
 use super::read::copy_out;
 use super::settings::{GroupSettings, Reason, Standing};
 use super::{park, sightings};
-use crate::layout::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
+use crate::layout::{Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, State, group, worker};
 use crate::memory::{Futex, Memory};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -133,7 +133,7 @@ impl<M: Memory> Lessee<M> {
     /// [`search`](Self::search), without the search.
     #[inline(always)]
     pub fn next(&self, now: Millis) -> Option<Lease> {
-        let frontier = self.group.load(group::FRONTIER);
+        let frontier = self.group.load(group::FRONTIER).min(POSITION_MAX);
         if self.group.load(group::RETURNED) <= frontier {
             return None;
         }
@@ -141,7 +141,7 @@ impl<M: Memory> Lessee<M> {
         let in_flight = frontier.wrapping_sub(self.cached_floor.get());
         if !slip.word.is_fresh()
             || in_flight >= self.settings.max_ack_pending
-            || self.group.sequence_of_fresh(frontier) != frontier.wrapping_add(1)
+            || self.group.sequence_of_fresh(frontier) != frontier + 1
         {
             return None;
         }

@@ -33,17 +33,27 @@ pub(crate) fn last_published<M: Memory>(memory: &M, slots: Slots, position: u64)
     by_slot.max(by_head)
 }
 
-/// The message at `position`, if it is published. Acquired. Whether it was overwritten meanwhile is for the caller to find out.
+/// The message at `position`, if it is published. Acquired. Whether it was overwritten meanwhile is for the caller to find out;
+/// if it surely was, there is none.
 ///
 /// The slot is read again once the head has shown the message: what was read before may be older.
 #[inline(always)]
 pub(crate) fn find<M: Memory>(memory: &M, slots: Slots, position: u64) -> Option<Message> {
-    if !is_published(memory, slots, position) {
+    let slot = slots.at(position);
+    let is_single = memory.load(slot.sequence(), Relaxed) == Sequence::published(position).0;
+    if !is_single && !is_within_a_lap(memory.load(HEAD, Relaxed), position, slots.capacity()) {
         return None;
     }
     memory.fence(Acquire); // PUB, HEAD
-    let slot = slots.at(position);
     Some(message(slots, slot, position, words(memory, slot)))
+}
+
+/// True if the message at `position` is published by this head, and its block not granted to another one yet.
+///
+/// The head alone stands for a bare message, so one that cannot be must not stand for any.
+#[inline(always)]
+pub(super) fn is_within_a_lap(head: u64, position: u64, capacity: u64) -> bool {
+    head.wrapping_sub(position + 1) < capacity
 }
 
 /// The two words of a slot.

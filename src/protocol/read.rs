@@ -1,6 +1,6 @@
 //! Consumers: the gating one, which reads in place, and the evictable one, which copies.
 
-use super::message::{find, is_published, message, words};
+use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
 use crate::layout::producer_page::{CLOSED, DESCRIBED, HEAD};
 use crate::layout::{Geometry, Message, Meta, Sequence, Slot, Slots, Tail};
@@ -47,7 +47,7 @@ impl<M: Memory> Reader<M> {
         let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
         // It may begin in the middle of a batch, where no slot says that there is a message.
         let head = memory.load(HEAD, Relaxed);
-        let cached_head = head.clamp(tail, tail.saturating_add(capacity));
+        let cached_head = if is_within_a_lap(head, tail, capacity) { head } else { tail };
         memory.fence(Acquire); // HEAD
         Reader { memory, slots, capacity, entry, tail_at, tail, slot, cached_head, began_ahead: head < tail }
     }
@@ -96,8 +96,7 @@ impl<M: Memory> Reader<M> {
     fn look_closer(&mut self, sequence: Sequence) -> Result<Ready, Damage> {
         let tail = self.tail;
         if sequence == Sequence::sealed(tail) {
-            let head = self.memory.load(HEAD, Relaxed);
-            return Ok(if head > tail { self.go_by(head) } else { Ready::Empty });
+            return self.poll_head();
         }
         if sequence.number() <= tail {
             return Ok(Ready::Empty);
@@ -106,39 +105,44 @@ impl<M: Memory> Reader<M> {
         Err(Damage { what: "sequence word", found: sequence.number(), low: 0, high: tail + 1 })
     }
 
-    /// Everything below the head may be read.
-    #[inline(always)]
-    fn go_by(&mut self, head: u64) -> Ready {
-        self.memory.fence(Acquire); // HEAD
-        self.cached_head = head.clamp(self.tail + 1, self.tail + self.capacity);
-        Ready::Messages(self.cached_head - self.tail)
-    }
-
     /// How many messages may be read from the tail on, by the head alone: one miss for all of them, and the line that the
     /// producer writes before it is left alone. A single message that a dead producer did not live to count is
     /// [`poll`](Self::poll)'s to find.
     #[inline(always)]
-    pub fn poll_head(&mut self) -> Ready {
-        if self.tail < self.cached_head {
-            return Ready::Messages(self.cached_head - self.tail);
+    pub fn poll_head(&mut self) -> Result<Ready, Damage> {
+        let tail = self.tail;
+        if tail < self.cached_head {
+            return Ok(Ready::Messages(self.cached_head - tail));
         }
         let head = self.memory.load(HEAD, Relaxed);
-        if head > self.tail { self.go_by(head) } else { Ready::Empty }
+        if !is_within_a_lap(head, tail, self.capacity) {
+            // This consumer gates: no honest head is further.
+            let high = tail + self.capacity;
+            return if head > high {
+                Err(Damage { what: "head", found: head, low: 0, high })
+            } else {
+                Ok(Ready::Empty)
+            };
+        }
+        self.memory.fence(Acquire); // HEAD
+        self.cached_head = head;
+        Ok(Ready::Messages(head - tail))
     }
 
     /// Looks at the head for who began above the one it saw: perhaps in the middle of a batch, since that head may have been
     /// older than the limit that it began by. What this finds, the next poll finds, too. Who waits asks now and then.
     #[inline(always)]
-    pub fn look_within_batch(&mut self) {
-        if self.began_ahead && self.poll_head() != Ready::Empty {
+    pub fn look_within_batch(&mut self) -> Result<(), Damage> {
+        if self.began_ahead && self.poll_head()? != Ready::Empty {
             self.began_ahead = false;
         }
+        Ok(())
     }
 
     /// By the head, and then by the slot: finds all that is there.
     #[inline(always)]
     pub fn poll_many(&mut self) -> Result<Ready, Damage> {
-        match self.poll_head() {
+        match self.poll_head()? {
             Ready::Empty => self.poll(),
             ready => Ok(ready),
         }
