@@ -1,7 +1,7 @@
 //! What a producer has claimed: one block, or several.
 
 use crate::error::SendError;
-use crate::layout::{Block, Slot, Slots};
+use crate::layout::{Block, Run, Slot, Slots};
 use crate::mapping::Blocks;
 use crate::memory::Memory;
 use crate::producer::{Place, Producer, meta};
@@ -78,6 +78,8 @@ const PREFETCH: usize = 512;
 const PREFETCH_BLOCK_MAX: u64 = 256;
 /// Of shorter ones it does so once for all that share a line.
 const PREFETCH_LINE: u64 = 64;
+/// For how many bytes it does so at a time. More lines than that cannot be on their way at once.
+const PREFETCH_RUN_MAX: u64 = 2048;
 
 /// Several claimed blocks, filled one after another and published together: readers see all of them or none, also if
 /// the process is killed in the middle. Dropping it aborts all.
@@ -164,20 +166,24 @@ impl BatchClaim<'_> {
     /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes.
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
+        let block_size = self.blocks.len();
+        self.push_runs(max, |run| run.chunks_mut(block_size).for_each(&mut fill))
+    }
+
+    /// The same, but `fill` gets several blocks at once, as far as they lie behind each other without a gap.
+    #[inline(always)]
+    pub(crate) fn push_runs(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let count = max.min(self.remaining());
         let mut left = count as u64;
         while left > 0 {
-            let row = self.slots.packed_row(self.sealer.next(), left);
-            let len = row.len() as u64;
-            self.sealer.may_leave(len);
-            for block in row {
-                self.prefetch_after(block);
-                // SAFETY: as in `block`.
-                fill(unsafe { self.blocks.write(block) });
-            }
+            let run = self.slots.packed_run(self.sealer.next(), left);
+            self.sealer.may_leave(run.blocks());
+            self.prefetch_after_run(run);
+            // SAFETY: as in `block`.
+            fill(unsafe { self.blocks.write_run(run) });
             // SAFETY: as in `seal`.
-            self.sealer.add_bare(len, unsafe { self.blocks.storing() });
-            left -= len;
+            self.sealer.add_bare(run.blocks(), unsafe { self.blocks.storing() });
+            left -= run.blocks();
         }
         count
     }
@@ -215,6 +221,17 @@ impl BatchClaim<'_> {
         let stride = self.slots.packed_stride();
         if stride <= PREFETCH_BLOCK_MAX && block.offset() % PREFETCH_LINE < stride {
             self.blocks.prefetch(block, PREFETCH);
+        }
+    }
+
+    /// The same for blocks that are filled together.
+    #[inline(always)]
+    fn prefetch_after_run(&self, run: Run) {
+        let stride = self.slots.packed_stride();
+        if stride <= PREFETCH_BLOCK_MAX {
+            for ahead in (0..PREFETCH_RUN_MAX.min(run.blocks() * stride)).step_by(64) {
+                self.blocks.prefetch(run.first(), PREFETCH + count(ahead));
+            }
         }
     }
 

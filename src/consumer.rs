@@ -4,7 +4,7 @@ use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, RecvError};
 use crate::evictable::EvictableConsumer;
 use crate::id::RingId;
-use crate::layout::{EntryFlags, Geometry, Message, Tail, entry, producer_page};
+use crate::layout::{EntryFlags, Geometry, Message, Run, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
@@ -429,6 +429,7 @@ impl Consumer {
             count: available.min(max as u64),
             described: self.reader.described(),
             handed_out: Cell::new(0),
+            finished: Cell::new(0),
             unwinding: std::thread::panicking(),
             reader: &mut self.reader,
         }
@@ -634,6 +635,8 @@ pub struct Batch<'a> {
     /// Slots of the messages behind so many need not be looked at.
     described: u64,
     handed_out: Cell<u64>,
+    /// The same without what was handed out last, which nobody is known to have finished.
+    finished: Cell<u64>,
     /// The thread was unwinding before the batch was taken.
     unwinding: bool,
 }
@@ -681,7 +684,29 @@ impl Batch<'_> {
     }
     /// The messages, oldest first.
     pub fn iter(&self) -> BatchIter<'_> {
-        BatchIter { batch: self, next: 0 }
+        BatchIter { batch: self, next: 0, last: 1 }
+    }
+
+    /// The bytes of the bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
+    /// There is at least one.
+    #[inline(always)]
+    fn bare_run(&self, ahead: u64) -> (&[u8], Run) {
+        let run = self.reader.bare_run(ahead, self.count - ahead);
+        // SAFETY: as in `bytes_of`, for each message of the run.
+        (unsafe { self.reader.memory().read_run(run) }, run)
+    }
+
+    /// Ends the batch before the first message of any other length. That length, if it is the first of all.
+    #[inline]
+    pub(crate) fn cut_to(&mut self, len: usize) -> Result<(), usize> {
+        for ahead in 0..self.described.min(self.count) {
+            let found = self.reader.message(ahead).meta.len();
+            if found != len {
+                self.count = ahead;
+                return if ahead == 0 { Err(found) } else { Ok(()) };
+            }
+        }
+        Ok(())
     }
 }
 
@@ -696,8 +721,8 @@ impl<'b> IntoIterator for &'b Batch<'_> {
 impl Drop for Batch<'_> {
     #[inline]
     fn drop(&mut self) {
-        let unfinished = u64::from(!self.unwinding && std::thread::panicking());
-        let finished = self.handed_out.get().saturating_sub(unfinished);
+        let panicked = !self.unwinding && std::thread::panicking();
+        let finished = if panicked { self.finished.get() } else { self.handed_out.get() };
         if finished > 0 {
             release(self.reader, finished);
         }
@@ -709,6 +734,8 @@ impl Drop for Batch<'_> {
 pub struct BatchIter<'b> {
     batch: &'b Batch<'b>,
     next: u64,
+    /// How many messages were handed out together at last.
+    last: u64,
 }
 
 impl<'b> BatchIter<'b> {
@@ -717,7 +744,21 @@ impl<'b> BatchIter<'b> {
         let reader = &*self.batch.reader;
         let position = reader.tail() + self.next;
         self.next += 1;
+        self.last = 1;
         Item { bytes: bytes_of(reader, message), position, kind: message.meta.kind() }
+    }
+
+    /// The bytes of the next message, or of the next ones together, if they are bare and lie behind each other.
+    #[inline]
+    pub(crate) fn next_run(&mut self) -> Option<&'b [u8]> {
+        let (batch, ahead) = (self.batch, self.next);
+        if ahead < batch.described || ahead == batch.count {
+            return self.next().map(|item| item.bytes);
+        }
+        let (bytes, run) = batch.bare_run(ahead);
+        self.last = run.blocks();
+        self.next += self.last;
+        Some(bytes)
     }
 }
 
@@ -746,8 +787,13 @@ impl<'b> Iterator for BatchIter<'b> {
             folded = f(folded, self.hand_out(message));
         }
         while self.next < batch.count {
-            for message in batch.reader.bare_row(self.next, batch.count - self.next) {
-                folded = f(folded, self.hand_out(message));
+            let (mut rest, run) = batch.bare_run(self.next);
+            for _ in 0..run.blocks() {
+                let (bytes, later) = rest.split_at(batch.reader.memory().block_len());
+                rest = later;
+                let position = batch.reader.tail() + self.next;
+                self.next += 1;
+                folded = f(folded, Item { bytes, position, kind: 0 });
             }
         }
         folded
@@ -764,7 +810,8 @@ impl ExactSizeIterator for BatchIter<'_> {}
 impl Drop for BatchIter<'_> {
     #[inline]
     fn drop(&mut self) {
-        let handed_out = &self.batch.handed_out;
+        let Batch { handed_out, finished, .. } = self.batch;
         handed_out.set(handed_out.get().max(self.next));
+        finished.set(finished.get().max(self.next.saturating_sub(self.last)));
     }
 }

@@ -12,7 +12,7 @@ use crate::memory::Word;
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
 pub(crate) use header::{RawHeader, fnv1a};
-pub use slot::{Block, Message, Sequence, Slot, Slots};
+pub use slot::{Block, Message, Run, Sequence, Slot, Slots};
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";

@@ -111,7 +111,10 @@ pub use selector::Selector;
 pub use sigbus::handle_sigbus;
 #[doc(hidden)]
 pub use typed::fingerprint;
-pub use typed::{Message, TypedClaim, TypedConsumer, TypedProducer, TypedReceived};
+pub use typed::{
+    Message, TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem,
+    TypedProducer, TypedReceived, TypedSlices,
+};
 pub use wait::Wait;
 pub use worker::{Worker, WorkerOptions};
 #[doc(hidden)]

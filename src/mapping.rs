@@ -3,7 +3,7 @@
 //! The one place where offsets become pointers.
 
 use crate::fork::HoleFilled;
-use crate::layout::{Block, Geometry};
+use crate::layout::{Block, Geometry, Run};
 use crate::memory::{Futex, Memory, Segment, Word};
 use crate::os;
 use memmap2::{MmapOptions, MmapRaw};
@@ -209,8 +209,20 @@ impl Region {
         unsafe { self.producer.add(offset(block)) }
     }
 
+    /// Whole blocks that lie behind each other.
+    ///
+    /// # Safety
+    ///
+    /// They are of this region's geometry, and until the returned reference is gone, nobody writes them.
     #[inline(always)]
-    fn block_len(&self) -> usize {
+    pub(crate) unsafe fn read_run(&self, run: Run) -> &[u8] {
+        let start = self.block_pointer(run.first());
+        // SAFETY: so many mapped blocks without a gap; that nobody writes them is the caller's promise.
+        unsafe { std::slice::from_raw_parts(start, self.block_len() * blocks(run)) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn block_len(&self) -> usize {
         #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
         {
             self.geometry.block_size as usize
@@ -260,6 +272,19 @@ impl Blocks {
         let start = unsafe { self.segment.add(offset(block)) };
         // SAFETY: the block is `self.len` mapped bytes; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+
+    /// Whole blocks that lie behind each other.
+    ///
+    /// # Safety
+    ///
+    /// As of [`write`](Self::write), for each of them.
+    #[inline(always)]
+    pub(crate) unsafe fn write_run<'a>(self, run: Run) -> &'a mut [u8] {
+        // SAFETY: the blocks are the region's, so that they lie inside.
+        let start = unsafe { self.segment.add(offset(run.first())) };
+        // SAFETY: so many blocks of `self.len` mapped bytes, without a gap; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len * blocks(run)) }
     }
 
     /// A way to store words of slots, relaxed.
@@ -320,6 +345,15 @@ fn offset(block: Block) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
     {
         block.offset() as usize
+    }
+}
+
+/// How many there are.
+#[inline(always)]
+fn blocks(run: Run) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+    {
+        run.blocks() as usize
     }
 }
 

@@ -1,5 +1,9 @@
 //! Messages that are values of one type: no bytes to parse, and a fingerprint that keeps strangers out.
 
+mod batch;
+
+pub use batch::{TypedBatch, TypedBatchClaim, TypedBatchIter, TypedItem, TypedSlices};
+
 use crate::claim::Claim;
 use crate::consumer::{Consumer, Received};
 use crate::error::{RecvError, SendError};
@@ -26,6 +30,21 @@ pub trait Message: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'st
 
     /// Stands in the ring's header and is compared at attach: the schema, the size and the alignment.
     const FINGERPRINT: u64 = fingerprint(Self::SCHEMA, size_of::<Self>(), align_of::<Self>());
+}
+
+macro_rules! plain {
+    ($($type:ident)*) => { $(
+        /// A ring of bare numbers.
+        impl Message for $type {
+            const SCHEMA: &'static str = stringify!($type);
+        }
+    )* };
+}
+plain!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+
+/// Bytes of a fixed length; the fingerprint tells lengths apart.
+impl<const N: usize> Message for [u8; N] {
+    const SCHEMA: &'static str = "[u8]";
 }
 
 #[doc(hidden)]
@@ -112,6 +131,41 @@ impl<T: Message> TypedProducer<T> {
     #[inline]
     pub fn claim(&mut self) -> Result<TypedClaim<'_, T>, SendError> {
         Ok(TypedClaim { claim: self.producer.claim()?, carries: PhantomData })
+    }
+
+    /// As [`Producer::claim_batch`].
+    #[inline]
+    pub fn claim_batch(&mut self, max: usize) -> Result<TypedBatchClaim<'_, T>, SendError> {
+        self.producer.claim_batch(max).map(TypedBatchClaim::new)
+    }
+
+    /// As [`Producer::try_claim_batch`].
+    #[inline]
+    pub fn try_claim_batch(&mut self, max: usize) -> Result<TypedBatchClaim<'_, T>, SendError> {
+        self.producer.try_claim_batch(max).map(TypedBatchClaim::new)
+    }
+
+    /// As [`Producer::claim_batch_timeout`].
+    #[inline]
+    pub fn claim_batch_timeout(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<TypedBatchClaim<'_, T>, SendError> {
+        self.producer.claim_batch_timeout(max, timeout).map(TypedBatchClaim::new)
+    }
+
+    /// Copies all of `messages` into the ring. As [`Producer::send_batch`].
+    pub fn send_batch(&mut self, messages: &[T]) -> Result<std::ops::Range<u64>, SendError> {
+        let start = self.producer.head();
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let mut batch = self.claim_batch(rest.len())?;
+            let sent = batch.push_slice(rest);
+            batch.publish();
+            rest = &rest[sent..];
+        }
+        Ok(start..self.producer.head())
     }
 
     /// As [`Producer::close`].
@@ -204,10 +258,44 @@ impl<T: Message> TypedConsumer<T> {
         TypedReceived::new(self.consumer.recv_timeout(timeout)?)
     }
 
+    /// As [`Consumer::try_recv_batch`]. The batch ends before the first message of another length.
+    #[inline]
+    pub fn try_recv_batch(&mut self, max: usize) -> Result<TypedBatch<'_, T>, RecvError> {
+        TypedBatch::new(self.consumer.try_recv_batch(max)?)
+    }
+
+    /// As [`Consumer::recv_batch`], and [`try_recv_batch`](Self::try_recv_batch).
+    #[inline]
+    pub fn recv_batch(&mut self, max: usize) -> Result<TypedBatch<'_, T>, RecvError> {
+        TypedBatch::new(self.consumer.recv_batch(max)?)
+    }
+
+    /// As [`Consumer::recv_batch_timeout`], and [`try_recv_batch`](Self::try_recv_batch).
+    #[inline]
+    pub fn recv_batch_timeout(
+        &mut self,
+        max: usize,
+        timeout: Duration,
+    ) -> Result<TypedBatch<'_, T>, RecvError> {
+        TypedBatch::new(self.consumer.recv_batch_timeout(max, timeout)?)
+    }
+
     /// The consumer of bytes that this one is made of.
     pub fn into_inner(self) -> Consumer {
         self.consumer
     }
+}
+
+/// An untyped producer sent a message of another length.
+#[cold]
+fn wrong_length<T>(found: usize) -> RecvError {
+    let size = size_of::<T>() as u64;
+    RecvError::Damaged(Damage {
+        what: "length of a typed message",
+        found: found as u64,
+        low: size,
+        high: size,
+    })
 }
 
 /// A value, in place. Released as [`Received`] is.
@@ -227,9 +315,9 @@ impl<'a, T: Message> TypedReceived<'a, T> {
         if message.len() == size_of::<T>() {
             return Ok(TypedReceived { message, carries: PhantomData });
         }
-        let (found, size) = (message.len() as u64, size_of::<T>() as u64);
+        let found = message.len();
         message.keep();
-        Err(RecvError::Damaged(Damage { what: "length of a typed message", found, low: size, high: size }))
+        Err(wrong_length::<T>(found))
     }
     /// Gives the message up without releasing it, as [`Received::keep`] does.
     pub fn keep(self) {

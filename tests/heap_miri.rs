@@ -184,6 +184,29 @@ fn typed_values_are_read_in_place() {
 }
 
 #[test]
+fn typed_slices_are_filled_and_read_in_place() {
+    let ring = RingOptions::typed::<Pair>(4).create_in_memory().unwrap();
+    let mut producer = Producer::options().open_typed::<Pair>(&ring).unwrap();
+    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<Pair>(&ring).unwrap();
+    for n in 0..5 {
+        let mut batch = producer.try_claim_batch(3).unwrap();
+        let added = batch.push_in_place(3, |pairs| {
+            for pair in pairs {
+                (pair.left, pair.right) = (n, !n);
+            }
+        });
+        assert_eq!((added, batch.publish().count()), (3, 3));
+        let batch = consumer.try_recv_batch(3).unwrap();
+        let slices: Vec<&[Pair]> = batch.slices().collect();
+        assert_eq!(slices.iter().map(|pairs| pairs.len()).sum::<usize>(), 3);
+        for pair in slices.into_iter().flatten() {
+            let (left, right) = (&pair.left, &pair.right);
+            assert_eq!((*left, *right), (n, !n));
+        }
+    }
+}
+
+#[test]
 fn a_panic_leaves_the_ring_whole() {
     let ring = ring(2);
     let mut producer = Producer::open(&ring).unwrap();

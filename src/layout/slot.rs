@@ -114,17 +114,20 @@ impl Slots {
         self.singles.offset == self.packed.offset
     }
 
-    /// Up to `max` packed blocks from that of `position` on, as far as they lie behind each other.
+    /// Packed blocks from that of `position` on: up to `max`, as far as they lie behind each other; one, if there are gaps
+    /// between them. `max` is at least one.
     #[inline(always)]
-    pub fn packed_row(self, position: u64, max: u64) -> impl ExactSizeIterator<Item = Block> {
+    pub fn packed_run(self, position: u64, max: u64) -> Run {
         let first = self.packed(self.at(position));
-        let len = max.min(self.capacity - first.index);
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        let len = len as usize;
-        (0..len).map(move |nth| {
-            let nth = nth as u64;
-            Block { index: first.index + nth, offset: first.offset + nth * self.packed.stride }
-        })
+        let has_gaps = self.packed.stride != self.block_size();
+        let in_a_row = if has_gaps { 1 } else { self.capacity - first.index };
+        Run { first, blocks: max.min(in_a_row) }
+    }
+
+    /// In bytes.
+    #[inline(always)]
+    fn block_size(self) -> u64 {
+        self.full.len() as u64
     }
 
     /// The slot of a position.
@@ -248,6 +251,30 @@ impl Block {
     #[inline(always)]
     pub fn offset(self) -> u64 {
         self.offset
+    }
+}
+
+/// Packed blocks that lie behind each other without a gap.
+///
+/// # Invariants
+///
+/// Made by [`Slots::packed_run`] alone: the bytes of so many whole blocks begin at the first, those of slots one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    first: Block,
+    blocks: u64,
+}
+
+impl Run {
+    /// The first of them.
+    #[inline(always)]
+    pub fn first(self) -> Block {
+        self.first
+    }
+    /// How many there are.
+    #[inline(always)]
+    pub fn blocks(self) -> u64 {
+        self.blocks
     }
 }
 

@@ -3,7 +3,7 @@
 use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
 use crate::layout::producer_page::{CLOSED, DESCRIBED, HEAD};
-use crate::layout::{Geometry, Message, Meta, Sequence, Slot, Slots, Tail};
+use crate::layout::{Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -35,6 +35,8 @@ pub struct Reader<M> {
     /// The slot at the tail.
     slot: Slot,
     cached_head: u64,
+    /// Of those before `cached_head`, the messages from here on are bare.
+    cached_described: u64,
     /// The head was last seen below where this began.
     began_ahead: bool,
 }
@@ -49,7 +51,20 @@ impl<M: Memory> Reader<M> {
         let head = memory.load(HEAD, Relaxed);
         let cached_head = if is_within_a_lap(head, tail, capacity) { head } else { tail };
         memory.fence(Acquire); // HEAD
-        Reader { memory, slots, capacity, entry, tail_at, tail, slot, cached_head, began_ahead: head < tail }
+        let cached_described = memory.load(DESCRIBED, Relaxed);
+        let began_ahead = head < tail;
+        Reader {
+            memory,
+            slots,
+            capacity,
+            entry,
+            tail_at,
+            tail,
+            slot,
+            cached_head,
+            cached_described,
+            began_ahead,
+        }
     }
 
     /// The memory this consumer reads.
@@ -85,6 +100,7 @@ impl<M: Memory> Reader<M> {
         }
         self.memory.fence(Acquire); // PUB
         self.cached_head = tail + 1;
+        self.cached_described = tail + 1;
         Ok(Ready::Messages(1))
     }
 
@@ -126,6 +142,7 @@ impl<M: Memory> Reader<M> {
         }
         self.memory.fence(Acquire); // HEAD
         self.cached_head = head;
+        self.cached_described = self.memory.load(DESCRIBED, Relaxed);
         Ok(Ready::Messages(head - tail))
     }
 
@@ -182,14 +199,13 @@ impl<M: Memory> Reader<M> {
     /// How far ahead of the tail the last message is, at most, whose slot must be looked at; those behind it are bare.
     #[inline(always)]
     pub fn described(&self) -> u64 {
-        self.memory.load(DESCRIBED, Relaxed).saturating_sub(self.tail)
+        self.cached_described.saturating_sub(self.tail)
     }
 
-    /// Up to `max` bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
+    /// The blocks of up to `max` bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
     #[inline(always)]
-    pub fn bare_row(&self, ahead: u64, max: u64) -> impl Iterator<Item = Message> + use<M> {
-        let meta = self.slots.full();
-        self.slots.packed_row(self.tail + ahead, max).map(move |block| Message { meta, block })
+    pub fn bare_run(&self, ahead: u64, max: u64) -> Run {
+        self.slots.packed_run(self.tail + ahead, max)
     }
 
     /// As [`message`](Self::message), of a bare one.

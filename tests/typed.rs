@@ -1,0 +1,135 @@
+//! The fear: values that are sent and received as slices lie where others do not look for them.
+//!
+//! Slices go around the ring's edge, stand beside values that were sent by themselves, and end before a message that is none.
+
+use slipring::{Consumer, Producer, RecvError, RingOptions, Start, TypedConsumer, TypedProducer};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+const CAPACITY: usize = 8;
+
+fn ends<T: slipring::Message>() -> (TypedProducer<T>, TypedConsumer<T>) {
+    let ring = RingOptions::typed::<T>(CAPACITY).create_in_memory().unwrap();
+    let producer = Producer::options().open_typed(&ring).unwrap();
+    (producer, Consumer::options().start(Start::Earliest).attach_typed(&ring).unwrap())
+}
+
+/// Sends so many values, numbered from `first` on, and says in slices of which lengths they went.
+fn send<T: slipring::Message>(
+    producer: &mut TypedProducer<T>,
+    count: usize,
+    first: u64,
+    value: impl Fn(u64) -> T,
+) -> Vec<usize> {
+    let (mut lengths, mut number) = (Vec::new(), first);
+    let mut batch = producer.try_claim_batch(count).unwrap();
+    let added = batch.push_in_place(usize::MAX, |values| {
+        lengths.push(values.len());
+        for slot in values {
+            *slot = value(number);
+            number += 1;
+        }
+    });
+    assert_eq!((added, batch.remaining()), (count, 0));
+    batch.publish();
+    lengths
+}
+
+#[test]
+fn slices_are_as_long_as_the_ring_allows_on_both_sides() {
+    let (mut producer, mut consumer) = ends::<u64>();
+    let mut next = 0;
+    for count in [3, 8, 7, 1, 5, 8] {
+        let edge = CAPACITY - next as usize % CAPACITY;
+        let expected = if count > edge { vec![edge, count - edge] } else { vec![count] };
+        assert_eq!(send(&mut producer, count, next, |n| n), expected, "{count} from {next}");
+        let batch = consumer.try_recv_batch(usize::MAX).unwrap();
+        let received: Vec<&[u64]> = batch.slices().collect();
+        assert_eq!(received.iter().map(|values| values.len()).collect::<Vec<_>>(), expected);
+        assert!(received.concat().into_iter().eq(next..next + count as u64));
+        next += count as u64;
+    }
+}
+
+#[test]
+fn values_with_gaps_between_their_blocks_come_one_by_one() {
+    let (mut producer, mut consumer) = ends::<[u8; 120]>();
+    for lap in 0..3 {
+        let lengths = send(&mut producer, CAPACITY, lap, |n| [n.to_le_bytes()[0]; 120]);
+        assert_eq!(lengths, [1; CAPACITY]);
+        let batch = consumer.try_recv_batch(CAPACITY).unwrap();
+        for (values, n) in batch.slices().zip(lap..) {
+            assert_eq!(values, [[n.to_le_bytes()[0]; 120]]);
+        }
+    }
+}
+
+#[test]
+fn a_batch_has_singles_kinds_and_slices_in_order() {
+    let (mut producer, mut consumer) = ends::<u64>();
+    for lap in 0..3 {
+        let first = lap * 8;
+        producer.try_send(3, &first).unwrap();
+        assert_eq!(producer.send_batch(&[first + 1, first + 2]).unwrap(), first + 1..first + 3);
+        let mut batch = producer.try_claim_batch(5).unwrap();
+        assert!(batch.push(0, &(first + 3)) && batch.push(9, &(first + 4)));
+        assert_eq!(batch.push_slice(&[first + 5, first + 6, first + 7, 0]), 3);
+        assert!(!batch.push(0, &0));
+        batch.publish();
+
+        let batch = consumer.try_recv_batch(usize::MAX).unwrap();
+        let one_by_one: Vec<_> = batch.iter().map(|item| (*item, item.position(), item.kind())).collect();
+        let mut folded = Vec::new();
+        batch.iter().for_each(|item| folded.push((*item, item.position(), item.kind())));
+        let kind = |n| [3, 0, 0, 0, 9, 0, 0, 0][n as usize % 8];
+        assert!(one_by_one.iter().copied().eq((first..first + 8).map(|n| (n, n, kind(n)))), "{one_by_one:?}");
+        assert_eq!(folded, one_by_one);
+        let slices: Vec<&[u64]> = batch.slices().collect();
+        assert!(slices.concat().into_iter().eq(first..first + 8));
+        assert_eq!(slices.last().map(|values| values.len()), Some(3), "behind the last with a kind");
+    }
+}
+
+#[test]
+fn a_batch_ends_before_what_is_no_value() {
+    let ring = RingOptions::typed::<u64>(CAPACITY).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<u64>(&ring).unwrap();
+    producer
+        .send_batch(&[&1_u64.to_ne_bytes()[..], &2_u64.to_ne_bytes(), b"none", &3_u64.to_ne_bytes()])
+        .unwrap();
+    assert_eq!(consumer.try_recv_batch(9).unwrap().slices().collect::<Vec<_>>().concat(), [1, 2]);
+    for _ in 0..2 {
+        let error = consumer.try_recv_batch(9).map(|batch| batch.len()).unwrap_err();
+        assert!(matches!(&error, RecvError::Damaged(damage) if damage.found == 4), "{error}");
+    }
+    assert!(consumer.skip().unwrap());
+    assert_eq!(consumer.try_recv_batch(9).unwrap().slices().collect::<Vec<_>>().concat(), [3]);
+    assert!(matches!(consumer.try_recv_batch(9).map(|batch| batch.len()), Err(RecvError::Empty)));
+}
+
+#[test]
+fn what_was_handed_out_together_is_finished_together() {
+    let (mut producer, mut consumer) = ends::<u64>();
+    send(&mut producer, 6, 0, |n| n);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let batch = consumer.try_recv_batch(9).unwrap();
+        for values in batch.slices() {
+            assert_eq!(values, [0, 1, 2, 3, 4, 5]);
+            resume_unwind(Box::new("not done"));
+        }
+    }));
+    assert!(outcome.is_err());
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let batch = consumer.try_recv_batch(9).unwrap();
+        batch.iter().for_each(|item| {
+            if *item == 2 {
+                resume_unwind(Box::new("not done"))
+            }
+        });
+    }));
+    assert!(outcome.is_err());
+    let batch = consumer.try_recv_batch(9).unwrap();
+    assert_eq!(batch.slices().collect::<Vec<_>>().concat(), [2, 3, 4, 5]);
+    batch.keep();
+    assert_eq!(consumer.try_recv_batch(1).unwrap().iter().map(|item| *item).collect::<Vec<_>>(), [2]);
+}
