@@ -4,7 +4,7 @@ use crate::attach::{Attachment, Demands, Place, io_error};
 use crate::error::{Error, RecvError};
 use crate::evictable::EvictableConsumer;
 use crate::id::RingId;
-use crate::layout::{EntryFlags, Geometry, Message, Run, Tail, entry, producer_page};
+use crate::layout::{Block, EntryFlags, Geometry, Message, Run, Tail, entry, producer_page};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
@@ -428,6 +428,7 @@ impl Consumer {
         Batch {
             count: available.min(max as u64),
             described: self.reader.described(),
+            whole_blocks: false,
             handed_out: Cell::new(0),
             finished: Cell::new(0),
             unwinding: std::thread::panicking(),
@@ -592,18 +593,18 @@ impl std::ops::Deref for Received<'_> {
     type Target = [u8];
     #[inline]
     fn deref(&self) -> &[u8] {
-        bytes_of(self.reader, self.message)
+        bytes_of(self.reader, self.message.block, self.message.meta.len())
     }
 }
 
 /// A message that the reader was told it may read, and has not released.
 #[inline(always)]
-fn bytes_of(reader: &Reader<Region>, message: Message) -> &[u8] {
+fn bytes_of(reader: &Reader<Region>, block: Block, len: usize) -> &[u8] {
     // SAFETY: the message's position was acquired and is not released while the guard that calls this lives: the
     // tail gates the producer. The block is the reader's.
-    let block = unsafe { reader.memory().read_block(message.block) };
+    let block = unsafe { reader.memory().read_block(block) };
     // SAFETY: as above. The length is cut to the block.
-    unsafe { block.bytes(message.meta.len()) }
+    unsafe { block.bytes(len) }
 }
 
 impl Drop for Received<'_> {
@@ -634,6 +635,8 @@ pub struct Batch<'a> {
     count: u64,
     /// Slots of the messages behind so many need not be looked at.
     described: u64,
+    /// Lengths do not count, all messages are a block long.
+    whole_blocks: bool,
     handed_out: Cell<u64>,
     /// The same without what was handed out last, which nobody is known to have finished.
     finished: Cell<u64>,
@@ -696,12 +699,15 @@ impl Batch<'_> {
         (unsafe { self.reader.memory().read_run(run) }, run)
     }
 
-    /// Ends the batch before the first message of any other length. That length, if it is the first of all.
+    /// Ends the batch before the first message that does not fill its block. Its length, if it is the first of all.
+    ///
+    /// From then on every message is handed out as a whole block, whatever becomes of the length that was read here.
     #[inline]
-    pub(crate) fn cut_to(&mut self, len: usize) -> Result<(), usize> {
+    pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
+        self.whole_blocks = true;
         for ahead in 0..self.described.min(self.count) {
             let found = self.reader.message(ahead).meta.len();
-            if found != len {
+            if found != self.reader.memory().block_len() {
                 self.count = ahead;
                 return if ahead == 0 { Err(found) } else { Ok(()) };
             }
@@ -745,7 +751,8 @@ impl<'b> BatchIter<'b> {
         let position = reader.tail() + self.next;
         self.next += 1;
         self.last = 1;
-        Item { bytes: bytes_of(reader, message), position, kind: message.meta.kind() }
+        let len = if self.batch.whole_blocks { reader.memory().block_len() } else { message.meta.len() };
+        Item { bytes: bytes_of(reader, message.block, len), position, kind: message.meta.kind() }
     }
 
     /// The bytes of the next message, or of the next ones together, if they are bare and lie behind each other.

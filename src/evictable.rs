@@ -172,6 +172,8 @@ impl Waiting for EvictableConsumer {
         loop {
             match self.reader.take(&mut self.buffer) {
                 Copied::Message { position, meta } => {
+                    // Of a file that was cut short meanwhile, the copy is zeros.
+                    self.seat.attachment.not_lost()?;
                     self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
                     if self.reader.producer_asleep() {
                         self.reader.wake_producer();

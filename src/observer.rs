@@ -194,6 +194,8 @@ impl Waiting for Observer {
         while self.pending.is_none() {
             match self.watcher.look(&mut self.buffer) {
                 Seen::Message { position, meta } => {
+                    // Of a file that was cut short meanwhile, the copy is zeros.
+                    self.attachment.not_lost()?;
                     self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
                 }
                 Seen::Empty => return Ok(false),

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const READERS_SEGMENT: u64 = 65536;
+/// Where the packed blocks begin, as `docs/format.md` has it.
+const PACKED: u64 = 12288;
 const LONG: Duration = Duration::from_secs(60);
 
 fn create(path: &Path) -> Ring {
@@ -181,6 +183,36 @@ fn truncated(path: &Path, handled: bool) {
     assert!(matches!(error, SendError::Truncated { .. }), "{error}");
 }
 
+/// The file is cut between the slots and the packed blocks, so that a message is still said to be there.
+fn half_gone(path: &Path) {
+    slipring::handle_sigbus().unwrap();
+    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(path).unwrap();
+    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    tell("ready");
+    while std::fs::metadata(path).unwrap().len() > PACKED {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
+    gone(observer.try_recv().map(|message| message.len()).unwrap_err());
+    gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
+}
+
+#[test]
+fn what_is_cut_away_is_no_message() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    let mut producer = Producer::open(&path).unwrap();
+    let mut batch = producer.try_claim_batch(4).unwrap();
+    assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
+    batch.publish();
+    drop(producer);
+    let mut child = Child::start("half_gone", &[path.to_str().unwrap()]);
+    assert_eq!(child.hear(), "ready");
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(PACKED).unwrap();
+    child.finish();
+}
+
 fn cut(role: &str) -> (Child, TempDir) {
     let dir = TempDir::new();
     let path = dir.file("ring");
@@ -285,6 +317,7 @@ fn child_role() {
         "vandal" => vandal(&path),
         "honest" => honest(&path),
         "truncated" => truncated(&path, false),
+        "half_gone" => half_gone(&path),
         "truncated_handled" => truncated(&path, true),
         "foreign_signal" => foreign_signal(),
         "foreign_fault" => foreign_fault(&path),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Preemptions per execution on every commit. Three takes some ten times as long and belongs in a long run.
+/// Preemptions per execution on every commit. One more takes some ten times as long.
 pub const BOUND: usize = 3;
 
 /// A model: a question to the protocol, and how many executions its exploration takes.

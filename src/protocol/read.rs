@@ -49,9 +49,12 @@ impl<M: Memory> Reader<M> {
         let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
         // It may begin in the middle of a batch, where no slot says that there is a message.
         let head = memory.load(HEAD, Relaxed);
-        let cached_head = if is_within_a_lap(head, tail, capacity) { head } else { tail };
         memory.fence(Acquire); // HEAD
-        let cached_described = memory.load(DESCRIBED, Relaxed);
+        let (cached_head, cached_described) = if is_within_a_lap(head, tail, capacity) {
+            (head, memory.load(DESCRIBED, Relaxed))
+        } else {
+            (tail, tail)
+        };
         let began_ahead = head < tail;
         Reader {
             memory,

@@ -44,8 +44,9 @@ impl<'a, T: Message> TypedBatchClaim<'a, T> {
 
     /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another, of at least one each, which
     /// hold older values. Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
-    /// this size have gaps between them: those longer than 112 bytes, of a length that is not a multiple of 16 or that leaves
-    /// 48 when divided by 64. Returns how many values were added: as many as there was room for.
+    /// this size have gaps between them: those whose length is not a multiple of 8, and those of more than 112 bytes whose
+    /// length is not a multiple of 16, or leaves 48 when divided by 64. Returns how many values were added: as many as there
+    /// was room for.
     ///
     /// The cheapest way to send: nothing is worked out or written per value but what `fill` writes.
     #[inline]
@@ -92,7 +93,7 @@ impl<'a, T: Message> TypedBatch<'a, T> {
     /// [`RecvError::Damaged`] if that is the first of all, as for a single one.
     #[inline]
     pub(super) fn new(mut batch: Batch<'a>) -> Result<TypedBatch<'a, T>, RecvError> {
-        batch.cut_to(size_of::<T>()).map_err(wrong_length::<T>)?;
+        batch.cut_to_whole_blocks().map_err(wrong_length::<T>)?;
         Ok(TypedBatch { batch, carries: PhantomData })
     }
 }
@@ -156,7 +157,7 @@ impl<T: Message> std::ops::Deref for TypedItem<'_, T> {
     fn deref(&self) -> &T {
         match T::ref_from_bytes(&self.item) {
             Ok(value) => value,
-            Err(_) => unreachable!("the batch was cut to values of its type"),
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
         }
     }
 }
@@ -198,7 +199,7 @@ impl<'b, T: Message> Iterator for TypedSlices<'b, T> {
     fn next(&mut self) -> Option<&'b [T]> {
         match <[T]>::ref_from_bytes(self.items.next_run()?) {
             Ok(values) => Some(values),
-            Err(_) => unreachable!("the batch was cut to values of its type"),
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
         }
     }
 }

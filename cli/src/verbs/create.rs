@@ -16,8 +16,8 @@ Examples:
   slipring create /dev/shm/orders --block-size 240 --capacity 8192 \\
       --group sms:ack-wait=30s,max-deliver=5,backoff=100ms..10s --group points
 
-A block takes 16 bytes more than its size, rounded up to 16. One of up to 48 bytes shares a cache line with its \
-header: such messages are the fastest.";
+A message of up to 48 bytes shares a cache line with its header: such messages are the fastest. A block of up to 112 bytes \
+takes its size twice, for messages sent one by one and for those of batches, a longer one once; and 16 bytes for the header.";
 
 /// Makes a ring: complete, with its space reserved, or not at all
 #[derive(Debug, clap::Args)]
