@@ -167,7 +167,13 @@ impl BatchClaim<'_> {
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let block_size = self.blocks.len();
-        self.push_runs(max, |run| run.chunks_mut(block_size).for_each(&mut fill))
+        self.push_runs(max, |mut run| {
+            // As `chunks_exact_mut`, which divides.
+            while let Some((block, rest)) = run.split_at_mut_checked(block_size) {
+                fill(block);
+                run = rest;
+            }
+        })
     }
 
     /// The same, but `fill` gets several blocks at once, as far as they lie behind each other without a gap.

@@ -386,8 +386,10 @@ impl Consumer {
         Ok(self.take())
     }
 
+    // Inlined always, as far as what they return: moved through memory it costs as much as some messages.
+
     /// Up to `max` messages that are there, at least one. Errors as [`try_recv`](Self::try_recv).
-    #[inline]
+    #[inline(always)]
     pub fn try_recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
         match self.reader.poll_many()? {
             Ready::Messages(n) => Ok(self.take_batch(n, max)),
@@ -396,7 +398,7 @@ impl Consumer {
     }
 
     /// Up to `max` messages; waits for the first. Errors as [`recv`](Self::recv).
-    #[inline]
+    #[inline(always)]
     pub fn recv_batch(&mut self, max: usize) -> Result<Batch<'_>, RecvError> {
         self.await_messages(None)?;
         self.try_recv_batch(max)
@@ -407,7 +409,7 @@ impl Consumer {
     /// # Errors
     ///
     /// Besides those of `recv`, [`RecvError::TimedOut`].
-    #[inline]
+    #[inline(always)]
     pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_>, RecvError> {
         self.await_messages(Some(timeout))?;
         self.try_recv_batch(max)
@@ -702,7 +704,7 @@ impl Batch<'_> {
     /// Ends the batch before the first message that does not fill its block. Its length, if it is the first of all.
     ///
     /// From then on every message is handed out as a whole block, whatever becomes of the length that was read here.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
         self.whole_blocks = true;
         for ahead in 0..self.described.min(self.count) {

@@ -292,12 +292,14 @@ impl Producer {
     /// # Errors
     ///
     /// As [`claim`](Self::claim).
+    #[inline(always)]
     pub fn claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
         self.reserve(max as u64, None, true)?;
         Ok(self.batch(max))
     }
 
     /// As [`claim_batch`](Self::claim_batch), without waiting. Errors as [`try_claim`](Self::try_claim).
+    #[inline(always)]
     pub fn try_claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
         self.reserve(max as u64, None, false)?;
         Ok(self.batch(max))
@@ -308,6 +310,7 @@ impl Producer {
     /// # Errors
     ///
     /// Besides those of `claim_batch`, [`SendError::Full`], which says who holds the ring.
+    #[inline(always)]
     pub fn claim_batch_timeout(
         &mut self,
         max: usize,
@@ -317,6 +320,7 @@ impl Producer {
         Ok(self.batch(max))
     }
 
+    #[inline(always)]
     fn batch(&mut self, max: usize) -> BatchClaim<'_> {
         let room = self.publisher.room().min(max as u64);
         self.publisher.claim(room);

@@ -37,8 +37,8 @@ pub(crate) fn stand_back() {
     }
 }
 
-/// Looks before the first look at the clock, which takes as long as several of them.
-const LOOKS_BEFORE_CLOCK: u32 = 32;
+/// The first looks, which do nothing but look.
+const FIRST_LOOKS: u32 = 32;
 /// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds, a few
 /// times what a sleep and a wake cost.
 const SPINS_BEFORE_YIELD: u32 = 128;
@@ -70,7 +70,7 @@ pub(crate) fn wait_for<W: Waiting>(
     how: Wait,
     timeout: Option<Duration>,
 ) -> Result<u32, W::Error> {
-    for looks in 1..=LOOKS_BEFORE_CLOCK {
+    for looks in 1..=FIRST_LOOKS {
         if who.look()? {
             return Ok(looks);
         }
@@ -82,36 +82,37 @@ pub(crate) fn wait_for<W: Waiting>(
 /// What comes after the first looks.
 #[cold]
 fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) -> Result<u32, W::Error> {
-    let start = Instant::now();
-    // A timeout too large for the clock is none.
-    let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
-    let mut next_check_up = start + CHECK_UP;
+    // Not read before the first glance: what comes until then shall not wait for the clock.
+    let mut start = None;
+    let mut next_check_up = None;
     let backoff = Backoff::new();
     let mut turn = 0_u32;
     loop {
         if who.look()? {
-            return Ok(LOOKS_BEFORE_CLOCK + turn);
+            return Ok(FIRST_LOOKS + turn);
         }
         turn = turn.wrapping_add(1);
         let sleeps = how == Wait::Park && turn >= SPINS_BEFORE_SLEEP;
         if sleeps || turn % TURNS_PER_GLANCE == 0 {
             who.glance()?;
             let now = Instant::now();
-            if now >= next_check_up {
+            let start = *start.get_or_insert(now);
+            let mut until_check_up =
+                next_check_up.get_or_insert(start + CHECK_UP).saturating_duration_since(now);
+            if until_check_up.is_zero() {
                 who.check_up()?;
-                next_check_up = now + CHECK_UP;
+                next_check_up = Some(now + CHECK_UP);
+                until_check_up = CHECK_UP;
             }
+            // A timeout too large for the clock is none.
+            let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
             let left = deadline.map_or(CHECK_UP, |deadline| deadline.saturating_duration_since(now));
             if left.is_zero() {
                 // What came while this thread was not running counts: one more look before giving up.
-                return if who.look()? {
-                    Ok(LOOKS_BEFORE_CLOCK + turn)
-                } else {
-                    Err(who.timed_out(now - start))
-                };
+                return if who.look()? { Ok(FIRST_LOOKS + turn) } else { Err(who.timed_out(now - start)) };
             }
             if sleeps {
-                who.sleep(left.min(next_check_up - now))?;
+                who.sleep(left.min(until_check_up))?;
                 continue;
             }
         }

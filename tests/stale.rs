@@ -3,9 +3,9 @@
 mod common;
 
 use common::TempDir;
-use slipring::{BatchClaim, Claim, Producer, ProducerOptions, RingOptions};
+use slipring::{BatchClaim, Claim, Consumer, Producer, ProducerOptions, RingOptions, Start};
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -188,4 +188,26 @@ fn nothing_stale_is_ever_published() {
         drop(world);
         std::fs::remove_file(&path).unwrap();
     }
+}
+
+#[test]
+fn what_a_dead_producer_did_not_live_to_count_is_found_where_it_lies() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 8).create(&path).unwrap();
+    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    Producer::open(&path).unwrap().send(&[1; 48]).unwrap();
+    // As if it had been killed before the head and what stands beside it were stored.
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 16], 4224).unwrap();
+
+    let mut producer = Producer::open(&path).unwrap();
+    assert_eq!(producer.head(), 1);
+    let mut batch = producer.claim_batch(3).unwrap();
+    assert_eq!(batch.push_blocks(3, |block| block.fill(2)), 3);
+    batch.publish();
+    let batch = consumer.try_recv_batch(8).unwrap();
+    assert_eq!(
+        batch.iter().map(|item| item.to_vec()).collect::<Vec<_>>(),
+        [[1; 48], [2; 48], [2; 48], [2; 48]]
+    );
 }

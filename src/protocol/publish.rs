@@ -97,6 +97,10 @@ impl<M: Memory> Publisher<M> {
                 memory.store(sequence, 0, Relaxed);
             }
         }
+        // None of those that are counted now is bare. Who found one by its slot knows that already.
+        if head > stored {
+            memory.store(DESCRIBED, head, Relaxed);
+        }
         memory.store(HEAD, head, Release); // HEAD
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
@@ -204,9 +208,8 @@ impl<M: Memory> Publisher<M> {
     pub fn publish(&mut self, slot: Slot, position: u64) {
         debug_assert!(position == self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
-        // First, so that who finds the message by its slot finds this, too.
-        self.memory.store(DESCRIBED, position + 1, Relaxed);
         self.memory.store(slot.sequence(), Sequence::published(position).0, Release); // PUB
+        self.memory.store(DESCRIBED, position + 1, Relaxed);
         self.count(position + 1);
     }
 

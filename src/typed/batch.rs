@@ -91,7 +91,7 @@ impl<'a, T: Message> TypedBatch<'a, T> {
     /// # Errors
     ///
     /// [`RecvError::Damaged`] if that is the first of all, as for a single one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn new(mut batch: Batch<'a>) -> Result<TypedBatch<'a, T>, RecvError> {
         batch.cut_to_whole_blocks().map_err(wrong_length::<T>)?;
         Ok(TypedBatch { batch, carries: PhantomData })
