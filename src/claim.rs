@@ -163,7 +163,9 @@ impl BatchClaim<'_> {
     /// Adds up to `max` messages in place, each a whole block of kind 0: `fill` gets their blocks one after another, which
     /// hold older messages' bytes. Returns how many were added: as many as there was room for.
     ///
-    /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes.
+    /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes. What it leaves alone is
+    /// sent as it is: an older message's bytes, or those of a claim that was given up. If it panics, the messages from where
+    /// the ring last began again are not added.
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let block_size = self.blocks.len();
@@ -226,7 +228,7 @@ impl BatchClaim<'_> {
     fn prefetch_after(&self, first: Block, bytes: u64) {
         if self.slots.packed_stride() <= PREFETCH_BLOCK_MAX {
             let to_a_line = first.offset().wrapping_neg() % PREFETCH_LINE;
-            for ahead in (to_a_line..bytes.min(PREFETCH_RUN_MAX)).step_by(PREFETCH_LINE as usize) {
+            for ahead in (to_a_line..bytes.min(PREFETCH_RUN_MAX)).step_by(count(PREFETCH_LINE)) {
                 self.blocks.prefetch(first, PREFETCH + count(ahead));
             }
         }

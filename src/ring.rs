@@ -64,7 +64,8 @@ impl RingOptions {
     ///
     /// * `block_size`: 1 byte to 1 GiB. A block of up to 48 bytes shares one 64-byte cache line with its header, which has the
     ///   lowest latency. One of up to 112 bytes takes its size twice, and 16 bytes: there is a place for a message that is sent by
-    ///   itself, and one for a message of a batch. A longer one takes its size once, and 16 bytes. All rounded up to 8 or 16.
+    ///   itself, and one for a message of a batch. A longer one takes its size once, and 16 bytes. All rounded up to 8 or 16, and
+    ///   so that nothing touches more cache lines than it must.
     /// * `capacity`: 1 to 2^32, rounded up to a power of two. It is how large a burst the ring absorbs, and
     ///   how far behind the slowest consumer may be.
     ///

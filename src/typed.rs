@@ -14,7 +14,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Blocks are aligned to this many bytes, so no message type may need more.
+/// No message type may need more: rows of blocks begin at a multiple of this, and go on in steps of the type's size, a multiple
+/// of its alignment, or of 8 or 16.
 const BLOCK_ALIGN: usize = 16;
 
 /// A type whose values may travel in a ring.
@@ -23,7 +24,8 @@ const BLOCK_ALIGN: usize = 16;
 /// byte is padding (`IntoBytes`), nothing changes behind a shared reference (`Immutable`). A `bool` or an
 /// `enum` from another process would be undefined behaviour; use integers.
 ///
-/// Declare such types with [`message!`](crate::message).
+/// Declare such types with [`message!`](crate::message). Numbers and arrays of bytes are such types already. The alignment is at
+/// most 16, which is looked at when such a ring is opened: what needs more does not compile.
 pub trait Message: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
     /// Name, fields and their types, in order. At most 2048 bytes. Part of what must match.
     const SCHEMA: &'static str;
@@ -233,7 +235,7 @@ impl<T: Message> TypedConsumer<T> {
     }
 
     /// Releases the next message unread, whatever it is: the way past one of another length, which an
-    /// untyped producer sent. True if there was one.
+    /// untyped producer sent. True if there was one. Errors as [`Consumer::try_recv`], but for `Empty`.
     pub fn skip(&mut self) -> Result<bool, RecvError> {
         match self.consumer.try_recv() {
             Ok(_) => Ok(true),
@@ -243,6 +245,11 @@ impl<T: Message> TypedConsumer<T> {
     }
 
     /// As [`Consumer::try_recv`].
+    ///
+    /// # Errors
+    ///
+    /// Besides those, as of every call that receives, [`RecvError::Damaged`] if the message is of another length: again and
+    /// again, until it is [skipped](Self::skip).
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<TypedReceived<'_, T>, RecvError> {
         TypedReceived::new(self.consumer.try_recv()?)
@@ -341,7 +348,7 @@ impl<T: Message> std::ops::Deref for TypedReceived<'_, T> {
     fn deref(&self) -> &T {
         match T::ref_from_bytes(&self.message) {
             Ok(value) => value,
-            // `new` compared the length; the block's alignment is that of every block.
+            // `new` compared the length; any block is aligned for a type of its size.
             Err(_) => unreachable!("the length was compared with the type's"),
         }
     }

@@ -8,6 +8,23 @@ use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Several claimed values, filled one after another and published together, as a [`BatchClaim`] is.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::typed::<f64>(1024).create_in_memory()?;
+/// let mut producer = Producer::options().open_typed::<f64>(&ring)?;
+/// let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<f64>(&ring)?;
+///
+/// let mut batch = producer.claim_batch(32)?;
+/// batch.push_in_place(32, |values| values.fill(0.5)); // where they lie: nothing is copied
+/// batch.publish();
+///
+/// let batch = consumer.recv_batch(32)?;
+/// let sum: f64 = batch.slices().flatten().sum(); // likewise
+/// assert_eq!(sum, 16.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TypedBatchClaim<'a, T> {
     claim: BatchClaim<'a>,
@@ -43,12 +60,12 @@ impl<'a, T: Message> TypedBatchClaim<'a, T> {
     }
 
     /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another, of at least one each, which
-    /// hold older values. Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
+    /// hold older values, or what a claim that was given up left: what `fill` leaves alone is sent as it is. Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
     /// this size have gaps between them: those whose length is not a multiple of 8, and those of more than 112 bytes whose
     /// length is not a multiple of 16, or leaves 48 when divided by 64. Returns how many values were added: as many as there
     /// was room for.
     ///
-    /// The cheapest way to send: nothing is worked out or written per value but what `fill` writes.
+    /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the slice that it had is not added.
     #[inline]
     pub fn push_in_place(&mut self, max: usize, mut fill: impl FnMut(&mut [T])) -> usize {
         self.claim.push_runs(max, |run| match <[T]>::mut_from_bytes(run) {
@@ -111,15 +128,16 @@ impl<T: Message> TypedBatch<'_, T> {
     pub fn keep(self) {
         self.batch.keep();
     }
-    /// The values, oldest first, each with its position and kind.
+    /// The values, oldest first, each with its position and kind. `for_each` and whatever else folds is faster than a loop.
     pub fn iter(&self) -> TypedBatchIter<'_, T> {
         TypedBatchIter { items: self.batch.iter(), carries: PhantomData }
     }
-    /// The values, oldest first, as slices of at least one each: those that were sent in batches together, as far as they lie
-    /// behind each other ([`TypedBatchClaim::push_in_place`] says when), any other by itself. If the thread panics, the values
-    /// of the last slice that was handed out are received again.
+    /// The values, oldest first, as slices of at least one each. Values of kind 0 that were sent in batches come together, as
+    /// far as they lie behind each other ([`TypedBatchClaim::push_in_place`] says when). One that was sent by itself, or has
+    /// another kind, is a slice of its own, and so are all before it that came with it: a stream of slices is one of batches.
     ///
-    /// The cheapest way to receive: nothing is worked out or read per value. It tells nothing of kinds.
+    /// Nothing is worked out or read per value. It tells nothing of kinds. A slice that was handed out is released as a whole,
+    /// even by who leaves the loop in the middle of it; if the thread panics, the last one is received again as a whole.
     pub fn slices(&self) -> TypedSlices<'_, T> {
         TypedSlices { items: self.batch.iter(), carries: PhantomData }
     }
