@@ -108,9 +108,7 @@ pub(super) fn observer(bound: usize) -> usize {
             }
         });
         let mut buffer = [0; 16];
-        for _ in 0..2 {
-            look(&mut watcher, &mut buffer);
-        }
+        look(&mut watcher, &mut buffer);
         thread.join().expect("the producer ends");
         while look(&mut watcher, &mut buffer) {}
         assert_eq!(watcher.position(), 2);
@@ -191,9 +189,8 @@ pub(super) fn claimed_ahead(bound: usize) -> usize {
             }
         });
         let mut buffer = [0; 16];
-        for _ in 0..2 {
-            look(&mut watcher, &mut buffer);
-        }
+        look(&mut watcher, &mut buffer);
         writer.join().expect("the producer went");
+        while look(&mut watcher, &mut buffer) {}
     })
 }

@@ -160,9 +160,7 @@ pub(super) fn eviction(bound: usize) -> usize {
                 }
             }
         };
-        for _ in 0..2 {
-            look(&mut reader);
-        }
+        look(&mut reader);
         let publisher = thread.join().expect("the producer ends");
         while look(&mut reader) {}
         assert_eq!(publisher.head(), 2);
