@@ -27,25 +27,25 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "publish_read",
         question: "does a consumer read what was published, and only that?",
-        executions: 612,
+        executions: 220,
         run: broadcast::publish_read,
     },
     Model {
         name: "batch",
         question: "does the head carry every slot below it?",
-        executions: 2_663,
+        executions: 1_732,
         run: broadcast::batch,
     },
     Model {
         name: "sealed",
         question: "is a batch seen in pieces, or anything of one that was given up?",
-        executions: 71_022,
+        executions: 54_406,
         run: batches::sealed,
     },
     Model {
         name: "sealed_join",
         question: "the same by a reader that joins in between",
-        executions: 58_639,
+        executions: 53_093,
         run: batches::sealed_join,
     },
     Model {
@@ -57,7 +57,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "sealed_lapped",
         question: "the same by an observer of what the batch is written over",
-        executions: 110_420,
+        executions: 16_752,
         run: batches::sealed_lapped,
     },
     Model {
@@ -99,37 +99,37 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "observer",
         question: "does an observer ever believe a torn or stale copy, or miscount what it missed?",
-        executions: 17_556,
+        executions: 9_076,
         run: broadcast::observer,
     },
     Model {
         name: "abandoned_claim",
         question: "is what a dropped claim scribbled over ever believed by an observer?",
-        executions: 174,
+        executions: 446,
         run: broadcast::abandoned_claim,
     },
     Model {
         name: "takeover_watched",
         question: "does an observer notice a successor that writes where its predecessor had claimed?",
-        executions: 1_021,
+        executions: 1_498,
         run: broadcast::takeover_watched,
     },
     Model {
         name: "claimed_ahead",
         question: "does an observer notice a message that is written where more was claimed than one?",
-        executions: 188_677,
+        executions: 16_586,
         run: broadcast::claimed_ahead,
     },
     Model {
         name: "join_earliest",
         question: "is anything overwritten from the earliest position on, once a reader has joined?",
-        executions: 2_128,
+        executions: 2_672,
         run: membership::join_earliest,
     },
     Model {
         name: "join_latest",
         question: "the same from the latest",
-        executions: 2_802,
+        executions: 4_258,
         run: membership::join_latest,
     },
     Model {
@@ -141,7 +141,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_beside",
         question: "the same while another reader makes room, and scans grant less than they hoped for?",
-        executions: 26_942,
+        executions: 30_169,
         run: membership::join_beside,
     },
     Model {
@@ -153,7 +153,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "eviction",
         question: "is a copy believed that the producer overwrote, or a loss not told?",
-        executions: 56_235,
+        executions: 18_069,
         run: membership::eviction,
     },
     Model {
@@ -165,13 +165,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "resume",
         question: "does a durable reader that comes back ever mistake the ring for damaged?",
-        executions: 401,
+        executions: 902,
         run: membership::resume,
     },
     Model {
         name: "reap",
         question: "does clearing up after a dead reader ever hit the one who took its entry?",
-        executions: 1_312,
+        executions: 1_528,
         run: membership::reap,
     },
     Model {
@@ -183,13 +183,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_two_readers",
         question: "do two readers that sleep and wake disturb each other?",
-        executions: 45_937,
+        executions: 52_466,
         run: parking::park_two_readers,
     },
     Model {
         name: "park_producer",
         question: "does a producer ever sleep through the room that two readers make?",
-        executions: 191_492,
+        executions: 209_612,
         run: parking::park_producer,
     },
     Model {
@@ -207,7 +207,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 403,
+        executions: 425,
         run: ending::takeover_killed,
     },
     Model {
