@@ -91,16 +91,15 @@ pub(super) fn drain(worker: &Lessee<LoomMemory>) -> usize {
     acked
 }
 
-/// Two workers, and a message that is being published.
+/// Two workers, and a message that is being published: one looks meanwhile, the other afterwards.
 pub(super) fn claim(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
         let mut publisher = producer(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        let publishing = thread::spawn(move || assert!(publish(&mut publisher, &geometry)));
         let working = thread::spawn(move || lease(&there, NOW).is_some());
+        assert!(publish(&mut publisher, &geometry));
         let ours = lease(&here, NOW).is_some();
-        publishing.join().expect("the producer ends");
         let theirs = working.join().expect("the worker ends");
         assert!(!(ours && theirs), "two workers have leased one message");
         let left = here.search(Kinds::Any, NOW, true).lease.is_some();

@@ -219,7 +219,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "claim",
         question: "do two workers ever lease one message, or a message that is not there yet?",
-        executions: 52_625,
+        executions: 27_569,
         run: leases::claim,
     },
     Model {
@@ -339,7 +339,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_claims",
         question: "does the producer ever sleep over the pin of a claim that failed?",
-        executions: 45_574,
+        executions: 67_245,
         run: groups::park_claims,
     },
     Model {
