@@ -178,7 +178,18 @@ impl BatchClaim<'_> {
         })
     }
 
-    /// The same, but `fill` gets several blocks at once, as far as they lie behind each other without a gap.
+    /// Adds up to `max` whole blocks by copy, one after another in `blocks`. Returns how many were added.
+    #[inline]
+    pub(crate) fn push_copies(&mut self, max: usize, blocks: &[u8]) -> usize {
+        let mut rest = blocks;
+        self.push_runs(max, |run| {
+            let (now, later) = rest.split_at(run.len());
+            run.copy_from_slice(now);
+            rest = later;
+        })
+    }
+
+    /// As [`push_blocks`](Self::push_blocks), but `fill` gets several blocks at once, as far as they lie behind each other without a gap.
     #[inline(always)]
     pub(crate) fn push_runs(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let count = max.min(self.remaining());

@@ -386,7 +386,7 @@ impl Consumer {
         Ok(self.take())
     }
 
-    // Inlined always, as far as what they return: moved through memory it costs as much as some messages.
+    // These are inlined always: a batch that is moved through memory on its way to the caller costs as much as some messages.
 
     /// Up to `max` messages that are there, at least one. Errors as [`try_recv`](Self::try_recv).
     #[inline(always)]

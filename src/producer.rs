@@ -338,14 +338,26 @@ impl Producer {
         for message in messages {
             self.check_len(message.as_ref().len())?;
         }
+        self.in_batches(messages, |batch, now| {
+            for message in now {
+                batch.push(0, message.as_ref())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them, and what fits it.
+    pub(crate) fn in_batches<M>(
+        &mut self,
+        messages: &[M],
+        push: impl Fn(&mut BatchClaim<'_>, &[M]) -> Result<(), SendError>,
+    ) -> Result<std::ops::Range<u64>, SendError> {
         let start = self.publisher.head();
         let mut rest = messages;
         while !rest.is_empty() {
             let mut batch = self.claim_batch(rest.len())?;
             let (now, later) = rest.split_at(batch.remaining());
-            for message in now {
-                batch.push(0, message.as_ref())?;
-            }
+            push(&mut batch, now)?;
             batch.publish();
             rest = later;
         }

@@ -161,15 +161,10 @@ impl<T: Message> TypedProducer<T> {
 
     /// Copies all of `messages` into the ring. As [`Producer::send_batch`].
     pub fn send_batch(&mut self, messages: &[T]) -> Result<std::ops::Range<u64>, SendError> {
-        let start = self.producer.head();
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let mut batch = self.claim_batch(rest.len())?;
-            let sent = batch.push_slice(rest);
-            batch.publish();
-            rest = &rest[sent..];
-        }
-        Ok(start..self.producer.head())
+        self.producer.in_batches(messages, |batch, now| {
+            batch.push_copies(now.len(), now.as_bytes());
+            Ok(())
+        })
     }
 
     /// As [`Producer::close`].
@@ -202,11 +197,7 @@ impl<T: Message> std::ops::Deref for TypedClaim<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        match T::ref_from_bytes(&self.claim) {
-            Ok(value) => value,
-            // The attach compared the block with the type: its size, and an alignment of at most 16.
-            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
-        }
+        value_of(&self.claim)
     }
 }
 
@@ -295,6 +286,16 @@ impl<T: Message> TypedConsumer<T> {
     }
 }
 
+/// The value in a whole block of a ring that carries such.
+#[inline(always)]
+fn value_of<T: Message>(block: &[u8]) -> &T {
+    match T::ref_from_bytes(block) {
+        Ok(value) => value,
+        // The attach compared the block with the type: its size, and an alignment of at most 16.
+        Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+    }
+}
+
 /// An untyped producer sent a message of another length.
 #[cold]
 fn wrong_length<T>(found: usize) -> RecvError {
@@ -346,10 +347,6 @@ impl<T: Message> std::ops::Deref for TypedReceived<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        match T::ref_from_bytes(&self.message) {
-            Ok(value) => value,
-            // `new` compared the length; any block is aligned for a type of its size.
-            Err(_) => unreachable!("the length was compared with the type's"),
-        }
+        value_of(&self.message)
     }
 }

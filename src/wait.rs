@@ -83,8 +83,7 @@ pub(crate) fn wait_for<W: Waiting>(
 #[cold]
 fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) -> Result<u32, W::Error> {
     // Not read before the first glance: what comes until then shall not wait for the clock.
-    let mut start = None;
-    let mut next_check_up = None;
+    let mut times = None;
     let backoff = Backoff::new();
     let mut turn = 0_u32;
     loop {
@@ -96,23 +95,19 @@ fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) ->
         if sleeps || turn % TURNS_PER_GLANCE == 0 {
             who.glance()?;
             let now = Instant::now();
-            let start = *start.get_or_insert(now);
-            let mut until_check_up =
-                next_check_up.get_or_insert(start + CHECK_UP).saturating_duration_since(now);
-            if until_check_up.is_zero() {
+            let (start, checked_up) = times.get_or_insert((now, now));
+            if now - *checked_up >= CHECK_UP {
                 who.check_up()?;
-                next_check_up = Some(now + CHECK_UP);
-                until_check_up = CHECK_UP;
+                *checked_up = now;
             }
-            // A timeout too large for the clock is none.
-            let deadline = timeout.and_then(|timeout| start.checked_add(timeout));
-            let left = deadline.map_or(CHECK_UP, |deadline| deadline.saturating_duration_since(now));
+            let waited = now - *start;
+            let left = timeout.map_or(CHECK_UP, |timeout| timeout.saturating_sub(waited));
             if left.is_zero() {
                 // What came while this thread was not running counts: one more look before giving up.
-                return if who.look()? { Ok(FIRST_LOOKS + turn) } else { Err(who.timed_out(now - start)) };
+                return if who.look()? { Ok(FIRST_LOOKS + turn) } else { Err(who.timed_out(waited)) };
             }
             if sleeps {
-                who.sleep(left.min(until_check_up))?;
+                who.sleep(left.min(CHECK_UP - (now - *checked_up)))?;
                 continue;
             }
         }

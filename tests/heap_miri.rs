@@ -10,7 +10,8 @@
 //! ```
 
 use slipring::{
-    Consumer, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, message,
+    Consumer, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, TypedConsumer,
+    TypedProducer, Wait, message,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -166,11 +167,15 @@ fn copies_are_sound_in_one_thread() {
     assert_eq!(*message, bytes(5));
 }
 
+fn typed(capacity: usize) -> (TypedProducer<Pair>, TypedConsumer<Pair>) {
+    let ring = RingOptions::typed::<Pair>(capacity).create_in_memory().unwrap();
+    let producer = Producer::options().open_typed(&ring).unwrap();
+    (producer, Consumer::options().start(Start::Earliest).attach_typed(&ring).unwrap())
+}
+
 #[test]
 fn typed_values_are_read_in_place() {
-    let ring = RingOptions::typed::<Pair>(2).create_in_memory().unwrap();
-    let mut producer = Producer::options().open_typed::<Pair>(&ring).unwrap();
-    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<Pair>(&ring).unwrap();
+    let (mut producer, mut consumer) = typed(2);
     for n in 0..5 {
         let mut claim = producer.claim().unwrap();
         claim.left = n;
@@ -185,9 +190,7 @@ fn typed_values_are_read_in_place() {
 
 #[test]
 fn typed_slices_are_filled_and_read_in_place() {
-    let ring = RingOptions::typed::<Pair>(4).create_in_memory().unwrap();
-    let mut producer = Producer::options().open_typed::<Pair>(&ring).unwrap();
-    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<Pair>(&ring).unwrap();
+    let (mut producer, mut consumer) = typed(4);
     for n in 0..5 {
         let mut batch = producer.try_claim_batch(3).unwrap();
         let added = batch.push_in_place(3, |pairs| {

@@ -151,6 +151,14 @@ fn noise_over_all_that_readers_write_takes_nobody_along() {
     }
 }
 
+/// Has the parent cut the file, and looks until it is: to hear of it, the child would need a way to be spoken to.
+fn until_cut(path: &Path, len: u64) {
+    tell("ready");
+    while std::fs::metadata(path).unwrap().len() > len {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Says what each role is told once the file has been cut short.
 fn truncated(path: &Path, handled: bool) {
     if handled {
@@ -165,10 +173,7 @@ fn truncated(path: &Path, handled: bool) {
     let worker = Worker::join(path, "group").unwrap();
     producer.send(b"before").unwrap();
     let held = worker.try_recv().unwrap();
-    tell("ready");
-    while std::fs::metadata(path).unwrap().len() > 0 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until_cut(path, 0);
     assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
     assert!(held.ack().is_err());
     let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
@@ -186,12 +191,13 @@ fn truncated(path: &Path, handled: bool) {
 /// The file is cut between the slots and the packed blocks, so that a message is still said to be there.
 fn half_gone(path: &Path) {
     slipring::handle_sigbus().unwrap();
+    let mut producer = Producer::open(path).unwrap();
+    let mut batch = producer.try_claim_batch(4).unwrap();
+    assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
+    batch.publish();
     let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(path).unwrap();
     let mut observer = Observer::attach(path, Start::Earliest).unwrap();
-    tell("ready");
-    while std::fs::metadata(path).unwrap().len() > PACKED {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until_cut(path, PACKED);
     let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
     gone(observer.try_recv().map(|message| message.len()).unwrap_err());
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
@@ -199,39 +205,29 @@ fn half_gone(path: &Path) {
 
 #[test]
 fn what_is_cut_away_is_no_message() {
-    let dir = TempDir::new();
-    let path = dir.file("ring");
-    create(&path);
-    let mut producer = Producer::open(&path).unwrap();
-    let mut batch = producer.try_claim_batch(4).unwrap();
-    assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
-    batch.publish();
-    drop(producer);
-    let mut child = Child::start("half_gone", &[path.to_str().unwrap()]);
-    assert_eq!(child.hear(), "ready");
-    OpenOptions::new().write(true).open(&path).unwrap().set_len(PACKED).unwrap();
+    let (mut child, _dir) = cut("half_gone", PACKED);
     child.finish();
 }
 
-fn cut(role: &str) -> (Child, TempDir) {
+fn cut(role: &str, len: u64) -> (Child, TempDir) {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
     let mut child = Child::start(role, &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
-    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
     (child, dir)
 }
 
 #[test]
 fn a_file_that_is_cut_short_is_an_error_to_who_asked_for_one() {
-    let (mut child, _dir) = cut("truncated_handled");
+    let (mut child, _dir) = cut("truncated_handled", 0);
     child.finish();
 }
 
 #[test]
 fn a_file_that_is_cut_short_ends_who_did_not() {
-    let (mut child, _dir) = cut("truncated");
+    let (mut child, _dir) = cut("truncated", 0);
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }
 

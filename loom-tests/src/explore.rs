@@ -1,7 +1,8 @@
 //! How a model is run: every interleaving up to a bound on preemptions, counted.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 /// Preemptions per execution on every commit. One more takes some ten times as long.
 pub const BOUND: usize = 3;
@@ -53,4 +54,30 @@ pub fn explore(bound: usize, scenario: impl Fn() + Sync + Send + 'static) -> usi
         scenario();
     });
     executions.load(Relaxed)
+}
+
+/// Does each piece of work on whichever core is free next; what becomes of them, in their order.
+///
+/// # Panics
+///
+/// If a piece of work does.
+pub fn on_every_core<T: Send, R: Send>(
+    work: impl IntoIterator<Item = T>,
+    run: impl Fn(T) -> R + Sync,
+) -> Vec<R> {
+    let queue: Mutex<VecDeque<(usize, T)>> = Mutex::new(work.into_iter().enumerate().collect());
+    let results = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().expect("no panic while it is held").pop_front();
+                    let Some((number, work)) = next else { break };
+                    let result = run(work);
+                    results.lock().expect("no panic while it is held").insert(number, result);
+                }
+            });
+        }
+    });
+    results.into_inner().expect("no panic while it is held").into_values().collect()
 }

@@ -2,12 +2,10 @@
 //! that do not begin with a dash select by name, as with any test; `--bound=4` allows more preemptions, for a
 //! long run.
 
-use loom_tests::explore::{BOUND, Model};
+use loom_tests::explore::{BOUND, Model, on_every_core};
 use loom_tests::litmus::LITMUS;
 use loom_tests::models::MODELS;
-use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
@@ -39,18 +37,7 @@ fn main() -> ExitCode {
     // A checker that fails its own tests has nothing to say about the models.
     LITMUS.iter().filter(wanted).for_each(run);
     if failed.load(Relaxed) == 0 {
-        let queue: Mutex<VecDeque<&Model>> = Mutex::new(MODELS.iter().filter(wanted).collect());
-        std::thread::scope(|scope| {
-            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().expect("no panic while it is held").pop_front();
-                        let Some(model) = next else { break };
-                        run(model);
-                    }
-                });
-            }
-        });
+        on_every_core(MODELS.iter().filter(wanted), run);
     }
     let (passed, failed) = (passed.load(Relaxed), failed.load(Relaxed));
     println!(

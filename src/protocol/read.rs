@@ -136,12 +136,8 @@ impl<M: Memory> Reader<M> {
         let head = self.memory.load(HEAD, Relaxed);
         if !is_within_a_lap(head, tail, self.capacity) {
             // This consumer gates: no honest head is further.
-            let high = tail + self.capacity;
-            return if head > high {
-                Err(Damage { what: "head", found: head, low: 0, high })
-            } else {
-                Ok(Ready::Empty)
-            };
+            Damage::bound("head", head, 0, tail + self.capacity)?;
+            return Ok(Ready::Empty);
         }
         self.memory.fence(Acquire); // HEAD
         self.cached_head = head;

@@ -1,6 +1,6 @@
 //! Many values at once: sent and received as slices, where they lie.
 
-use super::{Message, wrong_length};
+use super::{Message, value_of, wrong_length};
 use crate::claim::BatchClaim;
 use crate::consumer::{Batch, BatchIter, Item};
 use crate::error::RecvError;
@@ -60,10 +60,12 @@ impl<'a, T: Message> TypedBatchClaim<'a, T> {
     }
 
     /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another, of at least one each, which
-    /// hold older values, or what a claim that was given up left: what `fill` leaves alone is sent as it is. Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
-    /// this size have gaps between them: those whose length is not a multiple of 8, and those of more than 112 bytes whose
-    /// length is not a multiple of 16, or leaves 48 when divided by 64. Returns how many values were added: as many as there
-    /// was room for.
+    /// hold older values, or what a claim that was given up left: what `fill` leaves alone is sent as it is. Returns how many
+    /// values were added: as many as there was room for.
+    ///
+    /// Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of this size have
+    /// gaps between them: those whose length is not a multiple of 8, and those of more than 112 bytes whose length is not a
+    /// multiple of 16, or leaves 48 when divided by 64.
     ///
     /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the slice that it had is not added.
     #[inline]
@@ -77,12 +79,7 @@ impl<'a, T: Message> TypedBatchClaim<'a, T> {
     /// Adds the first of these values, as many as there is room for, with kind 0, by copy. Returns how many.
     #[inline]
     pub fn push_slice(&mut self, messages: &[T]) -> usize {
-        let mut rest = messages.as_bytes();
-        self.claim.push_runs(messages.len(), |run| {
-            let (now, later) = rest.split_at(run.len());
-            run.copy_from_slice(now);
-            rest = later;
-        })
+        self.claim.push_copies(messages.len(), messages.as_bytes())
     }
 
     /// Gives the batch up, as dropping it does: nothing of it is ever seen.
@@ -173,10 +170,7 @@ impl<T: Message> std::ops::Deref for TypedItem<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        match T::ref_from_bytes(&self.item) {
-            Ok(value) => value,
-            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
-        }
+        value_of(&self.item)
     }
 }
 

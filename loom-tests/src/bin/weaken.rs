@@ -1,16 +1,14 @@
 //! Weakens every ordered access and fence of the protocol, one at a time and from outside the source, and
 //! shows which model catches it.
 
-use loom_tests::explore::{BOUND, Model};
+use loom_tests::explore::{BOUND, Model, on_every_core};
 use loom_tests::litmus::LITMUS;
 use loom_tests::models::MODELS;
 use loom_tests::sites::{self, Site, Weakening, ordering_name, ordering_of};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 const HELP: &str = "\
@@ -109,29 +107,10 @@ fn campaign(filters: &[&str]) -> ExitCode {
     report(&results, start)
 }
 
-/// What becomes of each, in their order.
-fn on_every_core<T: Send, R: Send>(work: Vec<T>, run: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let queue = Mutex::new(work.into_iter().enumerate().collect::<VecDeque<_>>());
-    let results = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().expect("no panic while it is held").pop_front();
-                    let Some((number, work)) = next else { break };
-                    let result = run(work);
-                    results.lock().expect("no panic while it is held").insert(number, result);
-                }
-            });
-        }
-    });
-    results.into_inner().expect("no panic while it is held").into_values().collect()
-}
-
 /// Every weakening of every site that some model reaches.
 fn jobs(filters: &[&str]) -> Vec<Job> {
     let mut sites: BTreeMap<String, Vec<&'static Model>> = BTreeMap::new();
-    let reached = on_every_core(MODELS.iter().collect(), |model| {
+    let reached = on_every_core(MODELS, |model| {
         (model, child(&["--sites-of", model.name]).output().expect("this program can be run"))
     });
     for (model, output) in reached {
