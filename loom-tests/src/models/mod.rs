@@ -201,7 +201,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 109_278,
+        executions: 166_390,
         run: ending::takeover,
     },
     Model {
@@ -225,13 +225,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "ack_expiry",
         question: "does an acknowledgement and a take-over of a lease that ran out ever both succeed?",
-        executions: 2_644,
+        executions: 3_869,
         run: leases::ack_expiry,
     },
     Model {
         name: "extend_expiry",
         question: "the same for an extension",
-        executions: 9_786,
+        executions: 13_772,
         run: leases::extend_expiry,
     },
     Model {
@@ -243,7 +243,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "late_clock",
         question: "does a worker that stopped after it had read its clock ever take over a lease that is good?",
-        executions: 511,
+        executions: 774,
         run: leases::late_clock,
     },
     Model {
@@ -261,25 +261,25 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin",
         question: "is a slot reused while a worker reads it whose lease was lost?",
-        executions: 48_991,
+        executions: 93_298,
         run: pins::pin,
     },
     Model {
         name: "pin_floor",
         question: "the same when somebody else has moved the floor over it",
-        executions: 101_890,
+        executions: 130_948,
         run: pins::pin_floor,
     },
     Model {
         name: "floor",
         question: "do two who move the floor ever leave it wrong?",
-        executions: 32_936,
+        executions: 37_329,
         run: groups::floor,
     },
     Model {
         name: "floor_gate",
         question: "does the producer ever overwrite a message that is not settled?",
-        executions: 22_528,
+        executions: 33_272,
         run: groups::floor_gate,
     },
     Model {
@@ -291,19 +291,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
-        executions: 37_538,
+        executions: 119_528,
         run: pins::lap_reuse,
     },
     Model {
         name: "floor_lag",
         question: "does a floor that lies a lap behind ever stay there?",
-        executions: 30_367,
+        executions: 37_899,
         run: groups::floor_lag,
     },
     Model {
         name: "pin_moves",
         question: "is a slot reused while a worker still reads it that pins another next?",
-        executions: 378,
+        executions: 548,
         run: pins::pin_moves,
     },
     Model {
@@ -321,19 +321,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "group_join",
         question: "is anything overwritten from a group's floor on, once it was created?",
-        executions: 11_941,
+        executions: 20_764,
         run: groups::group_join,
     },
     Model {
         name: "exhume",
         question: "is a torn copy of a doomed message ever buried?",
-        executions: 3_448,
+        executions: 4_540,
         run: groups::exhume,
     },
     Model {
         name: "park_group",
         question: "does the producer ever sleep through the room that a worker makes?",
-        executions: 28_073,
+        executions: 32_913,
         run: groups::park_group,
     },
     Model {
@@ -351,19 +351,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "worker_killed",
         question: "killed before any of its accesses: is a message of a worker lost, or doubled, or held for ever?",
-        executions: 80,
+        executions: 88,
         run: leases::worker_killed,
     },
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 66_979,
+        executions: 122_706,
         run: leases::killed_beside,
     },
     Model {
         name: "reaper_killed",
         question: "killed before any access of clearing up: is anything left that nobody returns?",
-        executions: 19,
+        executions: 20,
         run: leases::reaper_killed,
     },
     Model {
@@ -375,7 +375,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "burial_killed",
         question: "killed before any access of a burial: is a message settled that nobody has?",
-        executions: 25,
+        executions: 27,
         run: groups::burial_killed,
     },
 ];
