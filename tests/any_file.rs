@@ -15,8 +15,8 @@ mod roles;
 
 use common::TempDir;
 use slipring::{
-    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, SendError,
-    Start, Worker,
+    Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
+    SendError, Start, Worker,
 };
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -613,17 +613,25 @@ fn a_worker_gets_nothing_from_beyond_the_head() {
 #[test]
 fn a_worker_gets_nothing_from_below_the_first_position() {
     let dir = TempDir::new();
-    let path = dir.file("ring");
-    let options = RingOptions::new(BLOCK, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
-    options.workers(2).first_position(100).create(&path).unwrap();
-    let worker = Worker::join(&path, "group").unwrap();
-    let mut producer = Producer::open(&path).unwrap();
-    let mut batch = producer.try_claim_batch(2).unwrap();
-    while batch.push(0, b"not published").unwrap() {}
-    batch.abort();
-    // "96 was handed back", a lap below what the batch would have been.
-    write_word(&path, GROUPS + 136, 96);
-    assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
+    // The floor, where new messages begin, and the lowest that was handed back.
+    for (number, word) in [0, 128, 136].into_iter().enumerate() {
+        let path = dir.file(&format!("ring{number}"));
+        let options = RingOptions::new(BLOCK, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
+        options.workers(2).first_position(100).create(&path).unwrap();
+        let worker = Worker::join(&path, "group").unwrap();
+        let mut producer = Producer::open(&path).unwrap();
+        let mut batch = producer.try_claim_batch(2).unwrap();
+        while batch.push(0, b"not published").unwrap() {}
+        batch.abort();
+        // A lap below what the batch would have been.
+        write_word(&path, GROUPS + word, 96);
+        let position = |received: Result<Delivery<'_>, RecvError>| received.map(|it| it.position()).ok();
+        assert_eq!(position(worker.try_recv()), None, "word {word}");
+        // Who waits sweeps.
+        assert_eq!(position(worker.recv_timeout(Duration::from_millis(50))), None, "word {word}, swept");
+        producer.send(&message(100)).unwrap();
+        assert_eq!(position(worker.try_recv()), Some(100), "word {word}");
+    }
 }
 
 #[test]

@@ -78,6 +78,13 @@ impl<M: Memory> Group<M> {
         self.memory.load(self.entry_word(at), Relaxed)
     }
 
+    /// A position that another process wrote. The head counts what comes below the ring's first one as published, and so
+    /// would who looked there.
+    #[inline(always)]
+    pub(crate) fn bounded(&self, position: u64) -> u64 {
+        position.max(self.geometry.first_position()).min(POSITION_MAX)
+    }
+
     /// What the group's word says of `position` at this moment.
     #[inline(always)]
     pub(crate) fn slip(&self, position: u64) -> Slip {
@@ -96,7 +103,7 @@ impl<M: Memory> Group<M> {
 
     /// The stored floor; none if there is no such group. Bounded.
     pub fn stored_floor(&self) -> Option<u64> {
-        Tail(self.load(group::FLOOR)).position().map(|floor| floor.min(POSITION_MAX))
+        Tail(self.load(group::FLOOR)).position().map(|floor| self.bounded(floor))
     }
 
     /// The end of the run of settled positions that begins at `from`, not beyond `end`.
@@ -142,7 +149,7 @@ impl<M: Memory> Group<M> {
 
     /// Deliveries from `from` on, up to the first message that is not published yet.
     pub(crate) fn window(&self, from: u64) -> Window<'_, M> {
-        let from = from.min(POSITION_MAX);
+        let from = self.bounded(from);
         Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
     }
 

@@ -20,7 +20,7 @@ use super::group::{Group, Kinds, NOWHERE, Slip, head};
 use super::read::copy_out;
 use super::settings::{GroupSettings, Reason, Standing};
 use super::{park, sightings};
-use crate::layout::{Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, State, group, worker};
+use crate::layout::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
 use crate::memory::{Futex, Memory};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -133,7 +133,7 @@ impl<M: Memory> Lessee<M> {
     /// [`search`](Self::search), without the search.
     #[inline(always)]
     pub fn next(&self, now: Millis) -> Option<Lease> {
-        let frontier = self.group.load(group::FRONTIER).min(POSITION_MAX);
+        let frontier = self.group.bounded(self.group.load(group::FRONTIER));
         if self.group.load(group::RETURNED) <= frontier {
             return None;
         }

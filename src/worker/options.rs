@@ -144,14 +144,13 @@ impl WorkerOptions {
             Ok((group, entry))
         })?;
         let settings = GroupSettings::load(&attachment.region, |at| group.entry_word(at));
-        let now = clock::now();
         Ok(Worker {
             lessee: Lessee::new(group, entry, settings, clock::grain_ms()),
             group_name: self.group.clone(),
             wait: self.wait,
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
             notice_dead_producer: self.notice_dead_producer,
-            swept: Cell::new(now),
+            swept: Cell::new(clock::coarse_now()),
             tally: Tally::default(),
             attachment,
         })
