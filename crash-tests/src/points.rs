@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An operation of up to so many instructions is killed at each of them.
 pub(crate) const SHORT: u64 = 1200;
-/// A short operation is surveyed so often.
-const SURVEYS: u32 = 8;
 
 /// After an instruction: so many system calls from the mark, and then so many instructions.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,23 +53,8 @@ fn begin(op: &Op, mode: Mode, directory: &Directory) -> (World, Victim) {
     (world, victim)
 }
 
-/// Which way a short operation takes may depend on what a clock said before it: the longest of some counts.
-pub(crate) fn survey(op: &Op, mode: Mode) -> Survey {
-    let mut longest = survey_once(op, mode);
-    for _ in 1..SURVEYS {
-        if longest.instructions > SHORT {
-            break;
-        }
-        let another = survey_once(op, mode);
-        if (longest.instructions + 1..=SHORT).contains(&another.instructions) {
-            longest = another;
-        }
-    }
-    longest
-}
-
 /// One instruction after the other, and a look at everything after each.
-fn survey_once(op: &Op, mode: Mode) -> Survey {
+pub(crate) fn survey(op: &Op, mode: Mode) -> Survey {
     let directory = Directory::new();
     let (_world, mut victim) = begin(op, mode, &directory);
     let mut watch = Watch::new(&directory.0);

@@ -95,12 +95,53 @@ impl Victim {
         victim.await_stop();
         // SAFETY: no memory is passed.
         check(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options()) })?;
+        victim.hide_vdso()?;
         match victim.resume(libc::PTRACE_CONT) {
             Stop::Marked => Ok(victim),
             other => Err(io::Error::other(format!(
                 "{role}: {other:?} before the operation: {}",
                 victim.rest_of_output()
             ))),
+        }
+    }
+
+    /// Makes it ask the kernel for the time: in the vDSO it would read the clock again and again until the kernel does not
+    /// set it meanwhile, which at one instruction after the other is seldom. Done where `exec` ended, before anything read
+    /// the auxiliary vector, which is on the stack behind the arguments and the environment.
+    fn hide_vdso(&self) -> io::Result<()> {
+        let word = size_of::<libc::c_long>() as u64;
+        let registers = self.registers();
+        #[cfg(target_arch = "x86_64")]
+        let stack = registers.rsp;
+        #[cfg(target_arch = "aarch64")]
+        let stack = registers.sp;
+        // The number of arguments, the arguments, a zero.
+        let mut at = stack + word * (u64::try_from(self.peek(stack)?).unwrap_or(0) + 2);
+        while self.peek(at)? != 0 {
+            at += word;
+        }
+        at += word;
+        loop {
+            match u64::try_from(self.peek(at)?).unwrap_or(0) {
+                libc::AT_NULL => return Ok(()),
+                libc::AT_SYSINFO_EHDR => {
+                    // SAFETY: writes the other process's memory, at its own stack.
+                    check(unsafe { libc::ptrace(libc::PTRACE_POKEDATA, self.pid, at, libc::AT_IGNORE) })?;
+                    return Ok(());
+                }
+                _ => at += 2 * word,
+            }
+        }
+    }
+
+    /// A word of its memory.
+    fn peek(&self, at: u64) -> io::Result<libc::c_long> {
+        // SAFETY: reads the other process's memory; an address that is not mapped is an error.
+        unsafe { *libc::__errno_location() = 0 };
+        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKDATA, self.pid, at, 0) };
+        match io::Error::last_os_error() {
+            error if word == -1 && error.raw_os_error() != Some(0) => Err(error),
+            _ => Ok(word),
         }
     }
 
@@ -165,6 +206,14 @@ impl Victim {
 
     /// Where it is.
     pub(crate) fn instruction(&self) -> u64 {
+        let registers = self.registers();
+        #[cfg(target_arch = "x86_64")]
+        return registers.rip;
+        #[cfg(target_arch = "aarch64")]
+        return registers.pc;
+    }
+
+    fn registers(&self) -> libc::user_regs_struct {
         let mut registers = std::mem::MaybeUninit::<libc::user_regs_struct>::zeroed();
         let mut vector = libc::iovec {
             iov_base: registers.as_mut_ptr().cast(),
@@ -174,11 +223,7 @@ impl Victim {
         // SAFETY: the vector describes a buffer that lives across the call.
         unsafe { libc::ptrace(libc::PTRACE_GETREGSET, self.pid, set, &raw mut vector) };
         // SAFETY: plain integers, zeroed or filled.
-        let registers = unsafe { registers.assume_init() };
-        #[cfg(target_arch = "x86_64")]
-        return registers.rip;
-        #[cfg(target_arch = "aarch64")]
-        return registers.pc;
+        unsafe { registers.assume_init() }
     }
 
     /// True if the instruction at this address is a system call.

@@ -49,7 +49,8 @@ fn child(path: &Path) -> Worker {
 fn sweeper(path: &Path) -> Worker {
     let options = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1));
     let worker = options.join(path).unwrap();
-    std::thread::sleep(Duration::from_millis(3));
+    // The clock that sweeps are counted by goes on in steps of up to 10 ms.
+    std::thread::sleep(Duration::from_millis(12));
     worker
 }
 
