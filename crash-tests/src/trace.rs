@@ -1,6 +1,8 @@
 //! A process that is led through one operation, instruction by instruction.
 
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -109,40 +111,29 @@ impl Victim {
     /// set it meanwhile, which at one instruction after the other is seldom. Done where `exec` ended, before anything read
     /// the auxiliary vector, which is on the stack behind the arguments and the environment.
     fn hide_vdso(&self) -> io::Result<()> {
-        let word = size_of::<libc::c_long>() as u64;
+        let memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", self.pid))?;
+        let word_at = |at: u64| {
+            let mut word = [0; 8];
+            memory.read_exact_at(&mut word, at).map(|()| u64::from_ne_bytes(word))
+        };
         let registers = self.registers();
         #[cfg(target_arch = "x86_64")]
         let stack = registers.rsp;
         #[cfg(target_arch = "aarch64")]
         let stack = registers.sp;
         // The number of arguments, the arguments, a zero.
-        let mut at = stack + word * (u64::try_from(self.peek(stack)?).unwrap_or(0) + 2);
-        while self.peek(at)? != 0 {
-            at += word;
+        let mut at = stack + 8 * (word_at(stack)? + 2);
+        while word_at(at)? != 0 {
+            at += 8;
         }
-        at += word;
-        loop {
-            match u64::try_from(self.peek(at)?).unwrap_or(0) {
-                libc::AT_NULL => return Ok(()),
-                libc::AT_SYSINFO_EHDR => {
-                    // SAFETY: writes the other process's memory, at its own stack.
-                    check(unsafe { libc::ptrace(libc::PTRACE_POKEDATA, self.pid, at, libc::AT_IGNORE) })?;
-                    return Ok(());
-                }
-                _ => at += 2 * word,
-            }
+        at += 8;
+        while ![libc::AT_NULL, libc::AT_SYSINFO_EHDR].contains(&word_at(at)?) {
+            at += 16;
         }
-    }
-
-    /// A word of its memory.
-    fn peek(&self, at: u64) -> io::Result<libc::c_long> {
-        // SAFETY: reads the other process's memory; an address that is not mapped is an error.
-        unsafe { *libc::__errno_location() = 0 };
-        let word = unsafe { libc::ptrace(libc::PTRACE_PEEKDATA, self.pid, at, 0) };
-        match io::Error::last_os_error() {
-            error if word == -1 && error.raw_os_error() != Some(0) => Err(error),
-            _ => Ok(word),
+        if word_at(at)? == libc::AT_SYSINFO_EHDR {
+            memory.write_all_at(&libc::AT_IGNORE.to_ne_bytes(), at)?;
         }
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u64 {
