@@ -112,7 +112,8 @@ impl Worker {
         self.attachment.header.ring_id
     }
 
-    /// The next message that may be had, if there is one.
+    /// The next message that may be had, if there is one. What died with a colleague, or ran out, it finds once per
+    /// [tick](crate::WorkerOptions::tick), the first of which begins with joining; who waits finds it before it sleeps.
     ///
     /// # Errors
     ///

@@ -103,7 +103,7 @@ impl<M: Memory> Group<M> {
 
     /// The stored floor; none if there is no such group. Bounded.
     pub fn stored_floor(&self) -> Option<u64> {
-        Tail(self.load(group::FLOOR)).position().map(|floor| self.bounded(floor))
+        Tail(self.load(group::FLOOR)).position().map(|floor| floor.min(POSITION_MAX))
     }
 
     /// The end of the run of settled positions that begins at `from`, not beyond `end`.
@@ -309,7 +309,7 @@ impl<M: Memory> Iterator for Window<'_, M> {
 pub(crate) fn gate<M: Memory>(memory: &M, geometry: &Geometry, number: u32, head: u64) -> Option<u64> {
     let stored = Tail(memory.load(geometry.group_word(number, group::FLOOR), Relaxed)).position()?;
     // What the producer has overwritten was settled: the words there may speak of a later lap.
-    let mut floor = stored.max(head.saturating_sub(geometry.capacity())).min(head);
+    let mut floor = stored.max(geometry.earliest(head)).min(head);
     while floor < head {
         let word =
             DeliveryWord::read(memory.load(geometry.delivery(number, floor), Relaxed), geometry.lap(floor));

@@ -69,7 +69,7 @@ pub(super) fn takeover(bound: usize) -> usize {
                 outcome.store(lived, Relaxed);
                 producer(&successor, &geometry)
             });
-            // All that the head vouches for: the successor's store of it publishes what the dead one wrote.
+            // Each look is at all that the head vouches for: the successor's store of it publishes what the dead one wrote.
             for _ in 0..2 {
                 if read_many(&mut reader) {
                     reader.release(1);
