@@ -24,10 +24,9 @@ fn main() -> ExitCode {
         let model = MODELS.iter().find(|model| model.name == name).expect("the parent knows the models");
         return ExitCode::from(u8::from(!holds(model, bound)));
     }
-    let litmus: Vec<bool> = LITMUS.iter().filter(wanted).map(|model| holds(model, bound)).collect();
-    let mut results = litmus.clone();
+    let mut results: Vec<bool> = LITMUS.iter().filter(wanted).map(|model| holds(model, bound)).collect();
     // A checker that fails its own tests has nothing to say about the models.
-    if litmus.iter().all(|holds| *holds) {
+    if results.iter().all(|holds| *holds) {
         let mut models: Vec<&Model> = MODELS.iter().filter(wanted).collect();
         models.sort_by_key(|model| Reverse(model.executions));
         results.extend(on_every_core(models, |model| holds_in_a_process_of_its_own(model, bound)));
