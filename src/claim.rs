@@ -37,13 +37,13 @@ impl Claim<'_> {
     /// # Errors
     ///
     /// [`SendError::TooLarge`] if `len` is more than a block; the claim is given up.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self, len: usize) -> Result<u64, SendError> {
         self.publish_kind(0, len)
     }
 
     /// As [`publish`](Self::publish), with a kind.
-    #[inline]
+    #[inline(always)]
     pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
         self.producer.check_len(len)?;
         self.producer.describe(self.place, kind, len);
@@ -211,7 +211,7 @@ impl BatchClaim<'_> {
     pub fn abort(self) {}
 
     /// Publishes what was pushed and returns the positions.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self) -> std::ops::Range<u64> {
         let (start, end) = (self.producer.head(), self.sealer.next());
         if end > start {

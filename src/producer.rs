@@ -152,6 +152,8 @@ pub struct Producer {
     closed: bool,
 }
 
+// The calls that send are inlined always: a result that is moved through memory on its way costs as much as the call.
+// `try_send` of 48 B, called, took 1.6 times as long.
 impl Producer {
     /// Becomes the producer of the ring at `place`, with the default options.
     pub fn open(place: impl RingPlace) -> Result<Producer, Error> {
@@ -192,7 +194,7 @@ impl Producer {
     /// # Errors
     ///
     /// [`SendError::Replaced`] if the ring's file goes while waiting.
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self) -> Result<Claim<'_>, SendError> {
         self.reserve(1, None, true)?;
         Ok(self.claimed())
@@ -203,7 +205,7 @@ impl Producer {
     /// # Errors
     ///
     /// [`SendError::Full`] with who holds the ring; [`SendError::TooFewReaders`].
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&mut self) -> Result<Claim<'_>, SendError> {
         self.reserve(1, None, false)?;
         Ok(self.claimed())
@@ -214,7 +216,7 @@ impl Producer {
     /// # Errors
     ///
     /// As [`try_claim`](Self::try_claim), after the time is up.
-    #[inline]
+    #[inline(always)]
     pub fn claim_timeout(&mut self, timeout: Duration) -> Result<Claim<'_>, SendError> {
         self.reserve(1, Some(timeout), true)?;
         Ok(self.claimed())
@@ -233,13 +235,13 @@ impl Producer {
     /// # Errors
     ///
     /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`].
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, message: &[u8]) -> Result<u64, SendError> {
         self.send_kind(0, message)
     }
 
     /// As [`send`](Self::send), with a kind for readers to select by, and with the same errors.
-    #[inline]
+    #[inline(always)]
     pub fn send_kind(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
         self.check_len(message.len())?;
         self.reserve(1, None, true)?;
@@ -247,7 +249,7 @@ impl Producer {
     }
 
     /// As [`send_kind`](Self::send_kind), without waiting. Errors as [`try_claim`](Self::try_claim).
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
         self.check_len(message.len())?;
         self.reserve(1, None, false)?;
@@ -259,7 +261,7 @@ impl Producer {
     /// # Errors
     ///
     /// Besides those of `send`, [`SendError::Full`], which says who holds the ring.
-    #[inline]
+    #[inline(always)]
     pub fn send_timeout(&mut self, kind: u32, message: &[u8], timeout: Duration) -> Result<u64, SendError> {
         self.check_len(message.len())?;
         self.reserve(1, Some(timeout), true)?;

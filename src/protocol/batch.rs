@@ -27,7 +27,7 @@ pub struct Sealer {
     leftover_until: u64,
     /// The same of blocks that this batch was about to fill.
     scribbled_until: u64,
-    /// One past the last that is not bare; else at most `first`.
+    /// One past the last that is not bare; else `first`.
     described_until: u64,
 }
 
@@ -42,10 +42,10 @@ impl Sealer {
         self.next
     }
 
-    /// One past the last message that is not bare, if there is one.
+    /// One past the last message that is not bare; if all are, the first.
     #[inline(always)]
-    pub(super) fn described_until(&self) -> Option<u64> {
-        (self.described_until > self.first).then_some(self.described_until)
+    pub(super) fn described_until(&self) -> u64 {
+        self.described_until
     }
 
     /// Blocks of positions below may hold what nobody published.

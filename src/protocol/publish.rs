@@ -3,7 +3,9 @@
 use super::batch::Sealer;
 use super::message::words;
 use super::{Damage, group, park};
-use crate::layout::producer_page::{CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, HEAD, LIMIT};
+use crate::layout::producer_page::{
+    ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, HEAD, LIMIT,
+};
 use crate::layout::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
 use crate::memory::{Futex, Memory};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -68,11 +70,20 @@ pub struct Publisher<M> {
     cached_limit: u64,
     /// Blocks of positions from the head up to here may hold what nobody published, and their slots seals.
     leftover_until: u64,
+    /// For how many positions at once that is said.
+    leftover_stretch: u64,
+    /// [`ALL_DESCRIBED`] is stored.
+    all_described: bool,
 }
 
 /// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
 /// 48 B, 0.85 of the time with 16, and no less with more.
 const STRETCH_MAX: u64 = 16;
+
+// A message that is sent by itself is written with as few stores as can be: all of them, this process's own words too, wait in
+// one queue behind those whose lines are still the readers', and how many messages fit the queue is how many lines are under
+// way at once. Measured between two cores that are far apart, singly, against a bare ring: 48 B took 1.7 times as long with
+// nine stores, 1.1 with seven; 64 B 2.0 times, and 0.8.
 
 impl<M: Memory> Publisher<M> {
     /// Becomes the producer of a ring whose last producer closed it, died, or never was.
@@ -101,6 +112,7 @@ impl<M: Memory> Publisher<M> {
         if head > stored {
             memory.store(DESCRIBED, head, Relaxed);
         }
+        let all_described = memory.load(DESCRIBED, Relaxed) == ALL_DESCRIBED;
         memory.store(HEAD, head, Release); // HEAD
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
@@ -108,8 +120,20 @@ impl<M: Memory> Publisher<M> {
         let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
         // Nothing is granted before a scan, not even what the predecessor had claimed: readers may be required, and none
         // be there; and the scan's fence shows an observer that claim before anything is written.
-        let leftover_until = claimed;
-        Ok(Publisher { memory, geometry, stretch, head, claimed, cached_limit: head, leftover_until })
+        let (leftover_until, cached_limit) = (claimed, head);
+        // It makes short messages cost as much as whole blocks, which only small blocks can bear.
+        let leftover_stretch = if geometry.slots().has_one_place() { 1 } else { stretch };
+        Ok(Publisher {
+            memory,
+            geometry,
+            stretch,
+            head,
+            claimed,
+            cached_limit,
+            leftover_until,
+            leftover_stretch,
+            all_described,
+        })
     }
 
     /// The same, claiming so many positions at once: for rings as small as a model checker needs them.
@@ -174,7 +198,9 @@ impl<M: Memory> Publisher<M> {
     /// The block of a claimed position may be left in any state.
     #[inline(always)]
     pub fn may_leave(&mut self, position: u64) {
-        self.leftover_until = self.leftover_until.max(position + 1);
+        if position >= self.leftover_until {
+            self.leftover_until = position + self.leftover_stretch;
+        }
     }
 
     /// How many bytes of a claimed block, in the place of a message that is sent by itself or of one in a batch, an older
@@ -209,8 +235,17 @@ impl<M: Memory> Publisher<M> {
         debug_assert!(position == self.head && position < self.claimed);
         debug_assert!(slot == self.geometry.slot(position));
         self.memory.store(slot.sequence(), Sequence::published(position).0, Release); // PUB
-        self.memory.store(DESCRIBED, position + 1, Relaxed);
+        if !self.all_described {
+            self.describe_all();
+        }
         self.count(position + 1);
+    }
+
+    /// Of the messages from here on, none is bare.
+    #[cold]
+    fn describe_all(&mut self) {
+        self.all_described = true;
+        self.memory.store(DESCRIBED, ALL_DESCRIBED, Relaxed);
     }
 
     /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of them count as given up.
@@ -227,8 +262,10 @@ impl<M: Memory> Publisher<M> {
     pub fn publish_batch(&mut self, batch: &Sealer) {
         debug_assert!((self.head..=self.claimed).contains(&batch.next()));
         self.leftover_until = batch.leftover_until();
-        if let Some(end) = batch.described_until() {
-            self.memory.store(DESCRIBED, end, Relaxed);
+        // Who finds this beside an older head finds all before it described.
+        if self.all_described || batch.described_until() > self.head {
+            self.all_described = false;
+            self.memory.store(DESCRIBED, batch.described_until(), Relaxed);
         }
         self.count(batch.next());
     }

@@ -84,16 +84,22 @@ impl<M: Memory> Reader<M> {
         self.entry
     }
 
+    /// How many messages from the tail on are known to be published.
+    #[inline(always)]
+    pub fn known(&self) -> u64 {
+        self.cached_head - self.tail
+    }
+
     /// Whether a message may be read at the tail.
     ///
     /// The sequence word in the slot says "it is there" on the cache line that carries the data: one miss for
     /// both. The head, whose line is the producer's at every message, is left alone unless the message is sealed.
     #[inline(always)]
     pub fn poll(&mut self) -> Result<Ready, Damage> {
-        let tail = self.tail;
-        if tail < self.cached_head {
-            return Ok(Ready::Messages(self.cached_head - tail));
+        if self.known() > 0 {
+            return Ok(Ready::Messages(self.known()));
         }
+        let tail = self.tail;
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
         if sequence <= tail {
             return Ok(Ready::Empty);
@@ -129,20 +135,26 @@ impl<M: Memory> Reader<M> {
     /// [`poll`](Self::poll)'s to find.
     #[inline(always)]
     pub fn poll_head(&mut self) -> Result<Ready, Damage> {
-        let tail = self.tail;
-        if tail < self.cached_head {
-            return Ok(Ready::Messages(self.cached_head - tail));
+        if self.known() == 0 {
+            self.look_at_head()?;
         }
+        Ok(if self.known() == 0 { Ready::Empty } else { Ready::Messages(self.known()) })
+    }
+
+    /// Learns what the head counts by now, though there be known messages.
+    #[inline(always)]
+    pub fn look_at_head(&mut self) -> Result<(), Damage> {
+        let tail = self.tail;
         let head = self.memory.load(HEAD, Relaxed);
         if !is_within_a_lap(head, tail, self.capacity) {
             // This consumer gates: no honest head is further.
-            Damage::bound("head", head, 0, tail + self.capacity)?;
-            return Ok(Ready::Empty);
+            return Damage::bound("head", head, 0, tail + self.capacity).map(drop);
         }
         self.memory.fence(Acquire); // HEAD
+        // Not below what is known: that came from an older head, or is the one message that the slot at the tail told of.
         self.cached_head = head;
         self.cached_described = self.memory.load(DESCRIBED, Relaxed);
-        Ok(Ready::Messages(head - tail))
+        Ok(())
     }
 
     /// Looks at the head for who began above the one it saw: perhaps in the middle of a batch, since that head may have been

@@ -278,6 +278,90 @@ pub(super) fn bare_join(bound: usize) -> usize {
     })
 }
 
+/// Reads and releases all that the head vouches for.
+fn take_all(reader: &mut Reader<LoomMemory>) -> bool {
+    let Ok(Ready::Messages(n)) = reader.poll_head() else { return false };
+    for ahead in 0..n {
+        let message = reader.message(ahead);
+        if ahead >= reader.described() {
+            assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
+        }
+        assert_eq!(message.meta, Meta::new(16, 0), "length and kind");
+        let position = reader.tail() + ahead;
+        // SAFETY: the block is the ring's; the position is gated.
+        let block = unsafe { reader.memory().read_block(message.block) }.words();
+        assert_eq!(block, words(position), "the block of position {position}");
+    }
+    reader.release(n);
+    true
+}
+
+/// A reader of batches of bare messages, between which a single one is sent.
+pub(super) fn bare_between(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(UNGATED, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        publisher.rescan(0);
+        let publishing = thread::spawn(move || {
+            send_bare(&mut publisher, &geometry, 2);
+            // Of kind 0: its place is all that tells it from a bare one.
+            assert!(publish(&mut publisher, &geometry));
+            send_bare(&mut publisher, &geometry, 2);
+        });
+        for _ in 0..2 {
+            take_all(&mut reader);
+        }
+        publishing.join().expect("the producer ends");
+        while take_all(&mut reader) {}
+        assert_eq!(reader.tail(), 5, "published and read");
+    })
+}
+
+/// A reader that finds a message by its slot, and then asks the head how many there are.
+pub(super) fn ahead(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(UNGATED, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        publisher.rescan(0);
+        let publishing = thread::spawn(move || {
+            send_bare(&mut publisher, &geometry, 2);
+            assert!(publish(&mut publisher, &geometry));
+            let batch = seal(&mut publisher, &geometry, 2);
+            publisher.publish_batch(&batch);
+            publisher
+        });
+        let mut take = || {
+            let found = reader.poll().expect("a sound ring") != Ready::Empty;
+            if found {
+                let known = reader.known();
+                reader.look_at_head().expect("a sound ring");
+                assert!(reader.known() >= known, "what was known is known");
+                for ahead in 0..reader.known() {
+                    let (position, message) = (reader.tail() + ahead, reader.message(ahead));
+                    if ahead >= reader.described() {
+                        assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
+                    }
+                    // SAFETY: the block is the ring's; the position is gated.
+                    let block = unsafe { reader.memory().read_block(message.block) }.words();
+                    assert_eq!(block, words(position), "the block of position {position}");
+                }
+                reader.release(1);
+            }
+            found
+        };
+        for _ in 0..2 {
+            take();
+        }
+        let publisher = publishing.join().expect("the producer ends");
+        while take() {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
+    })
+}
+
 /// An observer at the second place, where first a single message may be, and then a bare one of the lap behind.
 pub(super) fn bare_observed(bound: usize) -> usize {
     explore(bound, || {

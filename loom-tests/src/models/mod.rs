@@ -33,7 +33,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "batch",
         question: "does the head carry every slot below it?",
-        executions: 1_732,
+        executions: 1_109,
         run: broadcast::batch,
     },
     Model {
@@ -83,6 +83,18 @@ pub const MODELS: &[Model] = &[
         question: "does a reader that joins between bare messages find them all?",
         executions: 3_440,
         run: batches::bare_join,
+    },
+    Model {
+        name: "bare_between",
+        question: "does a reader look for a message that was sent by itself among the bare ones?",
+        executions: 1_583,
+        run: batches::bare_between,
+    },
+    Model {
+        name: "ahead",
+        question: "is everything there that the head counts beyond the message at the tail?",
+        executions: 12_222,
+        run: batches::ahead,
     },
     Model {
         name: "bare_observed",
@@ -201,13 +213,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 166_390,
+        executions: 188_637,
         run: ending::takeover,
     },
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 425,
+        executions: 480,
         run: ending::takeover_killed,
     },
     Model {
