@@ -15,7 +15,7 @@ use crate::protocol::recorder::{self, EventKind};
 use crate::protocol::table::{self, JoinError, Start};
 use crate::ring::check_name;
 use crate::typed::{self, TypedConsumer};
-use crate::wait::{CHECK_UP, LOOKS_OF_A_FLOW, NAP, Wait, Waiting, stand_back, wait_for};
+use crate::wait::{APART_MAX, CHECK_UP, LOOKS_OF_A_FLOW, NAP, RUN, Wait, Waiting, stand_back, wait_for};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -119,7 +119,8 @@ impl ConsumerOptions {
         let seat = Seat::take(place, self, false)?;
         let geometry = *seat.attachment.geometry();
         let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
-        Ok(Consumer { reader, seat, flows: false })
+        let apart = (geometry.capacity() / 16).clamp(2, APART_MAX);
+        Ok(Consumer { reader, seat, flows: false, run: 0, apart })
     }
 
     /// Attaches for values of `T`.
@@ -326,6 +327,10 @@ pub struct Consumer {
     seat: Seat,
     /// Messages come faster than this consumer looks for them: it has caught up with a producer in full flow.
     flows: bool,
+    /// Messages that came one after another, each found by its slot.
+    run: u32,
+    /// How many messages to be away from the producer, in a run.
+    apart: u64,
 }
 
 impl Consumer {
@@ -349,12 +354,14 @@ impl Consumer {
         self.seat.attachment.header.ring_id
     }
 
+    // These are inlined always: a message that is moved through memory on its way to the caller costs three times as much.
+
     /// The next message, if it is there.
     ///
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and drained.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Received<'_>, RecvError> {
         match self.reader.poll()? {
             Ready::Messages(_) => Ok(self.take()),
@@ -380,13 +387,11 @@ impl Consumer {
     /// # Errors
     ///
     /// Besides those of `recv`, [`RecvError::TimedOut`].
-    #[inline]
+    #[inline(always)]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Received<'_>, RecvError> {
         self.await_message(Some(timeout))?;
         Ok(self.take())
     }
-
-    // These are inlined always: a batch that is moved through memory on its way to the caller costs as much as some messages.
 
     /// Up to `max` messages that are there, at least one. Errors as [`try_recv`](Self::try_recv).
     #[inline(always)]
@@ -448,8 +453,31 @@ impl Consumer {
 
     #[inline(always)]
     fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        if self.reader.known() > 0 {
+            return Ok(());
+        }
         if self.reader.poll()? == Ready::Empty {
+            self.run = 0;
             return self.wait(timeout);
+        }
+        self.run += 1;
+        if self.run >= RUN {
+            self.keep_apart()?;
+        }
+        Ok(())
+    }
+
+    /// In a stream that flows: learns how many messages there are, so that they are read without a look at each. If they are
+    /// few, this consumer reads right behind the producer, and stands back until there are more.
+    #[cold]
+    fn keep_apart(&mut self) -> Result<(), RecvError> {
+        self.reader.look_at_head()?;
+        if self.reader.known() < self.apart {
+            stand_back();
+            self.reader.look_at_head()?;
+        }
+        if self.reader.known() < self.apart {
+            self.run = 0;
         }
         Ok(())
     }
