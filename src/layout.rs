@@ -97,9 +97,10 @@ pub mod producer_page {
     /// The next position to publish.
     pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
     /// One past the last published message that is not bare, or more: from here up to the head, slots say nothing that a
-    /// reader needs. On the line of the head, with which it is read. Who finds a newer one than the head beside it finds more.
+    /// reader needs. On the line of the head, and to be read after it: whatever is stored while the head is at a position is no
+    /// smaller than that position, so that a newer one says too much of an older head, and never too little. It may fall.
     pub const DESCRIBED: Word = Word::producer(HEADER_LEN + LINE + 8);
-    /// Stands there while messages are sent one by one, so that it need not be written for each.
+    /// What `DESCRIBED` holds while messages are sent one by one, so that it need not be written for each.
     pub const ALL_DESCRIBED: u64 = u64::MAX;
     /// Positions below `LIMIT - capacity` may be overwritten; never falls below `CLAIMED`.
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);

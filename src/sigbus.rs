@@ -21,7 +21,7 @@ static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 /// When a segment of a ring is lost, this process's mapping of it is replaced by zeros, whole: nothing it does
 /// with the ring reaches anybody else from then on. The error comes with the next call that finds nothing to read
 /// or no room, and within 100 ms in a call that waits. Until then a producer may go on for up to a lap that nobody
-/// sees, and a message that was in hand at that moment reads as zeros: release and acknowledgement of it have no
+/// sees, and a message or a batch that was in hand at that moment reads as zeros: release and acknowledgement of it have no
 /// effect, so that whoever restores the file finds it unread.
 ///
 /// # Errors

@@ -22,29 +22,6 @@ pub(crate) const CHECK_UP: Duration = Duration::from_millis(100);
 pub(crate) const NAP: Duration = Duration::from_millis(1);
 /// Looks between two looks at whether the stream ended, and at the clock. A power of two.
 const TURNS_PER_GLANCE: u32 = 128;
-/// What comes within so many looks belongs to a stream that flows.
-pub(crate) const LOOKS_OF_A_FLOW: u32 = 2;
-/// Pauses of a reader that has caught up with a stream that flows. Measured between two cores, singly, 48 B, against
-/// a bare ring in the same run: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
-const STAND_BACK: u32 = 16;
-
-/// Messages that come one after another, each found by its slot, before a reader asks the head how many there are. A burst
-/// that is shorter is left alone.
-pub(crate) const RUN: u32 = 16;
-/// How many messages a reader of a stream that flows wants to be away from the producer; in rings of fewer than 1024 messages
-/// a sixteenth of the ring. Right behind it, the two fetch every cache line from each other more than once. Measured singly,
-/// against going by the slots alone: on close cores 1 KiB took 0.7 of the time, 48 B 0.95; on cores far apart 48 B 0.55.
-pub(crate) const APART_MAX: u64 = 64;
-
-/// Leaves the producer alone for a moment. A reader that looks at the slot which the producer is filling takes its
-/// cache line away, and both then pay for its way back and forth at every message.
-#[inline(always)]
-pub(crate) fn stand_back() {
-    for _ in 0..STAND_BACK {
-        std::hint::spin_loop();
-    }
-}
-
 /// The first looks, which do nothing but look.
 const FIRST_LOOKS: u32 = 32;
 /// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds, a few

@@ -26,7 +26,7 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn create(path: &Path) -> Ring {
     let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
-    let options = RingOptions::new(48, 8).consumers(4).workers(4).group("group", settings);
+    let options = RingOptions::new(48, 8).consumers(8).workers(4).group("group", settings);
     options.dead_letter_capacity(8).create(path).unwrap()
 }
 
@@ -173,12 +173,22 @@ fn truncated(path: &Path, handled: bool) {
     let worker = Worker::join(path, "group").unwrap();
     producer.send(b"before").unwrap();
     let held = worker.try_recv().unwrap();
+    // The head has told these of three messages more.
+    let mut informed = [(); 2].map(|()| Consumer::attach(path, Start::Latest).unwrap());
+    let mut batch = producer.try_claim_batch(4).unwrap();
+    assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
+    batch.publish();
+    informed.iter_mut().for_each(|consumer| assert_eq!(consumer.recv().unwrap()[..], [7; 48]));
     until_cut(path, 0);
     assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
     assert!(held.ack().is_err());
     let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
     gone(consumer.try_recv().map(|message| message.len()).unwrap_err());
     gone(waiting.recv().map(|message| message.len()).unwrap_err());
+    gone(informed[0].recv().map(|message| message.len()).unwrap_err());
+    // A batch is in hand as soon as it is known: to look whether it is still there would cost every one.
+    assert!(informed[1].try_recv_batch(1).unwrap().iter().all(|item| item[..] == [0; 48]));
+    gone(informed[1].try_recv_batch(1).map(|batch| batch.len()).unwrap_err());
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
     gone(observer.recv().map(|message| message.len()).unwrap_err());
     gone(worker.recv().map(|delivery| delivery.len()).unwrap_err());

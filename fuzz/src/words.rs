@@ -251,7 +251,9 @@ impl Ring {
             return;
         };
         assert!((1..=CAPACITY).contains(&ready));
-        let count = want.min(ready);
+        let _ = reader.look_at_head();
+        assert!((1..=CAPACITY).contains(&reader.known()));
+        let count = want.min(reader.known());
         for ahead in 0..count {
             let position = reader.tail() + ahead;
             let mut bytes = [0; 8];

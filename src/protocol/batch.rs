@@ -23,8 +23,10 @@ pub struct Sealer {
     slots: Slots,
     first: u64,
     next: u64,
-    /// Slots of positions below may hold seals that were given up before, and their blocks anything.
+    /// Blocks of positions below may hold anything.
     leftover_until: u64,
+    /// Slots of positions below may hold seals that were given up before.
+    seals_until: u64,
     /// The same of blocks that this batch was about to fill.
     scribbled_until: u64,
     /// One past the last that is not bare; else `first`.
@@ -32,8 +34,16 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    pub(super) fn new(slots: Slots, first: u64, leftover_until: u64) -> Sealer {
-        Sealer { slots, first, next: first, leftover_until, scribbled_until: first, described_until: first }
+    pub(super) fn new(slots: Slots, first: u64, leftover_until: u64, seals_until: u64) -> Sealer {
+        Sealer {
+            slots,
+            first,
+            next: first,
+            leftover_until,
+            seals_until,
+            scribbled_until: first,
+            described_until: first,
+        }
     }
 
     /// The next position.
@@ -52,6 +62,12 @@ impl Sealer {
     #[inline(always)]
     pub fn leftover_until(&self) -> u64 {
         self.leftover_until.max(self.scribbled_until)
+    }
+
+    /// Slots of positions below may hold seals that nobody published.
+    #[inline(always)]
+    pub(super) fn seals_until(&self) -> u64 {
+        self.seals_until
     }
 
     /// The blocks of the next `n` positions are about to be filled, and may be left in any state.
@@ -76,7 +92,7 @@ impl Sealer {
     #[inline(always)]
     pub fn add_bare(&mut self, n: u64, relaxed_store: impl Fn(Word, u64)) {
         let end = self.next + n;
-        let sealed_until = end.min(self.leftover_until.max(self.first + 1));
+        let sealed_until = end.min(self.seals_until.max(self.first + 1));
         while self.next < sealed_until {
             seal(self.slots.at(self.next), self.next, self.slots.full(), &relaxed_store);
             self.next += 1;

@@ -123,11 +123,8 @@ impl<M: Memory> Reader<M> {
         if sequence == Sequence::sealed(tail) {
             return self.poll_head();
         }
-        if sequence.number() <= tail {
-            return Ok(Ready::Empty);
-        }
-        // A slot that this consumer gates was overwritten: somebody broke the protocol.
-        Err(Damage { what: "sequence word", found: sequence.number(), low: 0, high: tail + 1 })
+        self.not_beyond(sequence)?;
+        Ok(Ready::Empty)
     }
 
     /// How many messages may be read from the tail on, by the head alone: one miss for all of them, and the line that the
@@ -141,7 +138,7 @@ impl<M: Memory> Reader<M> {
         Ok(if self.known() == 0 { Ready::Empty } else { Ready::Messages(self.known()) })
     }
 
-    /// Learns what the head counts by now, though there be known messages.
+    /// Learns what the head counts by now, even if messages are known.
     #[inline(always)]
     pub fn look_at_head(&mut self) -> Result<(), Damage> {
         let tail = self.tail;
@@ -151,7 +148,8 @@ impl<M: Memory> Reader<M> {
             return Damage::bound("head", head, 0, tail + self.capacity).map(drop);
         }
         self.memory.fence(Acquire); // HEAD
-        // Not below what is known: that came from an older head, or is the one message that the slot at the tail told of.
+        // In a sound ring not below what is known, which came from an older head, or is the one message that the slot at the
+        // tail told of.
         self.cached_head = head;
         self.cached_described = self.memory.load(DESCRIBED, Relaxed);
         Ok(())
@@ -183,20 +181,27 @@ impl<M: Memory> Reader<M> {
         sequence.number() > self.tail + ahead
     }
 
-    /// The message at the tail, which [`poll`](Self::poll) said may be read.
+    /// The message at the tail, which [`poll`](Self::poll) said may be read, if it was sent by itself; else
+    /// [`next_of_batch`](Self::next_of_batch) has it.
     #[inline(always)]
-    pub fn next_message(&self) -> Message {
+    pub fn next_single(&self) -> Option<Message> {
         if self.memory.load(self.slot.sequence(), Relaxed) != Sequence::published(self.tail).0 {
-            return self.next_of_batch();
+            return None;
         }
         let meta = Meta(self.memory.load(self.slot.meta(), Relaxed));
-        Message { meta, block: self.slots.single(self.slot) }
+        Some(Message { meta, block: self.slots.single(self.slot) })
     }
 
-    /// Never inlined, so that where a single message lies does not wait for what its slot says.
-    #[inline(never)]
-    fn next_of_batch(&self) -> Message {
-        self.message(0)
+    /// The message at the tail, which [`poll`](Self::poll) said may be read, however it was sent.
+    pub fn next_of_batch(&self) -> Result<Message, Damage> {
+        let (sequence, meta) = words(&self.memory, self.slot);
+        self.not_beyond(sequence)?;
+        Ok(message(self.slots, self.slot, self.tail, (sequence, meta)))
+    }
+
+    /// A slot that this consumer gates was overwritten if it speaks of a later message: somebody broke the protocol.
+    fn not_beyond(&self, sequence: Sequence) -> Result<(), Damage> {
+        Damage::bound("sequence word", sequence.number(), 0, self.tail + 1).map(drop)
     }
 
     /// The message `ahead` positions after the tail, which [`poll`](Self::poll) said may be read.

@@ -132,11 +132,18 @@ impl InPlace {
     fn read(&mut self, turn: &mut Turn<'_>) {
         let Some(reader) = &mut self.reader else { return };
         let ready = if turn.dice.hits(2) { reader.poll() } else { reader.poll_many() };
-        let Ready::Messages(n) = ready.expect("a sound ring") else { return };
+        let Ready::Messages(mut n) = ready.expect("a sound ring") else { return };
+        if turn.dice.hits(2) {
+            reader.look_at_head().expect("a sound ring");
+            n = reader.known();
+        }
         for ahead in self.held.len() as u64..1 + turn.dice.roll(n) {
             let position = reader.tail() + ahead;
             let message = match ahead {
-                0 if turn.dice.hits(2) => reader.next_message(),
+                0 if turn.dice.hits(2) => match reader.next_single() {
+                    Some(message) => message,
+                    None => reader.next_of_batch().expect("a sound ring"),
+                },
                 _ if ahead >= reader.described() => reader.bare_message(ahead),
                 _ => reader.message(ahead),
             };
