@@ -216,6 +216,8 @@ impl BatchClaim<'_> {
         let (start, end) = (self.producer.head(), self.sealer.next());
         if end > start {
             self.producer.publish_batch(&self.sealer);
+        } else {
+            self.producer.publisher.end_batch(&self.sealer);
         }
         start..end
     }

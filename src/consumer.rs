@@ -308,11 +308,11 @@ impl Consumer {
         Ok(Received::new(&mut self.reader, message))
     }
 
-    /// Never inlined, so that where a single message lies does not wait for what its slot says.
+    /// Never inlined, so that the address of a single message does not depend on the load of its slot's words.
     #[inline(never)]
     fn next_of_batch(&self) -> Result<Message, RecvError> {
         let message = self.reader.next_of_batch()?;
-        // The zeros that come in the place of a lost file say what a bare message does: nothing.
+        // The zeros that come in the place of a file that was cut short look like a bare message.
         self.seat.attachment.not_lost()?;
         Ok(message)
     }
@@ -320,8 +320,8 @@ impl Consumer {
     /// Up to `max` messages from the tail on, of which `available` may be read.
     #[inline(always)]
     fn take_batch(&mut self, available: u64, max: usize) -> Result<Batch<'_>, RecvError> {
-        // Who notices that the file is gone by reading this batch is told at the next. To read ahead here made 64 B take 1.1 times
-        // as long.
+        // Who notices that the file is gone by reading this batch is told at the next. To touch its first slot before made 64 B
+        // take 1.1 times as long.
         self.seat.attachment.not_lost()?;
         Ok(Batch::new(&mut self.reader, available, max))
     }
@@ -329,6 +329,15 @@ impl Consumer {
     /// One past the last position that the producer had counted a moment ago.
     pub(crate) fn published(&self) -> u64 {
         self.seat.attachment.region.load(producer_page::HEAD, Relaxed)
+    }
+
+    /// For a selector: as `look`, with the error that taking the message would meet.
+    pub(crate) fn can_take(&mut self) -> Result<bool, RecvError> {
+        let is_there = self.look()?;
+        if is_there && self.reader.next_single().is_none() {
+            self.next_of_batch()?;
+        }
+        Ok(is_there)
     }
 
     /// For a selector: announces a sleeper on this ring.

@@ -152,7 +152,7 @@ impl Waiting for Selector {
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
             // One whose stream had ended is looked at too: a successor of its producer may have gone on.
-            match member.consumer.look() {
+            match member.consumer.can_take() {
                 Ok(true) => {
                     member.ended = None;
                     self.found = Some(index);

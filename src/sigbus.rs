@@ -2,7 +2,7 @@
 //! becomes an error, for those who ask for it.
 //!
 //! The handler makes system calls and touches atomics that are never freed, nothing else. What it puts in the
-//! place of a lost mapping is zeros of this process alone, which every reader takes for "nothing there".
+//! place of a lost mapping is zeros of this process alone, in which who reads by the slots finds nothing.
 
 use crate::fork::lose_mapping_at;
 use std::io;

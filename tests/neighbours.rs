@@ -10,8 +10,8 @@ mod roles;
 use common::TempDir;
 use roles::{Child, tell};
 use slipring::{
-    Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, SendError, Start,
-    Worker,
+    Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError,
+    Start, Wait, Worker,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -174,11 +174,18 @@ fn truncated(path: &Path, handled: bool) {
     producer.send(b"before").unwrap();
     let held = worker.try_recv().unwrap();
     // The head has told these of three messages more.
-    let mut informed = [(); 2].map(|()| Consumer::attach(path, Start::Latest).unwrap());
+    let mut informed = [(); 3].map(|()| Consumer::attach(path, Start::Latest).unwrap());
     let mut batch = producer.try_claim_batch(4).unwrap();
     assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
     batch.publish();
     informed.iter_mut().for_each(|consumer| assert_eq!(consumer.recv().unwrap()[..], [7; 48]));
+    let other = path.with_extension("other");
+    let mut selector = Selector::new(Wait::Spin);
+    let [first, second, third] = informed;
+    let mut informed = [first, second];
+    selector.add(third);
+    selector.add(Consumer::attach(&create(&other), Start::Latest).unwrap());
+    Producer::open(&other).unwrap().send(b"sound").unwrap();
     until_cut(path, 0);
     assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
     assert!(held.ack().is_err());
@@ -189,6 +196,8 @@ fn truncated(path: &Path, handled: bool) {
     // A batch is in hand as soon as it is known: to look whether it is still there would cost every one.
     assert!(informed[1].try_recv_batch(1).unwrap().iter().all(|item| item[..] == [0; 48]));
     gone(informed[1].try_recv_batch(1).map(|batch| batch.len()).unwrap_err());
+    assert_eq!(selector.recv().map(|(index, message)| (index, message.len())).unwrap(), (1, 5));
+    assert!(matches!(selector.ended(0), Some(RecvError::Truncated { .. })));
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
     gone(observer.recv().map(|message| message.len()).unwrap_err());
     gone(worker.recv().map(|delivery| delivery.len()).unwrap_err());

@@ -1,7 +1,7 @@
 //! How a consumer keeps away from a producer in full flow.
 //!
 //! Right behind the producer, the two fetch every cache line from each other more than once: the reader looks at the line that is
-//! being filled, or fetches it ahead. It may never find the ring empty there, nor gain anything by being so near.
+//! being filled, or its core fetches that line ahead. A reader that is so near need not ever see the ring empty, and gains nothing by it.
 
 use crate::mapping::Region;
 use crate::protocol::Damage;
@@ -9,12 +9,12 @@ use crate::protocol::read::{Reader, Ready};
 
 /// What comes within so many looks belongs to a stream that flows.
 const LOOKS_OF_A_FLOW: u32 = 2;
-/// Pauses of a reader that stands back: some hundred nanoseconds. Measured between two cores, singly, 48 B, against a bare ring
+/// Turns of a spin loop of a reader that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured between two cores, singly, 48 B, against a bare ring
 /// in the same run, by a reader that has caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
 const PAUSES: u32 = 16;
-/// So many messages that are there one after another, each found by its slot, are a long run: the head is asked for more.
+/// So many messages that are there one after another, not in batches, are a long run: the head is asked for more.
 const LONG_RUN: u32 = 16;
-/// Where standing back gained nothing, the messages are no stream, though they be there whenever somebody looks. A run then must
+/// Where standing back gained nothing, the messages are no stream, even if one is there at every look. A run then must
 /// be twice as long for the next try, up to this.
 const LONG_RUN_MAX: u32 = 1024;
 /// In a long run, a reader wants to be so many messages away from the producer, or a sixteenth of the ring. Measured singly,
@@ -61,19 +61,25 @@ impl Pace {
     /// The message at the tail is in hand, so that damage is left to who needs the head.
     #[cold]
     pub(super) fn keep_apart(&mut self, reader: &mut Reader<Region>) {
+        if self.apart < 2 {
+            self.run = 0;
+            return;
+        }
         let _ = reader.look_at_head();
         let known = reader.known();
-        if known < self.apart {
+        if known >= self.apart {
+            self.long_run = LONG_RUN;
+        } else {
             stand_back();
             let _ = reader.look_at_head();
             let gained = reader.known() > known;
             self.long_run = if gained { LONG_RUN } else { (2 * self.long_run).min(LONG_RUN_MAX) };
         }
-        // Those that are known now are a run, too, and the head is asked again behind them.
+        // If there are many, they are a run, too, and the head is asked again behind them; else counting begins anew.
         self.run = if reader.known() < self.apart { 0 } else { self.long_run - 1 };
     }
 
-    /// Stands back if the stream flows, which is decided anew. Whoever caught up has not found the next message.
+    /// Stands back if the stream flows, which is decided anew. For who has just found nothing.
     #[inline(always)]
     pub(super) fn caught_up(&mut self, reader: &mut Reader<Region>) -> Result<(), Damage> {
         if self.flows { self.let_it_flow(reader) } else { Ok(()) }

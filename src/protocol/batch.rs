@@ -25,10 +25,10 @@ pub struct Sealer {
     next: u64,
     /// Blocks of positions below may hold anything.
     leftover_until: u64,
+    /// The same of those that this batch was about to fill.
+    scribbled_until: u64,
     /// Slots of positions below may hold seals that were given up before.
     seals_until: u64,
-    /// The same of blocks that this batch was about to fill.
-    scribbled_until: u64,
     /// One past the last that is not bare; else `first`.
     described_until: u64,
 }

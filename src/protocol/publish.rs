@@ -261,12 +261,18 @@ impl<M: Memory> Publisher<M> {
         batch
     }
 
+    /// Ends a batch. Of those that were claimed for it, positions that it did not fill are as they were.
+    #[inline(always)]
+    pub fn end_batch(&mut self, batch: &Sealer) {
+        self.leftover_until = batch.leftover_until();
+        self.seals_until = batch.seals_until();
+    }
+
     /// Publishes a batch: one store, so that it is seen whole or not at all.
     #[inline(always)]
     pub fn publish_batch(&mut self, batch: &Sealer) {
         debug_assert!((self.head..=self.claimed).contains(&batch.next()));
-        self.leftover_until = batch.leftover_until();
-        self.seals_until = batch.seals_until();
+        self.end_batch(batch);
         // Who finds this beside an older head finds all before it described.
         if self.all_described || batch.described_until() > self.head {
             self.all_described = false;

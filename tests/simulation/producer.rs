@@ -46,13 +46,16 @@ impl Actor for Publishing {
         let slots = turn.geometry().slots();
         if n > 1 || turn.dice.hits(2) {
             let mut batch = publisher.begin_batch(n);
-            for position in (publisher.head()..).take(usize::try_from(n).unwrap()) {
+            let pushed = if turn.dice.hits(3) { turn.dice.roll(n + 1) } else { n };
+            for position in (publisher.head()..).take(usize::try_from(pushed).unwrap()) {
                 let slot = slots.at(position);
                 let meta = write(turn, publisher, position, slots.packed(slot), !abandoned);
                 batch.add(slot, meta, |word, value| publisher.memory().store(word, value, Relaxed));
             }
-            if !abandoned {
-                publisher.publish_batch(&batch);
+            match pushed {
+                _ if abandoned => {}
+                0 => publisher.end_batch(&batch),
+                _ => publisher.publish_batch(&batch),
             }
         } else {
             let position = publisher.head();
