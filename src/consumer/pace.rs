@@ -1,7 +1,7 @@
 //! How a consumer keeps away from a producer in full flow.
 //!
-//! Right behind the producer, the two fetch every cache line from each other more than once: the reader looks at the line that is
-//! being filled, or its core fetches that line ahead. A reader that is so near need not ever see the ring empty, and gains nothing by it.
+//! Right behind the producer, the two fetch every cache line from each other more than once: the reader looks at the line that
+//! is being filled, or its core fetches that line ahead. A reader so near may never find the ring empty, and is no faster.
 
 use crate::mapping::Region;
 use crate::protocol::Damage;
@@ -9,8 +9,9 @@ use crate::protocol::read::{Reader, Ready};
 
 /// What comes within so many looks belongs to a stream that flows.
 const LOOKS_OF_A_FLOW: u32 = 2;
-/// Turns of a spin loop of a reader that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured between two cores, singly, 48 B, against a bare ring
-/// in the same run, by a reader that has caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
+/// Turns of a spin loop of a reader that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured between two cores, singly,
+/// 48 B, against a bare ring in the same run, by a reader that has caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round
+/// trips stay at the floor.
 const PAUSES: u32 = 16;
 /// So many messages that are there one after another, not in batches, are a long run: the head is asked for more.
 const LONG_RUN: u32 = 16;
