@@ -74,6 +74,8 @@ struct Ring {
     leases: RefCell<VecDeque<(usize, Lease)>>,
     /// The input wrote into what only the producer writes, or into a consumer's own word.
     forged: bool,
+    /// It wrote into what holds the producer up for a group: a worker may then be given what is being overwritten.
+    let_go: bool,
 }
 
 /// Runs one input.
@@ -136,6 +138,7 @@ impl Ring {
             alive: Alive(Cell::new(u32::MAX)),
             now: Millis(7),
             forged: false,
+            let_go: false,
             memory,
             geometry,
         };
@@ -182,6 +185,7 @@ impl Ring {
         };
         let owned = [IN_PLACE, BY_COPY, DURABLE].map(|n| self.geometry.tail(n));
         self.forged |= word.segment == Segment::Producer || owned.contains(&word);
+        self.let_go |= word.segment == Segment::Readers && word.offset >= GROUPS;
         let old = self.memory.peek(word);
         self.memory.poke(word, input.value(old));
     }
@@ -257,11 +261,8 @@ impl Ring {
         for ahead in 0..count {
             let position = reader.tail() + ahead;
             let mut bytes = [0; 8];
-            let message = if ahead < reader.described() {
-                reader.message(ahead)
-            } else {
-                reader.bare_message(ahead)
-            };
+            let message =
+                if ahead < reader.described() { reader.message(ahead) } else { reader.bare_message(ahead) };
             // SAFETY: the block is of this geometry, and 8 bytes are less than a block.
             unsafe { self.memory.copy_block(message.block, &mut bytes) };
             self.saw(position, message.meta, &bytes);
@@ -334,7 +335,7 @@ impl Ring {
             sweep => worker.search(kinds, self.now, sweep == 1).lease,
         };
         if let Some(lease) = leased {
-            if !self.forged {
+            if !self.forged && !self.let_go {
                 assert_eq!(lease.message.meta, described(lease.position));
             }
             self.leases.borrow_mut().push_back((number, lease));
@@ -401,9 +402,11 @@ impl Ring {
             4 => drop(self.producer.as_mut().map(Publisher::close)),
             _ => {
                 let start = self.start(input);
-                let group = Group::new(self.memory.clone(), self.geometry, u32::from(input.byte() % 2));
+                let number = input.byte() % 2;
+                let group = Group::new(self.memory.clone(), self.geometry, number.into());
                 group::clear_unfinished(&group);
-                if self.memory.peek(flags(input.byte() % 2)) != group_flags::TAKEN {
+                // Nobody makes a group where there is one.
+                if self.memory.peek(flags(number)) != group_flags::TAKEN {
                     let _ = group::create(&group, "h", &GroupSettings::new(), start, 1, 1);
                 } else {
                     group::after_reboot(&group, u64::from(input.byte()));
