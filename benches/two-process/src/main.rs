@@ -25,6 +25,7 @@ mod table;
 use channel::Failure;
 use clap::Parser;
 use options::{Command, Options};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
 /// True if everything could be measured.
 fn perform(options: &Options) -> Result<bool, Failure> {
     if options.list {
-        println!("{}", table::systems(&systems::all()));
+        print(&table::systems(&systems::all()))?;
         return Ok(true);
     }
     let report = match &options.read {
@@ -54,7 +55,7 @@ fn perform(options: &Options) -> Result<bool, Failure> {
         None => plan::perform(options)?,
     };
     let tables = table::report(&report);
-    println!("{tables}");
+    print(&tables)?;
     if let Some(directory) = &options.plot {
         plot::draw(&report, directory)?;
     }
@@ -65,4 +66,12 @@ fn perform(options: &Options) -> Result<bool, Failure> {
         eprintln!("two-process: {failed}");
     }
     Ok(report.failures.is_empty())
+}
+
+/// Whoever reads it may go before it is read: that is no error.
+fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }
