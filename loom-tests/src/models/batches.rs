@@ -278,20 +278,23 @@ pub(super) fn bare_join(bound: usize) -> usize {
     })
 }
 
-/// Reads and releases all that the head vouches for.
-fn take_all(reader: &mut Reader<LoomMemory>) -> bool {
-    let Ok(Ready::Messages(n)) = reader.poll_head() else { return false };
-    for ahead in 0..n {
-        let message = reader.message(ahead);
+/// Asserts that all that is known to be published is there, and what is said to be bare is.
+fn check_known(reader: &Reader<LoomMemory>) {
+    for ahead in 0..reader.known() {
+        let (position, message) = (reader.tail() + ahead, reader.message(ahead));
         if ahead >= reader.described() {
             assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
         }
-        assert_eq!(message.meta, Meta::new(16, 0), "length and kind");
-        let position = reader.tail() + ahead;
         // SAFETY: the block is the ring's; the position is gated.
         let block = unsafe { reader.memory().read_block(message.block) }.words();
         assert_eq!(block, words(position), "the block of position {position}");
     }
+}
+
+/// Reads and releases all that the head vouches for.
+fn take_all(reader: &mut Reader<LoomMemory>) -> bool {
+    let Ready::Messages(n) = reader.poll_head().expect("a sound ring") else { return false };
+    check_known(reader);
     reader.release(n);
     true
 }
@@ -340,15 +343,7 @@ pub(super) fn ahead(bound: usize) -> usize {
                 let known = reader.known();
                 reader.look_at_head().expect("a sound ring");
                 assert!(reader.known() >= known, "what was known is known");
-                for ahead in 0..reader.known() {
-                    let (position, message) = (reader.tail() + ahead, reader.message(ahead));
-                    if ahead >= reader.described() {
-                        assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
-                    }
-                    // SAFETY: the block is the ring's; the position is gated.
-                    let block = unsafe { reader.memory().read_block(message.block) }.words();
-                    assert_eq!(block, words(position), "the block of position {position}");
-                }
+                check_known(&reader);
                 reader.release(1);
             }
             found
