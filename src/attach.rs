@@ -6,11 +6,11 @@ use crate::error::{Error, RecvError};
 use crate::id::RingId;
 use crate::layout::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
-    RawHeader, SCHEMA_MAX,
+    RawHeader, SCHEMA_MAX, producer_page,
 };
 use crate::locks::{HeapRights, Locks};
 use crate::mapping::{Access, Region};
-use crate::memory::{Liveness, Right};
+use crate::memory::{Liveness, Memory, Right};
 use crate::os;
 use crate::pages::Pages;
 use crate::protocol::recorder::{self, EventKind};
@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
 
@@ -239,6 +240,17 @@ impl Attachment {
         self.not_lost()?;
         if self.is_replaced() {
             return Err(RecvError::Replaced { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// An error if the ring under a reader went, or, if that shall be noticed, its producer died.
+    pub(crate) fn check_up(&self, notice_dead_producer: bool) -> Result<(), RecvError> {
+        self.still_readable()?;
+        // A ring that never had a producer waits for one.
+        let load = |word| self.region.load(word, Relaxed);
+        if notice_dead_producer && load(producer_page::EPOCH) != 0 && !self.locks.is_held(Right::Producer) {
+            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
         }
         Ok(())
     }

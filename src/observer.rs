@@ -4,16 +4,14 @@ use crate::attach::{Attachment, Demands, Place};
 use crate::error::{Error, RecvError};
 use crate::evictable::CopiedMessage;
 use crate::id::RingId;
-use crate::layout::{POSITION_MAX, producer_page};
+use crate::layout::POSITION_MAX;
 use crate::mapping::{Access, Region};
-use crate::memory::{Memory, Right};
 use crate::pages::Pages;
 use crate::protocol::Damage;
 use crate::protocol::observe::{Seen, Watcher};
 use crate::protocol::park::Side;
 use crate::protocol::table::{JoinError, Start};
 use crate::wait::{NAP, Wait, Waiting, wait_for};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// How an observer attaches.
@@ -210,18 +208,8 @@ impl Waiting for Observer {
     }
 
     fn check_up(&mut self) -> Result<(), RecvError> {
-        let load = |word| self.attachment.region.load(word, Relaxed);
-        let dead = self.notice_dead_producer
-            && load(producer_page::EPOCH) != 0
-            && !self.attachment.locks.is_held(Right::Producer);
-        let error = if let Err(gone) = self.attachment.still_readable() {
-            gone
-        } else if dead {
-            RecvError::ProducerDead { pid: load(producer_page::PID) }
-        } else {
-            return Ok(());
-        };
-        if self.look()? { Ok(()) } else { Err(error) }
+        let notice = self.notice_dead_producer;
+        self.attachment.check_up(notice).or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

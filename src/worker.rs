@@ -7,7 +7,7 @@ use crate::clock;
 use crate::delivery::Delivery;
 use crate::error::{Error, RecvError};
 use crate::id::RingId;
-use crate::layout::{Geometry, Millis, producer_page, worker};
+use crate::layout::{Geometry, Millis, worker};
 use crate::mapping::Region;
 use crate::memory::{Futex, Liveness, Memory, Right};
 use crate::os;
@@ -350,19 +350,6 @@ impl Worker {
             self.lessee.memory().wake_all(Side::Readers.word());
         }
     }
-
-    fn check_up(&self) -> Result<(), RecvError> {
-        let attachment = &self.attachment;
-        attachment.still_readable()?;
-        let load = |word| attachment.region.load(word, Relaxed);
-        if self.notice_dead_producer
-            && load(producer_page::EPOCH) != 0
-            && !attachment.locks.is_held(Right::Producer)
-        {
-            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Worker {
@@ -406,7 +393,10 @@ impl Waiting for Waiter<'_> {
     }
 
     fn check_up(&mut self) -> Result<(), RecvError> {
-        self.worker.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+        self.worker
+            .attachment
+            .check_up(self.worker.notice_dead_producer)
+            .or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
     }
 
     /// Sleeps until the next message, or until something that is in flight is due, and at most for a tick while

@@ -37,10 +37,7 @@ pub(super) struct Pace {
 impl Pace {
     /// In a ring of so many messages.
     pub(super) fn new(capacity: u64) -> Pace {
-        let apart = (capacity / 16).min(APART_MAX);
-        // Where there is no room to be apart, no run is long.
-        let long_run = if apart > 1 { LONG_RUN } else { u32::MAX };
-        Pace { flows: false, run: 0, long_run, apart }
+        Pace { flows: false, run: 0, long_run: LONG_RUN, apart: (capacity / 16).min(APART_MAX) }
     }
 
     /// A message was there, found by its slot. True if the run is a long one by now: call [`keep_apart`](Self::keep_apart).
@@ -62,6 +59,7 @@ impl Pace {
     /// The message at the tail is in hand, so that damage is left to who needs the head.
     #[cold]
     pub(super) fn keep_apart(&mut self, reader: &mut Reader<Region>) {
+        // There is no room to be apart.
         if self.apart < 2 {
             self.run = 0;
             return;

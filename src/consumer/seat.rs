@@ -3,7 +3,7 @@
 use super::ConsumerOptions;
 use crate::attach::{Attachment, Place, io_error};
 use crate::error::{Error, RecvError};
-use crate::layout::{EntryFlags, Geometry, Tail, entry, producer_page};
+use crate::layout::{EntryFlags, Geometry, Tail, entry};
 use crate::mapping::{Access, Region};
 use crate::memory::{Liveness, Memory, Right};
 use crate::os;
@@ -73,17 +73,7 @@ impl Seat {
 
     /// An error if the ring went, or, if that was asked for, the producer.
     pub(crate) fn check_up(&self) -> Result<(), RecvError> {
-        let attachment = &self.attachment;
-        attachment.still_readable()?;
-        // A ring that never had a producer waits for one.
-        let load = |word| attachment.region.load(word, Relaxed);
-        if self.notice_dead_producer
-            && load(producer_page::EPOCH) != 0
-            && !attachment.locks.is_held(Right::Producer)
-        {
-            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
-        }
-        Ok(())
+        self.attachment.check_up(self.notice_dead_producer)
     }
 }
 

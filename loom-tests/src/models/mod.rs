@@ -467,19 +467,25 @@ fn read_ready(reader: &Reader<LoomMemory>, ready: Result<Ready, Damage>) -> bool
     match ready.expect("a sound ring") {
         Ready::Empty => false,
         Ready::Messages(n) => {
-            for ahead in 0..n {
-                let position = reader.tail() + ahead;
-                let message = reader.message(ahead);
-                assert_eq!(message.meta, Meta::new(16, kind_of(position)), "length and kind");
-                if ahead >= reader.described() {
-                    assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
-                }
-                // SAFETY: the block is the ring's; the position is gated.
-                let block = unsafe { reader.memory().read_block(message.block) };
-                assert_eq!(block.words(), words(position), "the block of position {position}");
-            }
+            assert_eq!(n, reader.known());
+            check_known(reader, kind_of);
             true
         }
+    }
+}
+
+/// Asserts that all that is known to be published is what belongs there, and that what is said to be bare is.
+fn check_known(reader: &Reader<LoomMemory>, kind: impl Fn(u64) -> u32) {
+    for ahead in 0..reader.known() {
+        let position = reader.tail() + ahead;
+        let message = reader.message(ahead);
+        assert_eq!(message.meta, Meta::new(16, kind(position)), "length and kind");
+        if ahead >= reader.described() {
+            assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
+        }
+        // SAFETY: the block is the ring's; the position is gated.
+        let block = unsafe { reader.memory().read_block(message.block) };
+        assert_eq!(block.words(), words(position), "the block of position {position}");
     }
 }
 
