@@ -1,7 +1,7 @@
 //! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
 //! index is checked here, copied out once, and never read from shared memory again.
 
-use crate::dead::DeadLetterOptions;
+use crate::companion::DeadLetterOptions;
 use crate::error::{Error, RecvError};
 use crate::id::RingId;
 use crate::layout::{
@@ -14,8 +14,6 @@ use crate::memory::{Liveness, Memory, Right};
 use crate::os;
 use crate::pages::Pages;
 use crate::protocol::recorder::{self, EventKind};
-use crate::ring::Ring;
-use crate::typed::Message;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -28,7 +26,7 @@ use zerocopy::FromBytes;
 /// How long an edit of the tables may take before it counts as stuck.
 const TABLE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where a ring is: a path, or a [`Ring`] that is already open (the only way to one on the heap).
+/// Where a ring is: a path, or a [`Ring`](crate::Ring) that is already open (the only way to one on the heap).
 ///
 /// Implemented for the usual path types and for `&Ring`; not for others.
 pub trait Place: sealed::Sealed {
@@ -58,13 +56,6 @@ impl sealed::Sealed for &PathBuf {}
 impl Place for &PathBuf {
     fn source(self) -> Source {
         self.as_path().source()
-    }
-}
-
-impl sealed::Sealed for &Ring {}
-impl Place for &Ring {
-    fn source(self) -> Source {
-        self.source_of()
     }
 }
 
@@ -123,17 +114,16 @@ pub(crate) struct Demands {
 
 /// A type of messages, to be compared with a ring's.
 #[derive(Clone, Copy, Debug)]
-struct MessageType {
-    fingerprint: u64,
-    size: u64,
-    schema: &'static str,
+pub(crate) struct MessageType {
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) schema: &'static str,
 }
 
 impl Demands {
-    /// The same, of a ring whose messages are values of `T`.
-    pub(crate) fn carrying<T: Message>(self) -> Demands {
-        let (fingerprint, size) = (T::FINGERPRINT, size_of::<T>() as u64);
-        Demands { carries: Some(MessageType { fingerprint, size, schema: T::SCHEMA }), ..self }
+    /// The same, of a ring whose messages are values of this type.
+    pub(crate) fn carrying(self, carries: MessageType) -> Demands {
+        Demands { carries: Some(carries), ..self }
     }
 }
 

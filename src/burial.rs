@@ -5,7 +5,8 @@
 //! perhaps a copy that will be made again: at least one copy, never none.
 
 use crate::clock;
-use crate::dead::{DeadLetter, DeadLetterPolicy, Grave, NoGrave};
+use crate::companion::DeadLetterPolicy;
+use crate::dead::{DeadLetter, Grave, NoGrave};
 use crate::delivery::Rejected;
 use crate::id::MessageId;
 use crate::os;
@@ -78,7 +79,10 @@ impl Worker {
 
     fn letter(&self, doomed: Lease, bytes: Vec<u8>, note: &str) -> DeadLetter {
         let unix_ms = os::unix_now_ms();
-        let age = sightings::age(self.lessee().group(), doomed.position, clock::now());
+        let age = {
+            let group = self.lessee().group();
+            sightings::age(&group.memory, |at| group.entry_word(at), doomed.position, clock::now())
+        };
         DeadLetter {
             id: MessageId { ring: self.ring_id(), position: doomed.position },
             group: self.group().to_owned(),

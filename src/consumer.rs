@@ -9,7 +9,6 @@ pub(crate) use seat::Seat;
 
 use crate::attach::{Demands, Place};
 use crate::error::{Error, RecvError};
-use crate::evictable::EvictableConsumer;
 use crate::id::RingId;
 use crate::layout::{Message, producer_page};
 use crate::mapping::Region;
@@ -19,7 +18,6 @@ use crate::pages::Pages;
 use crate::protocol::park::{Side, Ticket};
 use crate::protocol::read::{Reader, Ready};
 use crate::protocol::table::Start;
-use crate::typed::{self, TypedConsumer};
 use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
 use pace::Pace;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,12 +26,12 @@ use std::time::Duration;
 /// How a consumer attaches.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerOptions {
-    name: String,
-    durable: bool,
+    pub(crate) name: String,
+    pub(crate) durable: bool,
     start: Start,
     wait: Wait,
     notice_dead_producer: bool,
-    demands: Demands,
+    pub(crate) demands: Demands,
 }
 
 impl ConsumerOptions {
@@ -122,29 +120,6 @@ impl ConsumerOptions {
         let geometry = *seat.attachment.geometry();
         let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
         Ok(Consumer { reader, seat, pace: Pace::new(geometry.capacity()) })
-    }
-
-    /// Attaches for values of `T`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TypeMismatch`] if the ring carries another type; those of [`attach`](Self::attach).
-    pub fn attach_typed<T: typed::Message>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
-        let options = ConsumerOptions { demands: self.demands.carrying::<T>(), ..self.clone() };
-        options.attach(place).map(TypedConsumer::new)
-    }
-
-    /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
-    /// producer goes on without it, and it is told what it missed. It reads by copy.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
-    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, Error> {
-        if self.durable {
-            return Err(Error::EvictableDurable { name: self.name.clone() });
-        }
-        Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
     }
 }
 

@@ -5,96 +5,22 @@
 //! moment; its one consumer is durable, so that nothing in it is overwritten before it was redriven or purged.
 
 use crate::attach::{Attachment, Demands, Place, Source};
+use crate::companion::KEEPER;
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::error::{Error, RecvError, SendError};
 use crate::id::{MessageId, RingId};
-use crate::layout::{Geometry, NAME_MAX};
+use crate::layout::{LETTER_LEN, NAME_MAX};
 use crate::mapping::Access;
 use crate::observer::ObserverOptions;
 use crate::producer::{Producer, ProducerOptions};
 use crate::protocol::settings::Reason;
 use crate::protocol::table::Start;
-use crate::ring::{Ring, RingOptions};
-use std::path::Path;
+use crate::ring::{self, Ring};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// The dead-letter ring's one consumer.
-const KEEPER: &str = "redrive";
 /// Longest note of a rejection, in bytes.
 pub(crate) const NOTE_MAX: usize = 64;
-/// Bytes of a letter before the message.
-pub(crate) const LETTER_LEN: u64 = 192;
-const DEFAULT_CAPACITY_MAX: u64 = 1024;
-
-/// What becomes of a dead letter when the dead-letter ring is full, or cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum DeadLetterPolicy {
-    /// It stays in the ring, unsettled, and its burial is tried again every second: nothing is lost, and in
-    /// the end the producer finds the ring full.
-    #[default]
-    Block,
-    /// It is given up and counted ([`GroupInfo::dropped`](crate::GroupInfo::dropped)), and the flight recorder
-    /// says so.
-    DropAndCount,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct DeadLetterOptions {
-    pub(crate) capacity: Option<u64>,
-    pub(crate) policy: DeadLetterPolicy,
-}
-
-impl DeadLetterOptions {
-    pub(crate) fn from_header(capacity: u64, policy: u64) -> DeadLetterOptions {
-        let policy = if policy == 1 { DeadLetterPolicy::DropAndCount } else { DeadLetterPolicy::Block };
-        DeadLetterOptions { capacity: Some(capacity).filter(|&capacity| capacity > 0), policy }
-    }
-
-    /// Capacity and policy as a header has them, for a ring of `capacity` blocks.
-    pub(crate) fn to_header(self, capacity: u64) -> (u64, u64) {
-        (self.capacity_for(capacity), u64::from(self.policy == DeadLetterPolicy::DropAndCount))
-    }
-
-    fn capacity_for(self, capacity: u64) -> u64 {
-        self.capacity.unwrap_or(capacity.min(DEFAULT_CAPACITY_MAX))
-    }
-}
-
-/// What the dead-letter ring of a ring shall be.
-pub(crate) fn options(
-    geometry: &Geometry,
-    of: RingId,
-    dead_letters: &DeadLetterOptions,
-    mode: u32,
-) -> RingOptions {
-    let block_size = usize::try_from(geometry.block_size() + LETTER_LEN).unwrap_or(usize::MAX);
-    let capacity = usize::try_from(dead_letters.capacity_for(geometry.capacity())).unwrap_or(usize::MAX);
-    let mut options = RingOptions::new(block_size, capacity).durable(KEEPER).consumers(4).mode(mode);
-    options.dead_of = Some(of);
-    options
-}
-
-/// Removes a dead-letter ring that belongs to no ring and holds nothing: what a creator left behind that was
-/// killed, or that lost to another. Holding its producer's right meanwhile keeps letters from being buried in
-/// a file that goes. Whatever is not plainly that is left alone.
-pub(crate) fn clear_leftover(dead_path: &Path) {
-    let Ok(dead) = Ring::open(dead_path) else { return };
-    let Some(of) = dead.attachment.header.dead_of else { return };
-    let is_empty = || dead.head() == dead.first_position();
-    let ring_path = dead_path.with_extension("");
-    let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
-    // First without touching it.
-    if !is_empty() || !is_orphan() {
-        return;
-    }
-    let Ok(_keeper) = Producer::open(&dead) else { return };
-    if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
-        // If it cannot be removed, creation says that it exists.
-        drop(std::fs::remove_file(dead_path));
-    }
-}
-
 /// The letter's part of a block of the dead-letter ring; the message follows.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -218,7 +144,7 @@ impl Grave {
             Error::NotFound { path } => {
                 // Removed by somebody. That others may make it at the same time does not matter.
                 let (header, mode) = (&attachment.header, attachment.mode());
-                let options = options(&header.geometry, header.ring_id, &header.dead_letters, mode);
+                let options = ring::dead_options(&header.geometry, header.ring_id, &header.dead_letters, mode);
                 match options.create(&path) {
                     Ok(_) | Err(Error::AlreadyExists { .. }) => producer.open(&place),
                     Err(error) => Err(error),

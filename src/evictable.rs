@@ -1,8 +1,9 @@
 //! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told what it
 //! missed.
 
-use crate::consumer::Seat;
-use crate::error::RecvError;
+use crate::attach::Place;
+use crate::consumer::{ConsumerOptions, Seat};
+use crate::error::{Error, RecvError};
 use crate::id::RingId;
 use crate::layout::producer_page::HEAD;
 use crate::layout::{POSITION_MAX, entry};
@@ -49,6 +50,21 @@ impl std::ops::Deref for CopiedMessage<'_> {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
         self.bytes
+    }
+}
+
+impl ConsumerOptions {
+    /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
+    /// producer goes on without it, and it is told what it missed. It reads by copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
+    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, Error> {
+        if self.durable {
+            return Err(Error::EvictableDurable { name: self.name.clone() });
+        }
+        Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
     }
 }
 

@@ -7,12 +7,13 @@
 mod delivery;
 mod header;
 mod slot;
+mod word;
 
-use crate::memory::Word;
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub(crate) use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
 pub(crate) use header::{RawHeader, fnv1a};
 pub use slot::{Block, Message, Run, Sequence, Slot, Slots};
+pub use word::{Segment, Word};
 
 /// First eight bytes of every ring.
 pub(crate) const MAGIC: [u8; 8] = *b"SLIPRING";
@@ -35,6 +36,8 @@ const LINE: u64 = 128;
 /// The largest page size of the supported targets, so that either segment can be mapped by itself.
 const SEGMENT_ALIGN: u64 = 65536;
 
+/// Bytes of a dead letter before the message.
+pub(crate) const LETTER_LEN: u64 = 192;
 /// Longest text of a message type's description, in bytes.
 pub(crate) const SCHEMA_MAX: usize = 2048;
 /// Longest name of a consumer, in bytes of UTF-8.
@@ -243,7 +246,7 @@ pub enum GeometryError {
     #[error("block size of {0} bytes: a block has 1 to {BLOCK_SIZE_MAX}")]
     BlockSize(u64),
     /// Block size above what leaves a dead letter, which says more than the message, within 1 GiB.
-    #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - crate::dead::LETTER_LEN)]
+    #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - LETTER_LEN)]
     LetterSize(u64),
     /// Capacity of 0 or above 2^32 blocks.
     #[error("capacity of {0} blocks: a ring has 1 to {CAPACITY_MAX}")]

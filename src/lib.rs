@@ -57,6 +57,7 @@ mod burial;
 mod check;
 mod claim;
 mod clock;
+mod companion;
 mod consumer;
 mod dead;
 mod delivery;
@@ -70,6 +71,7 @@ mod id;
 pub mod layout;
 mod locks;
 mod mapping;
+mod message;
 #[doc(hidden)]
 pub mod memory;
 mod observer;
@@ -90,7 +92,8 @@ pub use attach::Place;
 pub use check::Violation;
 pub use claim::{BatchClaim, Claim};
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
-pub use dead::{DeadLetter, DeadLetterPolicy, DeadLetters, RedriveError};
+pub use companion::DeadLetterPolicy;
+pub use dead::{DeadLetter, DeadLetters, RedriveError};
 pub use delivery::{Delivery, Rejected};
 pub use error::{Error, Holder, HolderRole, RecvError, SendError};
 pub use evictable::{CopiedMessage, EvictableConsumer};
@@ -109,10 +112,11 @@ pub use protocol::table::{JoinError, Start};
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
 pub use selector::Selector;
 pub use sigbus::handle_sigbus;
+pub use message::Message;
 #[doc(hidden)]
-pub use typed::fingerprint;
+pub use message::fingerprint;
 pub use typed::{
-    Message, TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem,
+    TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem,
     TypedProducer, TypedReceived, TypedSlices,
 };
 pub use wait::Wait;

@@ -12,7 +12,6 @@ use crate::pages::Pages;
 use crate::protocol::batch::Sealer;
 use crate::protocol::publish::{Publisher, Who};
 use crate::protocol::recorder::EventKind;
-use crate::typed::{Message, TypedProducer};
 use crate::wait::Wait;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 pub struct ProducerOptions {
     wait: Wait,
     required_readers: u32,
-    demands: Demands,
+    pub(crate) demands: Demands,
 }
 
 impl ProducerOptions {
@@ -119,12 +118,6 @@ impl ProducerOptions {
             block_size,
             closed: false,
         })
-    }
-
-    /// As [`open`](Self::open), for a ring whose messages are values of `T`.
-    pub fn open_typed<T: Message>(&self, place: impl RingPlace) -> Result<TypedProducer<T>, Error> {
-        let options = ProducerOptions { demands: self.demands.carrying::<T>(), ..*self };
-        options.open(place).map(TypedProducer::new)
     }
 }
 

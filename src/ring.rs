@@ -1,12 +1,12 @@
 //! A ring as such: its options, its creation, and a read-only look at everything in it.
 
-use crate::attach::{Attachment, Demands, Header, Kind, Source, dead_path, io_error};
-use crate::dead::{self, DeadLetterOptions, DeadLetterPolicy};
+use crate::attach::{Attachment, Demands, Header, Kind, Place, Sealed, Source, dead_path, io_error};
+use crate::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
 use crate::draft::Draft;
 use crate::error::Error;
 use crate::id::RingId;
 use crate::layout::{
-    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, fnv1a,
+    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, NAME_MAX, RawHeader, SCHEMA_MAX, Tail, entry, fnv1a,
     producer_page,
 };
 use crate::mapping::{Access, Region};
@@ -17,7 +17,7 @@ use crate::protocol::observe::Watcher;
 use crate::protocol::recorder::{self, Event, EventKind};
 use crate::protocol::settings::GroupSettings;
 use crate::protocol::table::{self, JoinError, Start};
-use crate::typed::Message;
+use crate::message::Message;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -207,14 +207,14 @@ impl RingOptions {
         // Both have their space before either has its name. The dead-letter ring is named first, so that of two
         // who create at once the loser leaves nothing.
         let dead_path = dead_path(path);
-        dead::clear_leftover(&dead_path);
-        let dead = dead::options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
+        clear_leftover(&dead_path);
+        let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan(&dead_path)?;
         let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
         let draft = self.draft(path, &geometry, &raw)?;
         dead_draft.name()?;
         if let Err(error) = draft.name() {
-            dead::clear_leftover(&dead_path);
+            clear_leftover(&dead_path);
             return Err(error);
         }
         Ring::open(path)
@@ -269,7 +269,7 @@ impl RingOptions {
         let dead = match geometry.groups {
             0 => None,
             _ => {
-                let options = dead::options(&geometry, ring_id, &self.dead_letters, self.mode);
+                let options = dead_options(&geometry, ring_id, &self.dead_letters, self.mode);
                 Some(Box::new(options.heap_source()?))
             }
         };
@@ -298,7 +298,7 @@ impl RingOptions {
             .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))
             .and_then(|geometry| geometry.starting_at(self.first_position))
             .map_err(bad)?;
-        if groups > 0 && geometry.block_size > BLOCK_SIZE_MAX - dead::LETTER_LEN {
+        if groups > 0 && geometry.block_size > BLOCK_SIZE_MAX - LETTER_LEN {
             return Err(bad(GeometryError::LetterSize(geometry.block_size)));
         }
         if self.schema.len() > SCHEMA_MAX {
@@ -358,6 +358,43 @@ impl RingOptions {
     }
 }
 
+/// What the dead-letter ring of a ring shall be.
+pub(crate) fn dead_options(
+    geometry: &Geometry,
+    of: RingId,
+    dead_letters: &DeadLetterOptions,
+    mode: u32,
+) -> RingOptions {
+    let block_size = usize::try_from(geometry.block_size() + LETTER_LEN).unwrap_or(usize::MAX);
+    let capacity = usize::try_from(dead_letters.capacity_for(geometry.capacity())).unwrap_or(usize::MAX);
+    let mut options = RingOptions::new(block_size, capacity).durable(KEEPER).consumers(4).mode(mode);
+    options.dead_of = Some(of);
+    options
+}
+
+/// Removes a dead-letter ring that belongs to no ring and holds nothing: what a creator left behind that was
+/// killed, or that lost to another. Holding its producer's right meanwhile keeps letters from being buried in
+/// a file that goes. Whatever is not plainly that is left alone.
+fn clear_leftover(dead_path: &Path) {
+    let Ok(dead) = Ring::open(dead_path) else { return };
+    let Some(of) = dead.attachment.header.dead_of else { return };
+    let is_empty = || dead.head() == dead.first_position();
+    let ring_path = dead_path.with_extension("");
+    let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
+    // First without touching it.
+    if !is_empty() || !is_orphan() {
+        return;
+    }
+    let Ok(keeper) = Attachment::open(dead.source_of(), Access::Readers, Demands::default()) else { return };
+    if !keeper.locks.seize(Right::Producer) {
+        return;
+    }
+    if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
+        // If it cannot be removed, creation says that it exists.
+        drop(std::fs::remove_file(dead_path));
+    }
+}
+
 /// Tells one boot of the machine from another.
 pub(crate) fn boot_tag() -> u64 {
     static TAG: OnceLock<u64> = OnceLock::new();
@@ -379,6 +416,13 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
 pub struct Ring {
     pub(crate) attachment: Attachment,
     source: Source,
+}
+
+impl Sealed for &Ring {}
+impl Place for &Ring {
+    fn source(self) -> Source {
+        self.source_of()
+    }
 }
 
 /// A consumer entry, as seen at one moment.

@@ -32,7 +32,7 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn take(place: impl Place, options: &ConsumerOptions, evictable: bool) -> Result<Seat, Error> {
+    pub(crate) fn take(place: impl Place, options: &ConsumerOptions, evictable: bool) -> Result<Seat, Error> {
         if options.durable || !options.name.is_empty() {
             check_name(&options.name)?;
         }

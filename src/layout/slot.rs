@@ -1,7 +1,6 @@
 //! Slots and blocks: where a message is, and what says so.
 
-use super::Meta;
-use crate::memory::Word;
+use super::{Meta, Word};
 
 /// See [`Sequence`].
 const SEQUENCE: u64 = 0;

@@ -224,7 +224,7 @@ impl<M: Memory> Group<M> {
             }
         }
         if census.pending + census.ack_pending + census.doomed > 0 {
-            census.oldest_age_ms = sightings::age(self, floor, now);
+            census.oldest_age_ms = sightings::age(&self.memory, |at| self.entry_word(at), floor, now);
         }
         Some(census)
     }

@@ -235,7 +235,7 @@ impl<M: Memory> Lessee<M> {
     /// Where a sweep begins. Notes how far the head has come, for the age of what is pending.
     #[cold]
     fn sweep_start(&self, now: Millis) -> u64 {
-        sightings::note(&self.group, head(self.memory()), now);
+        sightings::note(self.memory(), |at| self.group.entry_word(at), head(self.memory()), now);
         let floor = self.group.help_floor().unwrap_or(0);
         self.cached_floor.set(floor);
         floor

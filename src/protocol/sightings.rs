@@ -5,7 +5,6 @@
 //! several levels, each four times as far apart as the one before, so that 64 of them reach from hundredths
 //! of a second back to days, and an age is told to within a third or so, from below.
 
-use super::group::Group;
 use crate::layout::{Millis, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, group};
 use crate::memory::{Memory, Word};
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,30 +32,35 @@ impl Sighting {
     }
 }
 
-fn word<M: Memory>(group: &Group<M>, level: u64, nth: u64) -> Word {
-    group.entry_word(group::SIGHTINGS + (level * SIGHTINGS_PER_LEVEL + nth % SIGHTINGS_PER_LEVEL) * 8)
+fn at(level: u64, nth: u64) -> u64 {
+    group::SIGHTINGS + (level * SIGHTINGS_PER_LEVEL + nth % SIGHTINGS_PER_LEVEL) * 8
 }
 
 /// Notes how far the head has come.
-pub(crate) fn note<M: Memory>(group: &Group<M>, head: u64, now: Millis) {
+pub(crate) fn note<M: Memory>(memory: &M, word: impl Fn(u64) -> Word, head: u64, now: Millis) {
     for level in 0..SIGHTING_LEVELS {
         let interval = FIRST_INTERVAL_MS << (2 * level);
-        let place = word(group, level, u64::from(now.0 / interval));
-        let noted = Sighting(group.memory.load(place, Relaxed));
+        let place = word(at(level, u64::from(now.0 / interval)));
+        let noted = Sighting(memory.load(place, Relaxed));
         // The first note of an interval stays: it is the earliest.
         if noted.0 != 0 && noted.age_ms(now) < interval {
             return;
         }
-        group.memory.store(place, Sighting::new(head, now).0, Relaxed);
+        memory.store(place, Sighting::new(head, now).0, Relaxed);
     }
 }
 
 /// How long ago the message at `position` was first seen, in milliseconds: its age, told from below. None if
 /// nobody saw it.
-pub(crate) fn age<M: Memory>(group: &Group<M>, position: u64, now: Millis) -> Option<u32> {
+pub(crate) fn age<M: Memory>(
+    memory: &M,
+    word: impl Fn(u64) -> Word,
+    position: u64,
+    now: Millis,
+) -> Option<u32> {
     (0..SIGHTING_LEVELS)
         .flat_map(|level| (0..SIGHTINGS_PER_LEVEL).map(move |nth| (level, nth)))
-        .map(|(level, nth)| Sighting(group.memory.load(word(group, level, nth), Relaxed)))
+        .map(|(level, nth)| Sighting(memory.load(word(at(level, nth)), Relaxed)))
         .filter(|sighting| sighting.shows(position))
         .map(|sighting| sighting.age_ms(now))
         // What lies half a turn of the clock back was written by another boot.

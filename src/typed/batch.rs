@@ -1,9 +1,10 @@
 //! Many values at once: sent and received as slices, where they lie.
 
-use super::{Message, value_of, wrong_length};
+use super::{value_of, wrong_length};
 use crate::claim::BatchClaim;
 use crate::consumer::{Batch, BatchIter, Item};
 use crate::error::RecvError;
+use crate::message::Message;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 

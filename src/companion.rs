@@ -1,0 +1,39 @@
+//! The file beside a ring, where its dead letters go: what its creator decided about it.
+
+const DEFAULT_CAPACITY_MAX: u64 = 1024;
+/// The dead-letter ring's one consumer.
+pub(crate) const KEEPER: &str = "redrive";
+
+/// What becomes of a dead letter when the dead-letter ring is full, or cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeadLetterPolicy {
+    /// It stays in the ring, unsettled, and its burial is tried again every second: nothing is lost, and in
+    /// the end the producer finds the ring full.
+    #[default]
+    Block,
+    /// It is given up and counted ([`GroupInfo::dropped`](crate::GroupInfo::dropped)), and the flight recorder
+    /// says so.
+    DropAndCount,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DeadLetterOptions {
+    pub(crate) capacity: Option<u64>,
+    pub(crate) policy: DeadLetterPolicy,
+}
+
+impl DeadLetterOptions {
+    pub(crate) fn from_header(capacity: u64, policy: u64) -> DeadLetterOptions {
+        let policy = if policy == 1 { DeadLetterPolicy::DropAndCount } else { DeadLetterPolicy::Block };
+        DeadLetterOptions { capacity: Some(capacity).filter(|&capacity| capacity > 0), policy }
+    }
+
+    /// Capacity and policy as a header has them, for a ring of `capacity` blocks.
+    pub(crate) fn to_header(self, capacity: u64) -> (u64, u64) {
+        (self.capacity_for(capacity), u64::from(self.policy == DeadLetterPolicy::DropAndCount))
+    }
+
+    pub(crate) fn capacity_for(self, capacity: u64) -> u64 {
+        self.capacity.unwrap_or(capacity.min(DEFAULT_CAPACITY_MAX))
+    }
+}
