@@ -1,9 +1,9 @@
 //! What can go wrong, each with the path, the numbers and the way out.
 
 use crate::id::RingId;
-use crate::layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
-use crate::protocol::Damage;
-use crate::protocol::settings::{GroupSettings, SettingsError};
+use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
+use slipring_core::protocol::Damage;
+use slipring_core::protocol::settings::{GroupSettings, SettingsError};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -334,7 +334,7 @@ pub enum Error {
         /// The path asked for.
         path: PathBuf,
         /// Which, and what could be had.
-        source: crate::protocol::table::JoinError,
+        source: slipring_core::protocol::table::JoinError,
     },
     /// Somebody has held the table lock for longer than an edit takes: stopped, or being debugged.
     #[error("{path}: somebody has been editing the consumer table for {waited:.1?}; find the stopped process (lslocks) and continue or kill it", path = path.display())]

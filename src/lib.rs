@@ -52,74 +52,52 @@ compile_error!(
      membarrier and open-file-description locks, and its orderings were verified for these two"
 );
 
-mod attach;
-mod burial;
-mod check;
-mod claim;
-mod clock;
-mod companion;
 mod consumer;
-mod dead;
-mod delivery;
-mod draft;
+mod copying;
+mod dead_letters;
 mod error;
-mod evictable;
-mod fork;
-mod groups;
 mod id;
-#[doc(hidden)]
-pub mod layout;
-mod locks;
-mod mapping;
 mod message;
-#[doc(hidden)]
-pub mod memory;
-mod observer;
-mod os;
-mod pages;
 mod producer;
-#[doc(hidden)]
-pub mod protocol;
+mod region;
 mod ring;
-mod room;
-mod selector;
-mod sigbus;
+mod system;
 mod typed;
 mod wait;
 mod worker;
 
-pub use attach::Place;
-pub use check::Violation;
-pub use claim::{BatchClaim, Claim};
+pub use consumer::selector::Selector;
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
-pub use companion::DeadLetterPolicy;
-pub use dead::{DeadLetter, DeadLetters, RedriveError};
-pub use delivery::{Delivery, Rejected};
+pub use copying::evictable::{CopiedMessage, EvictableConsumer};
+pub use copying::observer::{Observer, ObserverOptions};
+pub use dead_letters::{DeadLetter, DeadLetters, RedriveError};
 pub use error::{Error, Holder, HolderRole, RecvError, SendError};
-pub use evictable::{CopiedMessage, EvictableConsumer};
-pub use groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
-pub use layout::{FORMAT_VERSION, GeometryError, NAME_MAX};
-pub use observer::{Observer, ObserverOptions};
-pub use pages::Pages;
-pub use producer::{Producer, ProducerOptions};
-pub use protocol::Damage;
-pub use protocol::group::Kinds;
-pub use protocol::lease::LeaseLost;
-pub use protocol::recorder::{Event, EventKind};
-pub use protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
-pub use protocol::table::{JoinError, Start};
-pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
-pub use selector::Selector;
-pub use sigbus::handle_sigbus;
 pub use message::Message;
 #[doc(hidden)]
 pub use message::fingerprint;
+pub use producer::claim::{BatchClaim, Claim};
+pub use producer::{Producer, ProducerOptions};
+pub use region::pages::Pages;
+pub use ring::attach::Place;
+pub use ring::check::Violation;
+pub use ring::companion::DeadLetterPolicy;
+pub use ring::groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
+pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
+pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
+pub use slipring_core::protocol::Damage;
+pub use slipring_core::protocol::group::Kinds;
+pub use slipring_core::protocol::lease::LeaseLost;
+pub use slipring_core::protocol::recorder::{Event, EventKind};
+pub use slipring_core::protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
+pub use slipring_core::protocol::table::{JoinError, Start};
+pub use system::sigbus::handle_sigbus;
 pub use typed::{
-    TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem,
-    TypedProducer, TypedReceived, TypedSlices,
+    TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem, TypedProducer,
+    TypedReceived, TypedSlices,
 };
 pub use wait::Wait;
+pub use worker::delivery::{Delivery, Rejected};
 pub use worker::{Worker, WorkerOptions};
 #[doc(hidden)]
 pub use zerocopy;

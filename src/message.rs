@@ -1,7 +1,7 @@
 //! What a type must be to travel in a ring, and how it is told from others.
 
-use crate::attach::MessageType;
-use crate::layout::fnv1a;
+use crate::ring::attach::MessageType;
+use slipring_core::format::fnv1a;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// No message type may need more: rows of blocks begin at a multiple of this, and go on in steps of the type's size, a multiple

@@ -1,4 +1,4 @@
-//! How a blocking call waits. The orderings of sleeping and waking are in [`crate::protocol::park`].
+//! How a blocking call waits. The orderings of sleeping and waking are in [`slipring_core::protocol::park`].
 
 use crossbeam_utils::Backoff;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The shipped protocol under a model checker.
 //!
-//! [`slipring::protocol`] is generic over a narrow memory interface. Here that interface is implemented
+//! [`slipring_core::protocol`] is generic over a narrow memory interface. Here that interface is implemented
 //! with loom's atomics ([`memory`]), so that loom explores every interleaving and every value that the
 //! memory model allows, up to a bound on preemptions, of the very code that ships.
 //!

@@ -4,9 +4,9 @@
 use crate::explore::{Model, explore};
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
-use slipring::layout::Geometry;
-use slipring::layout::producer_page::{CLAIMED, HEAD};
-use slipring::memory::{Futex as _, Liveness, Memory, Right};
+use slipring_core::format::Geometry;
+use slipring_core::format::producer_page::{CLAIMED, HEAD};
+use slipring_core::memory::{Futex as _, Liveness, Memory, Right};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
@@ -207,7 +207,7 @@ fn death(bound: usize) -> usize {
         if rights.seize(Right::Producer) {
             assert_eq!(memory.load(CLAIMED, Relaxed), 1, "the dead party's store is not seen");
         }
-        memory.wake_all(slipring::layout::producer_page::WAKE);
+        memory.wake_all(slipring_core::format::producer_page::WAKE);
         thread.join().expect("the victim ends");
     })
 }

@@ -3,9 +3,9 @@
 //! Right behind the producer, the two fetch every cache line from each other more than once: the reader looks at the line that
 //! is being filled, or its core fetches that line ahead. A reader so near may never find the ring empty, and is no faster.
 
-use crate::mapping::Region;
-use crate::protocol::Damage;
-use crate::protocol::read::{Reader, Ready};
+use crate::region::Region;
+use slipring_core::protocol::Damage;
+use slipring_core::protocol::read::{Reader, Ready};
 
 /// What comes within so many looks belongs to a stream that flows.
 const LOOKS_OF_A_FLOW: u32 = 2;

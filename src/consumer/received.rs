@@ -1,9 +1,9 @@
 //! What a consumer hands out: messages in place, one or several, which it releases when they are dropped.
 
-use crate::layout::{Block, Message, Run};
-use crate::mapping::Region;
-use crate::memory::Memory;
-use crate::protocol::read::Reader;
+use crate::region::Region;
+use slipring_core::format::{Block, Message, Run};
+use slipring_core::memory::Memory;
+use slipring_core::protocol::read::Reader;
 use std::cell::Cell;
 
 /// A message, in place. Dereferences to its bytes.

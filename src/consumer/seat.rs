@@ -1,17 +1,17 @@
 //! A consumer's entry in the table: how it is taken, and how it is left.
 
 use super::ConsumerOptions;
-use crate::attach::{Attachment, Place, io_error};
 use crate::error::{Error, RecvError};
-use crate::layout::{EntryFlags, Geometry, Tail, entry};
-use crate::mapping::{Access, Region};
-use crate::memory::{Liveness, Memory, Right};
-use crate::os;
-use crate::protocol::park::Side;
-use crate::protocol::recorder::{self, EventKind};
-use crate::protocol::table::{self, JoinError};
+use crate::region::{Access, Region};
+use crate::ring::attach::{Attachment, Place, io_error};
 use crate::ring::check_name;
+use crate::system;
 use crate::wait::Wait;
+use slipring_core::format::{EntryFlags, Geometry, Tail, entry};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::park::Side;
+use slipring_core::protocol::recorder::{self, EventKind};
+use slipring_core::protocol::table::{self, JoinError};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ impl Drop for Seat {
         }
         let (region, geometry) = (&self.attachment.region, *self.attachment.geometry());
         let tail = region.load(geometry.tail(self.entry), Relaxed);
-        region.store(geometry.entry_word(self.entry, entry::DETACHED_MS), os::unix_now_ms(), Relaxed);
+        region.store(geometry.entry_word(self.entry, entry::DETACHED_MS), system::unix_now_ms(), Relaxed);
         table::leave(region, &geometry, self.entry, self.durable);
         self.attachment.locks.release(Right::Consumer(self.entry));
         if Side::Producer.is_asleep(region) {
@@ -158,7 +158,7 @@ fn settle(
     let word = |at| geometry.entry_word(n, at);
     table::leave(region, geometry, n, false);
     recorder::store_name(region, |at| word(entry::NAME + at), &options.name);
-    region.store(word(entry::JOINED_MS), os::unix_now_ms(), Relaxed);
+    region.store(word(entry::JOINED_MS), system::unix_now_ms(), Relaxed);
     region.store(word(entry::MISSED), 0, Relaxed);
     region.store(word(entry::DETACHED_MS), 0, Relaxed);
     region.store(word(entry::FLAGS), EntryFlags::taken(false, evictable).0, Relaxed);

@@ -1,10 +1,10 @@
 //! Many values at once: sent and received as slices, where they lie.
 
 use super::{value_of, wrong_length};
-use crate::claim::BatchClaim;
 use crate::consumer::{Batch, BatchIter, Item};
 use crate::error::RecvError;
 use crate::message::Message;
+use crate::producer::claim::BatchClaim;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -1,24 +1,24 @@
 //! How a worker joins its group, and how a group begins.
 
 use super::{Tally, Worker, all_groups, worker_entries};
-use crate::attach::{Attachment, Demands, Place, io_error};
-use crate::clock;
 use crate::error::Error;
-use crate::groups;
 use crate::id::RingId;
-use crate::layout::{group as group_entry, group_flags, worker};
-use crate::mapping::{Access, Region};
-use crate::memory::{Memory, Right};
-use crate::os;
-use crate::pages::Pages;
-use crate::protocol::group::{self, Group};
-use crate::protocol::lease::Lessee;
-use crate::protocol::park::Side;
-use crate::protocol::recorder::{self, EventKind};
-use crate::protocol::settings::GroupSettings;
-use crate::protocol::table::{JoinError, Start};
+use crate::region::clock;
+use crate::region::pages::Pages;
+use crate::region::{Access, Region};
+use crate::ring::attach::{Attachment, Demands, Place, io_error};
+use crate::ring::groups;
 use crate::ring::{boot_tag, check_name};
+use crate::system;
 use crate::wait::Wait;
+use slipring_core::format::{group as group_entry, group_flags, worker};
+use slipring_core::memory::{Memory, Right};
+use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::lease::Lessee;
+use slipring_core::protocol::park::Side;
+use slipring_core::protocol::recorder::{self, EventKind};
+use slipring_core::protocol::settings::GroupSettings;
+use slipring_core::protocol::table::{JoinError, Start};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -188,7 +188,7 @@ impl WorkerOptions {
         };
         let settings = self.settings.unwrap_or_default();
         let created =
-            group::create(&group, &self.group, &settings, self.start, boot_tag(), os::unix_now_ms());
+            group::create(&group, &self.group, &settings, self.start, boot_tag(), system::unix_now_ms());
         // The producer may have gone to sleep over the first, lowest floor.
         if Side::Producer.is_asleep(region) {
             Side::Producer.wake(region);
@@ -240,7 +240,7 @@ impl WorkerOptions {
         recorder::store_name(region, |at| word(worker::NAME + at), &self.name);
         let pid = u64::from(std::process::id());
         region.store(word(worker::PID), pid, Relaxed);
-        region.store(word(worker::JOINED_MS), os::unix_now_ms(), Relaxed);
+        region.store(word(worker::JOINED_MS), system::unix_now_ms(), Relaxed);
         region.store(word(worker::GROUP), u64::from(group.number) + 1, Relaxed);
         attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
     }

@@ -139,7 +139,7 @@ fn jobs(filters: &[&str]) -> Vec<Job> {
 /// Lines of the protocol that order something and that no model reaches. A model that is missing must not
 /// look like an ordering that is proved.
 fn unreached(jobs: &[Job]) -> Vec<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/protocol");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/core/src/protocol");
     let Ok(files) = std::fs::read_dir(folder) else { return vec![format!("{folder} cannot be read")] };
     let mut unreached = Vec::new();
     for path in files.filter_map(|file| Some(file.ok()?.path())) {

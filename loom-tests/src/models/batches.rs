@@ -7,14 +7,14 @@ use super::{
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring::layout::{Geometry, Meta};
-use slipring::memory::Memory;
-use slipring::protocol::batch::Sealer;
-use slipring::protocol::lease::Lessee;
-use slipring::protocol::observe::{Seen, Watcher};
-use slipring::protocol::publish::Publisher;
-use slipring::protocol::read::{Copied, CopyingReader, Reader, Ready};
-use slipring::protocol::table::{self, Start};
+use slipring_core::format::{Geometry, Meta};
+use slipring_core::memory::Memory;
+use slipring_core::protocol::batch::Sealer;
+use slipring_core::protocol::lease::Lessee;
+use slipring_core::protocol::observe::{Seen, Watcher};
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
+use slipring_core::protocol::table::{self, Start};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Claims, fills and seals the next `n` positions.

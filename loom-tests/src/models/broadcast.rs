@@ -6,10 +6,10 @@ use super::{
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring::layout::{Geometry, Meta};
-use slipring::protocol::observe::{Seen, Watcher};
-use slipring::protocol::read::Reader;
-use slipring::protocol::table::Start;
+use slipring_core::format::{Geometry, Meta};
+use slipring_core::protocol::observe::{Seen, Watcher};
+use slipring_core::protocol::read::Reader;
+use slipring_core::protocol::table::Start;
 
 /// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did not see
 /// by then it must find afterwards.

@@ -4,11 +4,11 @@ use super::{batches, consumer, geometry, producer, publish, read, read_many, tak
 use crate::explore::explore;
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
-use slipring::layout::readers_page::NEXT_EVENT;
-use slipring::memory::Memory;
-use slipring::protocol::publish::Publisher;
-use slipring::protocol::recorder::{self, Entry, EventKind};
-use slipring::protocol::table::Start;
+use slipring_core::format::readers_page::NEXT_EVENT;
+use slipring_core::memory::Memory;
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::recorder::{self, Entry, EventKind};
+use slipring_core::protocol::table::Start;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;

@@ -4,10 +4,10 @@ use super::{consumer, copied_words, geometry, kind_of, producer, publish, read, 
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
-use slipring::layout::{EntryFlags, Meta};
-use slipring::memory::{Liveness, Memory, Right};
-use slipring::protocol::read::{Copied, CopyingReader, Reader};
-use slipring::protocol::table::{self, JoinError, Start};
+use slipring_core::format::{EntryFlags, Meta};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
+use slipring_core::protocol::table::{self, JoinError, Start};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and

@@ -1,4 +1,4 @@
-//! The models, one small one per question. Names are those of the table of pairs in `slipring::protocol`.
+//! The models, one small one per question. Names are those of the table of pairs in `slipring_core::protocol`.
 //!
 //! Every message carries its position twice, so that a stale, torn or misplaced one is told from the right
 //! one. Loops are bounded: two spinning threads would exhaust the checker; what is left undone when the
@@ -15,12 +15,12 @@ mod pins;
 
 use crate::explore::Model;
 use crate::memory::{BLOCK_SIZE, LoomMemory};
-use slipring::layout::{Geometry, Meta};
-use slipring::memory::Memory;
-use slipring::protocol::Damage;
-use slipring::protocol::publish::Publisher;
-use slipring::protocol::read::{Reader, Ready};
-use slipring::protocol::table::{self, Start};
+use slipring_core::format::{Geometry, Meta};
+use slipring_core::memory::Memory;
+use slipring_core::protocol::Damage;
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::table::{self, Start};
 
 /// Every model, cheap ones first within their family.
 pub const MODELS: &[Model] = &[

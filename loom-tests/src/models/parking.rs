@@ -4,11 +4,11 @@ use super::{consumer, geometry, producer, publish, take};
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring::layout::Geometry;
-use slipring::protocol::park::Side;
-use slipring::protocol::publish::Publisher;
-use slipring::protocol::read::Reader;
-use slipring::protocol::table::Start;
+use slipring_core::format::Geometry;
+use slipring_core::protocol::park::Side;
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::read::Reader;
+use slipring_core::protocol::table::Start;
 use std::time::Duration;
 
 const NO_LIMIT: Duration = Duration::MAX;

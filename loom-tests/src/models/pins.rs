@@ -5,11 +5,11 @@ use super::{batches, kind_of, producer, publish};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
-use slipring::layout::Geometry;
-use slipring::memory::{Liveness, Right};
-use slipring::protocol::group::{self, Kinds};
-use slipring::protocol::lease::{Lease, Lessee};
-use slipring::protocol::publish::Publisher;
+use slipring_core::format::Geometry;
+use slipring_core::memory::{Liveness, Right};
+use slipring_core::protocol::group::{self, Kinds};
+use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::publish::Publisher;
 
 /// Publishes a message that will overwrite the first, if the producer may.
 pub(super) fn lap(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, attempts: usize) {

@@ -1,0 +1,1 @@
+//! What a call costs in one thread: see `benches/ring.rs`.

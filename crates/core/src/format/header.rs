@@ -1,0 +1,219 @@
+//! The header page: what a ring says of itself.
+
+use super::{
+    BYTE_ORDER, FEATURE_GROUPS, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX, entry, event, group,
+};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// The header page as it lies in the file. Written once by the creator; readers copy it out, check it
+/// and never look at it again.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Clone)]
+#[repr(C)]
+pub struct RawHeader {
+    pub magic: [u8; 8],
+    pub version: u32,
+    pub byte_order: u32,
+    pub features_required: u64,
+    pub features_optional: u64,
+    pub file_len: u64,
+    pub producer_segment_len: u64,
+    pub readers_segment_len: u64,
+    pub block_size: u64,
+    pub capacity: u64,
+    pub slot_stride: u64,
+    pub singles_offset: u64,
+    pub slots_offset: u64,
+    pub producer_page_offset: u64,
+    pub readers_offset: u64,
+    pub consumer_table: u64,
+    pub consumers: u64,
+    pub consumer_entry_len: u64,
+    pub recorder: u64,
+    pub recorder_entries: u64,
+    pub recorder_entry_len: u64,
+    // Zero in a ring without groups.
+    pub group_table: u64,
+    pub groups: u64,
+    pub group_entry_len: u64,
+    pub group_words: u64,
+    pub worker_table: u64,
+    pub workers: u64,
+    // Reserved for key order in groups: zero in this version.
+    pub lanes: u64,
+    // Reserved for the sparse time index: zero in this version.
+    pub time_index: u64,
+    pub time_index_entries: u64,
+    pub first_position: u64,
+    pub ring_id: [u8; 16],
+    pub boot_id: [u8; 16],
+    pub created_unix_ns: u64,
+    pub type_fingerprint: u64,
+    pub type_size: u64,
+    pub type_align: u64,
+    pub schema_len: u64,
+    pub durable_inactive_ms: u64,
+    /// Of a dead-letter ring: the ring whose dead letters it holds. Zero in others.
+    pub dead_of: [u8; 16],
+    /// Blocks of the dead-letter ring beside this one; zero in a ring without groups.
+    pub dead_capacity: u64,
+    /// What becomes of a dead letter when that is full: 0 it waits, 1 it is dropped and counted.
+    pub dead_policy: u64,
+    /// Where the packed blocks begin, and from one to the next.
+    pub packed_offset: u64,
+    pub packed_stride: u64,
+    pub reserved: [u8; 656],
+    pub schema: [u8; SCHEMA_MAX],
+    pub reserved_2: [u8; 1016],
+    pub checksum: u64,
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<RawHeader>() as u64 == HEADER_LEN);
+    assert!(offset_of!(RawHeader, version) == 8);
+    assert!(offset_of!(RawHeader, file_len) == 32);
+    assert!(offset_of!(RawHeader, block_size) == 56);
+    assert!(offset_of!(RawHeader, readers_offset) == 104);
+    assert!(offset_of!(RawHeader, group_table) == 160);
+    assert!(offset_of!(RawHeader, time_index) == 216);
+    assert!(offset_of!(RawHeader, first_position) == 232);
+    assert!(offset_of!(RawHeader, ring_id) == 240);
+    assert!(offset_of!(RawHeader, created_unix_ns) == 272);
+    assert!(offset_of!(RawHeader, durable_inactive_ms) == 312);
+    assert!(offset_of!(RawHeader, dead_of) == 320);
+    assert!(offset_of!(RawHeader, dead_capacity) == 336);
+    assert!(offset_of!(RawHeader, packed_offset) == 352);
+    assert!(offset_of!(RawHeader, reserved) == 368);
+    assert!(offset_of!(RawHeader, schema) == 1024);
+    assert!(offset_of!(RawHeader, checksum) == 4088);
+};
+
+impl RawHeader {
+    /// The geometry part of a header for `geometry`; everything else zero.
+    pub fn of(geometry: &Geometry) -> RawHeader {
+        let mut raw = RawHeader::new_zeroed();
+        raw.magic = MAGIC;
+        raw.version = FORMAT_VERSION;
+        raw.byte_order = BYTE_ORDER;
+        raw.file_len = geometry.file_len();
+        raw.producer_segment_len = geometry.producer_segment_len;
+        raw.readers_segment_len = geometry.readers_segment_len;
+        raw.block_size = geometry.block_size;
+        raw.capacity = geometry.slots.capacity;
+        raw.slot_stride = geometry.slots.slots.stride;
+        raw.singles_offset = geometry.slots.singles.offset;
+        raw.slots_offset = geometry.slots.slots.offset;
+        raw.packed_offset = geometry.slots.packed.offset;
+        raw.packed_stride = geometry.slots.packed.stride;
+        raw.producer_page_offset = HEADER_LEN;
+        raw.readers_offset = geometry.producer_segment_len;
+        raw.consumer_table = geometry.consumer_table;
+        raw.consumers = geometry.consumers;
+        raw.consumer_entry_len = entry::LEN;
+        raw.recorder = geometry.recorder;
+        raw.recorder_entries = geometry.recorder_entries;
+        raw.recorder_entry_len = event::LEN;
+        if geometry.groups > 0 {
+            raw.features_required = FEATURE_GROUPS;
+            raw.group_table = geometry.group_table;
+            raw.groups = geometry.groups;
+            raw.group_entry_len = group::LEN;
+            raw.group_words = geometry.group_words;
+            raw.worker_table = geometry.worker_table;
+            raw.workers = geometry.workers;
+        }
+        raw
+    }
+
+    /// The checksum over all bytes before it.
+    pub fn compute_checksum(&self) -> u64 {
+        let bytes = self.as_bytes();
+        fnv1a(&bytes[..bytes.len() - 8])
+    }
+
+    /// The first geometry field that differs from what `geometry` says, with both values.
+    pub fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
+        let expected = RawHeader::of(geometry);
+        macro_rules! first_difference {
+            ($($field:ident),*) => {
+                $(if self.$field != expected.$field {
+                    return Some((stringify!($field), self.$field, expected.$field));
+                })*
+            };
+        }
+        first_difference!(
+            features_required,
+            file_len,
+            producer_segment_len,
+            readers_segment_len,
+            slot_stride,
+            singles_offset,
+            packed_offset,
+            packed_stride,
+            slots_offset,
+            producer_page_offset,
+            readers_offset,
+            consumer_table,
+            consumer_entry_len,
+            recorder,
+            recorder_entries,
+            recorder_entry_len,
+            group_table,
+            groups,
+            group_entry_len,
+            group_words,
+            worker_table,
+            workers,
+            lanes,
+            time_index,
+            time_index_entries
+        );
+        None
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state, so any
+/// change confined to one byte is always caught. Guards against accidents, not against forgery.
+///
+/// A zero byte only multiplies, so that eight of them are one multiplication: a header is mostly zeros, and each step waits
+/// for the one before.
+pub const fn fnv1a(bytes: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    const PRIME_8: u64 = PRIME.wrapping_pow(8);
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut rest = bytes;
+    while let Some((byte, after)) = rest.split_first() {
+        (hash, rest) = match rest.split_first_chunk() {
+            Some((eight, after)) if u64::from_ne_bytes(*eight) == 0 => (hash.wrapping_mul(PRIME_8), after),
+            _ => ((hash ^ *byte as u64).wrapping_mul(PRIME), after),
+        };
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::prelude::v1::*;
+
+    #[test]
+    fn fnv1a_matches_the_published_vectors() {
+        assert_eq!(fnv1a(b""), 0xcbf29ce484222325);
+        assert_eq!(fnv1a(b"a"), 0xaf63dc4c8601ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x85944171f73967e8);
+    }
+
+    #[test]
+    fn runs_of_zeros_count_as_many_zeros() {
+        // Of zeros, as many as there are, before and behind a byte, from one place on or another.
+        for before in 0..30 {
+            for behind in 0..30 {
+                let mut bytes = std::vec![0; before];
+                bytes.push(7);
+                bytes.resize(before + 1 + behind, 0);
+                let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul((1 << 40) + 0x1b3);
+                assert_eq!(fnv1a(&bytes), bytes.iter().fold(fnv1a(b""), step), "{before}, 7, {behind}");
+            }
+        }
+    }
+}

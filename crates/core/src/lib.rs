@@ -1,0 +1,18 @@
+//! The verified half of slipring: format, memory interface, protocol.
+//!
+//! Everything that decides something about shared memory is in this crate. It knows no file, no path
+//! and no system call: the [`memory`] traits stand for them, and the library, the model checker, the
+//! simulation and the fuzzer each implement these traits. All of them run the same lines.
+//!
+//! An internal crate of slipring: its items change without notice between versions.
+
+#![no_std]
+#![expect(missing_docs, reason = "docs/format.md describes the words; an internal crate")]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod format;
+pub mod memory;
+pub mod protocol;

@@ -1,0 +1,134 @@
+//! The narrow interface between the protocol and what it runs on.
+//!
+//! The protocol knows 64-bit words, blocks, fences and two kernel services: "sleep until this word
+//! changes" ([`Futex`]) and "is the owner of this byte alive" ([`Liveness`]). It never sees a file, a
+//! path or a system call. The shipped implementation is `Region` in `src/mapping.rs` (a mapped file or
+//! heap memory, both by raw pointer, inlined to nothing); the model checker implements the same traits
+//! over its own atomics, so what it explores is the code that ships.
+//!
+//! Every access is `#[track_caller]`: a backend can tell the source line of each one, which is how the
+//! verification weakens one ordering at a time, or stops a party before its n-th access, without
+//! touching the source.
+
+use crate::format::Block;
+pub use crate::format::{Segment, Word};
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+/// Atomic words, fences and blocks of one ring.
+///
+/// Readers map the producer's segment read-only. On such pages the standard library promises only
+/// relaxed atomic loads, so the protocol reads them with `Relaxed` followed by `fence(Acquire)`, and
+/// never with `load(Acquire)`.
+///
+/// # Safety
+///
+/// `load`, `store` and `compare_exchange` must act on the named word as the operation of the same name
+/// on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guards returned by
+/// `read_block` and `write_block` must denote that block and no other memory.
+pub unsafe trait Memory {
+    /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only stalls.
+    type Read<'a>
+    where
+        Self: 'a;
+    /// Write access to one block in place.
+    type Write<'a>
+    where
+        Self: 'a;
+
+    /// Atomic load.
+    #[track_caller]
+    fn load(&self, word: Word, order: Ordering) -> u64;
+
+    /// Atomic store.
+    #[track_caller]
+    fn store(&self, word: Word, value: u64, order: Ordering);
+
+    /// Atomic compare-exchange, strong.
+    #[track_caller]
+    fn compare_exchange(
+        &self,
+        word: Word,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64>;
+
+    /// A fence.
+    #[track_caller]
+    fn fence(&self, order: Ordering);
+
+    /// The cheap half of an asymmetric `SeqCst` fence: a compiler barrier where every party that calls
+    /// [`heavy_fence`](Memory::heavy_fence) can interrupt this one, a `SeqCst` fence elsewhere.
+    #[track_caller]
+    fn light_fence(&self);
+
+    /// The dear half: after it, everything that any party wrote before its last light fence is visible
+    /// here, and everything written here before it is visible to whatever follows their next one.
+    #[track_caller]
+    fn heavy_fence(&self);
+
+    /// One turn of a spin loop.
+    fn relax(&self);
+
+    /// Read access to a block.
+    ///
+    /// # Safety
+    ///
+    /// The block is one of this ring's geometry, and until the guard and everything derived from it is gone, no
+    /// party writes it: the caller has seen its message published and gates the producer.
+    #[track_caller]
+    unsafe fn read_block(&self, block: Block) -> Self::Read<'_>;
+
+    /// Write access to a block.
+    ///
+    /// # Safety
+    ///
+    /// The block is one of this ring's geometry, the caller is the producer, and no reader that reads in place may
+    /// still hold it: the position lies below a limit derived from every gating tail.
+    #[track_caller]
+    unsafe fn write_block(&self, block: Block) -> Self::Write<'_>;
+
+    /// Copies the first `into.len()` bytes of a block by relaxed atomic loads. The result may be torn; the caller
+    /// validates it afterwards.
+    ///
+    /// # Safety
+    ///
+    /// The block is one of this ring's geometry, and `into` is no longer than a block.
+    #[track_caller]
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]);
+}
+
+/// Sleeping until a word changes. The word's low 32 bits are compared.
+pub trait Futex {
+    /// Sleeps while the low half of `word` equals `expected`, at most `timeout`; may wake for no reason.
+    fn wait(&self, word: Word, expected: u32, timeout: Duration);
+
+    /// Wakes everybody who sleeps on `word`.
+    fn wake_all(&self, word: Word);
+}
+
+/// A right that one party holds and that its death gives up, whatever it was doing: one byte of the
+/// file under an open-file-description lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Right {
+    /// To publish.
+    Producer,
+    /// To change who is in the tables, and to write the flight recorder.
+    Table,
+    /// To be consumer entry `n`.
+    Consumer(u32),
+    /// To be worker entry `n`.
+    Worker(u32),
+}
+
+/// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead party
+/// wrote happens before the taking returns.
+pub trait Liveness {
+    /// Takes `right` if nobody alive holds it. Taking what one holds already succeeds.
+    fn seize(&self, right: Right) -> bool;
+
+    /// Gives `right` back.
+    fn release(&self, right: Right);
+}

@@ -1,0 +1,66 @@
+//! The ring's algorithms, and the only place besides [`park`] where memory orderings are chosen.
+//!
+//! # Pairs
+//!
+//! Every atomic line that orders anything ends with the tag of its pair. The last column names the model
+//! (in `loom-tests`) that fails when either side is weakened.
+//!
+//! | tag | release side | acquire side | carries | model |
+//! |---|---|---|---|---|
+//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*`, `ahead` |
+//! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
+//! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
+//! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
+//! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
+//! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
+//! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word and head once more | everything published before | `close` |
+//! | SLEEP | [`park`]: announce; heavy fence; look again | [`publish`], [`read`]: publish or free; light fence; announcement | either the sleeper sees the news or the waker sees the sleeper | `park_*` |
+//! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
+//! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
+//! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
+//! | PIN | [`lease`]: pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead` |
+//! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
+//! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
+//! | UNPIN | [`lease`], [`group`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
+//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
+//!
+//! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
+//! dead had written (`takeover`, `reap`).
+//!
+//! Why the limit is a shared word at all: a producer that cached "I may write up to here" privately could
+//! not be seen by a joiner, who would then start at a position that is being overwritten.
+
+pub mod batch;
+pub mod group;
+pub mod lease;
+mod message;
+pub mod observe;
+pub mod park;
+pub mod publish;
+pub mod read;
+pub mod recorder;
+pub mod settings;
+pub mod sightings;
+pub mod table;
+
+/// Something in shared memory cannot be what this protocol wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is {found}, but only {low}..={high} can be true")]
+pub struct Damage {
+    /// The word at fault.
+    pub what: &'static str,
+    /// Its value.
+    pub found: u64,
+    /// The smallest value that could have been right.
+    pub low: u64,
+    /// The largest.
+    pub high: u64,
+}
+
+impl Damage {
+    /// Passes `found` through if it is inside `low..=high`.
+    pub fn bound(what: &'static str, found: u64, low: u64, high: u64) -> Result<u64, Damage> {
+        if (low..=high).contains(&found) { Ok(found) } else { Err(Damage { what, found, low, high }) }
+    }
+}

@@ -1,0 +1,98 @@
+//! The observer: reads a mapping that it cannot write, gates nobody, and is told what it missed.
+
+use super::message::{find, is_published};
+use super::read::{copy_out, is_closed};
+use crate::format::producer_page::{CLAIMED, HEAD};
+use crate::format::{Geometry, Meta, POSITION_MAX};
+use crate::memory::Memory;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// What an observer found at its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The message was copied, whole. Length is bounded by the block size.
+    Message {
+        /// Its position.
+        position: u64,
+        /// Its length and kind.
+        meta: Meta,
+    },
+    /// Nothing yet.
+    Empty,
+    /// The producer was here first: so many messages are gone, and the observer stands after them.
+    Missed(u64),
+}
+
+/// An observer's half of the protocol.
+#[derive(Debug)]
+pub struct Watcher<M> {
+    memory: M,
+    geometry: Geometry,
+    position: u64,
+}
+
+impl<M: Memory> Watcher<M> {
+    /// An observer that stands at `position`.
+    pub fn new(memory: M, geometry: Geometry, position: u64) -> Watcher<M> {
+        Watcher { memory, geometry, position }
+    }
+
+    /// The lowest position that was not being overwritten a moment ago, and the head. Two hints: whoever
+    /// starts from them finds out by [`look`](Self::look) what is still there.
+    pub fn window(memory: &M, geometry: &Geometry) -> (u64, u64) {
+        let head = memory.load(HEAD, Relaxed);
+        (geometry.earliest(memory.load(CLAIMED, Relaxed)), head)
+    }
+
+    /// The memory this observer reads.
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+    /// The next position to read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Copies the message at the observer's position into `buffer`, which holds a block, and moves on.
+    ///
+    /// The copy is taken with relaxed loads and believed only if, after an acquire *fence*, `claimed`
+    /// shows that the producer had not begun to write the slot again. (An acquire *load* of `claimed`
+    /// would let the copy sink below it.)
+    pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
+        let position = self.position;
+        let message = find(&self.memory, self.geometry.slots(), position);
+        let meta = message.map(|message| copy_out(&self.memory, message, buffer));
+        self.memory.fence(Acquire); // CLAIM
+        let claimed = self.memory.load(CLAIMED, Relaxed);
+        if claimed.saturating_sub(self.geometry.capacity()) > position {
+            return self.lapped(claimed);
+        }
+        let Some(meta) = meta else {
+            return Seen::Empty;
+        };
+        self.position += 1;
+        Seen::Message { position, meta }
+    }
+
+    /// Moves past what is gone and an eighth of the ring further, or the producer would lap this observer
+    /// again before it has read one message.
+    #[cold]
+    fn lapped(&mut self, claimed: u64) -> Seen {
+        let capacity = self.geometry.capacity();
+        let oldest = claimed - capacity;
+        let head = self.memory.load(HEAD, Relaxed);
+        // Hostile values end at the last position there can be, where nothing more is ever found.
+        let resume = (oldest + capacity / 8).min(head).max(oldest).min(POSITION_MAX).max(self.position);
+        let missed = resume - self.position;
+        if missed == 0 {
+            return Seen::Empty;
+        }
+        self.position = resume;
+        Seen::Missed(missed)
+    }
+
+    /// True when the stream is closed and nothing is left to read.
+    pub fn is_drained(&self) -> bool {
+        is_closed(&self.memory) && !is_published(&self.memory, self.geometry.slots(), self.position)
+    }
+}

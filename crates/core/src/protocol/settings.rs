@@ -1,0 +1,489 @@
+//! How a group delivers: how long a lease lasts, how often a message is tried, and when again.
+
+use crate::format::{DeliveryWord, Millis, State, group};
+use crate::memory::{Memory, Word};
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+/// The longest lease or delay: 12.4 days. Times are compared modulo 49.7 days.
+pub const WAIT_MAX_MS: u32 = 1 << 30;
+/// Clocks are read in steps of up to 10 ms; nobody takes a deadline for impossible for that.
+const SLACK_MS: u32 = 64;
+/// The largest number of attempts that can be limited: one more is "without end".
+const DELIVER_MAX: u32 = DeliveryWord::ATTEMPT_MAX - 1;
+/// Stands for a `max_deliver` of 0, which is refused: a stored 0 means "without end".
+const NO_ATTEMPT: u32 = u32::MAX;
+#[expect(clippy::cast_possible_truncation, reason = "16")]
+const STEPS_MAX: usize = group::BACKOFF_STEPS_MAX as usize;
+
+/// How long a message that failed rests before it is delivered again.
+///
+/// Applies after a lease that ran out, and after [`nack`](crate::Delivery::nack) without a delay of its own.
+/// What a dead worker held, and what was released, is delivered again at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Backoff {
+    /// Not at all.
+    #[default]
+    None,
+    /// So long after the first attempt, the second, …; the last entry serves for all that follow.
+    Steps(Steps),
+    /// Doubling from the first delay up to the longest.
+    Exponential {
+        /// After the first attempt, in milliseconds.
+        first_ms: u32,
+        /// At most so long, in milliseconds.
+        longest_ms: u32,
+        /// Up to so many percent (0 to 100) are taken off each delay, by chance, so that messages that
+        /// failed together do not all come back together.
+        jitter_percent: u8,
+    },
+}
+
+/// Up to 16 delays, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Steps {
+    ms: [u32; STEPS_MAX],
+    len: u8,
+}
+
+impl Steps {
+    /// The delays, in milliseconds.
+    pub fn as_slice(&self) -> &[u32] {
+        &self.ms[..usize::from(self.len).min(STEPS_MAX)]
+    }
+}
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_slice(), f)
+    }
+}
+
+impl Backoff {
+    /// A list of delays: after the first attempt, the second, and so on. At most 16 count.
+    pub fn steps(delays: &[Duration]) -> Backoff {
+        let mut steps = Steps { ms: [0; STEPS_MAX], len: 0 };
+        for (to, delay) in steps.ms.iter_mut().zip(delays) {
+            *to = millis(*delay);
+            steps.len += 1;
+        }
+        if delays.is_empty() { Backoff::None } else { Backoff::Steps(steps) }
+    }
+
+    /// Doubling delays from `first` to at most `longest`, with up to half of each taken off by chance.
+    pub fn exponential(first: Duration, longest: Duration) -> Backoff {
+        Backoff::Exponential { first_ms: millis(first), longest_ms: millis(longest), jitter_percent: 50 }
+    }
+
+    /// The delay after this attempt (from 1) at a position. The chance in it is drawn from the two, so that
+    /// everybody who looks comes to the same time.
+    pub fn delay_ms(&self, position: u64, attempt: u32) -> u32 {
+        let nth = attempt.saturating_sub(1);
+        match *self {
+            Backoff::None => 0,
+            Backoff::Steps(steps) => {
+                let steps = steps.as_slice();
+                let nth = usize::try_from(nth).unwrap_or(usize::MAX);
+                steps.get(nth).or(steps.last()).copied().unwrap_or(0).min(WAIT_MAX_MS)
+            }
+            Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+                let doubled = u64::from(first_ms) << nth.min(31);
+                let longest = u64::from(longest_ms.min(WAIT_MAX_MS));
+                let full = doubled.min(longest);
+                let chance = mix(position.wrapping_mul(128).wrapping_add(u64::from(attempt))) % 1024;
+                let off = full * u64::from(jitter_percent.min(100)) * chance / (100 * 1024);
+                u32::try_from(full - off).unwrap_or(WAIT_MAX_MS)
+            }
+        }
+    }
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+const fn mix(value: u64) -> u64 {
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}
+
+fn millis(duration: Duration) -> u32 {
+    // Rounded up: a wait of less than a millisecond is not none.
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+/// How a group delivers. Belongs to the group, not to a worker: the first to join creates it, or the ring's
+/// creator declares it, and whoever joins with other settings is refused.
+///
+/// The defaults are those of NATS JetStream, except that a message is tried five times, not for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSettings {
+    pub ack_wait_ms: u32,
+    pub max_deliver: u32,
+    pub max_ack_pending: u64,
+    pub backoff: Backoff,
+}
+
+impl Default for GroupSettings {
+    fn default() -> GroupSettings {
+        GroupSettings { ack_wait_ms: 30_000, max_deliver: 5, max_ack_pending: 1000, backoff: Backoff::None }
+    }
+}
+
+impl fmt::Display for GroupSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupSettings { ack_wait_ms, max_deliver, max_ack_pending, backoff } = self;
+        write!(f, "ack_wait {ack_wait_ms} ms, max_deliver ")?;
+        match max_deliver {
+            0 => f.write_str("unlimited")?,
+            n => write!(f, "{n}")?,
+        }
+        write!(f, ", max_ack_pending {max_ack_pending}, backoff ")?;
+        match backoff {
+            Backoff::None => f.write_str("none"),
+            Backoff::Steps(steps) => write!(f, "{steps:?} ms"),
+            Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+                write!(f, "{first_ms} ms doubling to {longest_ms} ms, {jitter_percent} % jitter")
+            }
+        }
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is {found}, and must be from {low} to {high}")]
+pub struct SettingsError {
+    /// Which.
+    pub what: &'static str,
+    /// What was asked for.
+    pub found: u64,
+    /// The least that can be.
+    pub low: u64,
+    /// The most.
+    pub high: u64,
+}
+
+/// When a message may be leased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Now.
+    Ready,
+    /// In so many milliseconds, unless something happens before.
+    Later(u32),
+    /// Not any more: it has been tried as often as it may be.
+    Exhausted(Reason),
+    /// Not any more: it waits for its burial, which may be tried in so many milliseconds.
+    Doomed(u32),
+    /// Not any more: it is done with.
+    Settled,
+}
+
+impl Standing {
+    /// True if it may be had, or is doomed, before its deadline: the deadline cannot have been meant, if the clock
+    /// was read after it was written.
+    #[inline(always)]
+    pub fn is_early(self, word: DeliveryWord, now: Millis) -> bool {
+        let by_the_clock = match self {
+            Standing::Ready => matches!(word.state(), State::Leased | State::Delayed),
+            Standing::Exhausted(_) => word.state() == State::Leased,
+            _ => false,
+        };
+        // Half a turn of the clock is ahead, the other half has passed.
+        by_the_clock && word.deadline() != now && word.deadline().ahead_of(now, u32::MAX / 2) != 0
+    }
+}
+
+/// Why a message went to the dead-letter ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The lease of its last attempt ran out.
+    Expired = 1,
+    /// The worker died that had its last attempt.
+    WorkerDied = 2,
+    /// Its last attempt failed.
+    Failed = 3,
+    /// A worker rejected it.
+    Rejected = 4,
+}
+
+impl Reason {
+    pub fn from_code(code: u32) -> Reason {
+        match code {
+            1 => Reason::Expired,
+            2 => Reason::WorkerDied,
+            4 => Reason::Rejected,
+            _ => Reason::Failed,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Expired => "the lease of its last attempt ran out",
+            Reason::WorkerDied => "the worker died that had its last attempt",
+            Reason::Failed => "its last attempt failed",
+            Reason::Rejected => "rejected",
+        })
+    }
+}
+
+impl GroupSettings {
+    /// The defaults: a lease of 30 seconds, five attempts, 1000 messages in flight, no backoff.
+    pub fn new() -> GroupSettings {
+        GroupSettings::default()
+    }
+
+    /// How long a lease lasts: a message that is neither acknowledged nor extended for so long is delivered
+    /// again. 1 ms to 2^30 ms; default 30 s, as in JetStream.
+    #[must_use]
+    pub fn ack_wait(mut self, ack_wait: Duration) -> GroupSettings {
+        self.ack_wait_ms = millis(ack_wait);
+        self
+    }
+
+    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5. For no limit,
+    /// see [`deliver_without_end`](Self::deliver_without_end).
+    #[must_use]
+    pub fn max_deliver(mut self, attempts: u32) -> GroupSettings {
+        self.max_deliver = if attempts == 0 { NO_ATTEMPT } else { attempts };
+        self
+    }
+
+    /// A message is tried until it succeeds, or is rejected.
+    #[must_use]
+    pub fn deliver_without_end(mut self) -> GroupSettings {
+        self.max_deliver = 0;
+        self
+    }
+
+    /// How many messages may be delivered and not settled before no new one is delivered, at least 1; default
+    /// 1000, as in JetStream. Messages that wait for another attempt count. Counted by looking, not by a
+    /// shared counter that a death would leave wrong: workers that claim at the very same moment may
+    /// exceed it by one each.
+    #[must_use]
+    pub fn max_ack_pending(mut self, messages: u64) -> GroupSettings {
+        self.max_ack_pending = messages;
+        self
+    }
+
+    /// How long a message that failed rests. Default: not at all.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> GroupSettings {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How long a lease lasts.
+    pub fn get_ack_wait(&self) -> Duration {
+        Duration::from_millis(self.ack_wait_ms.into())
+    }
+
+    /// How often a message is delivered at most; none: without end.
+    pub fn get_max_deliver(&self) -> Option<u32> {
+        (self.max_deliver != 0).then_some(self.max_deliver)
+    }
+
+    /// How many messages may be delivered and not settled.
+    pub fn get_max_ack_pending(&self) -> u64 {
+        self.max_ack_pending
+    }
+
+    /// How long a message that failed rests.
+    pub fn get_backoff(&self) -> Backoff {
+        self.backoff
+    }
+
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let bound = |what, found: u64, low, high| match (low..=high).contains(&found) {
+            true => Ok(()),
+            false => Err(SettingsError { what, found, low, high }),
+        };
+        let wait_max = u64::from(WAIT_MAX_MS);
+        bound("ack_wait (in ms)", self.ack_wait_ms.into(), 1, wait_max)?;
+        if let Some(attempts) = self.get_max_deliver() {
+            let asked = if attempts == NO_ATTEMPT { 0 } else { attempts };
+            bound("max_deliver", asked.into(), 1, DELIVER_MAX.into())?;
+        }
+        bound("max_ack_pending", self.max_ack_pending, 1, u64::MAX)?;
+        match self.backoff {
+            Backoff::None => Ok(()),
+            Backoff::Steps(steps) => steps
+                .as_slice()
+                .iter()
+                .try_for_each(|&ms| bound("a step of the backoff (in ms)", ms.into(), 0, wait_max)),
+            Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+                bound("the first backoff (in ms)", first_ms.into(), 0, wait_max)?;
+                bound("the longest backoff (in ms)", longest_ms.into(), first_ms.into(), wait_max)?;
+                bound("the backoff's jitter (in percent)", jitter_percent.into(), 0, 100)
+            }
+        }
+    }
+
+    /// Writes the settings into a group's entry.
+    pub fn store<M: Memory>(&self, memory: &M, word: impl Fn(u64) -> Word) {
+        let store = |at, value| memory.store(word(at), value, Relaxed);
+        store(group::ACK_WAIT_MS, self.ack_wait_ms.into());
+        store(group::MAX_DELIVER, self.max_deliver.into());
+        store(group::MAX_ACK_PENDING, self.max_ack_pending);
+        let (kind, detail, words) = match self.backoff {
+            Backoff::None => (0, 0, [0; STEPS_MAX / 2]),
+            Backoff::Steps(steps) => {
+                let mut words = [0; STEPS_MAX / 2];
+                for (to, pair) in words.iter_mut().zip(steps.ms.chunks_exact(2)) {
+                    *to = u64::from(pair[0]) | u64::from(pair[1]) << 32;
+                }
+                (1, u64::from(steps.len), words)
+            }
+            Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
+                let mut words = [0; STEPS_MAX / 2];
+                words[0] = u64::from(first_ms) | u64::from(longest_ms) << 32;
+                (2, u64::from(jitter_percent), words)
+            }
+        };
+        store(group::BACKOFF_KIND, kind);
+        store(group::BACKOFF_DETAIL, detail);
+        for (at, value) in (group::BACKOFF..).step_by(8).zip(words) {
+            store(at, value);
+        }
+    }
+
+    /// Reads the settings of a group's entry. Another process wrote them: what is out of range is brought
+    /// into it.
+    pub fn load<M: Memory>(memory: &M, word: impl Fn(u64) -> Word) -> GroupSettings {
+        let load = |at| memory.load(word(at), Relaxed);
+        let cut = |value: u64, high: u32| u32::try_from(value).unwrap_or(high).min(high);
+        let halves = |value: u64| [cut(value & 0xFFFF_FFFF, WAIT_MAX_MS), cut(value >> 32, WAIT_MAX_MS)];
+        let detail = load(group::BACKOFF_DETAIL);
+        let backoff = match load(group::BACKOFF_KIND) {
+            1 => {
+                let mut ms = [0; STEPS_MAX];
+                for (to, at) in ms.chunks_exact_mut(2).zip((group::BACKOFF..).step_by(8)) {
+                    to.copy_from_slice(&halves(load(at)));
+                }
+                let len = u8::try_from(detail.min(group::BACKOFF_STEPS_MAX)).unwrap_or(0);
+                Backoff::Steps(Steps { ms, len })
+            }
+            2 => {
+                let [first_ms, longest_ms] = halves(load(group::BACKOFF));
+                let jitter_percent = u8::try_from(detail.min(100)).unwrap_or(100);
+                Backoff::Exponential { first_ms, longest_ms, jitter_percent }
+            }
+            _ => Backoff::None,
+        };
+        GroupSettings {
+            ack_wait_ms: cut(load(group::ACK_WAIT_MS), WAIT_MAX_MS).max(1),
+            max_deliver: cut(load(group::MAX_DELIVER), DELIVER_MAX),
+            max_ack_pending: load(group::MAX_ACK_PENDING).max(1),
+            backoff,
+        }
+    }
+
+    /// When the message at `position`, of which `word` speaks, may be leased.
+    #[inline(always)]
+    pub fn standing(&self, position: u64, word: DeliveryWord, now: Millis) -> Standing {
+        if word.is_fresh() {
+            return Standing::Ready;
+        }
+        self.standing_of_old(position, word, now)
+    }
+
+    fn standing_of_old(&self, position: u64, word: DeliveryWord, now: Millis) -> Standing {
+        let exhausted = self.max_deliver != 0 && word.attempt() >= self.max_deliver;
+        match word.state() {
+            State::Acked | State::Dead => Standing::Settled,
+            State::Doomed => Standing::Doomed(word.deadline().ahead_of(now, WAIT_MAX_MS)),
+            State::Available if exhausted => Standing::Exhausted(Reason::WorkerDied),
+            State::Available => Standing::Ready,
+            State::Delayed if exhausted => Standing::Exhausted(Reason::Failed),
+            State::Delayed => match word.deadline().ahead_of(now, WAIT_MAX_MS + SLACK_MS) {
+                0 => Standing::Ready,
+                ahead => Standing::Later(ahead),
+            },
+            State::Leased => {
+                // A lease that ran out rests where it is: its word changes when it is leased again.
+                let rest = if exhausted { 0 } else { self.backoff.delay_ms(position, word.attempt()) };
+                let longest = self.ack_wait_ms + rest + SLACK_MS;
+                match word.deadline().after(rest).ahead_of(now, longest) {
+                    0 if exhausted => Standing::Exhausted(Reason::Expired),
+                    0 => Standing::Ready,
+                    ahead => Standing::Later(ahead),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::prelude::v1::*;
+
+    const NOW: Millis = Millis(u32::MAX - 100);
+
+    fn leased(settings: &GroupSettings, attempts: u32) -> DeliveryWord {
+        let mut word = DeliveryWord::read(0, 7);
+        for _ in 0..attempts {
+            word = word.leased(3, NOW.after(settings.ack_wait_ms));
+        }
+        word
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_it_says_and_then_rests() {
+        let rest = Duration::from_millis(500);
+        let settings = GroupSettings::new().ack_wait(Duration::from_secs(1)).backoff(Backoff::steps(&[rest]));
+        let word = leased(&settings, 1);
+        assert_eq!(settings.standing(5, word, NOW), Standing::Later(1500));
+        assert_eq!(settings.standing(5, word, NOW.after(1499)), Standing::Later(1));
+        assert_eq!(settings.standing(5, word, NOW.after(1500)), Standing::Ready);
+        let last = leased(&settings, 5);
+        assert_eq!(settings.standing(5, last, NOW.after(999)), Standing::Later(1));
+        assert_eq!(settings.standing(5, last, NOW.after(1000)), Standing::Exhausted(Reason::Expired));
+        assert_eq!(settings.standing(5, last.returned(), NOW), Standing::Exhausted(Reason::WorkerDied));
+        let endless = settings.deliver_without_end();
+        assert_eq!(endless.standing(5, leased(&endless, 200), NOW.after(1500)), Standing::Ready);
+    }
+
+    /// A deadline that another clock wrote, or a hostile hand, must not hold a message for days.
+    #[test]
+    fn a_deadline_that_nobody_can_have_meant_is_over() {
+        let settings = GroupSettings::new();
+        let word = DeliveryWord::read(0, 0).leased(1, NOW.after(1 << 20));
+        assert_eq!(settings.standing(0, word, NOW), Standing::Ready);
+        let delayed = |ms| settings.standing(0, word.delayed(NOW.after(ms)), NOW);
+        let longest = WAIT_MAX_MS + SLACK_MS;
+        assert_eq!((delayed(longest), delayed(longest + 1)), (Standing::Later(longest), Standing::Ready));
+    }
+
+    #[test]
+    fn delays_double_up_to_the_longest_and_never_exceed_it() {
+        let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(5));
+        for attempt in 1..=127 {
+            let full = (100_u64 << (attempt - 1).min(31)).min(5000);
+            for position in 0..100 {
+                let delay = u64::from(backoff.delay_ms(position, attempt));
+                assert!((full / 2..=full).contains(&delay), "{delay} after attempt {attempt}");
+            }
+        }
+        let spread: std::collections::BTreeSet<u32> =
+            (0..100).map(|position| backoff.delay_ms(position, 6)).collect();
+        assert!(spread.len() > 50, "messages that failed together come back together");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let wrong = |settings: GroupSettings| settings.check().unwrap_err().what;
+        assert_eq!(wrong(GroupSettings::new().ack_wait(Duration::ZERO)), "ack_wait (in ms)");
+        assert_eq!(wrong(GroupSettings::new().ack_wait(Duration::MAX)), "ack_wait (in ms)");
+        assert_eq!(wrong(GroupSettings::new().max_deliver(0)), "max_deliver");
+        assert_eq!(wrong(GroupSettings::new().max_deliver(127)), "max_deliver");
+        let none = GroupSettings::new().max_deliver(0).check().unwrap_err();
+        assert_eq!(none.to_string(), "max_deliver is 0, and must be from 1 to 126");
+        assert_eq!(GroupSettings::new().deliver_without_end().check(), Ok(()));
+        assert_eq!(wrong(GroupSettings::new().max_ack_pending(0)), "max_ack_pending");
+        let falling = Backoff::Exponential { first_ms: 2, longest_ms: 1, jitter_percent: 0 };
+        assert_eq!(wrong(GroupSettings::new().backoff(falling)), "the longest backoff (in ms)");
+        assert_eq!(GroupSettings::new().check(), Ok(()));
+    }
+}

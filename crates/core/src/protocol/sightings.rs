@@ -1,0 +1,64 @@
+//! How old the oldest unsettled message of a group is, at no cost to the producer.
+//!
+//! Nobody writes the time of a message down. Instead, whoever looks after a group notes now and then how far
+//! the head has come: a message that lies below a noted head was there at that time. Notes are kept on
+//! several levels, each four times as far apart as the one before, so that 64 of them reach from hundredths
+//! of a second back to days, and an age is told to within a third or so, from below.
+
+use crate::format::{Millis, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, group};
+use crate::memory::{Memory, Word};
+use core::sync::atomic::Ordering::Relaxed;
+
+/// Time between two notes of the first level.
+const FIRST_INTERVAL_MS: u32 = 16;
+
+/// A head, modulo 2^32, in the high half; when it was seen in the low half. 0: never.
+#[derive(Clone, Copy)]
+struct Sighting(u64);
+
+impl Sighting {
+    fn new(head: u64, at: Millis) -> Sighting {
+        Sighting(head << 32 | u64::from(at.0))
+    }
+    /// True if the position lay below the head that was seen.
+    #[expect(clippy::cast_possible_truncation, reason = "heads are compared modulo 2^32")]
+    fn shows(self, position: u64) -> bool {
+        let ahead = ((self.0 >> 32) as u32).wrapping_sub(position as u32);
+        self.0 != 0 && ahead != 0 && ahead < 1 << 31
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "the low half")]
+    fn age_ms(self, now: Millis) -> u32 {
+        now.0.wrapping_sub(self.0 as u32)
+    }
+}
+
+fn at(level: u64, nth: u64) -> u64 {
+    group::SIGHTINGS + (level * SIGHTINGS_PER_LEVEL + nth % SIGHTINGS_PER_LEVEL) * 8
+}
+
+/// Notes how far the head has come.
+pub fn note<M: Memory>(memory: &M, word: impl Fn(u64) -> Word, head: u64, now: Millis) {
+    for level in 0..SIGHTING_LEVELS {
+        let interval = FIRST_INTERVAL_MS << (2 * level);
+        let place = word(at(level, u64::from(now.0 / interval)));
+        let noted = Sighting(memory.load(place, Relaxed));
+        // The first note of an interval stays: it is the earliest.
+        if noted.0 != 0 && noted.age_ms(now) < interval {
+            return;
+        }
+        memory.store(place, Sighting::new(head, now).0, Relaxed);
+    }
+}
+
+/// How long ago the message at `position` was first seen, in milliseconds: its age, told from below. None if
+/// nobody saw it.
+pub fn age<M: Memory>(memory: &M, word: impl Fn(u64) -> Word, position: u64, now: Millis) -> Option<u32> {
+    (0..SIGHTING_LEVELS)
+        .flat_map(|level| (0..SIGHTINGS_PER_LEVEL).map(move |nth| (level, nth)))
+        .map(|(level, nth)| Sighting(memory.load(word(at(level, nth)), Relaxed)))
+        .filter(|sighting| sighting.shows(position))
+        .map(|sighting| sighting.age_ms(now))
+        // What lies half a turn of the clock back was written by another boot.
+        .filter(|&age| age < 1 << 31)
+        .max()
+}

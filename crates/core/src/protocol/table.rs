@@ -1,0 +1,171 @@
+//! The consumer table: joining while the producer runs, resuming, leaving, and clearing up after the dead.
+//!
+//! Whoever calls these holds the right to the entry; [`join`] and [`resume`] are called under the table
+//! right besides.
+
+use super::Damage;
+use super::message::is_published;
+use crate::format::producer_page::{HEAD, LIMIT};
+use crate::format::{EntryFlags, Geometry, POSITION_MAX, Tail};
+use crate::memory::{Liveness, Memory, Right, Word};
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
+/// Where a new reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Start {
+    /// The oldest message that is certainly still there. With other consumers attached: what the slowest
+    /// of them had not released when the producer last looked. With nobody attached for a lap: at least
+    /// seven eighths of the last lap.
+    Earliest,
+    /// The first message published after the attach.
+    #[default]
+    Latest,
+    /// This position.
+    At(u64),
+}
+
+/// Why a reader cannot begin where it asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The position was overwritten, or may be at any moment.
+    #[error("position {requested} is gone; the earliest that can be had is {earliest}")]
+    Gone {
+        /// What was asked for.
+        requested: u64,
+        /// What could be had instead.
+        earliest: u64,
+    },
+    /// The position was not published yet, nor is it the next one.
+    #[error("position {requested} lies beyond the head, {head}")]
+    Ahead {
+        /// What was asked for.
+        requested: u64,
+        /// The next position to be published.
+        head: u64,
+    },
+    /// The ring's words contradict each other.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+/// Makes `entry` gate the producer from a position that is safe, and returns it.
+///
+/// The classic race of a store and a load on either side. Proof by cases over the `SeqCst` fences, for any
+/// scan of the producer that grants a limit L:
+///
+/// 1. Our fence precedes the scan's: the scan sees our first tail, or a later one, and L is at most that
+///    tail + capacity. Raising the tail afterwards only releases what we never meant to read.
+/// 2. The scan's fence precedes ours: we see the limit that it stored before its fence, at least L, and
+///    start no lower than that limit - capacity; so L overwrites nothing from our start on.
+///
+/// The first tail is the lowest there is: it holds the producer up until the second store, and nothing else,
+/// since the producer never takes back a limit that it was granted. A better guess would gain nothing, and
+/// one that turned out too high would have to be lowered, which no proof allows: the limit itself falls,
+/// from what a scan hoped for to what it granted.
+pub fn join<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    entry: u32,
+    start: Start,
+    evictable: bool,
+) -> Result<u64, JoinError> {
+    join_at(memory, geometry, geometry.tail(entry), start, evictable)
+}
+
+/// As [`join`], for whatever word holds the tail: a group's floor gates as a consumer's tail does.
+pub fn join_at<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    tail: Word,
+    start: Start,
+    evictable: bool,
+) -> Result<u64, JoinError> {
+    let lowest = Tail::at(geometry.first_position(), evictable);
+    // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
+    // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
+    memory.store(tail, lowest.0, Relaxed);
+    memory.fence(SeqCst); // JOIN
+    let earliest = geometry.earliest(memory.load(LIMIT, Relaxed));
+    let head = memory.load(HEAD, Relaxed);
+    let chosen = choose(memory, geometry, start, earliest, head);
+    match chosen {
+        // An evictable tail may have been taken away already. It must not be brought back: the producer
+        // goes by what it took. The reader learns it when it reads.
+        Ok(position) => {
+            let to = Tail::at(position, evictable).0;
+            let _ = memory.compare_exchange(tail, lowest.0, to, Relaxed, Relaxed);
+        }
+        Err(_) => memory.store(tail, Tail::NONE.0, Relaxed),
+    }
+    chosen
+}
+
+fn choose<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    start: Start,
+    earliest: u64,
+    head: u64,
+) -> Result<u64, JoinError> {
+    Damage::bound("limit - capacity", earliest, 0, POSITION_MAX)?;
+    Damage::bound("head", head, 0, POSITION_MAX)?;
+    match start {
+        Start::Earliest => Ok(earliest),
+        // `head` may be older than the scan behind `earliest`, so that it may be the lower of the two.
+        Start::Latest => Ok(head.max(earliest)),
+        Start::At(requested) if requested < earliest => Err(JoinError::Gone { requested, earliest }),
+        Start::At(requested) if !is_reached(memory, geometry, requested, head) => {
+            Err(JoinError::Ahead { requested, head })
+        }
+        Start::At(requested) => Ok(requested),
+    }
+}
+
+/// True if every position below `position` is published. A dead producer may not have counted its last
+/// message, so the sequence word of the position before decides when the head does not; it may be a lap
+/// further already.
+fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
+    position <= head || position <= POSITION_MAX && is_published(memory, geometry.slots(), position - 1)
+}
+
+/// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
+pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
+    let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
+    // A durable reader reads in place: its tail can never be one that may be taken away.
+    let tail = stored.position().filter(|_| !stored.is_evictable()).unwrap_or(stored.0);
+    let head = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
+    let earliest = geometry.earliest(head);
+    if is_reached(memory, geometry, tail, head) {
+        return Damage::bound("durable tail", tail, earliest, tail.max(earliest));
+    }
+    Err(Damage { what: "durable tail", found: tail, low: earliest, high: head })
+}
+
+/// Stops gating and frees the entry; with `keep_tail`, as a durable consumer, neither.
+pub fn leave<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, keep_tail: bool) {
+    if keep_tail {
+        return;
+    }
+    // First of all ephemeral: killed between the steps, it is cleared away like any other.
+    memory.store(geometry.flags(entry), EntryFlags::taken(false, false).0, Relaxed);
+    memory.store(geometry.tail(entry), Tail::NONE.0, Release); // LEAVE
+    memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
+}
+
+/// Frees the entry of an ephemeral consumer that died. False if it lives, or is durable: then its tail
+/// stands for somebody who will come back.
+///
+/// Holding the right while writing keeps a new owner from taking the entry in between.
+pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &L, entry: u32) -> bool {
+    let right = Right::Consumer(entry);
+    if !liveness.seize(right) {
+        return false;
+    }
+    let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
+    let reaped = !flags.is_kept();
+    if reaped {
+        leave(memory, geometry, entry, false);
+    }
+    liveness.release(right);
+    reaped
+}

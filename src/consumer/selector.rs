@@ -1,0 +1,196 @@
+//! Many rings at once: many producers means one ring each, and one thread to read them all.
+
+use crate::consumer::{Consumer, Received};
+use crate::error::RecvError;
+use crate::system::{self, FutexWord};
+use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use std::time::Duration;
+
+/// Waits on several consumers and serves them in turn.
+///
+/// Fair: after a message from one ring, every other ring is looked at before the same one again.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Selector, Start, Wait};
+///
+/// let rings = [RingOptions::new(32, 8).create_in_memory()?, RingOptions::new(32, 8).create_in_memory()?];
+/// let mut selector = Selector::new(Wait::Park);
+/// for ring in &rings {
+///     selector.add(Consumer::attach(ring, Start::Earliest)?);
+/// }
+/// Producer::open(&rings[1])?.send(b"to the second")?;
+/// let (which, message) = selector.recv()?;
+/// assert_eq!((which, &*message), (1, &b"to the second"[..]));
+/// # drop(message);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Selector {
+    consumers: Vec<Member>,
+    wait: Wait,
+    /// Where the next look begins.
+    turn: usize,
+    /// What the last look found.
+    found: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Member {
+    consumer: Consumer,
+    /// Its stream ended, was replaced, or is damaged: why.
+    ended: Option<RecvError>,
+}
+
+impl Selector {
+    /// A selector without consumers, which waits this way. The consumers' own ways do not matter.
+    pub fn new(wait: Wait) -> Selector {
+        Selector { consumers: Vec::new(), wait, turn: 0, found: None }
+    }
+
+    /// Adds a consumer and returns its index: 0 for the first, 1 for the second, and so on.
+    pub fn add(&mut self, consumer: Consumer) -> usize {
+        self.consumers.push(Member { consumer, ended: None });
+        self.consumers.len() - 1
+    }
+
+    /// How many consumers were added.
+    pub fn len(&self) -> usize {
+        self.consumers.len()
+    }
+
+    /// True before the first [`add`](Self::add).
+    pub fn is_empty(&self) -> bool {
+        self.consumers.is_empty()
+    }
+
+    /// The consumer of this index.
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Consumer> {
+        self.consumers.get_mut(index).map(|member| &mut member.consumer)
+    }
+
+    /// Why nothing is expected from the consumer of this index: its stream is closed and drained, its file
+    /// was replaced, its producer is dead (if its consumer notices that), or it is damaged. A stream that a
+    /// new producer continues is read again.
+    pub fn ended(&self, index: usize) -> Option<&RecvError> {
+        self.consumers.get(index)?.ended.as_ref()
+    }
+
+    /// The next message of any ring, if one is there, with the consumer's index.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended ([`ended`](Self::ended)
+    /// says how each did), or no consumer was added.
+    pub fn try_recv(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+        if self.look()? {
+            return self.fetch();
+        }
+        self.glance()?;
+        Err(RecvError::Empty)
+    }
+
+    /// The next message of any ring; waits as long as it takes. One ring's end does not end the waiting
+    /// for the others.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Closed`], as [`try_recv`](Self::try_recv).
+    pub fn recv(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+        let how = self.wait;
+        wait_for(self, how, None)?;
+        self.fetch()
+    }
+
+    /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `recv`, [`RecvError::TimedOut`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<(usize, Received<'_>), RecvError> {
+        let how = self.wait;
+        wait_for(self, how, Some(timeout))?;
+        self.fetch()
+    }
+
+    fn fetch(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+        let index = self.found.take().ok_or(RecvError::Empty)?;
+        self.turn = index + 1;
+        self.consumers[index].consumer.try_recv().map(|message| (index, message))
+    }
+
+    /// Asks each member that has not ended; one that errs has ended.
+    fn ask(&mut self, question: impl Fn(&mut Consumer) -> Result<(), RecvError>) -> Result<(), RecvError> {
+        for member in self.consumers.iter_mut().filter(|member| member.ended.is_none()) {
+            member.ended = question(&mut member.consumer).err();
+        }
+        if self.consumers.iter().all(|member| member.ended.is_some()) {
+            Err(RecvError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Sleeps on all rings at once, where the kernel can; on none of them, and briefly, elsewhere.
+    fn sleep_on(words: &[FutexWord], at_most: Duration) {
+        let bound = if system::membarrier_works() { CHECK_UP } else { NAP };
+        if words.len() <= system::FUTEX_WAIT_ANY_MAX {
+            // SAFETY: each word lies in the mapping of a consumer that the selector owns.
+            let slept = unsafe { system::futex_wait_any(words, at_most.min(bound)) };
+            if slept {
+                return;
+            }
+        }
+        std::thread::sleep(at_most.min(NAP));
+    }
+}
+
+impl Waiting for Selector {
+    type Error = RecvError;
+
+    fn look(&mut self) -> Result<bool, RecvError> {
+        let count = self.consumers.len();
+        for index in (0..count).map(|step| (self.turn + step) % count) {
+            let member = &mut self.consumers[index];
+            // One whose stream had ended is looked at too: a successor of its producer may have gone on.
+            match member.consumer.can_take() {
+                Ok(true) => {
+                    member.ended = None;
+                    self.found = Some(index);
+                    return Ok(true);
+                }
+                Ok(false) => {}
+                Err(error) => member.ended = Some(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        self.ask(Consumer::glance)
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.ask(Consumer::check_up)
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let words: Vec<FutexWord> = self
+            .consumers
+            .iter()
+            .filter(|member| member.ended.is_none())
+            .map(|member| {
+                let (ticket, address) = member.consumer.announce();
+                FutexWord::new(address, ticket.0)
+            })
+            .collect();
+        self.glance()?;
+        if !self.look()? {
+            Self::sleep_on(&words, at_most);
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}

@@ -1,0 +1,359 @@
+//! The dead-letter ring: a ring of its own beside the ring, in which what could not be delivered waits for
+//! somebody to look at it.
+//!
+//! It is a ring like any other, without groups. Its producer is whichever worker buries something at that
+//! moment; its one consumer is durable, so that nothing in it is overwritten before it was redriven or purged.
+
+use crate::consumer::{Consumer, ConsumerOptions};
+use crate::copying::observer::ObserverOptions;
+use crate::error::{Error, RecvError, SendError};
+use crate::id::{MessageId, RingId};
+use crate::producer::{Producer, ProducerOptions};
+use crate::region::Access;
+use crate::ring::attach::{Attachment, Demands, Place, Source};
+use crate::ring::companion::KEEPER;
+use crate::ring::{self, Ring};
+use slipring_core::format::{LETTER_LEN, NAME_MAX};
+use slipring_core::protocol::settings::Reason;
+use slipring_core::protocol::table::Start;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+/// Longest note of a rejection, in bytes.
+pub(crate) const NOTE_MAX: usize = 64;
+/// The letter's part of a block of the dead-letter ring; the message follows.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct RawLetter {
+    ring: [u8; 16],
+    position: u64,
+    buried_unix_ms: u64,
+    seen_unix_ms: u64,
+    attempts: u32,
+    reason: u32,
+    kind: u32,
+    reserved: u32,
+    reserved_2: u64,
+    group: [u8; NAME_MAX],
+    note: [u8; NOTE_MAX],
+}
+
+const _: () = assert!(size_of::<RawLetter>() as u64 == LETTER_LEN);
+
+fn text_into(bytes: &mut [u8; 64], text: &str) {
+    let cut = (0..=text.len().min(64)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    bytes[..cut].copy_from_slice(&text.as_bytes()[..cut]);
+}
+
+fn text_of(bytes: &[u8; 64]) -> String {
+    let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
+/// A message that was given up, with what is known of its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Which message: the same id that every delivery of it had.
+    pub id: MessageId,
+    /// The group that gave it up. Other groups may have had their way with it.
+    pub group: String,
+    /// How often it was delivered.
+    pub attempts: u32,
+    /// Why it was given up.
+    pub reason: Reason,
+    /// What the worker said that rejected it; empty otherwise.
+    pub note: String,
+    /// Its kind.
+    pub kind: u32,
+    /// When a worker of the group first saw it in the ring, or a little later, in milliseconds since 1970, by the
+    /// system clock; none if nobody noted it.
+    pub seen_unix_ms: Option<u64>,
+    /// When it came here, in milliseconds since 1970, by the system clock.
+    pub buried_unix_ms: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its position in the dead-letter ring.
+    pub position: u64,
+}
+
+impl DeadLetter {
+    /// When it came here, by the system clock.
+    pub fn buried(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.buried_unix_ms)
+    }
+
+    /// Writes the letter, for a block of the dead-letter ring.
+    pub(crate) fn encode(&self, block: &mut Vec<u8>) {
+        let mut raw = RawLetter::new_zeroed();
+        raw.ring = self.id.ring.to_bytes();
+        raw.position = self.id.position;
+        raw.buried_unix_ms = self.buried_unix_ms;
+        raw.seen_unix_ms = self.seen_unix_ms.unwrap_or(0);
+        raw.attempts = self.attempts;
+        raw.reason = self.reason as u32;
+        raw.kind = self.kind;
+        text_into(&mut raw.group, &self.group);
+        text_into(&mut raw.note, &self.note);
+        block.clear();
+        block.extend_from_slice(raw.as_bytes());
+        block.extend_from_slice(&self.bytes);
+    }
+
+    /// Reads a letter. None if it is too short to be one.
+    fn decode(position: u64, block: &[u8]) -> Option<DeadLetter> {
+        let (raw, bytes) = RawLetter::read_from_prefix(block).ok()?;
+        Some(DeadLetter {
+            id: MessageId { ring: RingId::from_bytes(raw.ring), position: raw.position },
+            group: text_of(&raw.group),
+            attempts: raw.attempts,
+            reason: Reason::from_code(raw.reason),
+            note: text_of(&raw.note),
+            kind: raw.kind,
+            seen_unix_ms: Some(raw.seen_unix_ms).filter(|&ms| ms != 0),
+            buried_unix_ms: raw.buried_unix_ms,
+            bytes: bytes.to_vec(),
+            position,
+        })
+    }
+}
+
+/// Where a worker buries: the dead-letter ring, with the right to write it. One keeper at a time.
+#[derive(Debug)]
+pub(crate) struct Grave {
+    producer: Producer,
+    block: Vec<u8>,
+}
+
+/// Why a grave cannot be had.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoGrave {
+    /// Somebody else is burying.
+    Busy,
+    /// It cannot be opened or made, or is not ours. [`Ring::dead_letters`] says why.
+    Unavailable,
+}
+
+impl Grave {
+    /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
+    pub(crate) fn open(attachment: &Attachment) -> Result<Grave, NoGrave> {
+        let place = Dead(attachment.dead_source());
+        // A file that is somebody else's must not even be opened for writing.
+        let producer = ProducerOptions::new().dead_letters_of(attachment.header.ring_id);
+        let opened = producer.open(&place).or_else(|error| match error {
+            Error::NotFound { path } => {
+                // Removed by somebody. That others may make it at the same time does not matter.
+                let (header, mode) = (&attachment.header, attachment.mode());
+                let options =
+                    ring::dead_options(&header.geometry, header.ring_id, &header.dead_letters, mode);
+                match options.create(&path) {
+                    Ok(_) | Err(Error::AlreadyExists { .. }) => producer.open(&place),
+                    Err(error) => Err(error),
+                }
+            }
+            error => Err(error),
+        });
+        let producer = opened.map_err(|error| match error {
+            Error::ProducerExists { .. } => NoGrave::Busy,
+            _ => NoGrave::Unavailable,
+        })?;
+        Ok(Grave { producer, block: Vec::new() })
+    }
+
+    pub(crate) fn bury(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
+        letter.encode(&mut self.block);
+        self.producer.try_send(letter.kind, &self.block)
+    }
+}
+
+/// A dead-letter ring that was there before, or was put there, must not get this ring's letters.
+fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), Error> {
+    match dead.header.dead_of {
+        Some(of) if of == ring => Ok(()),
+        of => Err(Error::NotItsDeadLetters { path: dead.path().to_path_buf(), ring, of }),
+    }
+}
+
+/// A source as a place.
+struct Dead(Source);
+
+impl crate::ring::attach::Sealed for &Dead {}
+impl Place for &Dead {
+    fn source(self) -> Source {
+        self.0.clone()
+    }
+}
+
+/// The dead letters of a ring, for whoever decides about them: look, redrive, purge. One at a time has this
+/// handle; workers go on burying meanwhile.
+///
+/// ```
+/// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, WorkerOptions};
+///
+/// let ring = RingOptions::new(48, 16).group("sms", GroupSettings::new()).create_in_memory()?;
+/// let mut producer = Producer::open(&ring)?;
+/// let worker = WorkerOptions::new("sms").join(&ring)?;
+/// producer.send(b"to nobody")?;
+/// worker.recv()?.reject("no such number")?;
+///
+/// let mut dead = DeadLetters::open(&ring)?;
+/// let letter = dead.peek()?.expect("one letter");
+/// assert_eq!((letter.bytes.as_slice(), letter.note.as_str()), (&b"to nobody"[..], "no such number"));
+/// assert_eq!(dead.redrive(&mut producer, u64::MAX)?, 1); // back into the ring, as a new message
+/// assert_eq!(&*worker.recv()?, b"to nobody");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct DeadLetters {
+    consumer: Consumer,
+}
+
+/// Why dead letters were not redriven. Those that were, are gone from the dead-letter ring; the others are
+/// still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedriveError {
+    /// The ring did not take the message.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The dead-letter ring could not be read.
+    #[error(transparent)]
+    Receive(#[from] RecvError),
+}
+
+impl DeadLetters {
+    /// Opens the dead letters of the ring at `place`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameInUse`] if somebody else has them open; [`Error::NoGroups`] if the ring has no groups;
+    /// those of any attach.
+    pub fn open(place: impl Place) -> Result<DeadLetters, Error> {
+        let ring = Attachment::open(place.source(), Access::Nothing, Demands::default())?;
+        if ring.geometry().groups() == 0 {
+            return Err(Error::NoGroups { path: ring.path().to_path_buf() });
+        }
+        let options = ConsumerOptions::new().name(KEEPER).durable(true);
+        let options = options.dead_letters_of(ring.header.ring_id);
+        let consumer = options.attach(&Dead(ring.dead_source()))?;
+        Ok(DeadLetters { consumer })
+    }
+
+    /// The oldest letter, if there is one. It stays.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::Damaged`], [`RecvError::Truncated`].
+    pub fn peek(&mut self) -> Result<Option<DeadLetter>, RecvError> {
+        loop {
+            match self.consumer.try_recv() {
+                Ok(message) => match DeadLetter::decode(message.position(), &message) {
+                    Some(letter) => {
+                        message.keep();
+                        return Ok(Some(letter));
+                    }
+                    // No worker wrote it.
+                    None => drop(message),
+                },
+                Err(RecvError::Empty | RecvError::Closed) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Removes the oldest letter and returns it.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek).
+    pub fn take(&mut self) -> Result<Option<DeadLetter>, RecvError> {
+        let letter = self.peek()?;
+        if letter.is_some() {
+            drop(self.consumer.try_recv()?);
+        }
+        Ok(letter)
+    }
+
+    /// Publishes up to `max` letters again of those that are there now, oldest first, and returns how many; waits for room
+    /// in the ring.
+    ///
+    /// Each is a new message, with a new position and id, and everybody who reads the ring gets it: other
+    /// groups too, and consumers. At least once: a process that is killed in here may leave a letter that was
+    /// published already. So handlers go by what the message itself says; see
+    /// [`redrive_with`](Self::redrive_with).
+    ///
+    /// # Errors
+    ///
+    /// The first failure to publish; what was not published stays.
+    pub fn redrive(&mut self, producer: &mut Producer, max: u64) -> Result<u64, RedriveError> {
+        self.redrive_with(producer, max, |_, _| {})
+    }
+
+    /// As [`redrive`](Self::redrive), with a last word on each message: `edit` gets the letter and the bytes
+    /// that are about to be published, and may change them, for example to write the id of the first
+    /// message into it. Errors as `redrive`; a message that `edit` makes larger than a block stays a letter.
+    pub fn redrive_with(
+        &mut self,
+        producer: &mut Producer,
+        max: u64,
+        mut edit: impl FnMut(&DeadLetter, &mut Vec<u8>),
+    ) -> Result<u64, RedriveError> {
+        // What is buried from now on waits: a message that is given up again would go round for ever.
+        let end = self.consumer.published();
+        let mut redriven = 0;
+        while redriven < max {
+            let Some(mut letter) = self.peek()?.filter(|letter| letter.position < end) else { break };
+            let mut bytes = std::mem::take(&mut letter.bytes);
+            edit(&letter, &mut bytes);
+            producer.send_kind(letter.kind, &bytes)?;
+            drop(self.consumer.try_recv()?);
+            redriven += 1;
+        }
+        Ok(redriven)
+    }
+
+    /// Gives up to `max` letters up for good of those that are there now, oldest first, and returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`peek`](Self::peek), after some were removed.
+    pub fn purge(&mut self, max: u64) -> Result<u64, RecvError> {
+        let end = self.consumer.published();
+        let mut purged = 0;
+        while purged < max && self.peek()?.is_some_and(|letter| letter.position < end) {
+            drop(self.consumer.try_recv()?);
+            purged += 1;
+        }
+        Ok(purged)
+    }
+}
+
+impl Ring {
+    /// The dead letters of this ring's groups, oldest first; none of a ring without groups. Reads only: nobody is
+    /// disturbed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ring::open`], of the dead-letter ring.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
+        if self.attachment.geometry().groups() == 0 {
+            return Ok(Vec::new());
+        }
+        let source = self.attachment.dead_source();
+        let place = Dead(source.clone());
+        let dead = Ring::attach(source)?;
+        belongs_to(&dead.attachment, self.id())?;
+        let from = dead.consumers().iter().find(|c| c.name == KEEPER).and_then(|keeper| keeper.tail);
+        let start = from.map_or(Start::Earliest, Start::At);
+        let mut observer = match ObserverOptions::new().start(start).attach(&place) {
+            // It was redriven meanwhile.
+            Err(Error::Start { .. }) => ObserverOptions::new().start(Start::Earliest).attach(&place)?,
+            other => other?,
+        };
+        let mut letters = Vec::new();
+        while let Ok(message) = observer.try_recv() {
+            letters.extend(DeadLetter::decode(message.position(), &message));
+        }
+        Ok(letters)
+    }
+}

@@ -1,0 +1,498 @@
+//! The memory a ring lives in: two mapped segments of a file, or heap memory of the same shape.
+//!
+//! The one place where offsets become pointers.
+
+pub(crate) mod clock;
+pub(crate) mod pages;
+pub(crate) mod rights;
+
+use crate::system;
+use crate::system::fork::HoleFilled;
+use memmap2::{MmapOptions, MmapRaw};
+use slipring_core::format::{Block, Geometry, Run};
+use slipring_core::memory::{Futex, Memory, Segment, Word};
+use std::alloc;
+use std::fs::File;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::sync::Arc;
+use std::sync::atomic::{self, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How much of a ring a party may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Both segments: the producer, and the creator.
+    Everything,
+    /// The readers' segment: consumers. A wild write into a message faults in the culprit.
+    Readers,
+    /// Nothing: observers, and whoever only looks.
+    Nothing,
+}
+
+/// Where a segment's bytes come from, kept alive for as long as anybody points at them.
+#[derive(Debug)]
+enum Backing {
+    Mapped { producer: ManuallyDrop<Mapped>, readers: ManuallyDrop<Mapped> },
+    Heap { start: *mut u8, layout: alloc::Layout },
+}
+
+/// One mapped segment, kept out of forked children.
+#[derive(Debug)]
+struct Mapped {
+    // Dropped first: what is unmapped must not be filled.
+    hole: HoleFilled,
+    map: MmapRaw,
+}
+
+// SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks whose
+// exclusion the protocol provides, as a mapping between processes is.
+unsafe impl Send for Backing {}
+// SAFETY: as above.
+unsafe impl Sync for Backing {}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        match self {
+            Backing::Heap { start, layout } => {
+                // SAFETY: allocated with this layout in `Region::heap`, freed once, here.
+                unsafe { alloc::dealloc(*start, *layout) };
+            }
+            Backing::Mapped { producer, readers } => {
+                for segment in [producer, readers] {
+                    // In a forked child something else may be mapped there: it is left alone.
+                    if !segment.hole.is_foreign() {
+                        // SAFETY: dropped once, here.
+                        unsafe { ManuallyDrop::drop(segment) };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A ring's two segments.
+///
+/// # Invariants
+///
+/// `producer` and `readers` point to the segments that `geometry` plans, mapped or allocated for as long
+/// as `backing` lives, the producer's writable only if this region was made with [`Access::Everything`].
+/// Every [`Word`] comes from `geometry` or from a constant of the layout, and so lies inside its segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Region {
+    producer: *mut u8,
+    readers: *mut u8,
+    geometry: Geometry,
+    /// This process's light fences are compiler barriers: others can interrupt it.
+    interruptible: bool,
+    backing: Arc<Backing>,
+}
+
+// SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
+unsafe impl Send for Region {}
+// SAFETY: as above: every safe method is an atomic access or none at all.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Maps the two segments of a file whose length was checked against `geometry`.
+    pub(crate) fn map(file: &File, geometry: &Geometry, access: Access) -> io::Result<Region> {
+        let producer = segment(file, 0, geometry.producer_segment_len(), access == Access::Everything)?;
+        let offset = geometry.producer_segment_len();
+        let readers = segment(file, offset, geometry.readers_segment_len(), access != Access::Nothing)?;
+        Ok(Region {
+            producer: producer.map.as_mut_ptr(),
+            readers: readers.map.as_mut_ptr(),
+            geometry: *geometry,
+            interruptible: system::membarrier_registered(),
+            backing: Arc::new(Backing::Mapped {
+                producer: ManuallyDrop::new(producer),
+                readers: ManuallyDrop::new(readers),
+            }),
+        })
+    }
+
+    /// Allocates the two segments, zeroed.
+    pub(crate) fn heap(geometry: &Geometry) -> io::Result<Region> {
+        let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let len = usize::try_from(geometry.file_len()).map_err(|_| out_of_memory())?;
+        let layout = alloc::Layout::from_size_align(len, 4096).map_err(|_| out_of_memory())?;
+        // SAFETY: the layout is not empty: a ring has at least a header.
+        let start = unsafe { alloc::alloc_zeroed(layout) };
+        if start.is_null() {
+            return Err(out_of_memory());
+        }
+        let offset = usize::try_from(geometry.producer_segment_len()).map_err(|_| out_of_memory())?;
+        Ok(Region {
+            producer: start,
+            // SAFETY: the readers' segment begins inside the allocation.
+            readers: unsafe { start.add(offset) },
+            geometry: *geometry,
+            interruptible: system::membarrier_registered(),
+            backing: Arc::new(Backing::Heap { start, layout }),
+        })
+    }
+
+    /// Its mappings, the producer's segment first; a region on the heap has none.
+    fn maps(&self) -> impl Iterator<Item = &MmapRaw> {
+        let segments = match &*self.backing {
+            Backing::Mapped { producer, readers } => Some([producer, readers]),
+            Backing::Heap { .. } => None,
+        };
+        segments.into_iter().flatten().map(|segment| &segment.map)
+    }
+
+    /// A hint.
+    pub(crate) fn ask_for_huge_pages(&self) {
+        for map in self.maps() {
+            // SAFETY: the range is the mapping.
+            unsafe { system::ask_for_huge_pages(map.as_mut_ptr(), map.len()) };
+        }
+    }
+
+    /// Maps every page, for writing where `access` lets this party write.
+    pub(crate) fn populate(&self, access: Access) -> io::Result<()> {
+        let writes = [access == Access::Everything, access != Access::Nothing];
+        self.maps().zip(writes).try_for_each(|(map, write)| {
+            // SAFETY: the range is the mapping, which was made for writing if `write` says so.
+            unsafe { system::populate(map.as_mut_ptr(), map.len(), write) }
+        })
+    }
+
+    /// Keeps every page in memory for as long as the mapping lives.
+    pub(crate) fn lock_pages(&self) -> io::Result<()> {
+        self.maps().try_for_each(MmapRaw::lock)
+    }
+
+    /// True if the file was cut short under a process that [handles](crate::handle_sigbus) that.
+    #[cold]
+    pub(crate) fn is_lost(&self) -> bool {
+        match &*self.backing {
+            Backing::Mapped { producer, readers } => producer.hole.is_lost() || readers.hole.is_lost(),
+            Backing::Heap { .. } => false,
+        }
+    }
+
+    /// Where its blocks are.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> Blocks {
+        Blocks { segment: self.producer, len: self.block_len() }
+    }
+
+    /// The address of a word's low half, for a futex.
+    pub(crate) fn futex_address(&self, word: Word) -> *const u32 {
+        self.address(word).cast::<u32>()
+    }
+
+    #[inline(always)]
+    fn address(&self, word: Word) -> *const u64 {
+        debug_assert!(word.offset % 8 == 0);
+        let base = match word.segment {
+            Segment::Producer => self.producer,
+            Segment::Readers => self.readers,
+        };
+        // The targets are 64-bit: no offset is cut.
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        // SAFETY: by the invariant of `Region`, the word lies inside its segment.
+        unsafe {
+            base.add(word.offset as usize).cast::<u64>()
+        }
+    }
+
+    #[inline(always)]
+    fn atomic(&self, word: Word) -> &AtomicU64 {
+        // SAFETY: mapped and aligned by the invariants of `Region` and of the layout, and accessed by
+        // everybody as an atomic of this size. (On read-only pages only relaxed loads are made.)
+        unsafe { AtomicU64::from_ptr(self.address(word).cast_mut()) }
+    }
+
+    #[inline(always)]
+    fn block_pointer(&self, block: Block) -> *mut u8 {
+        debug_assert!(self.geometry.slots().has(block));
+        // SAFETY: by the invariants of `Geometry` and `Block`, the block lies inside.
+        unsafe { self.producer.add(offset(block)) }
+    }
+
+    /// Whole blocks that lie behind each other.
+    ///
+    /// # Safety
+    ///
+    /// They are of this region's geometry, and until the returned reference is gone, nobody writes them.
+    #[inline(always)]
+    pub(crate) unsafe fn read_run(&self, run: Run) -> &[u8] {
+        let start = self.block_pointer(run.first());
+        // SAFETY: so many mapped blocks without a gap; that nobody writes them is the caller's promise.
+        unsafe { std::slice::from_raw_parts(start, self.block_len() * blocks(run)) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn block_len(&self) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        {
+            self.geometry.block_size() as usize
+        }
+    }
+}
+
+fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped> {
+    let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let mut options = MmapOptions::new();
+    options.offset(offset).len(len);
+    let map = if write { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
+    // SAFETY: the range is the mapping just made.
+    unsafe { system::dont_fork(map.as_mut_ptr(), map.len()) }?;
+    Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })
+}
+
+/// Where the blocks of a ring are. A copy of what a region knows, for loops over many blocks: what is read through a
+/// reference after a store into the ring is read from memory again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Blocks {
+    segment: *mut u8,
+    len: usize,
+}
+
+// SAFETY: an address and a length; whoever writes through them promises what it takes.
+unsafe impl Send for Blocks {}
+// SAFETY: as above.
+unsafe impl Sync for Blocks {}
+
+impl Blocks {
+    /// Bytes of a block.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+
+    /// A whole block.
+    ///
+    /// # Safety
+    ///
+    /// The block is of the geometry of the region that this comes from. For as long as the reference lives, so does
+    /// that region, which was mapped for writing, and nobody else reads the block in place or writes it.
+    #[inline(always)]
+    pub(crate) unsafe fn write<'a>(self, block: Block) -> &'a mut [u8] {
+        // SAFETY: the block is the region's, so that it lies inside.
+        let start = unsafe { self.segment.add(offset(block)) };
+        // SAFETY: the block is `self.len` mapped bytes; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len) }
+    }
+
+    /// Whole blocks that lie behind each other.
+    ///
+    /// # Safety
+    ///
+    /// As of [`write`](Self::write), for each of them.
+    #[inline(always)]
+    pub(crate) unsafe fn write_run<'a>(self, run: Run) -> &'a mut [u8] {
+        // SAFETY: the blocks are the region's, so that they lie inside.
+        let start = unsafe { self.segment.add(offset(run.first())) };
+        // SAFETY: so many blocks of `self.len` mapped bytes, without a gap; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(start, self.len * blocks(run)) }
+    }
+
+    /// A way to store words of slots, relaxed.
+    ///
+    /// # Safety
+    ///
+    /// The words are those of slots of the geometry of the region that this comes from; for as long as this is used,
+    /// that region lives, and it was mapped for writing.
+    #[inline(always)]
+    pub(crate) unsafe fn storing(self) -> impl Fn(Word, u64) {
+        move |word, value| {
+            debug_assert!(word.segment == Segment::Producer);
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "usize has 64 bits on every supported target"
+            )]
+            // SAFETY: the word is the region's, so that it lies inside the segment.
+            let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
+            // SAFETY: mapped and aligned, as `Region::atomic` has it.
+            unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Asks for the line of a word of a slot, ahead of writing it.
+    #[inline(always)]
+    pub(crate) fn prefetch_word(self, word: Word) {
+        debug_assert!(word.segment == Segment::Producer);
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        prefetch_for_writing(self.segment.wrapping_add(word.offset as usize));
+    }
+
+    /// Asks for the line so many bytes behind where a block begins, ahead of writing it.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, block: Block, ahead: usize) {
+        prefetch_for_writing(self.segment.wrapping_add(offset(block)).wrapping_add(ahead));
+    }
+}
+
+/// Asks for a cache line that will be written soon. A hint: any address will do.
+#[inline(always)]
+fn prefetch_for_writing(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a hint, which touches no memory that the program can see and faults on no address.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    let _ = at;
+}
+
+/// Where a block begins in the producer's segment.
+#[inline(always)]
+fn offset(block: Block) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+    {
+        block.offset() as usize
+    }
+}
+
+/// How many there are.
+#[inline(always)]
+fn blocks(run: Run) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+    {
+        run.blocks() as usize
+    }
+}
+
+/// Read access to one block in place. Whether it is still the reader's to read is the business of the
+/// handle that made it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRead<'a> {
+    pointer: *const u8,
+    len: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl<'a> BlockRead<'a> {
+    /// The first `len` bytes of the block, cut at its end.
+    ///
+    /// # Safety
+    ///
+    /// Until the returned reference is gone, nobody writes the block.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&self, len: usize) -> &'a [u8] {
+        // SAFETY: the block is `self.len` mapped bytes; that nobody writes it is the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.pointer, len.min(self.len)) }
+    }
+}
+
+/// Write access to one block in place.
+#[derive(Debug)]
+pub(crate) struct BlockWrite<'a> {
+    pointer: *mut u8,
+    len: usize,
+    region: PhantomData<&'a Region>,
+}
+
+impl<'a> BlockWrite<'a> {
+    /// The whole block.
+    ///
+    /// # Safety
+    ///
+    /// Until the returned reference is gone, nobody else reads in place or writes the block.
+    #[inline(always)]
+    pub(crate) unsafe fn bytes(&mut self) -> &'a mut [u8] {
+        // SAFETY: the block is `self.len` mapped bytes; exclusion is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
+    }
+}
+
+// SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or, for
+// the asymmetric pair, `membarrier`, which is one on every core that runs a registered process), and
+// blocks are those of the geometry.
+unsafe impl Memory for Region {
+    type Read<'a> = BlockRead<'a>;
+    type Write<'a> = BlockWrite<'a>;
+
+    #[inline(always)]
+    fn load(&self, word: Word, order: Ordering) -> u64 {
+        self.atomic(word).load(order)
+    }
+
+    #[inline(always)]
+    fn store(&self, word: Word, value: u64, order: Ordering) {
+        self.atomic(word).store(value, order);
+    }
+
+    #[inline(always)]
+    fn compare_exchange(
+        &self,
+        word: Word,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.atomic(word).compare_exchange(current, new, success, failure)
+    }
+
+    #[inline(always)]
+    fn fence(&self, order: Ordering) {
+        atomic::fence(order);
+    }
+
+    #[inline(always)]
+    fn light_fence(&self) {
+        if self.interruptible {
+            atomic::compiler_fence(Ordering::SeqCst);
+        } else {
+            atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    fn heavy_fence(&self) {
+        // Without membarrier this side is fenced, and a peer that relies on it may be missed: no sleep
+        // is unbounded, and `crate::wait` bounds them more tightly then.
+        if !system::membarrier() {
+            atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    #[inline(always)]
+    fn relax(&self) {
+        std::hint::spin_loop();
+    }
+
+    #[inline(always)]
+    unsafe fn read_block(&self, block: Block) -> BlockRead<'_> {
+        BlockRead { pointer: self.block_pointer(block), len: self.block_len(), region: PhantomData }
+    }
+
+    #[inline(always)]
+    unsafe fn write_block(&self, block: Block) -> BlockWrite<'_> {
+        BlockWrite { pointer: self.block_pointer(block), len: self.block_len(), region: PhantomData }
+    }
+
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
+        let block = self.block_pointer(block).cast::<u64>();
+        // The stride of blocks is a multiple of 8, so that the block's last word is nobody else's.
+        for (i, chunk) in into.chunks_mut(8).enumerate() {
+            // SAFETY: `into` is no longer than a block, and the blocks' stride is a multiple of 8.
+            let word = unsafe { block.add(i) };
+            // SAFETY: aligned, inside the slot. The producer's plain stores may race with this load; the
+            // protocol throws the copy away then. (Outside Rust's model, as every seqlock is; inside the
+            // hardware's.)
+            let value = unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed);
+            chunk.copy_from_slice(&value.to_le_bytes()[..chunk.len()]);
+        }
+    }
+}
+
+impl Futex for Region {
+    fn wait(&self, word: Word, expected: u32, timeout: Duration) {
+        // SAFETY: the word lies in the region, aligned.
+        unsafe { system::futex_wait(self.futex_address(word), expected, timeout) };
+    }
+
+    fn wake_all(&self, word: Word) {
+        // SAFETY: the word lies in the region, aligned.
+        unsafe { system::futex_wake_all(self.futex_address(word)) };
+    }
+}

@@ -1,0 +1,107 @@
+//! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file, and
+//! their like for rings on the heap.
+
+use crate::system;
+use crate::system::fork::ForkClosed;
+use slipring_core::memory::{Liveness, Right};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Locked bytes lie far beyond any data. Part of the format: every process must lock the same byte.
+const LOCK_BASE: u64 = 1 << 62;
+
+const fn lock_offset(right: Right) -> u64 {
+    match right {
+        Right::Producer => LOCK_BASE,
+        Right::Table => LOCK_BASE + 1,
+        Right::Consumer(entry) => LOCK_BASE + 0x1_0000 + entry as u64,
+        Right::Worker(entry) => LOCK_BASE + 0x2_0000 + entry as u64,
+    }
+}
+
+/// The rights of one party. Dropped, it gives up all of them; killed, the kernel does.
+#[derive(Debug)]
+pub(crate) enum Locks {
+    /// An open file description of the party's own, opened by this process.
+    File { file: ForkClosed, process: u32 },
+    /// A party of a ring on the heap.
+    Heap { ring: Arc<HeapRights>, party: u64 },
+}
+
+/// Who holds what in a ring on the heap.
+#[derive(Debug, Default)]
+pub(crate) struct HeapRights {
+    holders: Mutex<(u64, HashMap<Right, u64>)>,
+}
+
+impl HeapRights {
+    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<Right, u64>)> {
+        // A panic elsewhere leaves the map whole: each change is one insertion or removal.
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Locks {
+    pub(crate) fn file(file: File) -> Locks {
+        Locks::File { file: ForkClosed::new(file), process: std::process::id() }
+    }
+
+    pub(crate) fn heap(ring: &Arc<HeapRights>) -> Locks {
+        let mut holders = ring.lock();
+        holders.0 += 1;
+        Locks::Heap { ring: Arc::clone(ring), party: holders.0 }
+    }
+
+    /// As [`Liveness::seize`], with the system's own error.
+    pub(crate) fn try_seize(&self, right: Right) -> io::Result<bool> {
+        match self {
+            Locks::File { file, .. } => system::try_lock(file.file(), lock_offset(right)),
+            Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
+        }
+    }
+
+    /// True if another party, alive, holds the right.
+    pub(crate) fn is_held(&self, right: Right) -> bool {
+        match self {
+            // Unknown counts as alive: the living must not be robbed for a failed system call.
+            Locks::File { file, .. } => system::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
+            Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
+        }
+    }
+}
+
+impl Liveness for Locks {
+    fn seize(&self, right: Right) -> bool {
+        self.try_seize(right).unwrap_or(false)
+    }
+
+    fn release(&self, right: Right) {
+        match self {
+            // Unlocking one's own byte cannot fail but for want of kernel memory; closing will do it then.
+            Locks::File { file, .. } => drop(system::unlock(file.file(), lock_offset(right))),
+            Locks::Heap { ring, party } => {
+                let mut holders = ring.lock();
+                if holders.1.get(&right) == Some(party) {
+                    holders.1.remove(&right);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Locks {
+    fn drop(&mut self) {
+        match self {
+            // Closing the file is not enough: while another thread is starting a process, the child has the
+            // file open too, from its fork to its exec, and the locks with it.
+            Locks::File { file, process } if *process == std::process::id() => {
+                drop(system::unlock_from(file.file(), LOCK_BASE));
+            }
+            // A forked child's copy: the locks are the parent's.
+            Locks::File { .. } => {}
+            Locks::Heap { ring, party } => ring.lock().1.retain(|_, holder| holder != party),
+        }
+    }
+}

@@ -1,0 +1,449 @@
+//! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
+//! index is checked here, copied out once, and never read from shared memory again.
+
+use crate::error::{Error, RecvError};
+use crate::id::RingId;
+use crate::region::pages::Pages;
+use crate::region::rights::{HeapRights, Locks};
+use crate::region::{Access, Region};
+use crate::ring::companion::DeadLetterOptions;
+use crate::system;
+use slipring_core::format::{
+    BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
+    RawHeader, SCHEMA_MAX, producer_page,
+};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::recorder::{self, EventKind};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+use zerocopy::FromBytes;
+
+/// How long an edit of the tables may take before it counts as stuck.
+const TABLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where a ring is: a path, or a [`Ring`](crate::Ring) that is already open (the only way to one on the heap).
+///
+/// Implemented for the usual path types and for `&Ring`; not for others.
+pub trait Place: sealed::Sealed {
+    #[doc(hidden)]
+    fn source(self) -> Source;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Sealed {}
+}
+pub(crate) use sealed::Sealed;
+
+macro_rules! path_places {
+    ($($path:ty),*) => {$(
+        impl sealed::Sealed for $path {}
+        impl Place for $path {
+            fn source(self) -> Source {
+                Source(Kind::File { path: PathBuf::from(self), ring: None })
+            }
+        }
+    )*};
+}
+path_places!(&str, &String, String, &Path, PathBuf, &std::ffi::OsStr);
+
+impl sealed::Sealed for &PathBuf {}
+impl Place for &PathBuf {
+    fn source(self) -> Source {
+        self.as_path().source()
+    }
+}
+
+/// A place, resolved.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Source(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A path, and the ring that was there when it was looked at last.
+    File { path: PathBuf, ring: Option<RingId> },
+    /// Memory of this process.
+    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header>, dead: Option<Box<Source>> },
+}
+
+/// What a header says, validated.
+#[derive(Clone, Debug)]
+pub(crate) struct Header {
+    pub(crate) geometry: Geometry,
+    pub(crate) ring_id: RingId,
+    pub(crate) created_unix_ns: u64,
+    pub(crate) type_fingerprint: u64,
+    pub(crate) schema: String,
+    pub(crate) durable_inactive_ms: u64,
+    /// Of a dead-letter ring: whose dead letters it holds.
+    pub(crate) dead_of: Option<RingId>,
+    /// Of a ring with groups: where its dead letters go.
+    pub(crate) dead_letters: DeadLetterOptions,
+}
+
+/// One party's hold on a ring: the mapping, the rights, and what it needs to notice that the ring went.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) region: Region,
+    pub(crate) locks: Locks,
+    pub(crate) header: Arc<Header>,
+    path: PathBuf,
+    /// Device and inode of the mapped file; none on the heap.
+    inode: Option<(u64, u64)>,
+    process: u32,
+    /// The dead-letter ring of a ring on the heap.
+    heap_dead: Option<Box<Source>>,
+}
+
+/// What the one who attaches insists on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    pub(crate) trusted_owner: Option<u32>,
+    pub(crate) ring_id: Option<RingId>,
+    /// It holds the dead letters of this ring.
+    pub(crate) dead_of: Option<RingId>,
+    pub(crate) pages: Pages,
+    carries: Option<MessageType>,
+}
+
+/// A type of messages, to be compared with a ring's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MessageType {
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) schema: &'static str,
+}
+
+impl Demands {
+    /// The same, of a ring whose messages are values of this type.
+    pub(crate) fn carrying(self, carries: MessageType) -> Demands {
+        Demands { carries: Some(carries), ..self }
+    }
+}
+
+/// Gets the pages the way that was asked for.
+fn prepare(region: &Region, access: Access, pages: Pages, path: &Path) -> Result<(), Error> {
+    if pages.huge {
+        region.ask_for_huge_pages();
+    }
+    if pages.prefault {
+        region.populate(access).map_err(|source| io_error(path, "map all of its pages", source))?;
+    }
+    if pages.lock {
+        let what = "lock it into memory (ulimit -l says how much may be)";
+        region.lock_pages().map_err(|source| io_error(path, what, source))?;
+    }
+    Ok(())
+}
+
+impl Attachment {
+    pub(crate) fn open(source: Source, access: Access, demands: Demands) -> Result<Attachment, Error> {
+        let attachment = match source.0 {
+            Kind::Heap { region, rights, header, dead } => Attachment {
+                region,
+                locks: Locks::heap(&rights),
+                header,
+                path: PathBuf::from("(memory)"),
+                inode: None,
+                process: std::process::id(),
+                heap_dead: dead,
+            },
+            Kind::File { path, ring } => {
+                // Where the process goes later must not change which file is meant.
+                let path = std::path::absolute(&path).unwrap_or(path);
+                let file = open_file(&path, access)?;
+                let (header, inode) = validate(&file, &path, access, demands.trusted_owner)?;
+                if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
+                    return Err(Error::WrongRing { path, found: header.ring_id, expected });
+                }
+                let region = Region::map(&file, &header.geometry, access)
+                    .map_err(|source| io_error(&path, "map it", source))?;
+                prepare(&region, access, demands.pages, &path)?;
+                Attachment {
+                    region,
+                    locks: Locks::file(file),
+                    header: Arc::new(header),
+                    path,
+                    inode: Some(inode),
+                    process: std::process::id(),
+                    heap_dead: None,
+                }
+            }
+        };
+        attachment.satisfies(demands).map(|()| attachment)
+    }
+
+    /// Checked before anything is locked or written: a refusal leaves no trace.
+    fn satisfies(&self, demands: Demands) -> Result<(), Error> {
+        let (path, header) = (|| self.path.clone(), &self.header);
+        if let Some(expected) = demands.ring_id.filter(|id| *id != header.ring_id) {
+            return Err(Error::WrongRing { path: path(), found: header.ring_id, expected });
+        }
+        if let Some(ring) = demands.dead_of.filter(|ring| header.dead_of != Some(*ring)) {
+            return Err(Error::NotItsDeadLetters { path: path(), ring, of: header.dead_of });
+        }
+        let Some(expected) = demands.carries else { return Ok(()) };
+        if header.type_fingerprint == expected.fingerprint && header.geometry.block_size() == expected.size {
+            return Ok(());
+        }
+        let ring = match header.type_fingerprint {
+            0 => "untyped bytes".to_owned(),
+            _ => header.schema.clone(),
+        };
+        Err(Error::TypeMismatch { path: path(), ring, expected: expected.schema.to_owned() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.header.geometry
+    }
+
+    /// Permission bits of the file.
+    pub(crate) fn mode(&self) -> u32 {
+        std::fs::symlink_metadata(&self.path).map_or(0o600, |metadata| metadata.mode() & 0o777)
+    }
+
+    /// Where the dead letters of this ring's groups go.
+    pub(crate) fn dead_source(&self) -> Source {
+        match &self.heap_dead {
+            Some(source) => (**source).clone(),
+            None => Source(Kind::File { path: dead_path(&self.path), ring: None }),
+        }
+    }
+
+    /// True in a forked child, which must not touch the ring: the mapping is not there.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.process != std::process::id()
+    }
+
+    /// An error if the ring under a reader is not what it was.
+    pub(crate) fn still_readable(&self) -> Result<(), RecvError> {
+        self.not_lost()?;
+        if self.is_replaced() {
+            return Err(RecvError::Replaced { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// An error if the ring under a reader went, or, if that shall be noticed, its producer died.
+    pub(crate) fn check_up(&self, notice_dead_producer: bool) -> Result<(), RecvError> {
+        self.still_readable()?;
+        // A ring that never had a producer waits for one.
+        let load = |word| self.region.load(word, Relaxed);
+        if notice_dead_producer && load(producer_page::EPOCH) != 0 && !self.locks.is_held(Right::Producer) {
+            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
+        }
+        Ok(())
+    }
+
+    /// An error if the file was cut short. Makes no system call.
+    pub(crate) fn not_lost(&self) -> Result<(), RecvError> {
+        if self.region.is_lost() {
+            return Err(RecvError::Truncated { path: self.path.clone() });
+        }
+        Ok(())
+    }
+
+    /// True if the file at the path is another one than ours, or gone.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.inode.is_some_and(|inode| match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) => (metadata.dev(), metadata.ino()) != inode,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        })
+    }
+
+    /// Runs `edit` under the table right.
+    pub(crate) fn with_table<T>(&self, edit: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let start = Instant::now();
+        while !self
+            .locks
+            .try_seize(Right::Table)
+            .map_err(|source| io_error(&self.path, "lock its consumer table", source))?
+        {
+            // Edits take microseconds, so this loop ends soon or not at all.
+            if start.elapsed() > TABLE_PATIENCE {
+                return Err(Error::TableBusy { path: self.path.clone(), waited: start.elapsed() });
+            }
+            std::thread::yield_now();
+        }
+        let result = edit();
+        self.locks.release(Right::Table);
+        result
+    }
+
+    /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
+    pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
+        if self.locks.seize(Right::Table) {
+            self.record(kind, position, name, pid);
+            self.locks.release(Right::Table);
+        }
+    }
+
+    /// Writes an event. The table right is held.
+    pub(crate) fn record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
+        let unix_ms = system::unix_now_ms();
+        recorder::record(
+            &self.region,
+            self.geometry(),
+            recorder::Entry { kind, position, pid, unix_ms, name },
+        );
+    }
+}
+
+pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> Error {
+    let path = path.to_path_buf();
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound { path },
+        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path },
+        io::ErrorKind::PermissionDenied => Error::Permission {
+            path,
+            action,
+            advice: "ask its owner for access to the file and its directory, or observe it read-only",
+        },
+        io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
+            path,
+            action,
+            advice: "its filesystem is mounted read-only: observe it, or use another path such as /dev/shm",
+        },
+        io::ErrorKind::IsADirectory => Error::NotAFile { path, kind: "directory" },
+        _ if source.raw_os_error() == Some(libc::ELOOP) => Error::Symlink { path },
+        _ => Error::Io { path, action, source },
+    }
+}
+
+fn open_file(path: &Path, access: Access) -> Result<File, Error> {
+    let action = match access {
+        Access::Nothing => "open it for reading",
+        Access::Readers | Access::Everything => "open it for writing",
+    };
+    system::open(path, access != Access::Nothing).map_err(|source| match source.raw_os_error() {
+        // A socket, or a device without a driver.
+        Some(libc::ENXIO | libc::ENODEV) => {
+            Error::NotAFile { path: path.to_path_buf(), kind: "socket or device" }
+        }
+        _ => io_error(path, action, source),
+    })
+}
+
+type Inode = (u64, u64);
+
+fn validate(
+    file: &File,
+    path: &Path,
+    access: Access,
+    trusted_owner: Option<u32>,
+) -> Result<(Header, Inode), Error> {
+    let failed = |action| move |source| io_error(path, action, source);
+    let owned = || path.to_path_buf();
+    let metadata = file.metadata().map_err(failed("examine it"))?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        let kind = if kind.is_dir() {
+            "directory"
+        } else if kind.is_fifo() {
+            "FIFO"
+        } else {
+            "device"
+        };
+        return Err(Error::NotAFile { path: owned(), kind });
+    }
+    // An observer copies and validates: it may read what anybody wrote. The others read in place.
+    let (owner, user) = (metadata.uid(), system::effective_user());
+    if access != Access::Nothing && owner != user && owner != 0 && trusted_owner != Some(owner) {
+        return Err(Error::ForeignOwner { path: owned(), owner, user });
+    }
+    let filesystem = system::Filesystem::of(file).map_err(failed("examine its filesystem"))?;
+    if let Some(filesystem) = filesystem.remote_name() {
+        return Err(Error::RemoteFilesystem { path: owned(), filesystem });
+    }
+    let header = parse(file, path, metadata.len())?;
+    Ok((header, (metadata.dev(), metadata.ino())))
+}
+
+fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
+    let owned = || path.to_path_buf();
+    let header_len = usize::try_from(HEADER_LEN).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(header_len);
+    read_start(file, &mut bytes, header_len).map_err(|source| io_error(path, "read its header", source))?;
+    if !bytes.starts_with(&MAGIC) {
+        return Err(Error::NotARing { path: owned(), len, begins: bytes.into_iter().take(8).collect() });
+    }
+    let Ok(raw) = RawHeader::read_from_bytes(&bytes) else {
+        return Err(Error::Length { path: owned(), found: len, expected: HEADER_LEN });
+    };
+    if raw.byte_order == BYTE_ORDER.swap_bytes() {
+        return Err(Error::WrongByteOrder { path: owned() });
+    }
+    if raw.version != FORMAT_VERSION {
+        return Err(Error::Version { path: owned(), found: raw.version });
+    }
+    if raw.checksum == 0 {
+        return Err(Error::Incomplete { path: owned() });
+    }
+    let computed = raw.compute_checksum();
+    if raw.checksum != computed {
+        return Err(Error::Checksum { path: owned(), stored: raw.checksum, computed });
+    }
+    let unknown = raw.features_required & !KNOWN_REQUIRED_FEATURES;
+    if unknown != 0 {
+        return Err(Error::Features { path: owned(), bits: unknown });
+    }
+    let out_of_range = |source| Error::Geometry { path: owned(), source };
+    let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers)
+        .and_then(|geometry| geometry.with_groups(raw.groups, raw.workers))
+        .map_err(out_of_range)?;
+    if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
+        return Err(Error::Layout { path: owned(), field, found, expected });
+    }
+    if len != geometry.file_len() {
+        return Err(Error::Length { path: owned(), found: len, expected: geometry.file_len() });
+    }
+    let geometry = geometry.starting_at(raw.first_position).map_err(out_of_range)?;
+    let schema = usize::try_from(raw.schema_len)
+        .ok()
+        .filter(|&len| len <= SCHEMA_MAX)
+        .and_then(|len| std::str::from_utf8(&raw.schema[..len]).ok())
+        .ok_or(out_of_range(GeometryError::Schema(raw.schema_len)))?;
+    Ok(Header {
+        geometry,
+        ring_id: RingId(raw.ring_id),
+        created_unix_ns: raw.created_unix_ns,
+        type_fingerprint: raw.type_fingerprint,
+        schema: schema.to_owned(),
+        durable_inactive_ms: raw.durable_inactive_ms,
+        dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
+        dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
+    })
+}
+
+/// The path of the dead-letter ring beside the ring at `path`.
+pub(crate) fn dead_path(path: &Path) -> PathBuf {
+    let mut dead = path.as_os_str().to_owned();
+    dead.push(".dead");
+    PathBuf::from(dead)
+}
+
+/// Reads up to `len` bytes from the start of the file; fewer if it is shorter.
+fn read_start(file: &File, bytes: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    bytes.resize(len, 0);
+    let mut filled = 0;
+    while filled < len {
+        match file.read_at(&mut bytes[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! Does a ring keep its invariants? Looks only, and beside those who use it.
+
+use crate::error::Error;
+use crate::region::{Access, Region};
+use crate::ring::Ring;
+use crate::ring::attach::{Attachment, Demands};
+use crate::worker::{all_groups, worker_entries};
+use slipring_core::format::{
+    DeliveryWord, EntryFlags, Meta, Sequence, Tail, entry, group as group_entry, group_flags, producer_page,
+    worker,
+};
+use slipring_core::memory::{Liveness, Memory, Right, Word};
+use slipring_core::protocol::group::{self, Group, NOWHERE};
+use slipring_core::protocol::table;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// A violation must be seen this often: what is being changed at the moment is not damaged.
+const LOOKS: usize = 3;
+
+/// Something in a ring that cannot be what slipring wrote, or that nobody is left to finish.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Violation {
+    /// What it is in, such as `producer`, `slot`, `consumer 3`, `group "sms"`.
+    pub place: String,
+    /// The message concerned, if it is one.
+    pub position: Option<u64>,
+    /// What is wrong, with the values.
+    pub what: String,
+    /// True if [`Ring::repair`] can mend it.
+    pub repairable: bool,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.place)?;
+        if let Some(position) = self.position {
+            write!(f, ", position {position}")?;
+        }
+        write!(f, ": {}{}", self.what, if self.repairable { " (can be repaired)" } else { "" })
+    }
+}
+
+/// The violations of one look.
+#[derive(Default)]
+struct Findings(BTreeSet<Violation>);
+
+impl Findings {
+    fn note(&mut self, place: &str, position: Option<u64>, what: String, repairable: bool) {
+        self.0.insert(Violation { place: place.to_owned(), position, what, repairable });
+    }
+
+    fn bound(&mut self, place: &str, name: &str, found: u64, low: u64, high: u64, repairable: bool) {
+        if !(low..=high).contains(&found) {
+            self.note(
+                place,
+                None,
+                format!("{name} is {found}, but only {low}..={high} can be true"),
+                repairable,
+            );
+        }
+    }
+}
+
+impl Ring {
+    /// Verifies the ring's invariants and returns every violation that stays while it is looked at several
+    /// times. Reads only; the ring may be in use. An empty answer is a sound ring.
+    ///
+    /// The header was verified when the ring was opened.
+    pub fn check(&self) -> Vec<Violation> {
+        let mut lasting = self.look_once().0;
+        for _ in 1..LOOKS {
+            if lasting.is_empty() {
+                break;
+            }
+            std::thread::yield_now();
+            let again = self.look_once().0;
+            lasting.retain(|violation| again.contains(violation));
+        }
+        lasting.into_iter().collect()
+    }
+
+    fn look_once(&self) -> Findings {
+        let mut findings = Findings::default();
+        let window = self.check_producer(&mut findings);
+        self.check_slots(&mut findings, &window);
+        self.check_consumers(&mut findings, &window);
+        for group in all_groups(&self.attachment.region, self.attachment.geometry()) {
+            self.check_group(&mut findings, &window, &group);
+        }
+        self.check_workers(&mut findings, &window);
+        findings
+    }
+
+    fn load(&self, word: Word) -> u64 {
+        self.attachment.region.load(word, Relaxed)
+    }
+
+    /// The head, not older than what was read before.
+    fn counted(&self) -> u64 {
+        self.attachment.region.fence(Acquire);
+        self.load(producer_page::HEAD)
+    }
+
+    /// The words of the producer's page, each read before those that it cannot exceed.
+    fn check_producer(&self, findings: &mut Findings) -> Snapshot {
+        let geometry = self.attachment.geometry();
+        let (capacity, first) = (geometry.capacity(), geometry.first_position());
+        let head = self.load(producer_page::HEAD);
+        let claimed = self.load(producer_page::CLAIMED);
+        let limit = self.load(producer_page::LIMIT);
+        let later_head = self.load(producer_page::HEAD);
+        let place = "producer";
+        findings.bound(place, "head", head, first, slipring_core::format::POSITION_MAX, false);
+        findings.bound(place, "claimed", claimed, head, later_head.saturating_add(capacity), false);
+        findings.bound(place, "limit", limit, claimed.min(head), later_head.saturating_add(capacity), false);
+        findings.bound(place, "closed", self.load(producer_page::CLOSED), 0, 1, false);
+        Snapshot { head, later_head, claimed, overwritten: limit.saturating_sub(capacity).max(first) }
+    }
+
+    fn check_slots(&self, findings: &mut Findings, window: &Snapshot) {
+        let geometry = self.attachment.geometry();
+        let capacity = geometry.capacity();
+        // Beyond this much nobody wrote, as far as can be known.
+        let end = self.load(producer_page::CLAIMED).saturating_add(capacity);
+        for index in 0..capacity {
+            let slot = geometry.slot(index);
+            let sequence = Sequence(self.load(slot.sequence()));
+            if sequence == Sequence::NONE {
+                continue;
+            }
+            // One message at a time is published before it is counted; what is sealed is counted first.
+            let end = if sequence.is_sealed() { end } else { self.counted().saturating_add(1) };
+            let position = sequence.number().wrapping_sub(1);
+            if geometry.index(position) != index || position >= end {
+                let what = format!("slot {index} has the sequence word {:#x}", sequence.0);
+                findings.note("slot", Some(position), what, false);
+                continue;
+            }
+            let meta = Meta(self.load(slot.meta()));
+            if meta.len() as u64 > geometry.block_size() {
+                let what = format!("has a length of {}, a block has {}", meta.len(), geometry.block_size());
+                findings.note("slot", Some(position), what, false);
+            }
+        }
+        let oldest = window.claimed.saturating_sub(capacity).max(geometry.first_position());
+        for position in oldest..window.head.min(oldest.saturating_add(capacity)) {
+            let sequence = Sequence(self.load(geometry.slot(position).sequence()));
+            let claimed_since = self.load(producer_page::CLAIMED).saturating_sub(capacity) > position;
+            // Of a bare message it says nothing, but what it said before.
+            if sequence.number() > position + 1 && !claimed_since {
+                let what = format!("lies below the head, but its sequence word is {:#x}", sequence.0);
+                findings.note("slot", Some(position), what, false);
+            }
+        }
+    }
+
+    fn check_consumers(&self, findings: &mut Findings, window: &Snapshot) {
+        let geometry = self.attachment.geometry();
+        for n in 0..u32::try_from(geometry.consumers()).unwrap_or(u32::MAX) {
+            let place = format!("consumer {n}");
+            let load = |at| self.load(geometry.entry_word(n, at));
+            let (tail, flags) = (Tail(load(entry::TAIL)), EntryFlags(load(entry::FLAGS)));
+            let held = self.attachment.locks.is_held(Right::Consumer(n));
+            if flags.0 >= 8 || (flags.is_durable() && flags.is_evictable()) {
+                findings.note(&place, None, format!("has the flags {:#x}", flags.0), false);
+            }
+            if !held && !flags.is_kept() && (flags.is_taken() || tail != Tail::NONE) {
+                findings.note(
+                    &place,
+                    None,
+                    "its owner is dead, and it was not cleared away".to_owned(),
+                    true,
+                );
+            }
+            // A joiner gates from the first position until it has chosen its own, also when it died over that.
+            let joining = !flags.is_durable() && tail.position() == Some(geometry.first_position());
+            if let (Some(position), false) = (tail.position(), joining) {
+                // The one who read a message before it was counted is one ahead.
+                let reached = self.counted().saturating_add(1);
+                findings.bound(&place, "tail", position, window.overwritten, reached, false);
+            }
+        }
+    }
+
+    fn check_group(&self, findings: &mut Findings, window: &Snapshot, group: &Group<Region>) {
+        let geometry = self.attachment.geometry();
+        let flags = group.load(group_entry::FLAGS);
+        if flags == group_flags::FREE && group.stored_floor().is_none() {
+            return;
+        }
+        let name = crate::ring::groups::name_of(&self.attachment.region, group);
+        let place = format!("group {name:?}");
+        if flags != group_flags::TAKEN {
+            if !self.attachment.locks.is_held(Right::Table) {
+                let what = format!("was never finished (flags {flags}): who did it is dead");
+                findings.note(&place, None, what, true);
+            }
+            return;
+        }
+        let Some(floor) = group.floor() else {
+            findings.note(&place, None, "has no floor".to_owned(), false);
+            return;
+        };
+        let reached = self.load(producer_page::CLAIMED).max(window.later_head);
+        // It may lie below what is overwritten: the producer sees over what is settled above it.
+        findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
+        for slip in group.window(floor) {
+            let DeliveryWord(word) = slip.word;
+            let state = word >> 49 & 7;
+            let leased_by_nobody = state == 1 && u64::from(slip.word.owner()) >= geometry.workers();
+            if state > 5 || leased_by_nobody {
+                findings.note(
+                    &place,
+                    Some(slip.position),
+                    format!("has the delivery word {word:#018x}"),
+                    false,
+                );
+            }
+        }
+    }
+
+    fn check_workers(&self, findings: &mut Findings, window: &Snapshot) {
+        let geometry = self.attachment.geometry();
+        for n in worker_entries(geometry) {
+            let place = format!("worker {n}");
+            let of = self.load(geometry.worker_word(n, worker::GROUP));
+            let pin = self.load(geometry.worker_word(n, worker::PIN));
+            findings.bound(&place, "group", of, 0, geometry.groups(), true);
+            let held = self.attachment.locks.is_held(Right::Worker(n));
+            if !held && (of != 0 || pin != NOWHERE) {
+                findings.note(
+                    &place,
+                    None,
+                    "its owner is dead, and it was not cleared away".to_owned(),
+                    true,
+                );
+            } else if pin != NOWHERE {
+                // A pin that is stored before a claim may be older than the floor.
+                findings.bound(&place, "pin", pin, 0, window.later_head.max(window.claimed), false);
+            }
+        }
+    }
+
+    /// Mends what can be mended without guessing, and says what it did: clears away what dead consumers, dead
+    /// workers and unfinished groups left. Everybody else goes on meanwhile. What it cannot mend,
+    /// [`check`](Self::check) still names. Needs write permission.
+    ///
+    /// None of this has to be done: producers and workers do the same when they come upon it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TableBusy`]; those of any attach ([`Ring::open`]).
+    pub fn repair(&self) -> Result<Vec<String>, Error> {
+        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let (region, geometry, locks) = (&attachment.region, *attachment.geometry(), &attachment.locks);
+        let mut done = Vec::new();
+        attachment.with_table(|| {
+            for group in all_groups(region, &geometry) {
+                if group::clear_unfinished(&group) {
+                    done.push(format!("cleared group entry {}, which was never finished", group.number));
+                }
+            }
+            for n in 0..u32::try_from(geometry.consumers()).unwrap_or(u32::MAX) {
+                let load = |at| region.load(geometry.entry_word(n, at), Relaxed);
+                let left = EntryFlags(load(entry::FLAGS)).is_taken() || load(entry::TAIL) != Tail::NONE.0;
+                if left && table::reap(region, &geometry, locks, n) {
+                    done.push(format!("cleared consumer entry {n}, whose owner is dead"));
+                }
+            }
+            for n in worker_entries(&geometry) {
+                let load = |at| region.load(geometry.worker_word(n, at), Relaxed);
+                let left = load(worker::GROUP) != 0 || load(worker::PIN) != NOWHERE;
+                if left && locks.seize(Right::Worker(n)) {
+                    group::free_worker(region, &geometry, n);
+                    locks.release(Right::Worker(n));
+                    done.push(format!("returned the leases of worker entry {n}, whose owner is dead"));
+                }
+            }
+            Ok(())
+        })?;
+        if !done.is_empty() {
+            slipring_core::protocol::park::Side::Producer.wake(region);
+        }
+        Ok(done)
+    }
+}
+
+/// The producer's words at one moment; `later_head` was read last.
+struct Snapshot {
+    head: u64,
+    later_head: u64,
+    claimed: u64,
+    /// Positions below may be overwritten.
+    overwritten: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Consumer, GroupSettings, Producer, RingOptions, Start, Worker};
+
+    fn damaged(damage: impl FnOnce(&Region, &slipring_core::format::Geometry)) -> Vec<Violation> {
+        let ring =
+            RingOptions::new(16, 4).consumers(2).group("g", GroupSettings::new()).create_in_memory().unwrap();
+        let mut producer = Producer::open(&ring).unwrap();
+        let _consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+        let _worker = Worker::join(&ring, "g").unwrap();
+        for _ in 0..3 {
+            producer.send(b"sound").unwrap();
+        }
+        assert_eq!(ring.check(), []);
+        damage(&ring.attachment.region, ring.attachment.geometry());
+        ring.check()
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_named_with_its_place() {
+        let place = |violations: Vec<Violation>| {
+            assert!(!violations.is_empty());
+            violations[0].place.clone()
+        };
+        let store = |word, value| damaged(|region, _| region.store(word, value, Relaxed));
+        assert_eq!(place(store(producer_page::HEAD, 99)), "producer");
+        assert_eq!(place(store(producer_page::CLOSED, 2)), "producer");
+        assert_eq!(place(damaged(|r, g| r.store(g.slot(1).sequence(), 7, Relaxed))), "slot");
+        assert_eq!(place(damaged(|r, g| r.store(g.slot(1).meta(), 17, Relaxed))), "slot");
+        assert_eq!(place(damaged(|r, g| r.store(g.tail(0), 50, Relaxed))), "consumer 0");
+        assert_eq!(place(damaged(|r, g| r.store(g.flags(0), 8, Relaxed))), "consumer 0");
+        let dead = damaged(|r, g| r.store(g.tail(1), 2, Relaxed));
+        assert!(dead[0].place == "consumer 1" && dead[0].repairable);
+        let floor =
+            |r: &Region, g: &slipring_core::format::Geometry| r.store(g.group_word(0, 0), 60, Relaxed);
+        assert_eq!(place(damaged(floor)), "group \"g\"");
+        assert_eq!(place(damaged(|r, g| r.store(g.delivery(0, 0), 7 << 49, Relaxed))), "group \"g\"");
+        let pin = |r: &Region, g: &slipring_core::format::Geometry| r.store(g.worker_word(0, 0), 60, Relaxed);
+        assert_eq!(place(damaged(pin)), "worker 0");
+    }
+}

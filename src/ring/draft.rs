@@ -1,0 +1,129 @@
+//! A ring's file until it is complete: invisible, and gone if its creator fails or dies.
+
+use crate::error::Error;
+use crate::id::RingId;
+use crate::ring::attach::io_error;
+use crate::system;
+use slipring_core::format::Geometry;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// A file that has no name yet, or one that nobody looks for; gone if it is dropped before it is named.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: File,
+    path: PathBuf,
+    /// The temporary name, where the filesystem has no files without one.
+    temporary: Option<PathBuf>,
+}
+
+impl Draft {
+    pub(crate) fn new(path: &Path, mode: u32) -> Result<Draft, Error> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => {
+                Error::NoDirectory { path: path.to_path_buf(), directory: directory.to_path_buf() }
+            }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
+                path: path.to_path_buf(),
+                action: "create a file in its directory",
+                advice: "choose a directory that you may write, such as /dev/shm",
+            },
+            _ => io_error(path, "create it", source),
+        };
+        let draft = match system::create_unnamed(directory) {
+            Ok(file) => Draft { file, path: path.to_path_buf(), temporary: None },
+            Err(error) if system::lacks_unnamed_files(&error) => {
+                Draft::temporary(path, directory).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        draft.file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        Ok(draft)
+    }
+
+    /// For filesystems on which every file has a name.
+    fn temporary(path: &Path, directory: &Path) -> io::Result<Draft> {
+        let temporary = directory.join(format!(".slipring-{}.creating", RingId(system::random_id()?)));
+        let file = system::create_new(&temporary, 0o600)?;
+        Ok(Draft { file, path: path.to_path_buf(), temporary: Some(temporary) })
+    }
+
+    /// The file, to be filled.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(crate) fn reserve(&self, geometry: &Geometry) -> Result<(), Error> {
+        let path = || self.path.clone();
+        let filesystem = system::Filesystem::of(&self.file)
+            .map_err(|source| io_error(&self.path, "examine its filesystem", source))?;
+        if let Some(filesystem) = filesystem.remote_name() {
+            return Err(Error::RemoteFilesystem { path: path(), filesystem });
+        }
+        let no_space =
+            || Error::NoSpace { path: path(), needed: geometry.file_len(), available: filesystem.available };
+        if geometry.file_len() > filesystem.available {
+            return Err(no_space());
+        }
+        system::reserve(&self.file, geometry.file_len()).map_err(|source| match source.raw_os_error() {
+            Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => no_space(),
+            _ => io_error(&self.path, "reserve its space", source),
+        })
+    }
+
+    /// Makes the file visible under its name, unless the name is taken.
+    pub(crate) fn name(mut self) -> Result<(), Error> {
+        let named = match self.temporary.take() {
+            None => system::link_unnamed(&self.file, &self.path),
+            Some(temporary) => {
+                let renamed = system::rename_no_replace(&temporary, &self.path);
+                if renamed.is_err() {
+                    self.temporary = Some(temporary);
+                }
+                renamed
+            }
+        };
+        named.map_err(|source| io_error(&self.path, "give it its name", source))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing more can be done if this fails, and the error that led here is the one to report.
+            drop(std::fs::remove_file(temporary));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// Where files need names, a draft has a temporary one: it must neither replace what is there nor
+    /// stay behind.
+    #[test]
+    fn a_draft_with_a_temporary_name_replaces_nothing_and_leaves_nothing() {
+        let directory = std::env::temp_dir().join(format!("slipring-draft-{}", std::process::id()));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("ring");
+        let draft = || Draft::temporary(&path, &directory).unwrap();
+        draft().name().unwrap();
+        assert_eq!(names(&directory), ["ring"]);
+        assert!(matches!(draft().name(), Err(Error::AlreadyExists { .. })));
+        drop(draft());
+        assert_eq!(names(&directory), ["ring"]);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -1,0 +1,312 @@
+//! What can be seen of a ring's groups and workers, and the removal of a group.
+
+use crate::error::Error;
+use crate::region::clock;
+use crate::region::{Access, Region};
+use crate::ring::Ring;
+use crate::ring::attach::{Attachment, Demands};
+use crate::worker::{all_groups, worker_entries};
+use slipring_core::format::{Count, State, group as group_entry, group_flags, worker};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::park::Side;
+use slipring_core::protocol::recorder::{self, EventKind};
+use slipring_core::protocol::settings::{GroupSettings, Standing};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A group, as seen at one moment. The numbers are counted by looking at every message in the ring that the
+/// group has not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupInfo {
+    /// Its name.
+    pub name: String,
+    /// How it delivers.
+    pub settings: GroupSettings,
+    /// The lowest position that is not settled. It gates the producer as a tail does.
+    pub ack_floor: u64,
+    /// Messages that were never delivered.
+    pub num_pending: u64,
+    /// Messages that were delivered and are not settled: leased, or waiting for another attempt.
+    pub num_ack_pending: u64,
+    /// Of those, messages that were delivered more than once.
+    pub num_redelivered: u64,
+    /// Messages that will not be delivered again and wait for room in the dead-letter ring.
+    pub num_doomed: u64,
+    /// How long the message at the ack floor has been in the ring, to within a third or so, from below. None if
+    /// nothing is unsettled, or if no worker has looked at the group since that message came.
+    pub oldest_pending: Option<Duration>,
+    /// Leases that ran out, over the group's whole life.
+    pub expired: u64,
+    /// Deliveries that a worker failed at, over the group's whole life: `nack`, or a dropped delivery.
+    pub failed: u64,
+    /// Leases that ended with their worker's death, or leave-taking.
+    pub abandoned: u64,
+    /// Deliveries handed back unprocessed.
+    pub released: u64,
+    /// Messages that were rejected.
+    pub rejected: u64,
+    /// Messages copied to the dead-letter ring.
+    pub dead_lettered: u64,
+    /// Messages that the dead-letter ring could not take and that were given up, as the ring's
+    /// [policy](crate::DeadLetterPolicy) says.
+    pub dropped: u64,
+    /// Settlements that came too late.
+    pub lost: u64,
+    /// When it was created, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Its workers, alive or not.
+    pub workers: Vec<WorkerInfo>,
+}
+
+/// A worker, as seen at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// Its name; empty if anonymous.
+    pub name: String,
+    /// Its process, in its own pid namespace.
+    pub pid: u64,
+    /// Its process lives, says the kernel.
+    pub alive: bool,
+    /// The lowest position that it may be reading in place.
+    pub reading: Option<u64>,
+    /// Messages that it got.
+    pub delivered: u64,
+    /// Messages that it acknowledged.
+    pub acked: u64,
+    /// Messages that it handed back.
+    pub failed: u64,
+    /// Messages that it settled too late.
+    pub lost: u64,
+    /// When it joined, in milliseconds since 1970.
+    pub joined_unix_ms: u64,
+}
+
+/// What a message waits for that a group was given and has not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PendingState {
+    /// Somebody works on it.
+    Leased {
+        /// The worker's process, in its own pid namespace.
+        pid: u64,
+        /// How long the lease lasts; zero: it ran out, and the message may be leased by another worker.
+        time_left: Duration,
+    },
+    /// It failed, and rests so long before it is delivered again.
+    Delayed(Duration),
+    /// It was handed back, or its worker died: whoever asks next gets it.
+    Returned,
+    /// It will not be delivered again and waits for room in the dead-letter ring.
+    Doomed,
+}
+
+/// A message that was delivered and is not settled, as seen at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PendingMessage {
+    /// Its position.
+    pub position: u64,
+    /// How often it was delivered.
+    pub attempt: u32,
+    /// What it waits for.
+    pub state: PendingState,
+}
+
+impl Ring {
+    /// The group of this name, if there is one. Looks at every message that the group has not settled, as
+    /// [`groups`](Self::groups) does: for people, not for tight loops.
+    pub fn group(&self, name: &str) -> Option<GroupInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        all_groups(region, geometry)
+            .find(|group| {
+                name_of(region, group) == name && group.load(group_entry::FLAGS) == group_flags::TAKEN
+            })
+            .and_then(|group| self.group_info(&group))
+    }
+
+    /// The messages that the group of this name was given and has not settled, oldest first. Reads only.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchGroup`].
+    pub fn pending(&self, name: &str) -> Result<Vec<PendingMessage>, Error> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let found = all_groups(region, geometry).find(|group| {
+            group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
+        });
+        let floor = found.as_ref().and_then(Group::stored_floor);
+        let (Some(group), Some(floor)) = (found, floor) else {
+            return Err(Error::NoSuchGroup { path: self.path().to_path_buf(), name: name.to_owned() });
+        };
+        let settings = GroupSettings::load(region, |at| group.entry_word(at));
+        let now = clock::now();
+        let delivered = group.window(floor).filter(|slip| slip.word.attempt() > 0);
+        Ok(delivered
+            .filter_map(|slip| {
+                let (position, attempt) = (slip.position, slip.word.attempt());
+                let standing = settings.standing(position, slip.word, now);
+                let state = match (standing, slip.word.state()) {
+                    (Standing::Settled, _) => return None,
+                    (Standing::Doomed(_) | Standing::Exhausted(_), _) => PendingState::Doomed,
+                    (Standing::Later(_) | Standing::Ready, State::Leased) => {
+                        let owner = u64::from(slip.word.owner()).min(geometry.workers().saturating_sub(1));
+                        let entry = u32::try_from(owner).unwrap_or(0);
+                        let longest = settings.ack_wait_ms.saturating_add(64);
+                        let left_ms = slip.word.deadline().ahead_of(now, longest);
+                        PendingState::Leased {
+                            pid: region.load(geometry.worker_word(entry, worker::PID), Relaxed),
+                            time_left: Duration::from_millis(left_ms.into()),
+                        }
+                    }
+                    (Standing::Later(ms), _) => PendingState::Delayed(Duration::from_millis(ms.into())),
+                    (Standing::Ready, _) => PendingState::Returned,
+                };
+                Some(PendingMessage { position, attempt, state })
+            })
+            .collect())
+    }
+
+    /// Every group of the ring.
+    pub fn groups(&self) -> Vec<GroupInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        all_groups(region, geometry).filter_map(|group| self.group_info(&group)).collect()
+    }
+
+    fn group_info(&self, group: &Group<Region>) -> Option<GroupInfo> {
+        if group.load(group_entry::FLAGS) != group_flags::TAKEN {
+            return None;
+        }
+        let region = &self.attachment.region;
+        let census = group.census(clock::now())?;
+        let count = |what: Count| group.load(group_entry::COUNTS + what as u64 * 8);
+        Some(GroupInfo {
+            name: name_of(region, group),
+            settings: GroupSettings::load(region, |at| group.entry_word(at)),
+            ack_floor: census.floor,
+            num_pending: census.pending,
+            num_ack_pending: census.ack_pending,
+            num_redelivered: census.redelivered,
+            num_doomed: census.doomed,
+            oldest_pending: census.oldest_age_ms.map(|ms| Duration::from_millis(ms.into())),
+            expired: count(Count::Expired),
+            failed: count(Count::Failed),
+            abandoned: count(Count::Abandoned),
+            released: count(Count::Released),
+            rejected: count(Count::Rejected),
+            dead_lettered: count(Count::DeadLettered),
+            dropped: count(Count::Dropped),
+            lost: count(Count::Lost),
+            created_unix_ms: group.load(group_entry::CREATED_MS),
+            workers: self.workers_of(group.number),
+        })
+    }
+
+    fn workers_of(&self, number: u32) -> Vec<WorkerInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let entries = worker_entries(geometry)
+            .filter(|&entry| belongs(region, geometry.worker_word(entry, worker::GROUP), number));
+        entries
+            .map(|entry| {
+                let load = |at| region.load(geometry.worker_word(entry, at), Relaxed);
+                WorkerInfo {
+                    name: recorder::load_name(region, |at| geometry.worker_word(entry, worker::NAME + at)),
+                    pid: load(worker::PID),
+                    alive: self.attachment.locks.is_held(Right::Worker(entry)),
+                    reading: group::pin(region, geometry, entry),
+                    delivered: load(worker::DELIVERED),
+                    acked: load(worker::ACKED),
+                    failed: load(worker::FAILED),
+                    lost: load(worker::LOST),
+                    joined_unix_ms: load(worker::JOINED_MS),
+                }
+            })
+            .collect()
+    }
+
+    /// Removes a group without living workers: what it has not settled is given up, and it gates no more. Needs
+    /// write permission.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchGroup`], [`Error::GroupInUse`]; those of any attach.
+    pub fn remove_group(&self, name: &str) -> Result<(), Error> {
+        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let path = || attachment.path().to_path_buf();
+        let (region, geometry) = (&attachment.region, *attachment.geometry());
+        attachment.with_table(|| {
+            let found = all_groups(region, &geometry).find(|group| {
+                group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
+            });
+            let Some(group) = found else {
+                return Err(Error::NoSuchGroup { path: path(), name: name.to_owned() });
+            };
+            let members: Vec<u32> = worker_entries(&geometry)
+                .filter(|&entry| belongs(region, geometry.worker_word(entry, worker::GROUP), group.number))
+                .collect();
+            // All of them, before anything is changed.
+            if let Some(&entry) = members.iter().find(|&&n| !attachment.locks.seize(Right::Worker(n))) {
+                let pid = region.load(geometry.worker_word(entry, worker::PID), Relaxed);
+                members.iter().for_each(|&n| attachment.locks.release(Right::Worker(n)));
+                return Err(Error::GroupInUse { path: path(), group: name.to_owned(), pid });
+            }
+            let floor = group.stored_floor().unwrap_or(0);
+            group::remove(&group);
+            for &entry in &members {
+                group::free_worker(region, &geometry, entry);
+                attachment.locks.release(Right::Worker(entry));
+            }
+            attachment.record(EventKind::GroupRemoved, floor, name, std::process::id().into());
+            Ok(())
+        })?;
+        if Side::Producer.is_asleep(region) {
+            Side::Producer.wake(region);
+        }
+        Ok(())
+    }
+}
+
+fn belongs(region: &Region, word: slipring_core::memory::Word, number: u32) -> bool {
+    region.load(word, Relaxed) == u64::from(number) + 1
+}
+
+pub(crate) fn name_of(region: &Region, group: &Group<Region>) -> String {
+    recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Producer, RingOptions, Worker};
+
+    #[test]
+    fn pending_messages_say_what_they_wait_for() {
+        let settings = GroupSettings::new().max_deliver(2);
+        let ring = RingOptions::new(16, 8).group("g", settings).create_in_memory().unwrap();
+        let mut producer = Producer::open(&ring).unwrap();
+        for _ in 0..5 {
+            producer.send(b"m").unwrap();
+        }
+        let worker = Worker::join(&ring, "g").unwrap();
+        worker.recv().unwrap().ack().unwrap();
+        worker.recv().unwrap().nack(Duration::from_secs(20)).unwrap();
+        let _leased = worker.recv().unwrap();
+        worker.recv().unwrap().nack(Duration::ZERO).unwrap();
+        let pending = ring.pending("g").unwrap();
+        let positions: Vec<u64> = pending.iter().map(|message| message.position).collect();
+        assert_eq!(positions, [1, 2, 3], "4 was never delivered");
+        assert!(pending.iter().all(|message| message.attempt == 1));
+        // Longer by the clock's grain, and no more than that.
+        let within = |left: Duration, ms: u128| left.as_millis() <= ms + 64 && left.as_millis() > ms / 2;
+        assert!(matches!(pending[0].state, PendingState::Delayed(left) if within(left, 20_000)));
+        let pid = u64::from(std::process::id());
+        assert!(matches!(
+            pending[1].state,
+            PendingState::Leased { pid: by, time_left } if by == pid && within(time_left, 30_000)
+        ));
+        assert_eq!(pending[2].state, PendingState::Returned);
+        assert!(matches!(ring.pending("h"), Err(Error::NoSuchGroup { .. })));
+    }
+}

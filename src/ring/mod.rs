@@ -1,0 +1,646 @@
+//! A ring as such: its options, its creation, and a read-only look at everything in it.
+
+pub(crate) mod attach;
+pub(crate) mod check;
+pub(crate) mod companion;
+mod draft;
+pub(crate) mod groups;
+
+use crate::error::Error;
+use crate::id::RingId;
+use crate::message::Message;
+use crate::region::{Access, Region};
+use crate::ring::attach::{Attachment, Demands, Header, Kind, Place, Sealed, Source, dead_path, io_error};
+use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
+use crate::ring::draft::Draft;
+use crate::system;
+use slipring_core::format::{
+    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, NAME_MAX, RawHeader, SCHEMA_MAX, Tail,
+    entry, fnv1a, producer_page,
+};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::observe::Watcher;
+use slipring_core::protocol::recorder::{self, Event, EventKind};
+use slipring_core::protocol::settings::GroupSettings;
+use slipring_core::protocol::table::{self, JoinError, Start};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use zerocopy::IntoBytes;
+
+/// What a new ring shall be.
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("slipring-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// # let path = dir.join("quotes");
+/// use slipring::RingOptions;
+///
+/// // 1024 blocks of 48 bytes: a message and its header share one cache line.
+/// let ring = RingOptions::new(48, 1024).durable("audit").create(&path)?;
+/// assert_eq!(ring.capacity(), 1024);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct RingOptions {
+    block_size: usize,
+    capacity: usize,
+    consumers: u32,
+    durable: Vec<String>,
+    mode: u32,
+    first_position: u64,
+    durable_inactive_ms: u64,
+    type_fingerprint: u64,
+    type_size: u64,
+    type_align: u64,
+    schema: String,
+    declared_groups: Vec<(String, GroupSettings)>,
+    groups: u32,
+    workers: u32,
+    dead_letters: DeadLetterOptions,
+    pub(crate) dead_of: Option<RingId>,
+}
+
+impl RingOptions {
+    /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one block.
+    ///
+    /// * `block_size`: 1 byte to 1 GiB. A block of up to 48 bytes shares one 64-byte cache line with its header, which has the
+    ///   lowest latency. One of up to 112 bytes takes its size twice, and 16 bytes: there is a place for a message that is sent by
+    ///   itself, and one for a message of a batch. A longer one takes its size once, and 16 bytes. All rounded up to 8 or 16, and
+    ///   so that nothing touches more cache lines than it must.
+    /// * `capacity`: 1 to 2^32, rounded up to a power of two. It is how large a burst the ring absorbs, and
+    ///   how far behind the slowest consumer may be.
+    ///
+    /// The numbers are checked by [`create`](Self::create).
+    pub fn new(block_size: usize, capacity: usize) -> RingOptions {
+        RingOptions {
+            block_size,
+            capacity,
+            consumers: 64,
+            durable: Vec::new(),
+            mode: 0o600,
+            first_position: 0,
+            durable_inactive_ms: 0,
+            type_fingerprint: 0,
+            type_size: 0,
+            type_align: 0,
+            schema: String::new(),
+            declared_groups: Vec::new(),
+            groups: 0,
+            workers: 64,
+            dead_letters: DeadLetterOptions::default(),
+            dead_of: None,
+        }
+    }
+
+    /// A ring whose messages are values of `T`, one per block. Who attaches with another type is refused.
+    pub fn typed<T: Message>(capacity: usize) -> RingOptions {
+        let mut options = RingOptions::new(size_of::<T>(), capacity);
+        options.type_fingerprint = T::FINGERPRINT;
+        options.type_size = size_of::<T>() as u64;
+        options.type_align = align_of::<T>() as u64;
+        options.schema = T::SCHEMA.to_owned();
+        options
+    }
+
+    /// How many consumers may be attached at once, dead durable ones included: 1 to 4096; default 64.
+    /// Each takes 256 bytes of the file, and a cache line's look whenever the producer reaches its limit.
+    #[must_use]
+    pub fn consumers(mut self, consumers: u32) -> RingOptions {
+        self.consumers = consumers;
+        self
+    }
+
+    /// Declares a durable consumer: from the first message on, nothing is overwritten that it has not
+    /// released, even before it attaches for the first time. Without one, what is published before the
+    /// first consumer attaches is overwritten a lap later.
+    #[must_use]
+    pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
+        let name = name.into();
+        if !self.durable.contains(&name) {
+            self.durable.push(name);
+        }
+        self
+    }
+
+    /// Gives up a durable consumer that has been away for this long, once it holds the ring full.
+    /// Default: never; it is removed by hand ([`Ring::remove_consumer`]).
+    #[must_use]
+    pub fn durable_inactive_threshold(mut self, threshold: Duration) -> RingOptions {
+        self.durable_inactive_ms = u64::try_from(threshold.as_millis()).unwrap_or(u64::MAX).max(1);
+        self
+    }
+
+    /// Declares a group of workers: from the first message on, nothing is overwritten that it has not settled,
+    /// even before its first worker joins. The settings are the group's from then on.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<String>, settings: GroupSettings) -> RingOptions {
+        let name = name.into();
+        self.declared_groups.retain(|(declared, _)| *declared != name);
+        self.declared_groups.push((name, settings));
+        self
+    }
+
+    /// Room for so many groups, the declared ones included: 0 to 64; default: as many as are declared. Each
+    /// takes 8 bytes per block. A group that was not declared begins with its first worker.
+    #[must_use]
+    pub fn groups(mut self, groups: u32) -> RingOptions {
+        self.groups = groups;
+        self
+    }
+
+    /// How many workers may be attached at once, over all groups: 1 to 1024; default 64.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> RingOptions {
+        self.workers = workers;
+        self
+    }
+
+    /// Blocks of the dead-letter ring that a ring with groups has beside it, at the same path with `.dead`
+    /// appended; default: as many as the ring itself, at most 1024. Rounded up to a power of two. Its blocks
+    /// are 192 bytes larger than the ring's.
+    #[must_use]
+    pub fn dead_letter_capacity(mut self, blocks: usize) -> RingOptions {
+        self.dead_letters.capacity = Some(blocks as u64);
+        self
+    }
+
+    /// What becomes of a dead letter when the dead-letter ring is full, or cannot be written. Default
+    /// [`DeadLetterPolicy::Block`].
+    #[must_use]
+    pub fn dead_letter_policy(mut self, policy: DeadLetterPolicy) -> RingOptions {
+        self.dead_letters.policy = policy;
+        self
+    }
+
+    /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write permission,
+    /// observers read permission. Everybody who may write is trusted: with a wider mode, choose who shares
+    /// the group.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> RingOptions {
+        self.mode = mode & 0o777;
+        self
+    }
+
+    /// The position of the first message; default 0, at most 2^63 - 2^40. For rings that continue another's
+    /// numbering.
+    #[must_use]
+    pub fn first_position(mut self, position: u64) -> RingOptions {
+        self.first_position = position;
+        self
+    }
+
+    /// Creates the ring at `path`. It appears there complete or not at all; its space is reserved, so that
+    /// no later publish can fail for want of it. Nothing that exists is touched: of two who create at once,
+    /// one wins and the other gets [`Error::AlreadyExists`].
+    ///
+    /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a reboot
+    /// (not a power cut: nothing is flushed).
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, Error> {
+        let path = path.as_ref();
+        let (geometry, raw) = self.plan(path)?;
+        if std::fs::symlink_metadata(path).is_ok() {
+            return Err(Error::AlreadyExists { path: path.to_path_buf() });
+        }
+        if geometry.groups() == 0 {
+            self.draft(path, &geometry, &raw)?.name()?;
+            return Ring::open(path);
+        }
+        // Both have their space before either has its name. The dead-letter ring is named first, so that of two
+        // who create at once the loser leaves nothing.
+        let dead_path = dead_path(path);
+        clear_leftover(&dead_path);
+        let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
+        let (dead_geometry, dead_raw) = dead.plan(&dead_path)?;
+        let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
+        let draft = self.draft(path, &geometry, &raw)?;
+        dead_draft.name()?;
+        if let Err(error) = draft.name() {
+            clear_leftover(&dead_path);
+            return Err(error);
+        }
+        Ring::open(path)
+    }
+
+    /// The complete file, without its name.
+    pub(crate) fn draft(&self, path: &Path, geometry: &Geometry, raw: &RawHeader) -> Result<Draft, Error> {
+        let draft = Draft::new(path, self.mode)?;
+        draft.reserve(geometry)?;
+        let write = |raw: &RawHeader| {
+            draft
+                .file()
+                .write_all_at(raw.as_bytes(), 0)
+                .map_err(|source| io_error(path, "write its header", source))
+        };
+        // The checksum comes last: a file without one is recognised as one that was never finished.
+        let mut unfinished = raw.clone();
+        unfinished.checksum = 0;
+        write(&unfinished)?;
+        let region = Region::map(draft.file(), geometry, Access::Everything)
+            .map_err(|source| io_error(path, "map it", source))?;
+        self.furnish(&region, geometry)
+            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+        write(raw)?;
+        Ok(draft)
+    }
+
+    /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
+    /// under checkers. It ends with its last handle. Errors as [`create`](Self::create), but for those of files.
+    pub fn create_in_memory(&self) -> Result<Ring, Error> {
+        let source = self.heap_source()?;
+        Ring::attach(source)
+    }
+
+    fn heap_source(&self) -> Result<Source, Error> {
+        let path = Path::new("(memory)");
+        let (geometry, raw) = self.plan(path)?;
+        let region = Region::heap(&geometry).map_err(|source| io_error(path, "allocate it", source))?;
+        self.furnish(&region, &geometry)
+            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+        let ring_id = RingId(raw.ring_id);
+        let header = Arc::new(Header {
+            geometry,
+            ring_id,
+            created_unix_ns: raw.created_unix_ns,
+            type_fingerprint: raw.type_fingerprint,
+            schema: self.schema.clone(),
+            durable_inactive_ms: raw.durable_inactive_ms,
+            dead_of: self.dead_of,
+            dead_letters: self.dead_letters,
+        });
+        let dead = match geometry.groups() {
+            0 => None,
+            _ => {
+                let options = dead_options(&geometry, ring_id, &self.dead_letters, self.mode);
+                Some(Box::new(options.heap_source()?))
+            }
+        };
+        Ok(Source(Kind::Heap { region, rights: Arc::default(), header, dead }))
+    }
+
+    pub(crate) fn plan(&self, path: &Path) -> Result<(Geometry, RawHeader), Error> {
+        let bad = |source| Error::Geometry { path: path.to_path_buf(), source };
+        for name in &self.durable {
+            check_name(name)?;
+        }
+        for (name, settings) in &self.declared_groups {
+            check_name(name)?;
+            settings.check().map_err(|source| Error::Settings { group: name.clone(), source })?;
+        }
+        let groups = u64::from(self.groups).max(self.declared_groups.len() as u64);
+        let capacity = (self.capacity as u64)
+            .checked_next_power_of_two()
+            .filter(|_| self.capacity > 0)
+            .ok_or(bad(GeometryError::Capacity(self.capacity as u64)))?;
+        let (durables, consumers) = (self.durable.len() as u64, u64::from(self.consumers));
+        if durables > consumers {
+            return Err(bad(GeometryError::Durables { durables, consumers }));
+        }
+        let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
+            .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))
+            .and_then(|geometry| geometry.starting_at(self.first_position))
+            .map_err(bad)?;
+        if groups > 0 && geometry.block_size() > BLOCK_SIZE_MAX - LETTER_LEN {
+            return Err(bad(GeometryError::LetterSize(geometry.block_size())));
+        }
+        if self.schema.len() > SCHEMA_MAX {
+            return Err(bad(GeometryError::Schema(self.schema.len() as u64)));
+        }
+        let mut raw = RawHeader::of(&geometry);
+        raw.first_position = self.first_position;
+        raw.ring_id = system::random_id().map_err(|source| io_error(path, "draw a random id", source))?;
+        raw.boot_id = system::boot_id();
+        raw.created_unix_ns = u64::try_from(system::unix_now().as_nanos()).unwrap_or(u64::MAX);
+        raw.type_fingerprint = self.type_fingerprint;
+        raw.type_size = self.type_size;
+        raw.type_align = self.type_align;
+        raw.schema_len = self.schema.len() as u64;
+        raw.schema[..self.schema.len()].copy_from_slice(self.schema.as_bytes());
+        raw.durable_inactive_ms = self.durable_inactive_ms;
+        raw.dead_of = self.dead_of.map_or([0; 16], RingId::to_bytes);
+        if groups > 0 {
+            (raw.dead_capacity, raw.dead_policy) = self.dead_letters.to_header(capacity);
+        }
+        raw.checksum = raw.compute_checksum();
+        Ok((geometry, raw))
+    }
+
+    /// Fills the control pages of a ring that nobody else can see yet.
+    fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), JoinError> {
+        use producer_page::{CLAIMED, HEAD, LIMIT};
+        for word in [CLAIMED, HEAD, LIMIT] {
+            region.store(word, self.first_position, Relaxed);
+        }
+        let now = system::unix_now_ms();
+        let mut durable = self.durable.iter();
+        for n in (0_u32..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
+            let word = |at| geometry.entry_word(n, at);
+            region.store(word(entry::TAIL), Tail::NONE.0, Relaxed);
+            if let Some(name) = durable.next() {
+                recorder::store_name(region, |at| word(entry::NAME + at), name);
+                region.store(word(entry::JOINED_MS), now, Relaxed);
+                region.store(word(entry::DETACHED_MS), now, Relaxed);
+                region.store(word(entry::FLAGS), EntryFlags::taken(true, false).0, Relaxed);
+                region.store(word(entry::TAIL), self.first_position, Relaxed);
+            }
+        }
+        for (word, value) in group::words(geometry) {
+            region.store(word, value, Relaxed);
+        }
+        let start = Start::At(self.first_position);
+        for (number, (name, settings)) in (0_u32..).zip(&self.declared_groups) {
+            let group = Group::new(region.clone(), *geometry, number);
+            group::create(&group, name, settings, start, boot_tag(), now)?;
+        }
+        let pid = u64::from(std::process::id());
+        let kind = EventKind::Created;
+        let event = recorder::Entry { kind, position: self.first_position, pid, unix_ms: now, name: "" };
+        recorder::record(region, geometry, event);
+        Ok(())
+    }
+}
+
+/// What the dead-letter ring of a ring shall be.
+pub(crate) fn dead_options(
+    geometry: &Geometry,
+    of: RingId,
+    dead_letters: &DeadLetterOptions,
+    mode: u32,
+) -> RingOptions {
+    let block_size = usize::try_from(geometry.block_size() + LETTER_LEN).unwrap_or(usize::MAX);
+    let capacity = usize::try_from(dead_letters.capacity_for(geometry.capacity())).unwrap_or(usize::MAX);
+    let mut options = RingOptions::new(block_size, capacity).durable(KEEPER).consumers(4).mode(mode);
+    options.dead_of = Some(of);
+    options
+}
+
+/// Removes a dead-letter ring that belongs to no ring and holds nothing: what a creator left behind that was
+/// killed, or that lost to another. Holding its producer's right meanwhile keeps letters from being buried in
+/// a file that goes. Whatever is not plainly that is left alone.
+fn clear_leftover(dead_path: &Path) {
+    let Ok(dead) = Ring::open(dead_path) else { return };
+    let Some(of) = dead.attachment.header.dead_of else { return };
+    let is_empty = || dead.head() == dead.first_position();
+    let ring_path = dead_path.with_extension("");
+    let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
+    // First without touching it.
+    if !is_empty() || !is_orphan() {
+        return;
+    }
+    let Ok(keeper) = Attachment::open(dead.source_of(), Access::Readers, Demands::default()) else { return };
+    if !keeper.locks.seize(Right::Producer) {
+        return;
+    }
+    if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
+        // If it cannot be removed, creation says that it exists.
+        drop(std::fs::remove_file(dead_path));
+    }
+}
+
+/// Tells one boot of the machine from another.
+pub(crate) fn boot_tag() -> u64 {
+    static TAG: OnceLock<u64> = OnceLock::new();
+    *TAG.get_or_init(|| fnv1a(&system::boot_id()))
+}
+
+/// A name fits an entry if it is not empty, not too long, and has no NUL.
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') {
+        return Err(Error::BadName { name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// An open ring, to look at and to attach from. Maps the file read-only, gates nobody, disturbs nobody.
+///
+/// Numbers read from it are snapshots: the ring goes on meanwhile.
+#[derive(Debug)]
+pub struct Ring {
+    pub(crate) attachment: Attachment,
+    source: Source,
+}
+
+impl Sealed for &Ring {}
+impl Place for &Ring {
+    fn source(self) -> Source {
+        self.source_of()
+    }
+}
+
+/// A consumer entry, as seen at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its name; empty if anonymous.
+    pub name: String,
+    /// The process that has, or last had it, in its own pid namespace.
+    pub pid: u64,
+    /// The next position it will read; none if it was evicted and has not noticed yet.
+    pub tail: Option<u64>,
+    /// How many messages it is behind the head.
+    pub lag: u64,
+    /// Its tail survives it.
+    pub durable: bool,
+    /// It agreed to be evicted.
+    pub evictable: bool,
+    /// Its process lives, says the kernel.
+    pub alive: bool,
+    /// When it attached, in milliseconds since 1970.
+    pub joined_unix_ms: u64,
+    /// How many messages it missed, if it is evictable.
+    pub missed: u64,
+}
+
+/// The producer, as seen at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProducerInfo {
+    /// The process that is, or last was, the producer, in its own pid namespace.
+    pub pid: u64,
+    /// It lives, says the kernel.
+    pub alive: bool,
+    /// When it opened the ring, in milliseconds since 1970.
+    pub opened_unix_ms: u64,
+    /// How many producers the ring has had.
+    pub epoch: u64,
+    /// It closed the stream.
+    pub closed: bool,
+    /// How often it found the ring full.
+    pub full_count: u64,
+    /// How often it woke sleeping readers.
+    pub wake_count: u64,
+    /// How many consumers it evicted.
+    pub evicted_count: u64,
+}
+
+impl Ring {
+    /// Opens the ring at a path, read-only.
+    ///
+    /// # Errors
+    ///
+    /// Those of any attach: [`Error::NotFound`], [`Error::NotARing`], [`Error::Version`] and the others that say
+    /// why the file is not a ring that this program can use; [`Error::Permission`]; [`Error::RemoteFilesystem`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Ring, Error> {
+        Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
+    }
+
+    pub(crate) fn attach(source: Source) -> Result<Ring, Error> {
+        let attachment = Attachment::open(source.clone(), Access::Nothing, Demands::default())?;
+        Ok(Ring { attachment, source })
+    }
+
+    /// This ring as a place to attach to: by its path, and only while the same ring is there.
+    pub(crate) fn source_of(&self) -> Source {
+        match &self.source.0 {
+            Kind::Heap { .. } => self.source.clone(),
+            Kind::File { path, .. } => {
+                Source(Kind::File { path: path.clone(), ring: Some(self.attachment.header.ring_id) })
+            }
+        }
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        self.attachment.path()
+    }
+    /// Which ring it is.
+    pub fn id(&self) -> RingId {
+        self.attachment.header.ring_id
+    }
+    /// Bytes of a block.
+    pub fn block_size(&self) -> usize {
+        usize::try_from(self.attachment.geometry().block_size()).unwrap_or(usize::MAX)
+    }
+    /// Number of blocks.
+    pub fn capacity(&self) -> u64 {
+        self.attachment.geometry().capacity()
+    }
+    /// Number of consumer entries.
+    pub fn consumer_entries(&self) -> u64 {
+        self.attachment.geometry().consumers()
+    }
+    /// Number of groups that there is room for; 0 in a ring without groups.
+    pub fn group_entries(&self) -> u64 {
+        self.attachment.geometry().groups()
+    }
+    /// Number of workers that there is room for, over all groups; 0 in a ring without groups.
+    pub fn worker_entries(&self) -> u64 {
+        self.attachment.geometry().workers()
+    }
+    /// After how long an absent durable consumer is given up that holds the ring full; none: never.
+    pub fn durable_inactive_threshold(&self) -> Option<Duration> {
+        let ms = self.attachment.header.durable_inactive_ms;
+        (ms != 0).then(|| Duration::from_millis(ms))
+    }
+    /// How many blocks its dead-letter ring has; none in a ring without groups.
+    pub fn dead_letter_capacity(&self) -> Option<u64> {
+        self.attachment.header.dead_letters.capacity.filter(|_| self.group_entries() > 0)
+    }
+    /// What becomes of a dead letter when the dead-letter ring is full; none in a ring without groups.
+    pub fn dead_letter_policy(&self) -> Option<DeadLetterPolicy> {
+        (self.group_entries() > 0).then_some(self.attachment.header.dead_letters.policy)
+    }
+    /// Whose dead letters it holds, if it is a dead-letter ring.
+    pub fn dead_letters_of(&self) -> Option<RingId> {
+        self.attachment.header.dead_of
+    }
+    /// Bytes of the file.
+    pub fn file_len(&self) -> u64 {
+        self.attachment.geometry().file_len()
+    }
+    /// When it was created, by the system clock.
+    pub fn created(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_nanos(self.attachment.header.created_unix_ns)
+    }
+    /// The position that its first message had, or will have.
+    pub fn first_position(&self) -> u64 {
+        self.attachment.geometry().first_position()
+    }
+    /// What its messages are, if it is typed: name, fields and their types.
+    pub fn schema(&self) -> Option<&str> {
+        (self.attachment.header.type_fingerprint != 0).then_some(self.attachment.header.schema.as_str())
+    }
+    /// The next position to be published.
+    pub fn head(&self) -> u64 {
+        Watcher::window(&self.attachment.region, self.attachment.geometry()).1
+    }
+
+    /// The producer; none before the first.
+    pub fn producer_info(&self) -> Option<ProducerInfo> {
+        use producer_page::{CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, OPENED_MS, PID, WAKE_COUNT};
+        let load = |word| self.attachment.region.load(word, Relaxed);
+        (load(EPOCH) != 0).then(|| ProducerInfo {
+            pid: load(PID),
+            alive: self.attachment.locks.is_held(Right::Producer),
+            opened_unix_ms: load(OPENED_MS),
+            epoch: load(EPOCH),
+            closed: load(CLOSED) != 0,
+            full_count: load(FULL_COUNT),
+            wake_count: load(WAKE_COUNT),
+            evicted_count: load(EVICTED_COUNT),
+        })
+    }
+
+    /// Every consumer that has an entry, alive or not.
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        let head = self.head();
+        let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
+        (0..entries).filter_map(|n| self.consumer(n, head)).collect()
+    }
+
+    fn consumer(&self, n: u32, head: u64) -> Option<ConsumerInfo> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let load = |at| region.load(geometry.entry_word(n, at), Relaxed);
+        let flags = EntryFlags(load(entry::FLAGS));
+        let tail = Tail(load(entry::TAIL)).position();
+        flags.is_taken().then(|| ConsumerInfo {
+            name: recorder::load_name(region, |at| geometry.entry_word(n, entry::NAME + at)),
+            pid: load(entry::PID),
+            tail,
+            lag: tail.map_or(0, |tail| head.saturating_sub(tail)),
+            durable: flags.is_durable(),
+            evictable: flags.is_evictable(),
+            alive: self.attachment.locks.is_held(Right::Consumer(n)),
+            joined_unix_ms: load(entry::JOINED_MS),
+            missed: load(entry::MISSED),
+        })
+    }
+
+    /// What the flight recorder holds: up to 256 life-cycle events, oldest first. Readable when everybody
+    /// who wrote them is dead.
+    pub fn events(&self) -> Vec<Event> {
+        recorder::events(&self.attachment.region, self.attachment.geometry())
+    }
+
+    /// Removes a consumer that is not attached: a durable one that will not come back. Its position is
+    /// lost, and what it gated is free. Needs write permission.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchConsumer`]; [`Error::NameInUse`] while it is attached; [`Error::TableBusy`]; those of any
+    /// attach ([`Ring::open`]).
+    pub fn remove_consumer(&self, name: &str) -> Result<(), Error> {
+        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let path = || attachment.path().to_path_buf();
+        attachment.with_table(|| {
+            let head = self.head();
+            let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
+            let found = (0..entries)
+                .find_map(|n| self.consumer(n, head).filter(|info| info.name == name).map(|info| (n, info)));
+            let Some((n, info)) = found else {
+                return Err(Error::NoSuchConsumer { path: path(), name: name.to_owned() });
+            };
+            if !attachment.locks.seize(Right::Consumer(n)) {
+                return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid: info.pid });
+            }
+            table::leave(&attachment.region, attachment.geometry(), n, false);
+            attachment.record(EventKind::Removed, info.tail.unwrap_or(head), name, info.pid);
+            attachment.locks.release(Right::Consumer(n));
+            Ok(())
+        })
+    }
+}

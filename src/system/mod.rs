@@ -1,0 +1,32 @@
+//! Every system call of the library. Nothing here knows a message.
+
+mod advice;
+mod barrier;
+mod file;
+mod filesystem;
+pub(crate) mod fork;
+mod futex;
+mod identity;
+mod lock;
+pub(crate) mod sigbus;
+mod time;
+
+pub(crate) use advice::{ask_for_huge_pages, dont_fork, populate};
+pub(crate) use barrier::{membarrier, membarrier_registered, membarrier_works};
+pub(crate) use file::{
+    create_new, create_unnamed, lacks_unnamed_files, link_unnamed, open, rename_no_replace, reserve,
+};
+pub(crate) use filesystem::Filesystem;
+pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any, futex_wake_all};
+pub(crate) use identity::{boot_id, effective_user, random_id};
+pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
+pub(crate) use time::{
+    coarse_monotonic_ms, coarse_resolution, monotonic_ms, time_namespace_shift_ms, unix_now, unix_now_ms,
+};
+
+use std::io;
+
+/// Turns the usual "-1 and errno" into a result.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

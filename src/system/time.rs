@@ -1,0 +1,97 @@
+//! Clocks, and by how much a time namespace shifts one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub(super) fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: libc::time_t::try_from(duration.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(duration.subsec_nanos()),
+    }
+}
+
+pub(super) fn monotonic_now() -> Duration {
+    read_clock(libc::CLOCK_MONOTONIC)
+}
+
+fn read_clock(clock: libc::clockid_t) -> Duration {
+    let mut now = timespec(Duration::ZERO);
+    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for these clocks.
+    let _ = unsafe { libc::clock_gettime(clock, &raw mut now) };
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    time.as_secs().wrapping_mul(1000) + u64::from(time.subsec_millis())
+}
+
+/// Milliseconds of the monotonic clock.
+pub(crate) fn monotonic_ms() -> u64 {
+    whole_ms(monotonic_now())
+}
+
+/// The same as of the kernel's last tick.
+pub(crate) fn coarse_monotonic_ms() -> u64 {
+    // Miri knows the exact clock only.
+    whole_ms(if cfg!(miri) { monotonic_now() } else { read_clock(libc::CLOCK_MONOTONIC_COARSE) })
+}
+
+/// How far apart the kernel's ticks are.
+pub(crate) fn coarse_resolution() -> Duration {
+    if cfg!(miri) {
+        return Duration::from_millis(1);
+    }
+    let mut resolution = timespec(Duration::ZERO);
+    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for this clock.
+    let _ = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) };
+    Duration::new(0, u32::try_from(resolution.tv_nsec).unwrap_or(10_000_000))
+}
+
+/// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first time
+/// namespace, modulo 2^64; 0 where the kernel knows no such namespaces, or does not tell.
+pub(crate) fn time_namespace_shift_ms() -> u64 {
+    if cfg!(miri) {
+        return 0;
+    }
+    let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+    // The offsets are those of the namespace that children get: usually this process's own.
+    if namespace("time") != namespace("time_for_children") {
+        return 0;
+    }
+    parse_shift(&std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default())
+}
+
+fn parse_shift(offsets: &str) -> u64 {
+    let mut monotonic = offsets.lines().map(str::split_whitespace).filter_map(|mut fields| {
+        let name = fields.next()?;
+        let seconds: i64 = fields.next()?.parse().ok()?;
+        let nanos: i64 = fields.next()?.parse().ok()?;
+        (name == "monotonic").then_some(seconds.wrapping_mul(1000).wrapping_add(nanos / 1_000_000))
+    });
+    #[expect(clippy::cast_sign_loss, reason = "modulo 2^64")]
+    {
+        monotonic.next().unwrap_or(0) as u64
+    }
+}
+
+/// The system clock, for people: it may be set back.
+pub(crate) fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// As milliseconds in a word of the file.
+pub(crate) fn unix_now_ms() -> u64 {
+    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shift_of_a_time_namespace_is_read_with_its_sign() {
+        assert_eq!(parse_shift("monotonic           0         0\nboottime            0         0\n"), 0);
+        assert_eq!(parse_shift("monotonic      604800 500000000\nboottime 1 0\n"), 604_800_500);
+        assert_eq!(parse_shift("monotonic         -10         0\n"), 0_u64.wrapping_sub(10_000));
+        assert_eq!(parse_shift(""), 0);
+    }
+}

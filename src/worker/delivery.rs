@@ -1,0 +1,169 @@
+//! One delivery: a message under a lease, read in place, and what may become of it.
+
+use crate::id::MessageId;
+use crate::region::Region;
+use crate::region::clock;
+use crate::worker::{Outcome, Worker};
+use slipring_core::memory::Memory;
+use slipring_core::protocol::lease::{Lease, LeaseLost};
+use std::time::Duration;
+
+/// What became of a rejected message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// It is in the dead-letter ring, or was dropped and counted, as the ring's policy says.
+    Settled,
+    /// It will not be delivered again and waits for room in the dead-letter ring, or for whoever is writing
+    /// there at this moment. Any worker of the group sees to it.
+    Waiting,
+}
+
+/// A message that this worker has, until it is settled or the lease runs out. Dereferences to its bytes, in
+/// place.
+///
+/// | to say | call | the attempt |
+/// |---|---|---|
+/// | done | [`ack`](Self::ack) | |
+/// | failed, try again later | [`nack`](Self::nack) | counts |
+/// | not mine, let another have it | [`release`](Self::release) | does not count |
+/// | still at it | [`extend`](Self::extend) | |
+/// | never again | [`reject`](Self::reject) | |
+///
+/// Dropping it, unlike a consumer's message, says that the attempt failed: it hands the message back as
+/// `nack(None)` does, also while panicking: a handler that fails in a way nobody thought of must neither lose the
+/// message nor try it for ever.
+///
+/// When the lease runs out, another worker may get the message, and settling it here fails with
+/// [`LeaseLost`]: nothing is changed then. The bytes stay as they are as long as this value lives, lease or
+/// not.
+#[derive(Debug)]
+#[must_use = "dropping a delivery hands it back"]
+pub struct Delivery<'w> {
+    worker: &'w Worker,
+    lease: Lease,
+}
+
+impl<'w> Delivery<'w> {
+    pub(crate) fn new(worker: &'w Worker, lease: Lease) -> Delivery<'w> {
+        Delivery { worker, lease }
+    }
+
+    /// The message's position.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.lease.position
+    }
+
+    /// What tells this message from every other, the same at every delivery: what a handler keeps, so that doing
+    /// a thing twice has its effect once.
+    pub fn id(&self) -> MessageId {
+        MessageId { ring: self.worker.ring_id(), position: self.lease.position }
+    }
+
+    /// What the producer said it is; 0 by default.
+    #[inline]
+    pub fn kind(&self) -> u32 {
+        self.lease.message.meta.kind()
+    }
+
+    /// How often the message was delivered, this time included: 1 to 127, where 127 means "or more".
+    #[inline]
+    pub fn attempt(&self) -> u32 {
+        self.lease.word.attempt()
+    }
+
+    /// How long the lease lasts; zero once it is over. Over does not mean lost: until somebody else takes the
+    /// message, it can be settled.
+    pub fn time_left(&self) -> Duration {
+        let longest = self.worker.settings().ack_wait_ms.saturating_add(64);
+        Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
+    }
+
+    /// Settles the message: it is done, and this group never sees it again.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseLost`] if the lease ran out and somebody took the message over, or settled it.
+    #[inline]
+    pub fn ack(self) -> Result<(), LeaseLost> {
+        self.worker.end(self.into_lease(), Outcome::Acked, |lessee, lease| lessee.ack(lease))
+    }
+
+    /// Says that this attempt failed: the message is delivered again after `delay`, to whoever is free, or after
+    /// the group's [`backoff`](crate::GroupSettings::backoff) if `None`. After the last attempt it goes to
+    /// the dead-letter ring instead. Delays are rounded up to milliseconds and cut to 12 days.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub fn nack(self, delay: impl Into<Option<Duration>>) -> Result<(), LeaseLost> {
+        let delay_ms = delay.into().map(|delay| {
+            let ms = delay.as_nanos().div_ceil(1_000_000);
+            u32::try_from(ms).unwrap_or(u32::MAX).min(slipring_core::protocol::settings::WAIT_MAX_MS)
+        });
+        let now = clock::now();
+        self.worker
+            .end(self.into_lease(), Outcome::GivenBack, |lessee, lease| lessee.nack(lease, delay_ms, now))
+    }
+
+    /// Hands the message back unprocessed, as if it had not been delivered: another worker gets it at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub fn release(self) -> Result<(), LeaseLost> {
+        self.worker.end(self.into_lease(), Outcome::GivenBack, |lessee, lease| lessee.release(lease))
+    }
+
+    /// Makes the lease last for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now on: for work that
+    /// takes longer than expected, and is known to be going on.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack). The delivery can still be read.
+    pub fn extend(&mut self) -> Result<(), LeaseLost> {
+        self.lease = self.worker.lessee().extend(self.lease, clock::coarse_now())?;
+        Ok(())
+    }
+
+    /// Says that the message can never succeed: it goes to the dead-letter ring at once, with `note` (cut to 64
+    /// bytes) as the reason, and is not delivered again.
+    ///
+    /// # Errors
+    ///
+    /// As [`ack`](Self::ack).
+    pub fn reject(self, note: &str) -> Result<Rejected, LeaseLost> {
+        let (worker, lease) = (self.worker, self.into_lease());
+        worker.reject(lease, note)
+    }
+
+    /// The lease, without its guard.
+    fn into_lease(self) -> Lease {
+        let lease = self.lease;
+        std::mem::forget(self);
+        lease
+    }
+}
+
+impl std::ops::Deref for Delivery<'_> {
+    type Target = [u8];
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let region: &Region = self.worker.lessee().memory();
+        // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
+        // keeps off, lease or not. The block is the region's.
+        let block = unsafe { region.read_block(self.lease.message.block) };
+        // SAFETY: as above. The length is cut to the block.
+        unsafe { block.bytes(self.lease.message.meta.len()) }
+    }
+}
+
+impl Drop for Delivery<'_> {
+    fn drop(&mut self) {
+        let now = clock::now();
+        // A lease that was lost needs no handing back.
+        let _ =
+            self.worker.end(self.lease, Outcome::GivenBack, |lessee, lease| lessee.nack(lease, None, now));
+    }
+}

@@ -1,0 +1,1 @@
+//! Random operations on rings, against an oracle: see `tests/`.

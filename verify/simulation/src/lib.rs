@@ -1,0 +1,1 @@
+//! The whole protocol on one thread, with seeded pauses and kills: see `tests/simulation`.

@@ -1,0 +1,283 @@
+//! The protocol's memory on the heap, for one thread. Before each access its party may be killed, or others may
+//! get their turn; each write is shown to the oracle.
+
+use crate::oracle::{Intent, Oracle};
+use slipring_core::format::{Block, Geometry, Millis, Tail, producer_page as page};
+use slipring_core::memory::{Futex, Liveness, Memory, Right, Segment, Word};
+use slipring_core::protocol::group;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Bytes of a block: two words, so that a torn copy can be told.
+pub(crate) const BLOCK_SIZE: u64 = 16;
+
+/// What a killed party unwinds with.
+pub(crate) struct Killed;
+
+/// What all parties share: the ring, the kernel's locks, the clock.
+pub(crate) struct Shared {
+    pub(crate) geometry: Geometry,
+    pub(crate) oracle: RefCell<Oracle>,
+    pub(crate) now: Cell<Millis>,
+    /// The latest that the clock ever showed.
+    pub(crate) latest: Cell<Millis>,
+    /// A digest of every write: two plays of a seed have the same.
+    pub(crate) history: Cell<u64>,
+    talkative: bool,
+    pub(crate) rights: RefCell<HashMap<Right, u32>>,
+    /// After so many accesses others get their turn.
+    pub(crate) interrupt: Cell<Option<u32>>,
+    pub(crate) others: RefCell<Option<Rc<dyn Fn()>>>,
+    segments: [Vec<Cell<u64>>; 2],
+}
+
+impl Shared {
+    pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
+        let slots = geometry.slots();
+        let last = slots.packed(slots.at(geometry.capacity() - 1)).offset() + BLOCK_SIZE;
+        // More than there is: where it begins in the file is nobody's business here.
+        let readers = geometry.file_len();
+        let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
+        let shared = Shared {
+            geometry,
+            oracle: RefCell::new(oracle),
+            now: Cell::new(now),
+            latest: Cell::new(now),
+            history: Cell::new(0),
+            talkative,
+            rights: RefCell::default(),
+            interrupt: Cell::new(None),
+            others: RefCell::new(None),
+            segments: [words(last), words(readers)],
+        };
+        for word in [page::CLAIMED, page::HEAD, page::LIMIT] {
+            shared.word(word).set(geometry.first_position());
+        }
+        for entry in 0..u32::try_from(geometry.consumers()).unwrap() {
+            shared.word(geometry.tail(entry)).set(Tail::NONE.0);
+        }
+        for (word, value) in group::words(&geometry) {
+            shared.word(word).set(value);
+        }
+        shared
+    }
+
+    pub(crate) fn word(&self, word: Word) -> &Cell<u64> {
+        let segment = &self.segments[usize::from(word.segment == Segment::Readers)];
+        &segment[usize::try_from(word.offset / 8).unwrap()]
+    }
+
+    fn block_word(&self, block: Block, nth: u64) -> &Cell<u64> {
+        self.word(Word::producer(block.offset() + 8 * nth))
+    }
+
+    pub(crate) fn block(&self, block: Block) -> [u64; 2] {
+        [0, 1].map(|nth| self.block_word(block, nth).get())
+    }
+
+    /// The bytes of a segment from this word on.
+    pub(crate) fn bytes(&self, from: Word) -> Vec<u8> {
+        let segment = &self.segments[usize::from(from.segment == Segment::Readers)];
+        let words = &segment[usize::try_from(from.offset / 8).unwrap()..];
+        words.iter().flat_map(|word| word.get().to_le_bytes()).collect()
+    }
+
+    /// The clock goes on, or back.
+    pub(crate) fn set_clock(&self, now: Millis) {
+        self.now.set(now);
+        if now.ahead_of(self.latest.get(), 1 << 30) > 0 {
+            self.latest.set(now);
+        }
+    }
+
+    fn record(&self, party: u32, word: Word, old: u64, new: u64) {
+        if self.talkative {
+            println!("        {party}: {:?} {:#x}: {old:#x} -> {new:#x}", word.segment, word.offset);
+        }
+        let parts = [party.into(), self.now.get().0.into(), word.offset, old, new];
+        let digest = parts.into_iter().fold(self.history.get(), |digest, part: u64| {
+            (digest ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        });
+        self.history.set(digest);
+    }
+
+    pub(crate) fn holder(&self, right: Right) -> Option<u32> {
+        self.rights.borrow().get(&right).copied()
+    }
+
+    /// The kernel takes everything away from a dead process.
+    pub(crate) fn drop_rights(&self, party: u32) {
+        self.rights.borrow_mut().retain(|_, holder| *holder != party);
+    }
+}
+
+/// One process.
+pub(crate) struct Life {
+    pub(crate) party: u32,
+    /// It dies before the access after so many.
+    pub(crate) fuse: Cell<Option<u32>>,
+    pub(crate) dead: Cell<bool>,
+    pub(crate) intent: Cell<Intent>,
+}
+
+/// One process's view of the memory. Also its hand for the kernel's locks.
+#[derive(Clone)]
+pub(crate) struct SimMemory {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) life: Rc<Life>,
+}
+
+impl SimMemory {
+    pub(crate) fn of(shared: &Rc<Shared>, party: u32) -> SimMemory {
+        let (fuse, dead, intent) = (Cell::new(None), Cell::new(false), Cell::new(Intent::Nothing));
+        SimMemory { shared: Rc::clone(shared), life: Rc::new(Life { party, fuse, dead, intent }) }
+    }
+
+    /// One step of this process. False when it is dead, and nothing it does has an effect.
+    pub(crate) fn step(&self) -> bool {
+        if self.life.dead.get() {
+            return false;
+        }
+        if let Some(left) = self.life.fuse.get() {
+            let Some(left) = left.checked_sub(1) else {
+                self.life.dead.set(true);
+                std::panic::resume_unwind(Box::new(Killed));
+            };
+            self.life.fuse.set(Some(left));
+        }
+        if let Some(left) = self.shared.interrupt.get() {
+            let left = left.checked_sub(1);
+            self.shared.interrupt.set(left);
+            if left.is_none() {
+                let others = self.shared.others.borrow().clone();
+                others.expect("the world is made")();
+            }
+        }
+        true
+    }
+
+    fn write(&self, word: Word, new: u64) {
+        let old = self.shared.word(word).replace(new);
+        self.shared.record(self.life.party, word, old, new);
+        self.shared.oracle.borrow_mut().wrote(&self.shared, &self.life, word, old, new);
+    }
+
+    /// What this party is about to do, for the oracle.
+    pub(crate) fn meaning<T>(&self, intent: Intent, act: impl FnOnce() -> T) -> T {
+        self.life.intent.set(intent);
+        let result = act();
+        self.life.intent.set(Intent::Nothing);
+        result
+    }
+}
+
+/// A block that is read in place.
+pub(crate) struct ReadInPlace<'a>(&'a SimMemory, Block);
+
+impl ReadInPlace<'_> {
+    pub(crate) fn words(&self) -> [u64; 2] {
+        [0, 1].map(|nth| if self.0.step() { self.0.shared.block_word(self.1, nth).get() } else { 0 })
+    }
+}
+
+/// A block that is written in place.
+pub(crate) struct WriteInPlace<'a>(&'a SimMemory, Block);
+
+impl WriteInPlace<'_> {
+    pub(crate) fn fill(&mut self, words: [u64; 2]) {
+        for (nth, word) in (0..).zip(words) {
+            if self.0.step() {
+                self.0.shared.oracle.borrow().overwrites(self.1.index());
+                self.0.shared.block_word(self.1, nth).set(word);
+            }
+        }
+    }
+}
+
+// SAFETY: words are cells of their own, and one thread uses them; blocks lie in their own slots.
+unsafe impl Memory for SimMemory {
+    type Read<'a> = ReadInPlace<'a>;
+    type Write<'a> = WriteInPlace<'a>;
+
+    fn load(&self, word: Word, _order: Ordering) -> u64 {
+        if self.step() { self.shared.word(word).get() } else { 0 }
+    }
+
+    fn store(&self, word: Word, value: u64, _order: Ordering) {
+        if self.step() {
+            self.write(word, value);
+        }
+    }
+
+    fn compare_exchange(
+        &self,
+        word: Word,
+        current: u64,
+        new: u64,
+        _success: Ordering,
+        _failure: Ordering,
+    ) -> Result<u64, u64> {
+        if !self.step() {
+            return Err(0);
+        }
+        let found = self.shared.word(word).get();
+        if found != current {
+            return Err(found);
+        }
+        self.write(word, new);
+        Ok(found)
+    }
+
+    fn fence(&self, _order: Ordering) {}
+    fn light_fence(&self) {}
+    fn heavy_fence(&self) {}
+    fn relax(&self) {}
+
+    unsafe fn read_block(&self, block: Block) -> ReadInPlace<'_> {
+        ReadInPlace(self, block)
+    }
+
+    unsafe fn write_block(&self, block: Block) -> WriteInPlace<'_> {
+        WriteInPlace(self, block)
+    }
+
+    unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
+        for (nth, chunk) in (0..).zip(into.chunks_mut(8)) {
+            if self.step() {
+                let word = self.shared.block_word(block, nth).get();
+                chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+            }
+        }
+    }
+}
+
+/// Nobody sleeps: who has nothing to do is asked again.
+impl Futex for SimMemory {
+    fn wait(&self, _word: Word, _expected: u32, _timeout: Duration) {}
+    fn wake_all(&self, _word: Word) {}
+}
+
+impl Liveness for SimMemory {
+    fn seize(&self, right: Right) -> bool {
+        self.step()
+            && *self.shared.rights.borrow_mut().entry(right).or_insert(self.life.party) == self.life.party
+    }
+
+    fn release(&self, right: Right) {
+        if self.step() && self.shared.holder(right) == Some(self.life.party) {
+            self.shared.rights.borrow_mut().remove(&right);
+        }
+    }
+}
+
+/// Runs something that may be killed. False if it was.
+pub(crate) fn survives(life: impl FnOnce()) -> bool {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(life)) {
+        Ok(()) => true,
+        Err(payload) if payload.is::<Killed>() => false,
+        Err(payload) => std::panic::resume_unwind(payload),
+    }
+}

@@ -1,0 +1,260 @@
+//! What must be true, kept beside the protocol and not by it. It sees every write as it happens.
+
+use crate::deliveries::GroupBook;
+use crate::memory::{Life, Shared};
+use slipring_core::format::{Geometry, Sequence, Tail, group_flags, producer_page};
+use slipring_core::memory::{Right, Word};
+use slipring_core::protocol::group;
+use std::collections::{BTreeMap, HashMap};
+
+pub(crate) const GROUPS: usize = 2;
+
+/// A message as it was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) words: [u64; 2],
+    pub(crate) meta: u64,
+}
+
+/// What a party is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Intent {
+    Nothing,
+    Ack(u64),
+    Nack(u64),
+    Release(u64),
+    Extend(u64),
+    Reject(u64),
+}
+
+/// A consumer, as far as it was promised anything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    /// From here on nothing is overwritten.
+    pub(crate) next: u64,
+    pub(crate) evictable: bool,
+}
+
+/// Which words are watched.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Head,
+    Sequence,
+    Tail(u32),
+    Delivery(usize, u64),
+    Floor(usize),
+    Flags(usize),
+}
+
+pub(crate) struct Oracle {
+    geometry: Geometry,
+    places: HashMap<Word, Place>,
+    messages: Vec<Message>,
+    /// What the producer is about to publish.
+    meant: HashMap<u64, Message>,
+    /// The lowest position that was never overwritten.
+    kept_from: std::cell::Cell<u64>,
+    pub(crate) readers: Vec<Option<Reader>>,
+    pub(crate) groups: [GroupBook; GROUPS],
+    /// Positions that are being read in place, with how many do.
+    held: BTreeMap<u64, u32>,
+    stamp: u64,
+}
+
+impl Oracle {
+    pub(crate) fn new(geometry: Geometry, groups: [GroupBook; GROUPS]) -> Oracle {
+        let mut places = HashMap::from([(producer_page::HEAD, Place::Head)]);
+        for index in 0..geometry.capacity() {
+            places.insert(geometry.slot(index).sequence(), Place::Sequence);
+            for number in 0..GROUPS {
+                let word = geometry.delivery(u32::try_from(number).unwrap(), index);
+                places.insert(word, Place::Delivery(number, index));
+            }
+        }
+        for entry in 0..u32::try_from(geometry.consumers()).unwrap() {
+            places.insert(geometry.tail(entry), Place::Tail(entry));
+        }
+        for (number, words) in group::words(&geometry).chunks_exact(4).take(GROUPS).enumerate() {
+            places.insert(words[0].0, Place::Floor(number));
+            places.insert(words[3].0, Place::Flags(number));
+        }
+        Oracle {
+            geometry,
+            places,
+            messages: Vec::new(),
+            meant: HashMap::new(),
+            kept_from: geometry.first_position().into(),
+            readers: vec![None; usize::try_from(geometry.consumers()).unwrap()],
+            groups,
+            held: BTreeMap::new(),
+            stamp: 0,
+        }
+    }
+
+    /// One past the last published position.
+    pub(crate) fn end(&self) -> u64 {
+        self.geometry.first_position() + self.messages.len() as u64
+    }
+
+    pub(crate) fn kept_from(&self) -> u64 {
+        self.kept_from.get()
+    }
+
+    /// Never the same twice: what was not published must not look like what was.
+    pub(crate) fn stamp(&mut self) -> u64 {
+        self.stamp += 1;
+        self.stamp
+    }
+
+    pub(crate) fn means(&mut self, position: u64, message: Message) {
+        self.meant.insert(position, message);
+    }
+
+    /// What a reader read must be what was published.
+    pub(crate) fn read(&self, position: u64, found: Message) {
+        let first = self.geometry.first_position();
+        let published =
+            position.checked_sub(first).and_then(|nth| self.messages.get(usize::try_from(nth).ok()?));
+        assert_eq!(Some(&found), published, "what was read at {position}, and what was published there");
+    }
+
+    /// Somebody reads in place until [`unhold`](Self::unhold).
+    pub(crate) fn hold(&mut self, position: u64) {
+        *self.held.entry(position).or_default() += 1;
+    }
+
+    pub(crate) fn unhold(&mut self, position: u64) {
+        let count = self.held.get_mut(&position).expect("it was held");
+        *count -= 1;
+        if *count == 0 {
+            self.held.remove(&position);
+        }
+    }
+
+    /// A reader begins here: nothing may be gone from here on.
+    pub(crate) fn begins(&mut self, entry: u32, next: u64, evictable: bool) {
+        assert!(
+            (self.kept_from()..=self.end()).contains(&next),
+            "a reader begins at {next}: {}",
+            self.bounds()
+        );
+        self.readers[entry as usize] = Some(Reader { next, evictable });
+    }
+
+    fn bounds(&self) -> String {
+        format!("kept from {}, published up to {}", self.kept_from(), self.end())
+    }
+
+    /// The producer writes into a slot. What was there must be done with.
+    pub(crate) fn overwrites(&self, index: u64) {
+        let (end, capacity) = (self.end(), self.geometry.capacity());
+        let position = end + (index.wrapping_sub(end) & (capacity - 1));
+        let Some(old) = position.checked_sub(capacity).filter(|&old| old >= self.geometry.first_position())
+        else {
+            return;
+        };
+        self.kept_from.set(self.kept_from().max(old + 1));
+        assert!(!self.held.contains_key(&old), "{old} is overwritten while it is read in place");
+        for (entry, reader) in self.readers.iter().enumerate() {
+            let waits = reader.is_some_and(|reader| reader.next <= old);
+            assert!(!waits, "{old} is overwritten, and consumer {entry} has not read it: {reader:?}");
+        }
+        for group in &self.groups {
+            assert!(!group.is_open(old), "{old} is overwritten, and a group has not settled it");
+        }
+    }
+
+    pub(crate) fn wrote(&mut self, shared: &Shared, life: &Life, word: Word, old: u64, new: u64) {
+        match self.places.get(&word).copied() {
+            None => {}
+            Some(Place::Head) => self.wrote_head(shared, life, new),
+            Some(Place::Sequence) => self.wrote_sequence(shared, life, old, new),
+            Some(Place::Tail(entry)) => self.wrote_tail(shared, life, entry, Tail(new)),
+            Some(Place::Delivery(number, index)) => {
+                let end = self.end();
+                // The last one that was published in this slot.
+                let position = (end + (index.wrapping_sub(end) & (self.geometry.capacity() - 1)))
+                    .checked_sub(self.geometry.capacity());
+                self.groups[number].wrote(shared, life, position, old, new);
+            }
+            Some(Place::Floor(number)) => self.groups[number].wrote_floor(Tail(old), Tail(new), self.end()),
+            Some(Place::Flags(number)) => {
+                let end = self.end();
+                let floor = group::words(&self.geometry)[4 * number].0;
+                let begins = (new == group_flags::TAKEN).then(|| shared.word(floor).get());
+                if let Some(begins) = begins {
+                    let sound = (self.kept_from()..=self.end()).contains(&begins);
+                    assert!(sound, "a group begins at {begins}: {}", self.bounds());
+                }
+                self.groups[number].begins(begins, end);
+            }
+        }
+    }
+
+    fn wrote_sequence(&mut self, shared: &Shared, life: &Life, old: u64, new: u64) {
+        assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
+        let end = self.end();
+        if new == 0 {
+            assert!(old > end, "the published message at {} is erased", old - 1);
+            return;
+        }
+        let sequence = Sequence(new);
+        if sequence.is_sealed() {
+            assert!(sequence.number() > end, "the published message at {} is sealed", sequence.number() - 1);
+            return;
+        }
+        assert_eq!(sequence.number(), end + 1, "positions are published in order");
+        self.publishes(shared);
+    }
+
+    /// Everything below the head is published, bare where nothing was sealed.
+    fn wrote_head(&mut self, shared: &Shared, life: &Life, head: u64) {
+        assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
+        while self.end() < head {
+            self.publishes(shared);
+        }
+        assert_eq!(head, self.end(), "the head falls behind what is published");
+    }
+
+    /// What the file says, as its description has it.
+    fn in_file(&self, shared: &Shared, position: u64) -> Message {
+        let slots = self.geometry.slots();
+        let slot = slots.at(position);
+        let (sequence, meta) = (shared.word(slot.sequence()).get(), shared.word(slot.meta()).get());
+        let (block, meta) = match sequence {
+            _ if sequence == position + 1 => (slots.single(slot), meta),
+            _ if sequence == (position + 1) | 1 << 63 => (slots.packed(slot), meta),
+            _ => (slots.packed(slot), 16),
+        };
+        Message { words: shared.block(block), meta }
+    }
+
+    fn publishes(&mut self, shared: &Shared) {
+        let end = self.end();
+        let found = self.in_file(shared, end);
+        assert_eq!(Some(&found), self.meant.get(&end), "what is published at {end}, and what was meant");
+        self.messages.push(found);
+        self.groups.iter_mut().for_each(|group| group.published(end));
+    }
+
+    fn wrote_tail(&mut self, shared: &Shared, life: &Life, entry: u32, new: Tail) {
+        let Some(reader) = &mut self.readers[entry as usize] else { return };
+        if new == Tail::EVICTED {
+            assert!(reader.evictable, "consumer {entry} did not agree to be evicted");
+            assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer evicts");
+            self.readers[entry as usize] = None;
+            return;
+        }
+        assert_eq!(shared.holder(Right::Consumer(entry)), Some(life.party), "the tail of another");
+        // It says what it releases before it does; an evictable one by this very word.
+        reader.next += u64::from(reader.evictable);
+        assert_eq!(new, Tail::at(reader.next, reader.evictable), "the tail of consumer {entry}");
+    }
+
+    /// After each turn: whatever is read in place is as it was.
+    pub(crate) fn check(&self, shared: &Shared) {
+        for &position in self.held.keys() {
+            self.read(position, self.in_file(shared, position));
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Workers of a group: what `Worker` and `Delivery` do with the protocol.
+
+use crate::memory::SimMemory;
+use crate::oracle::{Intent, Message, Oracle};
+use crate::world::{ACK_WAIT, Actor, GRAIN, Turn};
+use slipring_core::format::{group_flags, worker_group};
+use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::group::{self, Group, Kinds};
+use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::table::Start;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A burial that was not possible is tried again after so long.
+const RETRY_MS: u32 = 100;
+const HELD_MAX: usize = 3;
+
+pub(crate) struct Working {
+    number: u32,
+    /// The group has another one.
+    spare: bool,
+    lessee: Option<Lessee<SimMemory>>,
+    held: Vec<Lease>,
+}
+
+impl Working {
+    pub(crate) fn of(number: u32, spare: bool) -> Working {
+        Working { number, spare, lessee: None, held: Vec::new() }
+    }
+
+    fn group(&self, turn: &Turn<'_>) -> Group<SimMemory> {
+        Group::new(turn.memory.clone(), turn.geometry(), self.number)
+    }
+
+    /// Finds the group or makes it, takes an entry, and clears up after who had it before.
+    fn join(&mut self, turn: &mut Turn<'_>) {
+        let (memory, geometry, group) = (turn.memory, turn.geometry(), self.group(turn));
+        if !memory.seize(Right::Table) {
+            return;
+        }
+        group::clear_unfinished(&group);
+        let settings = turn.world.settings[self.number as usize];
+        let flags = group::words(&geometry)[4 * self.number as usize + 3].0;
+        if memory.load(flags, Relaxed) != group_flags::TAKEN {
+            let start = if turn.dice.hits(2) { Start::Earliest } else { Start::Latest };
+            group::create(&group, "frail", &settings, start, 0, 0).expect("can always be had");
+        }
+        if let Some(entry) = self.find_entry(turn) {
+            group::free_worker(memory, &geometry, entry);
+            turn.oracle().groups.iter().for_each(|group| group.returned(entry));
+            memory.store(worker_group(&geometry, entry), u64::from(self.number) + 1, Relaxed);
+            self.lessee = Some(Lessee::new(group, entry, settings, GRAIN));
+        }
+        memory.release(Right::Table);
+    }
+
+    fn find_entry(&self, turn: &Turn<'_>) -> Option<u32> {
+        let (memory, geometry) = (turn.memory, turn.geometry());
+        let entries = || 0..u32::try_from(geometry.workers()).unwrap();
+        let is_taken = |entry| memory.load(worker_group(&geometry, entry), Relaxed) != 0;
+        [false, true].into_iter().find_map(|dead| {
+            entries().find(|&entry| is_taken(entry) == dead && memory.seize(Right::Worker(entry)))
+        })
+    }
+
+    fn take(&mut self, turn: &mut Turn<'_>) {
+        if self.held.len() >= HELD_MAX {
+            return;
+        }
+        // Read once: what follows may take longer than anybody thinks.
+        let now = turn.now();
+        let sweeps = turn.dice.hits(3);
+        if sweeps {
+            self.reap(turn);
+        }
+        let Some(lessee) = &self.lessee else { return };
+        let kinds = match turn.dice.roll(8) {
+            0 if !turn.calm() => Kinds::Equal(turn.dice.roll32(3)),
+            1 if !turn.calm() => Kinds::AtMost(turn.dice.roll32(3)),
+            2 if !turn.calm() => Kinds::Except(turn.dice.roll32(3)),
+            _ => Kinds::Any,
+        };
+        let quick = (kinds == Kinds::Any && !sweeps).then(|| lessee.next(now)).flatten();
+        let (lease, doomed) = match quick {
+            Some(lease) => (Some(lease), None),
+            None => {
+                let found = lessee.search(kinds, now, sweeps);
+                (found.lease, found.doomed)
+            }
+        };
+        if lessee.has_withdrawn() && lessee.producer_asleep() {
+            lessee.wake_producer();
+        }
+        if let Some(lease) = lease {
+            assert!(kinds.admits(lease.message.meta.kind()));
+            // SAFETY: the block is of this geometry; the position is pinned.
+            let words = unsafe { turn.memory.read_block(lease.message.block) }.words();
+            turn.oracle().read(lease.position, Message { words, meta: lease.message.meta.0 });
+            turn.oracle().hold(lease.position);
+            self.held.push(lease);
+        }
+        if let Some(first) = doomed {
+            self.bury_from(turn, first);
+        }
+    }
+
+    /// Returns what dead colleagues had leased.
+    fn reap(&self, turn: &Turn<'_>) {
+        let (memory, geometry) = (turn.memory, turn.geometry());
+        let own = self.lessee.as_ref().map(Lessee::entry);
+        for entry in 0..u32::try_from(geometry.workers()).unwrap() {
+            let ours = memory.load(worker_group(&geometry, entry), Relaxed) == u64::from(self.number) + 1;
+            if Some(entry) != own && ours {
+                group::reap_worker(memory, &geometry, memory, entry);
+            }
+        }
+    }
+
+    fn bury_from(&self, turn: &Turn<'_>, first: u64) {
+        let Some(lessee) = &self.lessee else { return };
+        let doomed: Vec<u64> = lessee.doomed(first, turn.now()).take(4).collect();
+        let party = turn.memory.life.party;
+        if !turn.memory.step() || !turn.world.grave.borrow_mut().seize(party) {
+            return;
+        }
+        for position in doomed {
+            let mut bytes = [0; 16];
+            let Some(doomed) = lessee.exhume(position, turn.now(), &mut bytes) else { continue };
+            let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
+            turn.oracle().read(position, Message { words: [word(0), word(8)], meta: doomed.message.meta.0 });
+            // It may be killed before the copy is made, or after.
+            if turn.memory.step() && turn.world.grave.borrow_mut().bury(position) {
+                turn.oracle().groups[self.number as usize].letters.insert(position);
+                lessee.bury(doomed, true);
+                lessee.settled(position);
+            } else {
+                lessee.defer(doomed, RETRY_MS, turn.now());
+            }
+        }
+        turn.world.grave.borrow_mut().drop_holder(party);
+    }
+
+    /// Ends one of the leases it has, in one of the ways there are.
+    fn end_one(&mut self, turn: &mut Turn<'_>) {
+        let Some(lessee) = self.lessee.as_ref().filter(|_| !self.held.is_empty()) else { return };
+        let nth = usize::try_from(turn.dice.roll(self.held.len() as u64)).unwrap();
+        let lease = self.held[nth];
+        let (position, now) = (lease.position, turn.now());
+        let how = if turn.calm() { 9 } else { turn.dice.roll(10) };
+        let delay = turn.dice.hits(2).then(|| turn.dice.roll32(2 * ACK_WAIT));
+        let ended = match how {
+            0 => turn.memory.meaning(Intent::Nack(position), || lessee.nack(lease, delay, now)),
+            1 => turn.memory.meaning(Intent::Release(position), || lessee.release(lease)),
+            2 => {
+                let extended = turn.memory.meaning(Intent::Extend(position), || lessee.extend(lease, now));
+                if let Ok(longer) = extended {
+                    self.held[nth] = longer;
+                    return;
+                }
+                extended.map(drop)
+            }
+            3 if self.number == 1 => {
+                turn.memory.meaning(Intent::Reject(position), || lessee.reject(lease, now))
+            }
+            _ => turn.memory.meaning(Intent::Ack(position), || lessee.ack(lease)),
+        };
+        turn.oracle().groups[self.number as usize].ended(lease);
+        self.held.remove(nth);
+        turn.oracle().unhold(position);
+        lessee.unpin(position);
+        lessee.settled(position);
+        if lessee.producer_asleep() {
+            lessee.wake_producer();
+        }
+        if how == 3 && ended.is_ok() && self.number == 1 {
+            self.bury_from(turn, position);
+        }
+    }
+
+    fn leave(&mut self, turn: &mut Turn<'_>) {
+        let Some(lessee) = self.lessee.take() else { return };
+        self.held.drain(..).for_each(|lease| turn.oracle().unhold(lease.position));
+        group::free_worker(turn.memory, &turn.geometry(), lessee.entry());
+        turn.memory.release(Right::Worker(lessee.entry()));
+    }
+}
+
+impl Actor for Working {
+    fn act(&mut self, turn: &mut Turn<'_>) {
+        match turn.dice.roll(20) {
+            _ if self.lessee.is_none() => self.join(turn),
+            0 if !turn.calm() => self.leave(turn),
+            0..10 => self.take(turn),
+            _ => self.end_one(turn),
+        }
+    }
+
+    fn died(&mut self, oracle: &mut Oracle) {
+        self.held.drain(..).for_each(|lease| oracle.unhold(lease.position));
+        self.lessee = None;
+    }
+
+    fn may_be_missed(&self) -> bool {
+        self.spare
+    }
+
+    fn is_done(&self, _oracle: &Oracle) -> bool {
+        self.held.is_empty()
+    }
+
+    fn name(&self) -> &'static str {
+        if self.number == 0 { "worker" } else { "frail worker" }
+    }
+}

@@ -1,0 +1,341 @@
+//! Everybody in one thread: who has a turn, who is killed in it, who is interrupted by whom, what time it is.
+
+use crate::audit::audit;
+use crate::consumers::{EvictableReader, InPlace, Onlooker};
+use crate::deliveries::GroupBook;
+use crate::dice::Dice;
+use crate::grave::Grave;
+use crate::memory::{BLOCK_SIZE, Shared, SimMemory, survives};
+use crate::oracle::{GROUPS, Oracle};
+use crate::producer::Publishing;
+use crate::workers::Working;
+use slipring::Backoff;
+use slipring_core::format as layout;
+use slipring_core::format::{EntryFlags, Geometry, Millis, group_flags};
+use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::settings::GroupSettings;
+use slipring_core::protocol::table::Start;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// Turns with kills, pauses and steps of the clock; then turns without, until all is done.
+const WILD_TURNS: u32 = 400;
+const CALM_TURNS: u32 = 20_000;
+pub(crate) const ACK_WAIT: u32 = 50;
+pub(crate) const GRAIN: u32 = 10;
+/// A clock that is set back by more makes a lease look longer than any is, and it is taken over.
+const STEP_BACK_MAX: u32 = 50;
+
+/// What an actor has to do with the world, during its turn.
+pub(crate) struct Turn<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) memory: &'w SimMemory,
+    pub(crate) dice: Dice,
+}
+
+impl Turn<'_> {
+    pub(crate) fn oracle(&self) -> std::cell::RefMut<'_, Oracle> {
+        self.memory.shared.oracle.borrow_mut()
+    }
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.memory.shared.geometry
+    }
+    pub(crate) fn now(&self) -> Millis {
+        self.memory.shared.now.get()
+    }
+    /// Nobody is killed any more, and everybody finishes.
+    pub(crate) fn calm(&self) -> bool {
+        self.world.calm.get()
+    }
+}
+
+/// A role.
+pub(crate) trait Actor {
+    /// One operation.
+    fn act(&mut self, turn: &mut Turn<'_>);
+    /// Its process is dead: what the oracle has to forget. The next turn is a successor's.
+    fn died(&mut self, oracle: &mut Oracle);
+    /// It has nothing left to do.
+    fn is_done(&self, oracle: &Oracle) -> bool;
+    fn name(&self) -> &'static str;
+    /// All promises can be kept without it.
+    fn may_be_missed(&self) -> bool;
+}
+
+struct Seat {
+    memory: SimMemory,
+    actor: Box<dyn Actor>,
+    paused_until: u32,
+    /// Killed, and nobody succeeds it.
+    is_gone: bool,
+}
+
+impl Seat {
+    fn is_done(&self, oracle: &Oracle) -> bool {
+        self.is_gone || self.actor.is_done(oracle)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) shared: Rc<Shared>,
+    pub(crate) settings: [GroupSettings; GROUPS],
+    pub(crate) grave: RefCell<Grave>,
+    pub(crate) goal: u64,
+    seats: Vec<RefCell<Seat>>,
+    /// Whose turn it may be, before calm begins. Some stand here more often than others.
+    order: Vec<usize>,
+    dice: RefCell<Dice>,
+    calm: Cell<bool>,
+    parties: Cell<u32>,
+    pub(crate) turns: Cell<u32>,
+    depth: Cell<u32>,
+    pub(crate) kills: Cell<u64>,
+    /// The clock is set back now and then.
+    goes_back: bool,
+    talkative: bool,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, talkative: bool) -> Rc<World> {
+        let mut dice = Dice::new(seed);
+        let capacity = dice.pick(&[2, 4, 8, 16]);
+        let first = dice.pick(&[0, (1 << 32) - 20, 4096 * capacity - 10, layout::FIRST_POSITION_MAX, 1000]);
+        let geometry = Geometry::plan(BLOCK_SIZE, capacity, 5)
+            .and_then(|geometry| geometry.with_groups(GROUPS as u64, 5))
+            .and_then(|geometry| geometry.starting_at(first))
+            .unwrap();
+        let limits = [0, dice.pick(&[1, 2, 3])];
+        let books = [0, 1].map(|number| GroupBook::new(number, geometry, limits[number]));
+        let now = Millis(dice.pick(&[0, 1000, u32::MAX - 200]));
+        let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), now, talkative));
+        let base = GroupSettings::new().ack_wait(Duration::from_millis(ACK_WAIT.into()));
+        let pending = dice.pick(&[1, 3, 1000]);
+        let rest = [Duration::from_millis(20), Duration::from_millis(200)];
+        let settings = [
+            base.deliver_without_end().max_ack_pending(pending),
+            base.max_deliver(limits[1]).backoff(dice.pick(&[Backoff::None, Backoff::steps(&rest)])),
+        ];
+        furnish(&shared, &settings[0]);
+        let mut actors: Vec<Box<dyn Actor>> = vec![
+            Box::new(Publishing::default()),
+            Box::new(InPlace::durable(0)),
+            Box::new(InPlace::durable(1)),
+            Box::new(InPlace::plain()),
+            Box::new(EvictableReader::default()),
+            Box::new(Onlooker::default()),
+        ];
+        let crew = [(0, false), (0, true), (1, false), (1, true)];
+        actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
+        // Not everybody takes part every time, and some are quicker than others.
+        actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
+        let order = (0..actors.len()).flat_map(|seat| vec![seat; dice.pick(&[1, 1, 4])]).collect();
+        let parties = Cell::new(100);
+        Rc::new_cyclic(|weak: &std::rc::Weak<World>| {
+            let weak = weak.clone();
+            *shared.others.borrow_mut() = Some(Rc::new(move || {
+                if let Some(world) = weak.upgrade() {
+                    world.interlude();
+                }
+            }));
+            let seat = |(party, actor)| {
+                RefCell::new(Seat {
+                    memory: SimMemory::of(&shared, party),
+                    actor,
+                    paused_until: 0,
+                    is_gone: false,
+                })
+            };
+            World {
+                order,
+                settings,
+                grave: RefCell::new(Grave::new(dice.pick(&[1, 4, 100]))),
+                goal: first + dice.pick(&[20, 60, 150]),
+                seats: (1..).zip(actors).map(seat).collect(),
+                shared: Rc::clone(&shared),
+                goes_back: dice.hits(2),
+                dice: RefCell::new(dice),
+                calm: Cell::new(false),
+                parties,
+                turns: Cell::new(0),
+                depth: Cell::new(0),
+                kills: Cell::new(0),
+                talkative,
+            }
+        })
+    }
+
+    fn roll(&self, below: u64) -> u64 {
+        self.dice.borrow_mut().roll(below)
+    }
+
+    fn say(&self, what: impl FnOnce() -> String) {
+        if self.talkative {
+            println!("{:5} {}{}", self.turns.get(), "  ".repeat(self.depth.get() as usize), what());
+        }
+    }
+
+    /// Others have a few turns while somebody is in the middle of an operation.
+    fn interlude(&self) {
+        self.depth.set(self.depth.get() + 1);
+        // Now and then it is stopped there for long: past leases, and for a lap.
+        let turns = if self.roll(16) == 0 { 150 } else { 6 };
+        for _ in 0..=self.roll(turns) {
+            self.tick();
+            self.turn();
+        }
+        self.depth.set(self.depth.get() - 1);
+        let again = self.roll(2) == 0;
+        self.shared.interrupt.set(again.then(|| self.dice.borrow_mut().roll32(20)));
+    }
+
+    /// Time goes by; now and then a lot of it.
+    fn tick(&self) {
+        let step = match self.roll(200) {
+            0 if !self.calm.get() => ACK_WAIT * 100,
+            1..4 if !self.calm.get() => ACK_WAIT * 2,
+            4..60 => self.dice.borrow_mut().roll32(8),
+            _ => 0,
+        };
+        let mut now = self.shared.now.get().after(step);
+        if self.goes_back && !self.calm.get() && self.roll(100) == 0 {
+            now =
+                Millis(self.shared.latest.get().0.wrapping_sub(self.dice.borrow_mut().roll32(STEP_BACK_MAX)));
+        }
+        self.shared.set_clock(now);
+    }
+
+    /// Somebody's operation, or somebody's death.
+    fn turn(&self) {
+        // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow for stuck.
+        let chosen = match self.calm.get() {
+            true => usize::try_from(self.roll(self.seats.len() as u64)).unwrap(),
+            false => self.dice.borrow_mut().pick(&self.order),
+        };
+        // Who is in the middle of something cannot begin another thing.
+        let Ok(mut seat) = self.seats[chosen].try_borrow_mut() else { return };
+        let Seat { memory, actor, paused_until, is_gone } = &mut *seat;
+        let wild = !self.calm.get();
+        if *is_gone {
+            return;
+        }
+        if wild && *paused_until > self.turns.get() {
+            return;
+        }
+        let life = Rc::clone(&memory.life);
+        let mut dice = Dice::new(self.dice.borrow_mut().next());
+        if wild && dice.hits(30) {
+            *paused_until = self.turns.get() + dice.roll32(80);
+            self.say(|| format!("{} {} is stopped", actor.name(), life.party));
+            return;
+        }
+        life.fuse.set((wild && dice.hits(10)).then(|| dice.roll32(50)));
+        let interrupted = wild && self.depth.get() < 2 && dice.hits(3);
+        let longest = dice.pick(&[8, 20, 40]);
+        self.shared.interrupt.set(interrupted.then(|| dice.roll32(longest)));
+        self.say(|| format!("{} {}", actor.name(), life.party));
+        let killed = wild && dice.hits(60)
+            || !survives(|| actor.act(&mut Turn { world: self, memory: &*memory, dice }));
+        self.shared.interrupt.set(None);
+        life.fuse.set(None);
+        if killed {
+            self.kill(&mut seat);
+        }
+    }
+
+    /// The kernel gives up what it had; a successor has its next turn.
+    fn kill(&self, seat: &mut Seat) {
+        let Seat { memory, actor, .. } = seat;
+        let party = memory.life.party;
+        self.say(|| format!("{} {party} is killed", actor.name()));
+        self.kills.set(self.kills.get() + 1);
+        memory.life.dead.set(true);
+        self.shared.drop_rights(party);
+        self.grave.borrow_mut().drop_holder(party);
+        actor.died(&mut self.shared.oracle.borrow_mut());
+        self.parties.set(self.parties.get() + 1);
+        *memory = SimMemory::of(&self.shared, self.parties.get());
+    }
+
+    /// Calm begins: from now on nobody dies. Some are killed before, whom nobody succeeds: the others must
+    /// finish without them.
+    fn calm_down(&self) {
+        self.calm.set(true);
+        for seat in &self.seats {
+            let mut seat = seat.borrow_mut();
+            if seat.actor.may_be_missed() && self.roll(3) == 0 {
+                self.kill(&mut seat);
+                seat.is_gone = true;
+            }
+        }
+    }
+
+    /// A whole life of the ring.
+    pub(crate) fn play(&self, audited: bool) {
+        for turn in 0..WILD_TURNS + CALM_TURNS {
+            self.turns.set(turn);
+            if turn == WILD_TURNS {
+                if audited {
+                    audit(&self.shared);
+                }
+                self.calm_down();
+            }
+            self.tick();
+            self.turn();
+            self.check();
+            if self.roll(10) == 0 {
+                self.grave.borrow_mut().redrive();
+            }
+            if self.calm.get() && self.is_done() {
+                if audited {
+                    audit(&self.shared);
+                }
+                return;
+            }
+        }
+        let oracle = self.shared.oracle.borrow();
+        let left = self.seats.iter().map(|seat| seat.borrow());
+        let left: Vec<&str> =
+            left.filter(|seat| !seat.is_done(&oracle)).map(|seat| seat.actor.name()).collect();
+        panic!("stuck: published up to {} of {}, and not done: {left:?}", oracle.end(), self.goal);
+    }
+
+    fn is_done(&self) -> bool {
+        let oracle = self.shared.oracle.borrow();
+        oracle.end() >= self.goal
+            && self.seats.iter().all(|seat| seat.borrow().is_done(&oracle))
+            && oracle.groups.iter().all(|group| group.open().1 == 0)
+    }
+
+    /// What must hold between any two turns.
+    fn check(&self) {
+        let oracle = self.shared.oracle.borrow();
+        oracle.check(&self.shared);
+        let spectator = SimMemory::of(&self.shared, 0);
+        for (number, book) in (0..).zip(&oracle.groups).filter(|(_, book)| book.exists()) {
+            let group = Group::new(spectator.clone(), self.shared.geometry, number);
+            let ((open, count), floor) = (book.open(), group.floor());
+            assert!(open.is_none_or(|open| floor <= Some(open)), "floor {floor:?} above {open:?}");
+            if self.turns.get() % 8 == 0 {
+                let census = group.census(self.shared.now.get()).expect("the group is there");
+                let counted = census.pending + census.ack_pending + census.doomed;
+                assert_eq!(counted, count, "unsettled messages of group {number}, {census:?}");
+            }
+        }
+    }
+}
+
+/// A new ring with one durable consumer and one group.
+fn furnish(shared: &Rc<Shared>, settings: &GroupSettings) {
+    let creator = SimMemory::of(shared, 0);
+    let geometry = shared.geometry;
+    shared.word(geometry.tail(0)).set(geometry.first_position());
+    shared.word(geometry.flags(0)).set(EntryFlags::taken(true, false).0);
+    shared.oracle.borrow_mut().begins(0, geometry.first_position(), false);
+    let group = Group::new(creator.clone(), geometry, 0);
+    let start = Start::At(geometry.first_position());
+    group::create(&group, "steady", settings, start, 0, 0).unwrap();
+    let flags = group::words(&geometry)[3].0;
+    assert_eq!(slipring_core::memory::Memory::load(&creator, flags, Relaxed), group_flags::TAKEN);
+}
