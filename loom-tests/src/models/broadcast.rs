@@ -149,22 +149,29 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
 }
 
 /// What a predecessor claimed, its successor writes: an observer that saw the message before must notice.
+///
+/// Each has a thread of its own, and the join stands for the kernel's lock: in one thread the successor would have its
+/// predecessor's fence.
 pub(super) fn takeover_watched(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry);
+        let mut predecessor = producer(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut predecessor, &geometry));
         }
         let mut watcher = watch(&memory, &geometry);
         let successor = memory.clone();
+        let claiming = thread::spawn(move || {
+            predecessor.rescan(0);
+            predecessor.claim(1);
+        });
         let producers = thread::spawn(move || {
-            publisher.rescan(0);
-            publisher.claim(1);
-            drop(publisher);
+            claiming.join().expect("the predecessor went");
             let mut publisher = producer(&successor, &geometry);
-            publisher.rescan(0);
+            if publisher.room() == 0 {
+                publisher.rescan(0);
+            }
             fill(&mut publisher, &geometry, 1);
         });
         let mut buffer = [0; 16];

@@ -73,6 +73,36 @@ pub(super) fn floor_gate(bound: usize) -> usize {
     })
 }
 
+/// Nobody moves the floor, and the ring is lapped: the producer goes by what it has overwritten itself.
+pub(super) fn floor_unmoved(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(2);
+        let mut publisher = producer(&memory, &geometry);
+        let worker = worker(&memory, &geometry, 0);
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        let work = |worker: &Lessee<LoomMemory>| lease(worker, NOW).is_some_and(|held| settle(worker, held));
+        assert!(work(&worker), "two are there");
+        let working = thread::spawn(move || {
+            let settled = 1 + usize::from(work(&worker));
+            (worker, settled)
+        });
+        publish(&mut publisher, &geometry);
+        let (worker, mut settled) = working.join().expect("the worker ends");
+        loop {
+            while work(&worker) {
+                settled += 1;
+            }
+            if publisher.head() == 5 {
+                break;
+            }
+            assert!(publish(&mut publisher, &geometry), "what was overwritten was settled");
+        }
+        assert_eq!((worker.group().stored_floor(), settled), (Some(0), 5));
+    })
+}
+
 /// A worker stops between settling a message and moving the floor. Meanwhile the slot is reused, and the next
 /// lap's message leased: the word at the stored floor speaks of another lap then.
 pub(super) fn floor_lag(bound: usize) -> usize {

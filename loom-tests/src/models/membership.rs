@@ -1,6 +1,6 @@
 //! Joining, leaving, being evicted, and being cleared away.
 
-use super::{consumer, copied_words, geometry, kind_of, producer, publish, read, take, words};
+use super::{consumer, copied_words, fill, geometry, kind_of, producer, publish, read, take, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
@@ -61,6 +61,33 @@ pub(super) fn join_latest(bound: usize) -> usize {
 
 pub(super) fn join_at(bound: usize) -> usize {
     join(bound, Start::At(0))
+}
+
+/// A predecessor claimed and wrote a slot of the lap before, and went. A reader joins while its successor scans, which may
+/// hope for more than it grants, and for less than was claimed: the reader must not begin at what was written.
+pub(super) fn join_takeover(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(16, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut predecessor = producer(&memory, &geometry);
+        for _ in 0..15 {
+            assert!(publish(&mut predecessor, &geometry));
+        }
+        predecessor.rescan(0);
+        fill(&mut predecessor, &geometry, 2);
+        drop(predecessor);
+        let successor = memory.clone();
+        let scanning = thread::spawn(move || {
+            let mut publisher = producer(&successor, &geometry);
+            publisher.rescan(0);
+            publisher
+        });
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        read(&mut reader);
+        let publisher = scanning.join().expect("the successor ends");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
+    })
 }
 
 /// A reader joins beside one that is reading: the limit then falls at times, from what a scan hoped for to

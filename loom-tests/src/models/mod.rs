@@ -123,7 +123,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover_watched",
         question: "does an observer notice a successor that writes where its predecessor had claimed?",
-        executions: 1_498,
+        executions: 3_096,
         run: broadcast::takeover_watched,
     },
     Model {
@@ -155,6 +155,12 @@ pub const MODELS: &[Model] = &[
         question: "the same while another reader makes room, and scans grant less than they hoped for?",
         executions: 30_169,
         run: membership::join_beside,
+    },
+    Model {
+        name: "join_takeover",
+        question: "the same while a producer takes over that finds more claimed than it may have",
+        executions: 2_656,
+        run: membership::join_takeover,
     },
     Model {
         name: "leave",
@@ -311,6 +317,12 @@ pub const MODELS: &[Model] = &[
         question: "does a floor that lies a lap behind ever stay there?",
         executions: 37_899,
         run: groups::floor_lag,
+    },
+    Model {
+        name: "floor_unmoved",
+        question: "does the producer stand still if nobody moves the floor?",
+        executions: 2_443,
+        run: groups::floor_unmoved,
     },
     Model {
         name: "pin_moves",
