@@ -1,0 +1,125 @@
+//! What is counted. Messages have 48 bytes and fill their blocks, on rings in this process's memory.
+
+use slipring::{Consumer, GroupSettings, Producer, Ring, RingOptions, Start, Worker};
+use std::error::Error;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    /// So many calls; whatever else happens is the same for every number of calls.
+    pub(crate) run: fn(calls: usize) -> Outcome,
+}
+
+pub(crate) const OPERATIONS: [Operation; 9] = [
+    Operation { name: "send, no consumer", run: |calls| send(0, calls) },
+    Operation { name: "send, 1 consumer", run: |calls| send(1, calls) },
+    Operation { name: "send, 64 consumers", run: |calls| send(64, calls) },
+    Operation { name: "claim and publish", run: claim_and_publish },
+    Operation { name: "send in batches of 32", run: send_batches },
+    Operation { name: "recv", run: recv },
+    Operation { name: "recv in batches of 32", run: recv_batches },
+    Operation { name: "send and recv around 64 blocks", run: around },
+    Operation { name: "worker: recv and ack", run: recv_and_ack },
+];
+
+const MESSAGE: [u8; 48] = [1; 48];
+/// No operation but `around` needs to look at the tails for room.
+const CAPACITY: usize = 1 << 14;
+
+fn ring() -> Result<Ring, slipring::Error> {
+    options().create_in_memory()
+}
+
+fn options() -> RingOptions {
+    RingOptions::new(MESSAGE.len(), CAPACITY).consumers(64)
+}
+
+fn send(consumers: usize, calls: usize) -> Outcome {
+    let ring = ring()?;
+    let attached: Result<Vec<_>, _> =
+        (0..consumers).map(|_| Consumer::attach(&ring, Start::Earliest)).collect();
+    let _attached = attached?;
+    let mut producer = Producer::open(&ring)?;
+    for _ in 0..calls {
+        producer.send(&MESSAGE)?;
+    }
+    Ok(())
+}
+
+fn claim_and_publish(calls: usize) -> Outcome {
+    let ring = ring()?;
+    let mut producer = Producer::open(&ring)?;
+    for _ in 0..calls {
+        let mut claim = producer.claim()?;
+        claim.copy_from_slice(&MESSAGE);
+        claim.publish(MESSAGE.len())?;
+    }
+    Ok(())
+}
+
+fn send_batches(calls: usize) -> Outcome {
+    let ring = ring()?;
+    let mut producer = Producer::open(&ring)?;
+    for _ in 0..calls / 32 {
+        let mut claim = producer.claim_batch(32)?;
+        for _ in 0..32 {
+            claim.push(0, &MESSAGE)?;
+        }
+        claim.publish();
+    }
+    Ok(())
+}
+
+/// As many messages as any run receives.
+fn filled(ring: Ring) -> Result<Ring, Box<dyn Error>> {
+    let mut producer = Producer::open(&ring)?;
+    for _ in 0..CAPACITY {
+        producer.send(&MESSAGE)?;
+    }
+    Ok(ring)
+}
+
+fn recv(calls: usize) -> Outcome {
+    let ring = filled(ring()?)?;
+    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+    for _ in 0..calls {
+        std::hint::black_box(&*consumer.recv()?);
+    }
+    Ok(())
+}
+
+fn recv_batches(calls: usize) -> Outcome {
+    let ring = filled(ring()?)?;
+    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+    for _ in 0..calls / 32 {
+        for message in &consumer.recv_batch(32)? {
+            std::hint::black_box(&*message);
+        }
+    }
+    Ok(())
+}
+
+/// The producer looks for room as often as the ring is gone around.
+fn around(calls: usize) -> Outcome {
+    let ring = RingOptions::new(MESSAGE.len(), 64).consumers(64).create_in_memory()?;
+    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+    let mut producer = Producer::open(&ring)?;
+    for _ in 0..calls {
+        producer.send(&MESSAGE)?;
+        std::hint::black_box(&*consumer.recv()?);
+    }
+    Ok(())
+}
+
+fn recv_and_ack(calls: usize) -> Outcome {
+    let group = GroupSettings::default();
+    let ring = filled(options().group("group", group).create_in_memory()?)?;
+    let worker = Worker::join(&ring, "group")?;
+    for _ in 0..calls {
+        let delivery = worker.recv()?;
+        std::hint::black_box(&*delivery);
+        delivery.ack()?;
+    }
+    Ok(())
+}
