@@ -1,4 +1,5 @@
-//! The committed counts: a line for the compiler and the architecture, then a name and a number on each line.
+//! The committed counts: a line for the compiler and the architecture, then a name and a number
+//! on each line.
 
 use std::error::Error;
 use std::fmt::Write;

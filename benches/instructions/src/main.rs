@@ -5,9 +5,10 @@
 //! ci/instructions --update   # counts and writes benches/instructions/expected.txt
 //! ```
 //!
-//! Time depends on the machine and on what else it does; instructions depend on the compiler alone. The program runs
-//! itself under callgrind, twice for each operation, with different numbers of calls: the difference of the two counts
-//! by the difference of the calls is what one call costs, without start and end.
+//! Time depends on the machine and its load; instructions depend on the compiler alone. The program
+//! runs itself under callgrind, twice for each operation, with different numbers of calls: the
+//! difference of the two counts divided by the difference of the calls is the cost of one call,
+//! without start and end.
 
 mod count;
 mod expected;
@@ -70,12 +71,14 @@ fn compare() -> Result<ExitCode, Box<dyn Error>> {
             expected::this_build()?
         );
     } else if verdict == ExitCode::FAILURE {
-        println!("if these counts are meant: ci/instructions --update, and commit benches/instructions/expected.txt");
+        println!(
+            "if these counts are meant: ci/instructions --update, and commit benches/instructions/expected.txt"
+        );
     }
     Ok(verdict)
 }
 
-/// What is wrong with a count.
+/// The judgement on a count, if it is not the expected one.
 fn remark(count: f64, expected: Option<f64>) -> Option<&'static str> {
     match expected {
         None => Some("not in expected.txt"),

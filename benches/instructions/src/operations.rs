@@ -1,4 +1,5 @@
-//! What is counted. Messages have 48 bytes and fill their blocks, on rings in this process's memory.
+//! The counted operations. Messages have 48 bytes and fill their blocks, on rings in this process's
+//! memory.
 
 use slipring::{Consumer, GroupSettings, Producer, Ring, RingOptions, Start, Worker};
 use std::error::Error;
@@ -7,7 +8,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 pub(crate) struct Operation {
     pub(crate) name: &'static str,
-    /// So many calls; whatever else happens is the same for every number of calls.
+    /// Makes so many calls; all else it does is the same for every number of calls.
     pub(crate) run: fn(calls: usize) -> Outcome,
 }
 
