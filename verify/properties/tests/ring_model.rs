@@ -5,10 +5,7 @@
 //! know how the library finds that out. Tiny capacities make every corner frequent, and the start
 //! positions lie where 32-bit and signed 64-bit arithmetic would break.
 
-#[path = "../../../tests/common/mod.rs"]
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use proptest::prelude::*;
 use slipring::{
     Consumer, Error, EvictableConsumer, HolderRole, JoinError, Observer, Producer, RecvError, Ring,

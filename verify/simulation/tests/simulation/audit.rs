@@ -1,7 +1,7 @@
 //! The ring as it is at a moment, as a file, and what `Ring::check` and `Ring::repair` make of it.
 
-use crate::common::TempDir;
 use crate::memory::{BLOCK_SIZE, Shared};
+use kit::TempDir;
 use slipring::{Ring, RingOptions};
 use slipring_core::memory::Word;
 use std::os::unix::fs::FileExt;

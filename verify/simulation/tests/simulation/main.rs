@@ -13,13 +13,11 @@
 //! so, and `SLIPRING_SEED` plays it again and tells each turn and each write:
 //!
 //! ```sh
-//! SLIPRING_SEEDS=1000000 cargo test --release --test simulation
-//! SLIPRING_SEED=4711 cargo test --test simulation whatever -- --nocapture
+//! SLIPRING_SEEDS=1000000 cargo test --release -p simulation
+//! SLIPRING_SEED=4711 cargo test -p simulation whatever -- --nocapture
 //! ```
 
 mod audit;
-#[path = "../../../../tests/common/mod.rs"]
-mod common;
 mod consumers;
 mod deliveries;
 mod dice;
@@ -78,7 +76,7 @@ fn whatever_happens_every_message_meets_its_fate() {
         let Ok(done) = catch_unwind(AssertUnwindSafe(|| play(seed, false))) else {
             panic!(
                 "seed {seed} failed; to see it again:\n\
-                 SLIPRING_SEED={seed} cargo test --test simulation whatever -- --nocapture"
+                 SLIPRING_SEED={seed} cargo test -p simulation whatever -- --nocapture"
             );
         };
         sum.turns += done.turns;

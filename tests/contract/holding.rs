@@ -3,9 +3,7 @@
 //! What holds a message, what lets go of it, and what the producer is told about it, within one process.
 //! Then what blocks may hold: published messages and not a byte more.
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{
     Consumer, Error, Event, EventKind, GroupSettings, HolderRole, Observer, Producer, RecvError, Ring,
     RingOptions, SendError, Start, Wait, WorkerOptions,

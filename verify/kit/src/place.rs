@@ -1,14 +1,20 @@
-//! What every test file needs: a directory on tmpfs that goes when the test ends.
+//! A directory on tmpfs for one test, removed when the test ends.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A fresh directory in `/dev/shm`, removed when dropped.
 #[derive(Debug)]
-pub(crate) struct TempDir(PathBuf);
+pub struct TempDir(PathBuf);
 
 impl TempDir {
-    pub(crate) fn new() -> TempDir {
+    /// Makes a directory that no other test has.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `/dev/shm` takes no directory.
+    #[expect(clippy::new_without_default, reason = "each call makes another directory")]
+    pub fn new() -> TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = PathBuf::from(format!("/dev/shm/slipring-test-{}-{number}", std::process::id()));
@@ -18,7 +24,8 @@ impl TempDir {
         TempDir(path)
     }
 
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
+    /// The path of a file of this name in the directory.
+    pub fn file(&self, name: &str) -> PathBuf {
         self.as_ref().join(name)
     }
 }

@@ -4,12 +4,7 @@
 //! One role at a time is stopped with SIGSTOP wherever it happens to be, again and again, and let go. That it is
 //! stopped at *every* instruction of every operation is the business of `crash-tests`.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
-use roles::{Child, tell};
+use kit::{Child, TempDir, tell};
 use slipring::{
     Consumer, DeadLetters, Error, GroupSettings, HolderRole, Observer, Producer, RecvError, Rejected, Ring,
     RingOptions, SendError, Start, Worker,
@@ -33,7 +28,7 @@ fn beside(role: &str, name: &str) -> (TempDir, PathBuf, Child) {
     let dir = TempDir::new();
     let path = dir.file(name);
     create(&path);
-    let mut child = Child::start(role, &[path.to_str().unwrap()]);
+    let mut child = Child::start(&format!("stopped/{role}"), &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     (dir, path, child)
 }
@@ -82,7 +77,7 @@ fn a_stopped_producer_is_still_the_producer() {
     let path = dir.file("ring");
     create(&path);
     let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    let mut child = Child::start("producer", &[path.to_str().unwrap()]);
+    let mut child = Child::start("stopped/producer", &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     let mut next = 0;
     let mut read = |timeout| {
@@ -281,11 +276,10 @@ fn a_stopped_keeper_of_dead_letters_keeps_them() {
     child.finish();
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
-    match role.as_str() {
+    match role {
         "producer" => producer(&path),
         "consumer" => consumer(&path),
         "evictable" => evictable(&path),
@@ -294,5 +288,4 @@ fn child_role() {
         "keeper" => keeper(&path),
         _ => panic!("no such role: {role}"),
     }
-    tell("done");
 }

@@ -1,8 +1,6 @@
 //! Blocks hold what was published, and nothing else: looked at in the file, after every step of random producers.
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{BatchClaim, Claim, Consumer, Producer, ProducerOptions, RingOptions, Start};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

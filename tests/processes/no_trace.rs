@@ -1,8 +1,6 @@
 //! What must leave no trace: a refusal, a forked child, a consumer that drains while its thread unwinds.
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{Consumer, Error, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait};
 
 slipring::message! {

@@ -6,18 +6,16 @@
 //! its version, keep the old file, and write a new one with
 //!
 //! ```text
-//! SLIPRING_WRITE_GOLDEN=tests/golden/v2.ring cargo test --test golden
+//! SLIPRING_WRITE_GOLDEN=$PWD/tests/files/golden/v2.ring cargo test -p slipring-tests --test files golden
 //! ```
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{
     Consumer, EventKind, FORMAT_VERSION, Observer, Producer, RecvError, Ring, RingOptions, Start, message,
 };
 use std::path::Path;
 
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1.ring");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/golden/v1.ring");
 
 // Where things lie in this very file, as `docs/format.md` gives it, written out.
 const SLOTS: usize = 8192;

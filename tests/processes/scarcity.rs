@@ -2,12 +2,7 @@
 //!
 //! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every wait.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
-use roles::{Child, tell};
+use kit::{Child, TempDir, tell};
 use slipring::{
     Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
     SendError, Start, Worker,
@@ -89,7 +84,7 @@ fn full_filesystem(directory: &Path) {
 #[test]
 fn a_full_filesystem_stops_nobody_who_is_there() {
     let dir = TempDir::new();
-    let mut child = Child::start("full_filesystem", &[dir.as_ref().to_str().unwrap()]);
+    let mut child = Child::start("scarcity/full_filesystem", &[dir.as_ref().to_str().unwrap()]);
     println!("{}", child.hear());
     child.finish();
 }
@@ -143,7 +138,7 @@ fn a_lack_of_descriptors_is_an_error_and_loses_nothing() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    Child::start("no_descriptors", &[path.to_str().unwrap()]).finish();
+    Child::start("scarcity/no_descriptors", &[path.to_str().unwrap()]).finish();
 }
 
 /// From here on, every lock that this process asks for, or asks about, is `ENOLCK`: the kernel has no memory for it.
@@ -213,7 +208,7 @@ fn a_lack_of_locks_is_an_error_and_takes_nobody_for_dead() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    Child::start("no_locks", &[path.to_str().unwrap()]).finish();
+    Child::start("scarcity/no_locks", &[path.to_str().unwrap()]).finish();
     // What waited is not lost.
     await_burial(&path, &Worker::join(&path, "group").unwrap());
 }
@@ -280,19 +275,17 @@ fn signals_that_interrupt_every_wait_change_nothing() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    Child::start("storm", &[path.to_str().unwrap()]).finish();
+    Child::start("scarcity/storm", &[path.to_str().unwrap()]).finish();
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
-    match role.as_str() {
+    match role {
         "full_filesystem" => full_filesystem(&path),
         "no_descriptors" => no_descriptors(&path),
         "no_locks" => no_locks(&path),
         "storm" => storm(&path),
         _ => panic!("no such role: {role}"),
     }
-    tell("done");
 }

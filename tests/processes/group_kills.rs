@@ -9,16 +9,11 @@
 //! `SLIPRING_KILL_SECONDS` says for how long (default 20).
 //!
 //! ```sh
-//! SLIPRING_KILL_SECONDS=3600 cargo test --release --test group_kills -- --nocapture
+//! SLIPRING_KILL_SECONDS=3600 cargo test --release -p slipring-tests --test processes group_kills -- --nocapture
 //! ```
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
+use kit::{Child, TempDir, tell};
 use memmap2::MmapRaw;
-use roles::{Child, tell};
 use slipring::{Delivery, GroupInfo, GroupSettings, Producer, RecvError, Ring, RingOptions, Worker};
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -218,17 +213,15 @@ fn work(path: &str, shared: &Shared) {
     }
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
-    let [path, map, messages] = &given[..] else { panic!("{given:?}") };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
+    let [path, map, messages] = given else { panic!("{given:?}") };
     let shared = Shared::open(map, messages.parse().unwrap());
-    match role.as_str() {
+    match role {
         "produce" => produce(path, &shared),
         "work" => work(path, &shared),
         other => panic!("no role {other:?}"),
     }
-    tell("done");
 }
 
 /// A child that is started again when it was killed.
@@ -245,7 +238,7 @@ struct Player {
 impl Player {
     fn start(role: &'static str, given: &[String]) -> Player {
         let words: Vec<&str> = given.iter().map(String::as_str).collect();
-        let child = Child::start(role, &words);
+        let child = Child::start(&format!("group_kills/{role}"), &words);
         Player { role, given: given.to_vec(), child, there: false, stopped: None }
     }
 

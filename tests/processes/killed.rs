@@ -3,12 +3,7 @@
 //! Real processes over a real file. They are killed while they publish, read, wait and sleep; the others
 //! go on, and every message that anybody sees says by itself which one it is.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
-use roles::{Child, tell};
+use kit::{Child, TempDir, tell};
 use slipring::{
     Consumer, EventKind, GroupSettings, Observer, Producer, RecvError, RingOptions, Selector, SendError,
     Start, Wait, Worker, WorkerOptions,
@@ -25,18 +20,6 @@ const BLOCK: usize = 64;
 // Offsets in the file of a ring of up to 64 KiB of slots, as `docs/format.md` gives them.
 const READERS_ASLEEP: u64 = 65536;
 const PRODUCER_ASLEEP: u64 = 65536 + 128;
-
-impl Child {
-    fn pid(&self) -> u64 {
-        self.process.id().into()
-    }
-
-    /// SIGKILL, and the proof that it is dead.
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
 
 /// Waits until something is so; a minute is for ever.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -109,14 +92,17 @@ fn every_process_sees_every_message_in_order() {
     let mut readers: Vec<Child> = ["one", "two", "three", "observer"]
         .into_iter()
         .map(|name| {
-            Child::start(if name == "observer" { "observe" } else { "consume" }, &[text(&path), name])
+            Child::start(
+                if name == "observer" { "killed/observe" } else { "killed/consume" },
+                &[text(&path), name],
+            )
         })
         .collect();
     for reader in &mut readers {
         assert_eq!(reader.hear(), "attached");
     }
     let mut producer = Child::start(
-        "produce",
+        "killed/produce",
         &[text(&path), &dir.file("ledger").display().to_string(), "0", &COUNT.to_string()],
     );
     assert_eq!(producer.hear(), "open");
@@ -226,7 +212,7 @@ fn a_producer_killed_anywhere_loses_nothing_published_and_doubles_nothing() {
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 64).create(&path).unwrap();
     let mut readers: Vec<Child> =
-        ["one", "two"].into_iter().map(|name| Child::start("consume", &[text(&path), name])).collect();
+        ["one", "two"].into_iter().map(|name| Child::start("killed/consume", &[text(&path), name])).collect();
     for reader in &mut readers {
         assert_eq!(reader.hear(), "attached");
     }
@@ -236,7 +222,7 @@ fn a_producer_killed_anywhere_loses_nothing_published_and_doubles_nothing() {
         let last = life == LIVES - 1;
         let count = if last { "1000" } else { "1000000000" };
         let given = [text(&path), &ledger(life).display().to_string(), &life.to_string(), count];
-        let mut producer = Child::start("produce", &given);
+        let mut producer = Child::start("killed/produce", &given);
         assert_eq!(producer.hear(), "open");
         if last {
             producer.finish();
@@ -276,13 +262,13 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
     let ring = RingOptions::new(BLOCK, 64).durable("audit").create(&path).unwrap();
     let producer_ledger = dir.file("produced").display().to_string();
     let ledger = Ledger::at(&ledger_path);
-    let mut producer = Child::start("produce", &[text(&path), &producer_ledger, "0", "1000000000"]);
+    let mut producer = Child::start("killed/produce", &[text(&path), &producer_ledger, "0", "1000000000"]);
     assert_eq!(producer.hear(), "open");
     let mut dice = Dice(7);
     let tail = || ring.consumers()[0].tail.unwrap();
     for _ in 0..12 {
         let before = tail();
-        let mut consumer = Child::start("audit", &[text(&path), text(&ledger_path)]);
+        let mut consumer = Child::start("killed/audit", &[text(&path), text(&ledger_path)]);
         assert_eq!(consumer.hear(), format!("resumed at {before}"));
         let mark = before + dice.roll(1500);
         until("the consumer gets that far", || tail() >= mark);
@@ -296,7 +282,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
     producer.kill();
     Producer::open(&path).unwrap().close();
     let before = tail();
-    let mut consumer = Child::start("audit", &[text(&path), text(&ledger_path)]);
+    let mut consumer = Child::start("killed/audit", &[text(&path), text(&ledger_path)]);
     assert_eq!(consumer.hear(), format!("resumed at {before}"));
     consumer.finish();
     assert_eq!((ledger.load(), tail()), (ring.head(), ring.head()));
@@ -329,7 +315,7 @@ fn a_dead_consumer_does_not_stop_the_producer() {
     let ring = RingOptions::new(BLOCK, 8).create(&path).unwrap();
     let mut producer = Producer::open(&path).unwrap();
     for round in 0..3 {
-        let mut consumer = Child::start("hold", &[text(&path)]);
+        let mut consumer = Child::start("killed/hold", &[text(&path)]);
         assert_eq!(consumer.hear(), "holding");
         while producer.try_send(0, b"more").is_ok() {}
         let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("not full") };
@@ -385,7 +371,7 @@ fn a_sleeper_killed_in_its_sleep_costs_one_wake_and_loses_none_for_others() {
     let ring = RingOptions::new(BLOCK, 256).create(&path).unwrap();
     let mut producer = Producer::open(&path).unwrap();
     let mut block = [0; BLOCK];
-    let mut sleeper = Child::start("consume", &[text(&path), "sleeper"]);
+    let mut sleeper = Child::start("killed/consume", &[text(&path), "sleeper"]);
     assert_eq!(sleeper.hear(), "attached");
     until("it sleeps", || is_announced(&path, READERS_ASLEEP) && sleeps(sleeper.pid()));
     sleeper.kill();
@@ -398,8 +384,8 @@ fn a_sleeper_killed_in_its_sleep_costs_one_wake_and_loses_none_for_others() {
     assert!(wakes() <= before + 1, "every publish pays for a dead sleeper");
 
     // Two sleepers; one is killed while both sleep.
-    let mut victim = Child::start("consume", &[text(&path), "victim"]);
-    let mut survivor = Child::start("consume", &[text(&path), "survivor"]);
+    let mut victim = Child::start("killed/consume", &[text(&path), "victim"]);
+    let mut survivor = Child::start("killed/consume", &[text(&path), "survivor"]);
     assert_eq!((victim.hear(), survivor.hear()), ("attached".to_owned(), "attached".to_owned()));
     let tail = |name: &str| ring.consumers().iter().find(|it| it.name == name).and_then(|it| it.tail);
     until("they have read it all", || [tail("victim"), tail("survivor")] == [Some(200); 2]);
@@ -423,7 +409,7 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 8).create(&path).unwrap();
-    let mut parent = Child::start("fork", &[text(&path)]);
+    let mut parent = Child::start("killed/fork", &[text(&path)]);
     let grandchild: libc::pid_t = parent.hear().parse().unwrap();
     assert!(matches!(Producer::open(&path), Err(slipring::Error::ProducerExists { .. })));
     parent.kill();
@@ -548,7 +534,7 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     assert!(matches!(consumer.recv_timeout(short), Err(RecvError::TimedOut(_))));
 
     let ledger = dir.file("ledger").display().to_string();
-    let mut producer = Child::start("produce", &[text(&path), &ledger, "0", "1000000000"]);
+    let mut producer = Child::start("killed/produce", &[text(&path), &ledger, "0", "1000000000"]);
     assert_eq!(producer.hear(), "open");
     until("something is published", || ring.head() > 0);
     producer.kill();
@@ -598,7 +584,7 @@ fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_c
     assert!(matches!(worker.recv_timeout(short), Err(RecvError::TimedOut(_))));
 
     let ledger = dir.file("ledger").display().to_string();
-    let mut producer = Child::start("produce", &[text(&path), &ledger, "0", "1000000000"]);
+    let mut producer = Child::start("killed/produce", &[text(&path), &ledger, "0", "1000000000"]);
     assert_eq!(producer.hear(), "open");
     until("something is published", || ring.head() > 0);
     producer.kill();
@@ -626,7 +612,7 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
     let ring = RingOptions::new(BLOCK, 8).group("other", patient).group("work", patient);
     let ring = ring.create(&path).unwrap();
     Producer::open(&path).unwrap().send(b"x").unwrap();
-    let mut victim = Child::start("lease", &[text(&path), "work"]);
+    let mut victim = Child::start("killed/lease", &[text(&path), "work"]);
     assert_eq!(victim.hear(), "leased 0");
     let colleague = Worker::join(&path, "work").unwrap();
     assert_eq!(colleague.try_recv().unwrap_err(), RecvError::Empty);
@@ -648,7 +634,7 @@ fn what_a_killed_worker_may_be_reading_holds_the_producer_until_it_needs_the_roo
     RingOptions::new(BLOCK, 8).group("work", hasty).create(&path).unwrap();
     let mut producer = Producer::open(&path).unwrap();
     producer.send(b"x").unwrap();
-    let mut victim = Child::start("lease", &[text(&path), "work"]);
+    let mut victim = Child::start("killed/lease", &[text(&path), "work"]);
     assert_eq!(victim.hear(), "leased 0");
     let colleague = Worker::options("work").tick(Duration::from_secs(3600)).join(&path).unwrap();
     let again = colleague.recv_timeout(LONG).unwrap();
@@ -709,7 +695,7 @@ fn whoever_waits_in_the_kernel_uses_no_processor() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(BLOCK, 8).groups(1).create(&path).unwrap();
-    Child::start("idle", &[text(&path)]).finish();
+    Child::start("killed/idle", &[text(&path)]).finish();
 }
 
 fn idle(path: &str) {
@@ -752,7 +738,10 @@ fn closing_wakes_all_who_sleep() {
     let mut sleepers: Vec<Child> = ["one", "two", "three", "observer"]
         .into_iter()
         .map(|name| {
-            Child::start(if name == "observer" { "observe" } else { "consume" }, &[text(&path), name])
+            Child::start(
+                if name == "observer" { "killed/observe" } else { "killed/consume" },
+                &[text(&path), name],
+            )
         })
         .collect();
     for sleeper in &mut sleepers {
@@ -783,7 +772,7 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
         assert_eq!(selector.add(Consumer::attach(&ring, Start::Earliest).unwrap()) as u64, life);
         let ledger = dir.file(&format!("ledger-{life}")).display().to_string();
         let given = [text(path), &ledger, &life.to_string(), &COUNT.to_string()];
-        let mut producer = Child::start("produce", &given);
+        let mut producer = Child::start("killed/produce", &given);
         assert_eq!(producer.hear(), "open");
         until("the ring is full", || ring.head() == CAPACITY);
         producers.push(producer);
@@ -813,11 +802,10 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
     producers.iter_mut().for_each(Child::finish);
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let given: Vec<&str> = given.iter().map(String::as_str).collect();
-    match (role.as_str(), given.as_slice()) {
+    match (role, given.as_slice()) {
         ("produce", &[path, ledger, life, count]) => {
             produce(path, ledger, life.parse().unwrap(), count.parse().unwrap());
         }
@@ -830,5 +818,4 @@ fn child_role() {
         ("idle", &[path]) => idle(path),
         other => panic!("no such role: {other:?}"),
     }
-    tell("done");
 }

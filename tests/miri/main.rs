@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-many-seeds=0..8" \
-//!   cargo +nightly miri test --test heap_miri
+//!   cargo +nightly miri test -p slipring-tests --test miri
 //! ```
 
 use slipring::{

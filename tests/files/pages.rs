@@ -1,8 +1,6 @@
 //! What a handle asks of its pages.
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{
     Consumer, ConsumerOptions, Error, ObserverOptions, Pages, Producer, ProducerOptions, RingOptions, Start,
 };

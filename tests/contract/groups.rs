@@ -5,9 +5,7 @@
 //! whoever looks on are told about it. Within one process; [`group_kills`](../group_kills/index.html) has
 //! several, and kills them.
 
-mod common;
-
-use common::TempDir;
+use kit::TempDir;
 use slipring::{
     Backoff, Consumer, DeadLetterPolicy, DeadLetters, Delivery, Error, EventKind, GroupInfo, GroupSettings,
     HolderRole, JoinError, Kinds, Observer, Producer, Reason, RecvError, Rejected, Ring, RingOptions,

@@ -4,12 +4,7 @@
 //! leaves time stamps of the future; set forward, some of long ago. Leases go by the machine's monotonic clock, which
 //! nobody sets, but which a container may see shifted (`time_namespaces(7)`).
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
-use roles::{Child, tell};
+use kit::{Child, TempDir, command, tell};
 use slipring::{
     Consumer, ConsumerOptions, GroupSettings, HolderRole, PendingState, Producer, RecvError, Ring,
     RingOptions, SendError, Start, Worker, WorkerOptions,
@@ -162,12 +157,12 @@ fn a_shifted_clock_shortens_no_lease_and_lengthens_none() {
     producer.send(b"there").unwrap();
     let worker = join(&path);
     let lease = worker.try_recv().unwrap();
-    let mut command = roles::command("guest", &[path.to_str().unwrap()]);
+    let mut command = command("clocks/guest", &[path.to_str().unwrap()]);
     // SAFETY: system calls only, and a write of constant bytes.
     unsafe { command.pre_exec(shift_the_clock) };
     let mut guest = Child::spawn(&mut command).unwrap_or_else(|error| {
         println!("no time namespace is allowed here: {error}");
-        Child::start("guest", &[path.to_str().unwrap()])
+        Child::start("clocks/guest", &[path.to_str().unwrap()])
     });
     assert_eq!(guest.hear(), "leased");
     gets_nothing(&worker);
@@ -183,13 +178,11 @@ fn a_shifted_clock_shortens_no_lease_and_lengthens_none() {
     guest.finish();
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
-    match role.as_str() {
+    match role {
         "guest" => guest(&path),
         _ => panic!("no such role: {role}"),
     }
-    tell("done");
 }

@@ -3,12 +3,7 @@
 //! A process that writes noise over all that readers may write; a file that is cut short while it is used; roles
 //! that are stopped for a while; more readers than cores. What may run out is in `scarcity.rs`.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
-use roles::{Child, tell};
+use kit::{Child, TempDir, tell};
 use slipring::{
     Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError,
     Start, Wait, Worker,
@@ -134,9 +129,9 @@ fn noise_over_all_that_readers_write_takes_nobody_along() {
     let path = dir.file("ring");
     create(&path);
     let given = [path.to_str().unwrap()];
-    let mut vandals = [Child::start("vandal", &given), Child::start("vandal", &given)];
+    let mut vandals = [Child::start("neighbours/vandal", &given), Child::start("neighbours/vandal", &given)];
     vandals.iter_mut().for_each(|vandal| assert_eq!(vandal.hear(), "ready"));
-    let mut honest = Child::start("honest", &given);
+    let mut honest = Child::start("neighbours/honest", &given);
     assert_eq!(honest.hear(), "ready");
     println!("{}", honest.hear());
     honest.finish();
@@ -232,7 +227,7 @@ fn cut(role: &str, len: u64) -> (Child, TempDir) {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    let mut child = Child::start(role, &[path.to_str().unwrap()]);
+    let mut child = Child::start(&format!("neighbours/{role}"), &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
     (child, dir)
@@ -271,7 +266,7 @@ fn a_fault_elsewhere_has_its_usual_end() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    let mut child = Child::start("foreign_fault", &[path.to_str().unwrap()]);
+    let mut child = Child::start("neighbours/foreign_fault", &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }
@@ -290,7 +285,7 @@ fn foreign_signal() {
 
 #[test]
 fn a_signal_that_was_sent_has_its_usual_end() {
-    let mut child = Child::start("foreign_signal", &["-"]);
+    let mut child = Child::start("neighbours/foreign_signal", &["-"]);
     assert_eq!(child.hear(), "ready");
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }
@@ -321,14 +316,13 @@ fn sixty_four_consumers_each_get_everything() {
     assert_eq!(Ring::open(&path).unwrap().check(), []);
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
     // Some of the roles end by a signal.
     // SAFETY: takes numbers.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
-    match role.as_str() {
+    match role {
         "vandal" => vandal(&path),
         "honest" => honest(&path),
         "truncated" => truncated(&path, false),
@@ -338,5 +332,4 @@ fn child_role() {
         "foreign_fault" => foreign_fault(&path),
         _ => panic!("no such role: {role}"),
     }
-    tell("done");
 }

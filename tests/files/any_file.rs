@@ -9,11 +9,7 @@
 //! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands what was found
 //! this way, each by itself.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
+use kit::{Child, TempDir};
 use slipring::{
     Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
     SendError, Start, Worker,
@@ -480,7 +476,7 @@ fn report(victim: &Victim, what: &str, tally: &Tally, refuses: bool) {
 fn guarded(role: &str) {
     let dir = TempDir::new();
     let start = Instant::now();
-    let mut child = roles::Child::start(role, &[dir.as_ref().to_str().unwrap()]);
+    let mut child = Child::start(&format!("any_file/{role}"), &[dir.as_ref().to_str().unwrap()]);
     let read = |name| std::fs::read_to_string(dir.file(name)).unwrap_or_default();
     let status = loop {
         if let Some(status) = child.process.try_wait().unwrap() {
@@ -680,12 +676,11 @@ fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
     assert!(lease.ack().is_err());
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let victim = Victim::new(Path::new(&given[0]));
     use_it(&victim, &mut Tally::default());
-    match role.as_str() {
+    match role {
         "control" => flip_control(&victim),
         "consumers" => flip_consumers(&victim),
         "groups" => flip_groups(&victim),
@@ -693,5 +688,4 @@ fn child_role() {
         "overwrite" => overwrite(&victim),
         _ => panic!("no such role: {role}"),
     }
-    roles::tell("done");
 }

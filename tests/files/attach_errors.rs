@@ -3,11 +3,7 @@
 //! Every way in which creating, opening or attaching can fail is provoked here. Each must end in its own
 //! error, which names the path and the numbers, and must leave what it found as it was.
 
-mod common;
-#[path = "common/roles.rs"]
-mod roles;
-
-use common::TempDir;
+use kit::{Child, TempDir};
 use slipring::{
     Consumer, Damage, Error, GeometryError, JoinError, Observer, Producer, RecvError, Ring, RingId,
     RingOptions, Start, message,
@@ -467,7 +463,7 @@ fn a_ring_larger_than_its_filesystem_is_refused_before_anything_is_written() {
 #[test]
 fn a_reservation_that_fails_half_way_leaves_nothing() {
     let dir = TempDir::new();
-    roles::Child::start("file_size_limit", &[dir.as_ref().to_str().unwrap()]).finish();
+    Child::start("attach_errors/file_size_limit", &[dir.as_ref().to_str().unwrap()]).finish();
     assert_eq!(entries_of(&dir), 0);
 }
 
@@ -512,7 +508,7 @@ fn a_lack_of_permission_is_named_as_such() {
     set_mode(&secret, 0o000);
     std::fs::create_dir(&shut).unwrap();
     set_mode(&shut, 0o555);
-    roles::Child::start("permission", &[dir.as_ref().to_str().unwrap()]).finish();
+    Child::start("attach_errors/permission", &[dir.as_ref().to_str().unwrap()]).finish();
     assert_eq!(entries_of(&shut), 0);
 }
 
@@ -563,7 +559,7 @@ fn a_strangers_file_is_observed_but_not_read_in_place() {
         }
     }
     let given = [dir.as_ref().to_str().unwrap(), if root { "foreign" } else { "own" }];
-    roles::Child::start("stranger", &given).finish();
+    Child::start("attach_errors/stranger", &given).finish();
 }
 
 fn meet_a_strangers_file(directory: &Path, foreign: bool) {
@@ -896,15 +892,13 @@ fn what_has_no_error_of_its_own_keeps_the_systems() {
     all_refuse(nul, |error| matches!(error, Error::Io { .. }), &[]);
 }
 
-#[test]
-fn child_role() {
-    let Some((role, given)) = roles::cast() else { return };
+/// Plays one of the roles of this file.
+pub(crate) fn play(role: &str, given: &[String]) {
     let directory = Path::new(&given[0]);
-    match role.as_str() {
+    match role {
         "permission" => meet_permissions(directory),
         "stranger" => meet_a_strangers_file(directory, given[1] == "foreign"),
         "file_size_limit" => create_under_a_file_size_limit(directory),
         _ => panic!("no such role: {role}"),
     }
-    roles::tell("done");
 }

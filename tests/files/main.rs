@@ -1,0 +1,12 @@
+//! Files: what is in them, what is not, and what damaged or foreign ones may do.
+
+mod any_file;
+mod attach_errors;
+mod golden;
+mod pages;
+mod stale;
+
+#[test]
+fn child_role() {
+    kit::play(&[("any_file", any_file::play), ("attach_errors", attach_errors::play)]);
+}
