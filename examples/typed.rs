@@ -45,7 +45,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
     let path = std::env::temp_dir().join(format!("slipring-typed-{}", std::process::id()));
-    let ring = RingOptions::typed::<Quote>(4096).durable("book").create(&path)?;
+    let ring = RingOptions::of::<Quote>(4096).durable("book").create(&path)?;
     println!("{} carries {}", path.display(), ring.schema().unwrap_or("bytes"));
 
     let result = thread::scope(|scope| {

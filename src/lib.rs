@@ -73,9 +73,7 @@ pub use copying::observer::{Observer, ObserverOptions};
 pub use dead_letters::{DeadLetter, DeadLetters, RedriveError};
 pub use error::{Error, Holder, HolderRole, RecvError, SendError};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
-pub use message::Message;
-#[doc(hidden)]
-pub use message::fingerprint;
+pub use message::{Checked, Code, InvalidCode, Message, Schema, Value};
 pub use producer::claim::{BatchClaim, Claim};
 pub use producer::{Producer, ProducerOptions};
 pub use region::pages::Pages;

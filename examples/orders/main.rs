@@ -120,7 +120,7 @@ fn orders(options: &Options) -> Result<(), Failure> {
 /// The run, from an empty directory to the verdict.
 fn stage(options: &Options, place: &Place) -> Result<bool, Failure> {
     let capacity = usize::try_from(options.orders / 2)?;
-    let ring = RingOptions::typed::<Order>(capacity)
+    let ring = RingOptions::of::<Order>(capacity)
         .group(workers::SMS, workers::sms_settings())
         .group(workers::POINTS, workers::points_settings())
         .durable(workers::AUDIT)

@@ -3,6 +3,7 @@
 
 use crate::error::{Error, RecvError};
 use crate::id::RingId;
+use crate::message::MessageType;
 use crate::region::pages::Pages;
 use crate::region::rights::{HeapRights, Locks};
 use crate::region::{Access, Region};
@@ -110,14 +111,6 @@ pub(crate) struct Demands {
     pub(crate) dead_of: Option<RingId>,
     pub(crate) pages: Pages,
     carries: Option<MessageType>,
-}
-
-/// A type of messages, to be compared with a ring's.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MessageType {
-    pub(crate) fingerprint: u64,
-    pub(crate) size: u64,
-    pub(crate) schema: &'static str,
 }
 
 impl Demands {

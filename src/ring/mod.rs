@@ -8,15 +8,15 @@ pub(crate) mod groups;
 
 use crate::error::Error;
 use crate::id::RingId;
-use crate::message::Message;
+use crate::message::{MessageType, Value};
 use crate::region::{Access, Region};
 use crate::ring::attach::{Attachment, Demands, Header, Kind, Place, Sealed, Source, dead_path, io_error};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
 use crate::ring::draft::Draft;
 use crate::system;
 use slipring_core::format::{
-    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, NAME_MAX, RawHeader, SCHEMA_MAX, Tail,
-    entry, fnv1a, producer_page,
+    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, NAME_MAX, RawHeader, Tail, entry, fnv1a,
+    producer_page,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::group::{self, Group};
@@ -54,10 +54,7 @@ pub struct RingOptions {
     mode: u32,
     first_position: u64,
     durable_inactive_ms: u64,
-    type_fingerprint: u64,
-    type_size: u64,
-    type_align: u64,
-    schema: String,
+    carries: Option<MessageType>,
     declared_groups: Vec<(String, GroupSettings)>,
     groups: u32,
     workers: u32,
@@ -85,10 +82,7 @@ impl RingOptions {
             mode: 0o600,
             first_position: 0,
             durable_inactive_ms: 0,
-            type_fingerprint: 0,
-            type_size: 0,
-            type_align: 0,
-            schema: String::new(),
+            carries: None,
             declared_groups: Vec::new(),
             groups: 0,
             workers: 64,
@@ -97,13 +91,19 @@ impl RingOptions {
         }
     }
 
-    /// A ring whose messages are values of `T`, one per block. Who attaches with another type is refused.
-    pub fn typed<T: Message>(capacity: usize) -> RingOptions {
+    /// A ring whose messages are values of `T`, one per block. A program that attaches with another type
+    /// is refused.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<[f64; 2]>(1024).create_in_memory()?;
+    /// assert_eq!((ring.block_size(), ring.schema()), (16, Some("[f64;2]")));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn of<T: Value>(capacity: usize) -> RingOptions {
         let mut options = RingOptions::new(size_of::<T>(), capacity);
-        options.type_fingerprint = T::FINGERPRINT;
-        options.type_size = size_of::<T>() as u64;
-        options.type_align = align_of::<T>() as u64;
-        options.schema = T::SCHEMA.to_owned();
+        options.carries = Some(MessageType::of::<T>());
         options
     }
 
@@ -255,6 +255,10 @@ impl RingOptions {
         Ring::attach(source)
     }
 
+    fn schema(&self) -> &'static str {
+        self.carries.map_or("", |carries| carries.schema)
+    }
+
     fn heap_source(&self) -> Result<Source, Error> {
         let path = Path::new("(memory)");
         let (geometry, raw) = self.plan(path)?;
@@ -267,7 +271,7 @@ impl RingOptions {
             ring_id,
             created_unix_ns: raw.created_unix_ns,
             type_fingerprint: raw.type_fingerprint,
-            schema: self.schema.clone(),
+            schema: self.schema().to_owned(),
             durable_inactive_ms: raw.durable_inactive_ms,
             dead_of: self.dead_of,
             dead_letters: self.dead_letters,
@@ -307,19 +311,18 @@ impl RingOptions {
         if groups > 0 && geometry.block_size() > BLOCK_SIZE_MAX - LETTER_LEN {
             return Err(bad(GeometryError::LetterSize(geometry.block_size())));
         }
-        if self.schema.len() > SCHEMA_MAX {
-            return Err(bad(GeometryError::Schema(self.schema.len() as u64)));
-        }
         let mut raw = RawHeader::of(&geometry);
         raw.first_position = self.first_position;
         raw.ring_id = system::random_id().map_err(|source| io_error(path, "draw a random id", source))?;
         raw.boot_id = system::boot_id();
         raw.created_unix_ns = u64::try_from(system::unix_now().as_nanos()).unwrap_or(u64::MAX);
-        raw.type_fingerprint = self.type_fingerprint;
-        raw.type_size = self.type_size;
-        raw.type_align = self.type_align;
-        raw.schema_len = self.schema.len() as u64;
-        raw.schema[..self.schema.len()].copy_from_slice(self.schema.as_bytes());
+        if let Some(carries) = self.carries {
+            raw.type_fingerprint = carries.fingerprint;
+            raw.type_size = carries.size;
+            raw.type_align = carries.align;
+            raw.schema_len = carries.schema.len() as u64;
+            raw.schema[..carries.schema.len()].copy_from_slice(carries.schema.as_bytes());
+        }
         raw.durable_inactive_ms = self.durable_inactive_ms;
         raw.dead_of = self.dead_of.map_or([0; 16], RingId::to_bytes);
         if groups > 0 {

@@ -3,7 +3,7 @@
 use super::{value_of, wrong_length};
 use crate::consumer::{Batch, BatchIter, Item};
 use crate::error::RecvError;
-use crate::message::Message;
+use crate::message::Value;
 use crate::producer::claim::BatchClaim;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
@@ -13,7 +13,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
 ///
-/// let ring = RingOptions::typed::<f64>(1024).create_in_memory()?;
+/// let ring = RingOptions::of::<f64>(1024).create_in_memory()?;
 /// let mut producer = Producer::options().open_typed::<f64>(&ring)?;
 /// let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<f64>(&ring)?;
 ///
@@ -32,7 +32,7 @@ pub struct TypedBatchClaim<'a, T> {
     carries: PhantomData<T>,
 }
 
-impl<'a, T: Message> TypedBatchClaim<'a, T> {
+impl<'a, T: Value> TypedBatchClaim<'a, T> {
     #[inline(always)]
     pub(super) fn new(claim: BatchClaim<'a>) -> TypedBatchClaim<'a, T> {
         TypedBatchClaim { claim, carries: PhantomData }
@@ -100,7 +100,7 @@ pub struct TypedBatch<'a, T> {
     carries: PhantomData<T>,
 }
 
-impl<'a, T: Message> TypedBatch<'a, T> {
+impl<'a, T: Value> TypedBatch<'a, T> {
     /// Up to the first message that is no `T`.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl<'a, T: Message> TypedBatch<'a, T> {
     }
 }
 
-impl<T: Message> TypedBatch<'_, T> {
+impl<T: Value> TypedBatch<'_, T> {
     /// How many values there are.
     pub fn len(&self) -> usize {
         self.batch.len()
@@ -141,7 +141,7 @@ impl<T: Message> TypedBatch<'_, T> {
     }
 }
 
-impl<'b, T: Message> IntoIterator for &'b TypedBatch<'_, T> {
+impl<'b, T: Value> IntoIterator for &'b TypedBatch<'_, T> {
     type Item = TypedItem<'b, T>;
     type IntoIter = TypedBatchIter<'b, T>;
     fn into_iter(self) -> TypedBatchIter<'b, T> {
@@ -167,7 +167,7 @@ impl<T> TypedItem<'_, T> {
     }
 }
 
-impl<T: Message> std::ops::Deref for TypedItem<'_, T> {
+impl<T: Value> std::ops::Deref for TypedItem<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -182,7 +182,7 @@ pub struct TypedBatchIter<'b, T> {
     carries: PhantomData<T>,
 }
 
-impl<'b, T: Message> Iterator for TypedBatchIter<'b, T> {
+impl<'b, T: Value> Iterator for TypedBatchIter<'b, T> {
     type Item = TypedItem<'b, T>;
     #[inline]
     fn next(&mut self) -> Option<TypedItem<'b, T>> {
@@ -197,7 +197,7 @@ impl<'b, T: Message> Iterator for TypedBatchIter<'b, T> {
     }
 }
 
-impl<T: Message> ExactSizeIterator for TypedBatchIter<'_, T> {}
+impl<T: Value> ExactSizeIterator for TypedBatchIter<'_, T> {}
 
 /// Iterates over the values of a [`TypedBatch`] as slices.
 #[derive(Debug)]
@@ -206,7 +206,7 @@ pub struct TypedSlices<'b, T> {
     carries: PhantomData<T>,
 }
 
-impl<'b, T: Message> Iterator for TypedSlices<'b, T> {
+impl<'b, T: Value> Iterator for TypedSlices<'b, T> {
     type Item = &'b [T];
     #[inline]
     fn next(&mut self) -> Option<&'b [T]> {

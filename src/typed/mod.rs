@@ -6,7 +6,7 @@ pub use batch::{TypedBatch, TypedBatchClaim, TypedBatchIter, TypedItem, TypedSli
 
 use crate::consumer::{Consumer, ConsumerOptions, Received};
 use crate::error::{Error, RecvError, SendError};
-use crate::message::{BLOCK_ALIGN, Message, type_of};
+use crate::message::{MessageType, Value};
 use crate::producer::claim::Claim;
 use crate::producer::{Producer, ProducerOptions};
 use crate::ring::attach::Place;
@@ -24,10 +24,9 @@ pub struct TypedProducer<T> {
 
 // The calls are inlined always: a result that is moved through memory on its way costs as much as the call. A stream of
 // 48 B took 3 times as long.
-impl<T: Message> TypedProducer<T> {
+impl<T: Value> TypedProducer<T> {
     /// Of a producer whose ring was found to carry `T`.
     pub(crate) fn new(producer: Producer) -> TypedProducer<T> {
-        const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
         TypedProducer { producer, carries: PhantomData }
     }
 
@@ -103,7 +102,7 @@ pub struct TypedClaim<'a, T> {
     carries: PhantomData<T>,
 }
 
-impl<T: Message> TypedClaim<'_, T> {
+impl<T: Value> TypedClaim<'_, T> {
     /// Publishes the value and returns its position.
     #[inline(always)]
     pub fn publish(self) -> Result<u64, SendError> {
@@ -111,7 +110,7 @@ impl<T: Message> TypedClaim<'_, T> {
     }
 }
 
-impl<T: Message> std::ops::Deref for TypedClaim<'_, T> {
+impl<T: Value> std::ops::Deref for TypedClaim<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
@@ -119,7 +118,7 @@ impl<T: Message> std::ops::Deref for TypedClaim<'_, T> {
     }
 }
 
-impl<T: Message> std::ops::DerefMut for TypedClaim<'_, T> {
+impl<T: Value> std::ops::DerefMut for TypedClaim<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
         match T::mut_from_bytes(&mut self.claim) {
@@ -136,10 +135,9 @@ pub struct TypedConsumer<T> {
     carries: PhantomData<fn() -> T>,
 }
 
-impl<T: Message> TypedConsumer<T> {
+impl<T: Value> TypedConsumer<T> {
     /// Of a consumer whose ring was found to carry `T`.
     pub(crate) fn new(consumer: Consumer) -> TypedConsumer<T> {
-        const { assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16") };
         TypedConsumer { consumer, carries: PhantomData }
     }
 
@@ -206,7 +204,7 @@ impl<T: Message> TypedConsumer<T> {
 
 /// The value in a whole block of a ring that carries such.
 #[inline(always)]
-fn value_of<T: Message>(block: &[u8]) -> &T {
+fn value_of<T: Value>(block: &[u8]) -> &T {
     match T::ref_from_bytes(block) {
         Ok(value) => value,
         // The attach compared the block with the type: its size, and an alignment of at most 16.
@@ -233,7 +231,7 @@ pub struct TypedReceived<'a, T> {
     carries: PhantomData<T>,
 }
 
-impl<'a, T: Message> TypedReceived<'a, T> {
+impl<'a, T: Value> TypedReceived<'a, T> {
     /// # Errors
     ///
     /// [`RecvError::Damaged`] if an untyped producer sent something of another length. The message is not
@@ -261,7 +259,7 @@ impl<'a, T: Message> TypedReceived<'a, T> {
     }
 }
 
-impl<T: Message> std::ops::Deref for TypedReceived<'_, T> {
+impl<T: Value> std::ops::Deref for TypedReceived<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
@@ -271,9 +269,9 @@ impl<T: Message> std::ops::Deref for TypedReceived<'_, T> {
 
 impl ProducerOptions {
     /// As [`open`](Self::open), for a ring whose messages are values of `T`.
-    pub fn open_typed<T: Message>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
+    pub fn open_typed<T: Value>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
         let mut options = *self;
-        options.demands = self.demands.carrying(type_of::<T>());
+        options.demands = self.demands.carrying(MessageType::of::<T>());
         options.open(place).map(TypedProducer::new)
     }
 }
@@ -284,9 +282,9 @@ impl ConsumerOptions {
     /// # Errors
     ///
     /// [`Error::TypeMismatch`] if the ring carries another type; those of [`attach`](Self::attach).
-    pub fn attach_typed<T: Message>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
+    pub fn attach_typed<T: Value>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
         let mut options = self.clone();
-        options.demands = self.demands.carrying(type_of::<T>());
+        options.demands = self.demands.carrying(MessageType::of::<T>());
         options.attach(place).map(TypedConsumer::new)
     }
 }

@@ -7,14 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const CAPACITY: usize = 8;
 
-fn ends<T: slipring::Message>() -> (TypedProducer<T>, TypedConsumer<T>) {
-    let ring = RingOptions::typed::<T>(CAPACITY).create_in_memory().unwrap();
+fn ends<T: slipring::Value>() -> (TypedProducer<T>, TypedConsumer<T>) {
+    let ring = RingOptions::of::<T>(CAPACITY).create_in_memory().unwrap();
     let producer = Producer::options().open_typed(&ring).unwrap();
     (producer, Consumer::options().start(Start::Earliest).attach_typed(&ring).unwrap())
 }
 
 /// Sends so many values, numbered from `first` on, and says in slices of which lengths they went.
-fn send<T: slipring::Message>(
+fn send<T: slipring::Value>(
     producer: &mut TypedProducer<T>,
     count: usize,
     first: u64,
@@ -96,7 +96,7 @@ fn a_batch_has_singles_kinds_and_slices_in_order() {
 
 #[test]
 fn a_batch_ends_before_what_is_no_value() {
-    let ring = RingOptions::typed::<u64>(CAPACITY).create_in_memory().unwrap();
+    let ring = RingOptions::of::<u64>(CAPACITY).create_in_memory().unwrap();
     let mut producer = Producer::open(&ring).unwrap();
     let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<u64>(&ring).unwrap();
     producer

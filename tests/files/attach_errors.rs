@@ -687,7 +687,7 @@ fn names_that_do_not_fit_are_refused() {
 fn types_do_not_mix() {
     let dir = TempDir::new();
     let (typed, untyped) = (dir.file("typed"), dir.file("untyped"));
-    RingOptions::typed::<Quote>(8).create(&typed).unwrap();
+    RingOptions::of::<Quote>(8).create(&typed).unwrap();
     RingOptions::new(size_of::<Quote>(), 8).create(&untyped).unwrap();
     let refused = |error: Error, path: &Path, ring: &str, expected: &str| {
         assert!(matches!(error, Error::TypeMismatch { .. }), "{error:?}");

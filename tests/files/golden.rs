@@ -50,7 +50,7 @@ const SENT: [(u32, &[u8]); 7] = [
 /// A ring of eight blocks of 48 bytes that begins at position 1000, has lapped, was full once, has a durable
 /// consumer that is away, and was left by a producer that did not close it.
 fn write_ring(path: &Path) {
-    RingOptions::typed::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
+    RingOptions::of::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
     let mut producer = Producer::open(path).unwrap();
     let mut audit = Consumer::options().name("audit").durable(true).attach(path).unwrap();
     for n in 0..8_u8 {
@@ -90,7 +90,7 @@ fn a_ring_of_the_past_is_read_as_it_was_written() {
     let ring = Ring::open(&path).unwrap();
     assert_eq!((ring.block_size(), ring.capacity(), ring.consumer_entries()), (48, 8, 2));
     assert_eq!((ring.first_position(), ring.head(), ring.file_len()), (1000, 1015, FILE_LEN as u64));
-    assert_eq!(ring.schema(), Some("Tick{instrument:u64,prices:[i64; 4],flags:u64,}"));
+    assert_eq!(ring.schema(), Some("Tick{instrument:u64,prices:[i64;4],flags:u64}"));
     let info = ring.producer_info().unwrap();
     assert_eq!((info.epoch, info.alive, info.closed, info.full_count), (1, false, false, 1));
     let consumers: Vec<_> =

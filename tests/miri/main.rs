@@ -168,7 +168,7 @@ fn copies_are_sound_in_one_thread() {
 }
 
 fn typed(capacity: usize) -> (TypedProducer<Pair>, TypedConsumer<Pair>) {
-    let ring = RingOptions::typed::<Pair>(capacity).create_in_memory().unwrap();
+    let ring = RingOptions::of::<Pair>(capacity).create_in_memory().unwrap();
     let producer = Producer::options().open_typed(&ring).unwrap();
     (producer, Consumer::options().start(Start::Earliest).attach_typed(&ring).unwrap())
 }

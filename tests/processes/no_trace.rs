@@ -14,7 +14,7 @@ slipring::message! {
 fn a_refused_type_leaves_no_durable_consumer_that_would_hold_the_producer() {
     let dir = TempDir::new();
     let path = dir.file("ring");
-    let ring = RingOptions::typed::<Right>(4).create(&path).unwrap();
+    let ring = RingOptions::of::<Right>(4).create(&path).unwrap();
     let refused = Consumer::options().name("d").durable(true).attach_typed::<Wrong>(&path);
     assert!(matches!(refused, Err(Error::TypeMismatch { .. })));
     assert_eq!(ring.consumers(), []);
@@ -24,7 +24,7 @@ fn a_refused_type_leaves_no_durable_consumer_that_would_hold_the_producer() {
 fn a_refused_type_does_not_reopen_a_closed_stream() {
     let dir = TempDir::new();
     let path = dir.file("ring");
-    RingOptions::typed::<Right>(4).create(&path).unwrap();
+    RingOptions::of::<Right>(4).create(&path).unwrap();
     Producer::options().open_typed::<Right>(&path).unwrap().close();
     let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
     assert!(matches!(Producer::options().open_typed::<Wrong>(&path), Err(Error::TypeMismatch { .. })));

@@ -1,0 +1,212 @@
+//! What travels in a ring: bytes, or values of one type, and how one type is told from another.
+
+mod checked;
+mod schema;
+
+pub use checked::{Checked, Code, InvalidCode};
+pub use schema::Schema;
+
+use slipring_core::format::fnv1a;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// No message type may need more: rows of blocks begin at a multiple of this, and go on in steps of
+/// the type's size, a multiple of its alignment, or of 8 or 16.
+const BLOCK_ALIGN: usize = 16;
+
+/// What a ring carries, as the parameter of every handle: `[u8]`, bytes of any length up to a block,
+/// or a [`Value`], one per block.
+///
+/// Implemented for `[u8]` and for every [`Value`]; declare further ones with
+/// [`message!`](crate::message).
+pub trait Message: sealed::Sealed + 'static {
+    /// The type as an attach compares it; none for bytes.
+    #[doc(hidden)]
+    const CARRIES: Option<MessageType>;
+    /// The bytes of a message.
+    #[doc(hidden)]
+    fn bytes_of(message: &Self) -> &[u8];
+    /// The message in a block's bytes, whose length was checked.
+    #[doc(hidden)]
+    fn in_block(bytes: &[u8]) -> &Self;
+    /// The same, to be written.
+    #[doc(hidden)]
+    fn in_block_mut(bytes: &mut [u8]) -> &mut Self;
+}
+
+mod sealed {
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Sealed {}
+    impl Sealed for [u8] {}
+    impl<T: super::Value> Sealed for T {}
+}
+
+/// A type as an attach compares it with a ring's.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct MessageType {
+    pub(crate) fingerprint: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u64,
+    pub(crate) schema: &'static str,
+}
+
+impl MessageType {
+    pub(crate) const fn of<T: Value>() -> MessageType {
+        assert!(align_of::<T>() <= BLOCK_ALIGN, "a message type may need an alignment of at most 16");
+        let (size, align) = (size_of::<T>() as u64, align_of::<T>() as u64);
+        MessageType { fingerprint: T::FINGERPRINT, size, align, schema: T::SCHEMA }
+    }
+}
+
+impl Message for [u8] {
+    const CARRIES: Option<MessageType> = None;
+    #[inline(always)]
+    fn bytes_of(message: &[u8]) -> &[u8] {
+        message
+    }
+    #[inline(always)]
+    fn in_block(bytes: &[u8]) -> &[u8] {
+        bytes
+    }
+    #[inline(always)]
+    fn in_block_mut(bytes: &mut [u8]) -> &mut [u8] {
+        bytes
+    }
+}
+
+impl<T: Value> Message for T {
+    const CARRIES: Option<MessageType> = Some(MessageType::of::<T>());
+    #[inline(always)]
+    fn bytes_of(message: &T) -> &[u8] {
+        message.as_bytes()
+    }
+    #[inline(always)]
+    fn in_block(bytes: &[u8]) -> &T {
+        match T::ref_from_bytes(bytes) {
+            Ok(value) => value,
+            // An attach compared the block with the type, and a receive the length.
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+        }
+    }
+    #[inline(always)]
+    fn in_block_mut(bytes: &mut [u8]) -> &mut T {
+        match T::mut_from_bytes(bytes) {
+            Ok(value) => value,
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+        }
+    }
+}
+
+/// A type of fixed size whose values may travel in a ring.
+///
+/// The bounds, not `Copy`, are what shared memory needs: every bit pattern is a value (`FromBytes`), no
+/// byte is padding (`IntoBytes`), nothing changes behind a shared reference (`Immutable`). A `bool` or
+/// an `enum` from another process would be undefined behaviour: [`Checked`] carries them.
+///
+/// Numbers, arrays of values, [`Checked`] and structs declared with [`message!`](crate::message) are
+/// values. The alignment is at most 16: a handle for a type that needs more does not compile.
+pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
+    /// The description, built from the descriptions of the fields.
+    #[doc(hidden)]
+    const DESCRIPTION: &'static Schema;
+
+    /// The type as a text: name, fields and their types in order, with nested types written out. At most
+    /// 2048 bytes; `docs/format.md` has the grammar.
+    const SCHEMA: &'static str = Self::DESCRIPTION.as_str();
+
+    /// Stands in the ring's header and is compared at attach: the schema, the size and the alignment.
+    const FINGERPRINT: u64 = fingerprint(Self::SCHEMA, size_of::<Self>(), align_of::<Self>());
+}
+
+macro_rules! numbers {
+    ($($type:ident)*) => { $(
+        /// A ring of bare numbers.
+        impl Value for $type {
+            const DESCRIPTION: &'static Schema = &Schema::of_name(stringify!($type));
+        }
+    )* };
+}
+numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
+
+/// Values of one type, one behind the other; the length is part of the type.
+impl<T: Value, const N: usize> Value for [T; N] {
+    const DESCRIPTION: &'static Schema = &Schema::of_array(T::DESCRIPTION, N);
+}
+
+const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
+    // Never 0, which stands for an untyped ring.
+    (fnv1a(schema.as_bytes()) ^ (size as u64).rotate_left(20) ^ (align as u64).rotate_left(50)) | 1
+}
+
+/// Declares structs that may travel in a ring: `repr(C)`, with the `zerocopy` derives, which refuse at
+/// compile time padding and fields that cannot be any bits, and with the [`Value`] description.
+///
+/// ```
+/// slipring::message! {
+///     /// A price and a quantity.
+///     pub struct Level {
+///         /// In ticks.
+///         pub price: i64,
+///         /// In lots.
+///         pub size: u64,
+///     }
+///
+///     /// The best prices of an instrument.
+///     pub struct Book {
+///         /// Which instrument.
+///         pub instrument: u64,
+///         /// The three best bids.
+///         pub bids: [Level; 3],
+///     }
+/// }
+/// use slipring::Value;
+/// assert_eq!(Book::SCHEMA, "Book{instrument:u64,bids:[Level{price:i64,size:u64};3]}");
+/// ```
+///
+/// The description is built from the types of the fields, not from their names in the source: an alias
+/// counts as the type that it stands for, and a nested struct whose fields change is another type.
+///
+/// A program that depends on this crate under another name says where to find `zerocopy`:
+///
+/// ```
+/// # mod elsewhere {
+/// # pub use slipring as ring;
+/// ring::message! {
+///     crate = "self::ring::zerocopy"; // "ring::zerocopy" in a crate that depends on it as `ring`
+///     /// A price and a quantity.
+///     pub struct Level {
+///         /// In ticks.
+///         pub price: i64,
+///         /// In lots.
+///         pub size: u64,
+///     }
+/// }
+/// # }
+/// ```
+#[macro_export]
+macro_rules! message {
+    (crate = $zerocopy:tt; $($(#[$meta:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_meta:meta])* $field_vis:vis $field:ident : $type:ty),+ $(,)?
+    })+) => {$(
+        $(#[$meta])*
+        #[derive(
+            Clone, Copy, Debug, PartialEq,
+            $crate::zerocopy::FromBytes, $crate::zerocopy::IntoBytes,
+            $crate::zerocopy::Immutable, $crate::zerocopy::KnownLayout,
+        )]
+        #[zerocopy(crate = $zerocopy)]
+        #[repr(C)]
+        $vis struct $name {
+            $($(#[$field_meta])* $field_vis $field: $type),+
+        }
+        impl $crate::Value for $name {
+            const DESCRIPTION: &'static $crate::Schema = &$crate::Schema::of_struct(
+                stringify!($name),
+                &[$((stringify!($field), <$type as $crate::Value>::DESCRIPTION)),+],
+            );
+        }
+    )+};
+    ($($struct:tt)+) => {
+        $crate::message! { crate = "slipring::zerocopy"; $($struct)+ }
+    };
+}

@@ -1,0 +1,90 @@
+//! The text that describes a type: the same for every program that means the same bytes.
+
+use slipring_core::format::SCHEMA_MAX;
+use std::fmt;
+
+/// The description of a type, put together at compile time. Its grammar is in `docs/format.md`.
+#[derive(Clone, Copy)]
+pub struct Schema {
+    text: [u8; SCHEMA_MAX],
+    len: usize,
+}
+
+impl Schema {
+    const EMPTY: Schema = Schema { text: [0; SCHEMA_MAX], len: 0 };
+
+    /// The text.
+    pub const fn as_str(&self) -> &str {
+        match std::str::from_utf8(self.text.split_at(self.len).0) {
+            Ok(text) => text,
+            Err(_) => unreachable!(),
+        }
+    }
+
+    /// `name`: a number.
+    pub(super) const fn of_name(name: &str) -> Schema {
+        Schema::EMPTY.then(name)
+    }
+
+    /// `[type;length]`.
+    pub(super) const fn of_array(of: &Schema, length: usize) -> Schema {
+        Schema::EMPTY.then("[").then(of.as_str()).then(";").then_number(length as i128).then("]")
+    }
+
+    /// `Name{field:type,...}`.
+    #[doc(hidden)]
+    pub const fn of_struct(name: &str, fields: &[(&str, &Schema)]) -> Schema {
+        let mut schema = Schema::EMPTY.then(name);
+        let mut n = 0;
+        while n < fields.len() {
+            let (field, of) = fields[n];
+            schema = schema.then(if n == 0 { "{" } else { "," }).then(field).then(":").then(of.as_str());
+            n += 1;
+        }
+        schema.then("}")
+    }
+
+    /// `Name:number(Variant=value,...)`.
+    #[doc(hidden)]
+    pub const fn of_enum(name: &str, of: &Schema, variants: &[(&str, i128)]) -> Schema {
+        let mut schema = Schema::EMPTY.then(name).then(":").then(of.as_str());
+        let mut n = 0;
+        while n < variants.len() {
+            let (variant, value) = variants[n];
+            schema = schema.then(if n == 0 { "(" } else { "," }).then(variant).then("=").then_number(value);
+            n += 1;
+        }
+        schema.then(")")
+    }
+
+    const fn then(mut self, text: &str) -> Schema {
+        let (bytes, mut n) = (text.as_bytes(), 0);
+        assert!(self.len + bytes.len() <= SCHEMA_MAX, "the description of a message type exceeds 2048 bytes");
+        while n < bytes.len() {
+            self.text[self.len + n] = bytes[n];
+            n += 1;
+        }
+        self.len += bytes.len();
+        self
+    }
+
+    const fn then_number(self, number: i128) -> Schema {
+        const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+        let schema = if number < 0 { self.then("-") } else { self };
+        let (rest, digit) = (number / 10, (number % 10).unsigned_abs());
+        let schema = if rest == 0 { schema } else { schema.then_number(rest.abs()) };
+        schema.then(DIGITS[digit as usize])
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}

@@ -1,0 +1,131 @@
+//! The fear: two programs that mean different bytes take each other's type for their own, or two that mean the same do not.
+
+use slipring::{Checked, Value, message, message_enum};
+
+type Px = u64;
+
+message! {
+    struct Level { price: u64, size: u64 }
+}
+
+/// Declared elsewhere, with its fields the other way round.
+mod swapped {
+    slipring::message! {
+        pub(super) struct Level { pub(super) size: u64, pub(super) price: u64 }
+    }
+    /// Whose levels are others.
+    pub(super) mod book {
+        use super::Level;
+        slipring::message! {
+            pub(crate) struct Book { pub(crate) best: Level, pub(crate) all: [Level; 2] }
+        }
+    }
+}
+
+mod plain {
+    use super::Level;
+    slipring::message! {
+        pub(super) struct Book { pub(super) best: Level, pub(super) all: [Level; 2] }
+    }
+}
+
+#[test]
+fn a_nested_type_counts_with_all_its_fields() {
+    assert_eq!(plain::Book::SCHEMA, "Book{best:Level{price:u64,size:u64},all:[Level{price:u64,size:u64};2]}");
+    assert_ne!(plain::Book::FINGERPRINT, swapped::book::Book::FINGERPRINT);
+}
+
+mod by_alias {
+    use super::Px;
+    slipring::message! {
+        pub(super) struct Level { pub(super) price: Px, pub(super) size: u64 }
+    }
+}
+
+mod signed {
+    type Px = i64;
+    slipring::message! {
+        pub(super) struct Level { pub(super) price: Px, pub(super) size: u64 }
+    }
+}
+
+#[test]
+fn an_alias_counts_as_the_type_it_stands_for() {
+    assert_eq!(Level::FINGERPRINT, by_alias::Level::FINGERPRINT);
+    assert_ne!(by_alias::Level::FINGERPRINT, signed::Level::FINGERPRINT);
+}
+
+#[test]
+fn lengths_of_arrays_count() {
+    assert_eq!(<[[u8; 2]; 3]>::SCHEMA, "[[u8;2];3]");
+    assert_ne!(<[u16; 4]>::FINGERPRINT, <[u16; 5]>::FINGERPRINT);
+    assert_ne!(<[u16; 4]>::FINGERPRINT, <[i16; 4]>::FINGERPRINT);
+    assert_ne!(<[u8; 8]>::FINGERPRINT, u64::FINGERPRINT);
+}
+
+message_enum! {
+    enum Side: i16 { Buy = -1, Sell = 1 }
+}
+
+mod renumbered {
+    slipring::message_enum! {
+        pub(super) enum Side: i16 { Buy = 1, Sell = -1 }
+    }
+}
+
+#[test]
+fn the_numbers_of_an_enum_count() {
+    assert_eq!(Checked::<Side>::SCHEMA, "Side:i16(Buy=-1,Sell=1)");
+    assert_eq!(Checked::<bool>::SCHEMA, "bool");
+    assert_ne!(Checked::<Side>::FINGERPRINT, Checked::<renumbered::Side>::FINGERPRINT);
+}
+
+#[test]
+fn numbers_that_are_no_value_s_are_errors() {
+    for number in i16::MIN..=i16::MAX {
+        let checked: Checked<Side> = slipring::zerocopy::transmute!(number.to_le_bytes());
+        let expected = match number {
+            -1 => Some(Side::Buy),
+            1 => Some(Side::Sell),
+            _ => None,
+        };
+        assert_eq!(checked.get().ok(), expected, "{number}");
+        assert_eq!(
+            checked.get().err().map(|invalid| invalid.number),
+            expected.is_none().then_some(number.into())
+        );
+        assert_eq!(checked.number(), number);
+    }
+    for byte in 0..=u8::MAX {
+        let checked: Checked<bool> = slipring::zerocopy::transmute!(byte);
+        assert_eq!(checked.get().ok(), (byte < 2).then_some(byte == 1));
+    }
+}
+
+/// What the fingerprint is made of is in `docs/format.md`, for programs in other languages.
+#[test]
+fn the_fingerprint_is_the_documented_one() {
+    let text = "Level{price:u64,size:u64}".bytes();
+    let hash = text
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    assert_eq!(Level::FINGERPRINT, (hash ^ 16_u64.rotate_left(20) ^ 8_u64.rotate_left(50)) | 1);
+}
+
+/// The crate may have another name where the macros are used.
+mod renamed {
+    pub(crate) use ::slipring as ring;
+    ring::message! {
+        crate = "self::ring::zerocopy";
+        pub(super) struct A { pub(super) n: u64 }
+        pub(super) struct B { pub(super) a: A }
+    }
+    ring::message_enum! {
+        pub(super) enum E: u8 { V = 3 }
+    }
+}
+
+#[test]
+fn the_macros_do_not_depend_on_the_crate_s_name() {
+    assert_eq!(renamed::B::SCHEMA, "B{a:A{n:u64}}");
+    assert_eq!(Checked::from(renamed::E::V).number(), 3);
+}
