@@ -1,0 +1,240 @@
+//! Dead letters: where they go, when there is no room for them, and how they come back.
+
+use super::{fill, group, holder, join, next, patient, recorded, text};
+use kit::{TempDir, until};
+use slipring::{
+    DeadLetterPolicy, DeadLetters, Delivery, Error, EventKind, GroupSettings, HolderRole, Producer,
+    RecvError, Rejected, Ring, RingOptions, WorkerOptions,
+};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the dead letters of the ring at `path` go.
+fn dead(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.dead", path.display()))
+}
+
+#[test]
+fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
+    let options = RingOptions::new(48, 8).group("work", patient()).dead_letter_capacity(2);
+    let ring = options.create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 3);
+    let rejected: Vec<Rejected> = (0..3).map(|_| next(&worker).reject("full").unwrap()).collect();
+    assert_eq!(rejected, [Rejected::Settled, Rejected::Settled, Rejected::Waiting]);
+    let info = group(&ring);
+    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (1, 2, 0, 2));
+    assert_eq!(recorded(&ring, EventKind::DeadLettersFull), 1);
+    // It is not delivered, and it is not settled.
+    assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
+    let filled = (0..20_u8).take_while(|_| producer.try_send(0, b"more").is_ok()).count();
+    assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    assert_eq!(letters.purge(1).unwrap(), 1);
+    until("there is room, and the burial is tried again", || {
+        drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::release));
+        group(&ring).dead_lettered == 3
+    });
+    assert_eq!(group(&ring).num_doomed, 0);
+    let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
+    assert_eq!(left, [[1], [2]]);
+    producer.try_send(0, b"x").unwrap();
+}
+
+#[test]
+fn dead_letters_that_find_no_room_are_counted_if_that_is_the_policy() {
+    let ring = RingOptions::new(48, 8)
+        .group("work", patient())
+        .dead_letter_capacity(2)
+        .dead_letter_policy(DeadLetterPolicy::DropAndCount)
+        .create_in_memory()
+        .unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 5);
+    for _ in 0..5 {
+        assert_eq!(next(&worker).reject("full").unwrap(), Rejected::Settled);
+    }
+    let info = group(&ring);
+    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (0, 2, 3, 5));
+    assert_eq!(recorded(&ring, EventKind::DeadLetterDropped), 3);
+    let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
+    assert_eq!(left, [[0], [1]]);
+}
+
+#[test]
+fn a_dead_letter_ring_that_was_removed_is_made_again() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(48, 8).group("work", patient()).mode(0o640);
+    let ring = options.dead_letter_capacity(4).create(&path).unwrap();
+    let before = Ring::open(dead(&path)).unwrap();
+    assert_eq!((before.capacity(), before.block_size()), (4, 48 + 192));
+    std::fs::remove_file(dead(&path)).unwrap();
+    assert!(matches!(ring.dead_letters(), Err(Error::NotFound { .. })));
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 1);
+    assert_eq!(next(&worker).reject("anew").unwrap(), Rejected::Settled);
+    let after = Ring::open(dead(&path)).unwrap();
+    assert_ne!(after.id(), before.id());
+    assert_eq!((after.capacity(), after.block_size()), (4, 48 + 192));
+    assert_eq!(ring.dead_letters().unwrap()[0].note, "anew");
+}
+
+#[test]
+fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 8).group("work", patient()).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+
+    let other = RingOptions::new(48, 8).group("work", patient()).create(dir.file("other")).unwrap();
+    let plain = RingOptions::new(300, 8).create(dir.file("plain")).unwrap();
+    std::fs::write(dir.file("text"), "not a ring at all").unwrap();
+    let strangers = [
+        (dead(&dir.file("other")), format!(", but those of ring {}", other.id())),
+        (dir.file("plain"), String::new()),
+    ];
+    for (n, (stranger, whose)) in (0..).zip(strangers) {
+        // It had an end: whoever writes it would begin anew.
+        Producer::open(&stranger).unwrap().close();
+        let before = std::fs::read(&stranger).unwrap();
+        std::fs::rename(&stranger, dead(&path)).unwrap();
+        fill(&mut producer, 1);
+        assert_eq!(next(&worker).reject("where to?").unwrap(), Rejected::Waiting);
+        let said = format!(
+            "is not where the dead letters of ring {} go{whose}; move it away, a new one is made when it is \
+             needed",
+            ring.id()
+        );
+        assert_eq!(text(ring.dead_letters()), said);
+        assert_eq!(text(DeadLetters::open(&path)), said);
+        assert!(std::fs::read(dead(&path)).unwrap() == before, "stranger {n} was written to");
+        assert_eq!(group(&ring).num_doomed, n + 1);
+    }
+    drop((plain, other));
+    std::fs::rename(dir.file("text"), dead(&path)).unwrap();
+    fill(&mut producer, 1);
+    assert_eq!(next(&worker).reject("where to?").unwrap(), Rejected::Waiting);
+    assert_eq!(std::fs::read_to_string(dead(&path)).unwrap(), "not a ring at all");
+    // Moved away, as the error says.
+    std::fs::remove_file(dead(&path)).unwrap();
+    until("all are buried after all", || {
+        assert!(worker.recv_timeout(Duration::from_millis(1)).is_err());
+        group(&ring).dead_lettered == 3
+    });
+}
+
+#[test]
+fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(48, 8).group("work", patient());
+    let refused = |what: &str| {
+        let before = std::fs::read(dead(&path)).unwrap();
+        let Err(Error::AlreadyExists { path: taken }) = options.create(&path) else { panic!("{what}") };
+        assert_eq!(taken, dead(&path), "{what}");
+        assert!(!path.exists(), "{what}: half a ring was left");
+        assert!(std::fs::read(dead(&path)).unwrap() == before, "{what} was touched");
+    };
+    std::fs::write(dead(&path), "somebody's notes").unwrap();
+    refused("a text");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    let ring = options.create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    fill(&mut producer, 1);
+    next(&join(&ring, "work")).reject("keep me").unwrap();
+    drop((producer, ring));
+    std::fs::remove_file(&path).unwrap();
+    refused("letters of a ring that is gone");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    RingOptions::new(48, 8).create(dead(&path)).unwrap();
+    refused("an empty ring of another kind");
+    std::fs::remove_file(dead(&path)).unwrap();
+
+    // What a creator left that was killed between the two names: its dead-letter ring, empty.
+    options.create(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let left = Ring::open(dead(&path)).unwrap().id();
+    let ring = options.create(&path).unwrap();
+    assert_ne!(Ring::open(dead(&path)).unwrap().id(), left);
+    assert_eq!(ring.dead_letters().unwrap(), []);
+    // The ring that is there, and its letters, are left alone.
+    assert!(matches!(options.create(&path), Err(Error::AlreadyExists { path: taken }) if taken == path));
+    assert_eq!(ring.dead_letters().unwrap(), []);
+}
+
+#[test]
+fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 16).group("work", patient()).create(&path).unwrap();
+    let mut producer = Producer::open(&path).unwrap();
+    let worker = join(&ring, "work");
+    for n in 0..6_u8 {
+        producer.try_send(n.into(), &[n]).unwrap();
+        assert_eq!(next(&worker).reject(&format!("note {n}")).unwrap(), Rejected::Settled);
+    }
+    let mut letters = DeadLetters::open(&path).unwrap();
+    assert!(matches!(DeadLetters::open(&path), Err(Error::NameInUse { .. })));
+    for _ in 0..3 {
+        let letter = letters.peek().unwrap().unwrap();
+        assert_eq!((letter.bytes, letter.note.as_str(), letter.kind), (vec![0], "note 0", 0));
+    }
+    assert_eq!(letters.take().unwrap().unwrap().bytes, [0]);
+    assert_eq!(letters.redrive(&mut producer, 2).unwrap(), 2);
+    let edited = letters.redrive_with(&mut producer, 1, |letter, bytes| {
+        assert_eq!((letter.kind, bytes.as_slice()), (3, &[3][..]));
+        bytes.extend_from_slice(letter.id.to_string().as_bytes());
+        bytes.truncate(8);
+    });
+    assert_eq!(edited.unwrap(), 1);
+    let too_long = letters.redrive_with(&mut producer, 9, |_, bytes| bytes.resize(49, 0));
+    assert!(too_long.unwrap_err().to_string().contains("49 bytes"));
+    // What was not published stays.
+    assert_eq!(ring.dead_letters().unwrap().len(), 2);
+    assert_eq!(letters.purge(1).unwrap(), 1);
+    drop(letters);
+    let mut letters = DeadLetters::open(&path).unwrap();
+    assert_eq!(letters.peek().unwrap().unwrap().bytes, [5], "who comes next goes on there");
+    assert_eq!(letters.purge(u64::MAX).unwrap(), 1);
+    assert_eq!((letters.peek().unwrap(), letters.take().unwrap(), letters.purge(1)), (None, None, Ok(0)));
+    assert_eq!(letters.redrive(&mut producer, u64::MAX).unwrap(), 0);
+    // They are new messages, with new positions and the old kinds.
+    for (position, kind) in [(6, 1), (7, 2), (8, 3)] {
+        let delivery = next(&worker);
+        assert_eq!((delivery.position(), delivery.kind(), delivery.attempt()), (position, kind, 1));
+        assert_eq!(
+            (delivery[0], delivery.len()),
+            (position.to_le_bytes()[0] - 5, if kind == 3 { 8 } else { 1 })
+        );
+        delivery.ack().unwrap();
+    }
+    assert_eq!(ring.dead_letters().unwrap(), []);
+}
+
+#[test]
+fn what_is_given_up_again_during_a_redrive_waits_for_the_next() {
+    let ring = RingOptions::new(48, 16).group("g", GroupSettings::new()).create_in_memory().unwrap();
+    let mut producer = Producer::open(&ring).unwrap();
+    let worker = WorkerOptions::new("g").join(&ring).unwrap();
+    for message in [b"a", b"b"] {
+        producer.send(message).unwrap();
+        worker.recv().unwrap().reject("").unwrap();
+    }
+    let mut dead = DeadLetters::open(&ring).unwrap();
+    let mut again = 0;
+    let redriven = dead.redrive_with(&mut producer, 100, |_, _| {
+        if let Ok(delivery) = worker.try_recv() {
+            delivery.reject("again").unwrap();
+            again += 1;
+        }
+    });
+    assert_eq!((redriven.unwrap(), again), (2, 1));
+    assert_eq!(dead.purge(u64::MAX).unwrap(), 1);
+}
