@@ -38,8 +38,18 @@ const DELIVERIES_LEN: u64 = 128;
 const FILE_LEN: u64 = DELIVERIES + 4096;
 
 const CAPACITY: u64 = 4;
-const BLOCK: usize = 48;
-const SLOT_LEN: u64 = 64;
+
+/// How the slots lie: with blocks that have a place beside their header, and with longer ones.
+#[derive(Clone, Copy)]
+struct Layout {
+    block: usize,
+    slot_len: u64,
+    /// Bytes of a slot that say something: its header, and what lies beside it.
+    slot_used: u64,
+}
+const LAYOUTS: [Layout; 2] =
+    [Layout { block: 48, slot_len: 64, slot_used: 40 }, Layout { block: 160, slot_len: 16, slot_used: 16 }];
+
 /// More than any honest loop over this ring takes.
 const ENOUGH: u64 = 64;
 /// Generous: the work takes seconds.
@@ -56,9 +66,9 @@ fn message(position: u64) -> [u8; 24] {
 
 /// A ring with a past: two laps published, a durable consumer in the middle of them, a group with messages in
 /// several states. Nobody is attached.
-fn furnish(path: &Path) {
+fn furnish(path: &Path, block: usize) {
     let settings = GroupSettings::new().ack_wait(Duration::from_secs(600)).max_deliver(3);
-    let ring = RingOptions::new(BLOCK, 4)
+    let ring = RingOptions::new(block, 4)
         .consumers(2)
         .durable("durable")
         .group("group", settings)
@@ -102,6 +112,7 @@ fn furnish(path: &Path) {
 /// A damaged copy, and how the file becomes the next one.
 struct Victim {
     path: PathBuf,
+    layout: Layout,
     file: File,
     dead: File,
     /// Whoever looks on reads here what was being done.
@@ -113,12 +124,13 @@ struct Victim {
 }
 
 impl Victim {
-    fn new(directory: &Path) -> Victim {
+    fn new(directory: &Path, layout: Layout) -> Victim {
         let path = directory.join("ring");
-        furnish(&path);
+        furnish(&path, layout.block);
         let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
         let dead_path = directory.join("ring.dead");
         Victim {
+            layout,
             file: open(&path),
             dead: open(&dead_path),
             progress: File::create(directory.join("progress")).unwrap(),
@@ -144,7 +156,8 @@ impl Victim {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) {
-        let in_slots = (SLOTS..SLOTS + CAPACITY * SLOT_LEN).contains(&offset) && !bytes.is_empty();
+        let in_slots =
+            (SLOTS..SLOTS + CAPACITY * self.layout.slot_len).contains(&offset) && !bytes.is_empty();
         self.forged.set(self.forged.get() || in_slots);
         self.file.write_all_at(bytes, offset).unwrap();
     }
@@ -165,8 +178,8 @@ struct Tally {
 }
 
 /// Looks at one message. What this producer published is as it was; what lay there before may be damaged.
-fn look(who: &str, position: u64, bytes: &[u8], first_new: u64) {
-    assert!(bytes.len() <= BLOCK, "{who}: {} bytes", bytes.len());
+fn look(victim: &Victim, who: &str, position: u64, bytes: &[u8], first_new: u64) {
+    assert!(bytes.len() <= victim.layout.block, "{who}: {} bytes", bytes.len());
     if position >= first_new {
         assert_eq!(bytes, message(position), "{who}: position {position}");
     }
@@ -204,14 +217,14 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
         readers.extend(consumer.iter_mut().map(|consumer| -> Next<'_> {
             Box::new(|| {
                 let message = consumer.try_recv()?;
-                look("consumer", message.position(), &message, first_new);
+                look(victim, "consumer", message.position(), &message, first_new);
                 Ok(message.position())
             })
         }));
         readers.extend(observer.iter_mut().map(|observer| -> Next<'_> {
             Box::new(|| {
                 let message = observer.try_recv()?;
-                look("observer", message.position(), &message, first_new);
+                look(victim, "observer", message.position(), &message, first_new);
                 Ok(message.position())
             })
         }));
@@ -220,7 +233,7 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
             Box::new(move || {
                 let mut delivery = worker.try_recv()?;
                 let position = delivery.position();
-                look("worker", position, &delivery, first_new);
+                look(victim, "worker", position, &delivery, first_new);
                 // Nobody else is about: a lease that was just had is not lost.
                 delivery.extend().unwrap();
                 delivery.ack().unwrap();
@@ -248,7 +261,7 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
         }
     }
     drop((consumer, worker));
-    resume_and_evict(path, first_new, &mut |error| {
+    resume_and_evict(victim, first_new, &mut |error| {
         tally.refused += 1;
         drop(error);
     });
@@ -292,12 +305,13 @@ fn wait_a_little(
 }
 
 /// The durable consumer comes back, and one that may be evicted comes.
-fn resume_and_evict(path: &Path, first_new: u64, refused: &mut dyn FnMut(Error)) {
+fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Error)) {
+    let path = victim.path.as_path();
     match Consumer::options().name("durable").durable(true).start(Start::Earliest).attach(path) {
         Ok(mut durable) => {
             let mut turns = 0;
             while let Ok(message) = durable.try_recv() {
-                look("durable", message.position(), &message, first_new);
+                look(victim, "durable", message.position(), &message, first_new);
                 turns += 1;
                 assert!(turns < ENOUGH);
             }
@@ -308,7 +322,7 @@ fn resume_and_evict(path: &Path, first_new: u64, refused: &mut dyn FnMut(Error))
         Ok(mut evictable) => {
             let mut turns = 0;
             while let Ok(message) = evictable.try_recv() {
-                look("evictable", message.position(), &message, first_new);
+                look(victim, "evictable", message.position(), &message, first_new);
                 turns += 1;
                 assert!(turns < ENOUGH);
             }
@@ -397,7 +411,8 @@ fn flip_slots(victim: &Victim) {
         &flip_all(victim, "delivery", &every(DELIVERIES, DELIVERIES_LEN, 2, 32)),
         false,
     );
-    report(victim, "slots", &flip_all(victim, "slot", &every(SLOTS, SLOT_LEN, CAPACITY, 40)), false);
+    let Layout { slot_len, slot_used, .. } = victim.layout;
+    report(victim, "slots", &flip_all(victim, "slot", &every(SLOTS, slot_len, CAPACITY, slot_used)), false);
 }
 
 /// Whole pages, entries and words of noise, of ones, of zeros, and of the numbers at which sums wrap.
@@ -472,11 +487,16 @@ fn report(victim: &Victim, what: &str, tally: &Tally, refuses: bool) {
     writeln!(results, "{what}: {tried} tried, {refused} refusals, {violations} seen by check").unwrap();
 }
 
-/// Runs a role in a child that must end by itself, and well.
+/// Runs a role in a child that must end by itself, and well: once with each layout.
 fn guarded(role: &str) {
+    (0..LAYOUTS.len()).for_each(|layout| guarded_with(role, layout));
+}
+
+fn guarded_with(role: &str, layout: usize) {
     let dir = TempDir::new();
     let start = Instant::now();
-    let mut child = Child::start(&format!("any_file/{role}"), &[dir.as_ref().to_str().unwrap()]);
+    let given = [dir.as_ref().to_str().unwrap(), &layout.to_string()];
+    let mut child = Child::start(&format!("any_file/{role}"), &given);
     let read = |name| std::fs::read_to_string(dir.file(name)).unwrap_or_default();
     let status = loop {
         if let Some(status) = child.process.try_wait().unwrap() {
@@ -517,9 +537,13 @@ fn pages_and_words_may_hold_anything() {
 
 /// A ring of which one file word is changed before anybody attaches.
 fn with_word(directory: &TempDir, offset: u64, value: u64) -> PathBuf {
+    with_word_and_blocks(directory, LAYOUTS[0].block, offset, value)
+}
+
+fn with_word_and_blocks(directory: &TempDir, block: usize, offset: u64, value: u64) -> PathBuf {
     let path = directory.file("ring");
     let settings = GroupSettings::new().ack_wait(Duration::from_secs(600));
-    let options = RingOptions::new(BLOCK, 4).consumers(2).durable("durable").group("group", settings);
+    let options = RingOptions::new(block, 4).consumers(2).durable("durable").group("group", settings);
     options.groups(2).workers(2).create(&path).unwrap();
     write_word(&path, offset, value);
     path
@@ -593,26 +617,29 @@ fn a_position_that_cannot_be_is_no_start() {
 
 #[test]
 fn a_worker_gets_nothing_from_beyond_the_head() {
-    let dir = TempDir::new();
-    let path = with_word(&dir, SLOTS + 3 * SLOT_LEN, (1 << 14) + 4);
-    let mut durable = Consumer::options().name("durable").durable(true).attach(&path).unwrap();
-    let worker = Worker::join(&path, "group").unwrap();
-    let mut producer = Producer::open(&path).unwrap();
-    for position in 0..3 {
-        producer.try_send(0, &message(position)).unwrap();
-        drop(durable.try_recv().unwrap());
-        worker.try_recv().unwrap().ack().unwrap();
+    for Layout { block, slot_len, .. } in LAYOUTS {
+        let dir = TempDir::new();
+        let path = with_word_and_blocks(&dir, block, SLOTS + 3 * slot_len, (1 << 14) + 4);
+        let mut durable = Consumer::options().name("durable").durable(true).attach(&path).unwrap();
+        let worker = Worker::join(&path, "group").unwrap();
+        let mut producer = Producer::open(&path).unwrap();
+        for position in 0..3 {
+            producer.try_send(0, &message(position)).unwrap();
+            drop(durable.try_recv().unwrap());
+            worker.try_recv().unwrap().ack().unwrap();
+        }
+        assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
     }
-    assert_eq!(worker.try_recv().map(|delivery| delivery.position()).ok(), None);
 }
 
 #[test]
 fn a_worker_gets_nothing_from_below_the_first_position() {
     let dir = TempDir::new();
     // The floor, where new messages begin, and the lowest that was handed back.
-    for (number, word) in [0, 128, 136].into_iter().enumerate() {
+    for (number, (word, layout)) in [0, 128, 136].into_iter().zip(LAYOUTS.into_iter().cycle()).enumerate() {
         let path = dir.file(&format!("ring{number}"));
-        let options = RingOptions::new(BLOCK, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
+        let options =
+            RingOptions::new(layout.block, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
         options.workers(2).first_position(100).create(&path).unwrap();
         let worker = Worker::join(&path, "group").unwrap();
         let mut producer = Producer::open(&path).unwrap();
@@ -636,20 +663,23 @@ fn a_worker_gets_nothing_from_below_the_first_position() {
 fn check_names_what_claims_more_than_can_be() {
     let dir = TempDir::new();
     let path = dir.file("ring");
-    for (offset, value, place) in [
-        (SLOTS, 1 << 63, "slot"),
-        // Two messages ahead of the head; one may be published and not counted.
-        (SLOTS + SLOT_LEN, 2, "slot"),
-        (CONSUMERS, 2, "consumer 0"),
-    ] {
-        let ring = RingOptions::new(BLOCK, 4).consumers(2).durable("durable").create(&path).unwrap();
-        assert_eq!(ring.check(), []);
-        write_word(&path, offset, value);
-        let found = ring.check();
-        assert!(found.iter().any(|violation| violation.place == place), "{value:#x} at {offset}: {found:?}");
-        std::fs::remove_file(&path).unwrap();
+    for Layout { block, slot_len, .. } in LAYOUTS {
+        for (offset, value, place) in [
+            (SLOTS, 1 << 63, "slot"),
+            // Two messages ahead of the head; one may be published and not counted.
+            (SLOTS + slot_len, 2, "slot"),
+            (CONSUMERS, 2, "consumer 0"),
+        ] {
+            let ring = RingOptions::new(block, 4).consumers(2).durable("durable").create(&path).unwrap();
+            assert_eq!(ring.check(), []);
+            write_word(&path, offset, value);
+            let found = ring.check();
+            let named = found.iter().any(|violation| violation.place == place);
+            assert!(named, "{value:#x} at {offset}: {found:?}");
+            std::fs::remove_file(&path).unwrap();
+        }
     }
-    let ring = RingOptions::new(BLOCK, 4).create(&path).unwrap();
+    let ring = RingOptions::new(LAYOUTS[0].block, 4).create(&path).unwrap();
     write_word(&path, SLOTS, 1);
     assert_eq!(ring.check(), [], "published, and not counted");
 }
@@ -678,7 +708,7 @@ fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
 
 /// Plays one of the roles of this file.
 pub(crate) fn play(role: &str, given: &[String]) {
-    let victim = Victim::new(Path::new(&given[0]));
+    let victim = Victim::new(Path::new(&given[0]), LAYOUTS[given[1].parse::<usize>().unwrap()]);
     use_it(&victim, &mut Tally::default());
     match role {
         "control" => flip_control(&victim),

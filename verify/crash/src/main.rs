@@ -10,7 +10,7 @@ mod world;
 
 use matrix::Plan;
 use std::process::ExitCode;
-use world::Mode;
+use world::{Mode, set_block};
 
 const HELP: &str = "\
 Kills, or stops, a process at every instruction of an operation on a ring; then the others go on.
@@ -24,6 +24,7 @@ usage: crash-tests full [OPTIONS]      every instruction of every operation, the
   --at N        after this instruction only; `end` is after the last
   --every N     every N-th point only (default 1; when stopping in short operations, 7)
   --offset N    begin at the N-th point, so that runs with --every take turns (default 0)
+  --block N     blocks of so many bytes (default: 48, which have a place beside their header, then 160, which have not)
   --jobs N      so many at once (default: as many as there are processors)
 
 A *point* is an instruction after which the process is killed. Of a short operation every instruction is one.
@@ -71,8 +72,12 @@ fn main() -> ExitCode {
         _ => &[Mode::Kill, Mode::Freeze],
     };
     let mut failures = 0;
-    for &mode in modes {
-        failures += plan.run(mode);
+    for block in plan.blocks() {
+        set_block(block);
+        println!("blocks of {block} bytes");
+        for &mode in modes {
+            failures += plan.run(mode);
+        }
     }
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

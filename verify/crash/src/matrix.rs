@@ -2,7 +2,7 @@
 
 use crate::ops::{OPS, Op};
 use crate::points::{Point, SHORT, Survey, freeze, kill, survey};
-use crate::world::Mode;
+use crate::world::{BLOCKS, Mode};
 use std::cell::RefCell;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -28,6 +28,7 @@ pub(crate) struct Plan<'a> {
     at: Option<u64>,
     every: Option<usize>,
     offset: usize,
+    block: Option<usize>,
     jobs: usize,
 }
 
@@ -40,7 +41,7 @@ impl<'a> Plan<'a> {
             return Err(format!("{command:?} is no command"));
         }
         let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut plan = Plan { command, ops: Vec::new(), at: None, every: None, offset: 0, jobs };
+        let mut plan = Plan { command, ops: Vec::new(), at: None, every: None, offset: 0, block: None, jobs };
         while let [option, value, others @ ..] = rest {
             let number = || value.parse::<usize>().map_err(|_| format!("{value:?} is no number"));
             match *option {
@@ -50,12 +51,18 @@ impl<'a> Plan<'a> {
                 "--at" => plan.at = Some(number()? as u64),
                 "--every" => plan.every = Some(number()?.max(1)),
                 "--offset" => plan.offset = number()?,
+                "--block" => plan.block = Some(number()?),
                 "--jobs" => plan.jobs = number()?.max(1),
                 _ => return Err(format!("{option:?} is no option")),
             }
             rest = others;
         }
         if rest.is_empty() { Ok(plan) } else { Err(format!("{:?} needs a value", rest[0])) }
+    }
+
+    /// Bytes of a block, one run after the other.
+    pub(crate) fn blocks(&self) -> Vec<usize> {
+        self.block.map_or(BLOCKS.to_vec(), |block| vec![block])
     }
 
     /// Runs every operation, and returns the number of failures.

@@ -1,6 +1,6 @@
 //! Messages that say by their bytes which position they have, and whose they are.
 
-use crate::world::BLOCK;
+use crate::world::block;
 
 /// Whose message it is.
 pub(crate) const SETUP: u8 = 0;
@@ -11,7 +11,7 @@ pub(crate) const SURVIVOR: u8 = 2;
 /// block.
 pub(crate) fn message(position: u64, life: u8) -> Vec<u8> {
     let len = 9 + usize::try_from((position * 11 + u64::from(life) * 17) % 40).unwrap();
-    let len = if (position + u64::from(life)) % 3 == 0 { BLOCK } else { len };
+    let len = if (position + u64::from(life)) % 3 == 0 { block() } else { len };
     let mut bytes = position.to_le_bytes().to_vec();
     bytes.push(life);
     let mut dice = (position + 1) << 8 | u64::from(life);

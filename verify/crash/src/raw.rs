@@ -110,7 +110,10 @@ impl Raw {
         let packed = self.offset(352) + index * self.offset(360);
         let described = usize::try_from(self.word(slot + 8) & 0xFFFF_FFFF).unwrap_or(0);
         let (block, len) = match self.sequence(position) {
-            alone if alone == position + 1 => (self.offset(80) + slot - SLOTS, described),
+            alone if alone == position + 1 && self.offset(80) != self.offset(352) => {
+                (self.offset(80) + slot - SLOTS, described)
+            }
+            alone if alone == position + 1 => (packed, described),
             sealed if sealed == (position + 1) | 1 << 63 => (packed, described),
             _ => (packed, block_size),
         };

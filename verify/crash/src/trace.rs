@@ -1,5 +1,6 @@
 //! A process that is led through one operation, instruction by instruction.
 
+use crate::world::{BLOCK_VARIABLE, block};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -86,6 +87,7 @@ impl Victim {
     pub(crate) fn start(role: &str, directory: &Path, mode: &str) -> io::Result<Victim> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("victim").arg(role).arg(directory).arg(mode);
+        command.env(BLOCK_VARIABLE, block().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         // SAFETY: only system calls.
         unsafe { command.pre_exec(prepare) };

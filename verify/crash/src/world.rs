@@ -12,13 +12,31 @@ use slipring::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 pub(crate) const CAPACITY: u64 = 8;
 /// The smallest ring whose producer claims more than it was asked for: two positions at once.
 const CAPACITY_AHEAD: u64 = 128;
-pub(crate) const BLOCK: usize = 48;
+/// Bytes of a block: of one that has a place beside its header, and of one that has not.
+pub(crate) const BLOCKS: [usize; 2] = [48, 160];
+/// Tells the victim which of them.
+pub(crate) const BLOCK_VARIABLE: &str = "SLIPRING_CRASH_BLOCK";
+static BLOCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of a block in this run.
+pub(crate) fn block() -> usize {
+    match BLOCK.load(Relaxed) {
+        0 => std::env::var(BLOCK_VARIABLE).ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(BLOCKS[0]),
+        bytes => bytes,
+    }
+}
+
+/// From here on blocks have so many bytes.
+pub(crate) fn set_block(bytes: usize) {
+    BLOCK.store(bytes, Relaxed);
+}
 /// Who does not get on within this time does not get on.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Leases of the others run out while the victim is stopped.
@@ -165,7 +183,7 @@ impl World {
 
     pub(crate) fn options(shape: Shape, mode: Mode) -> RingOptions {
         // The witness, and one entry that the victim has or had.
-        let mut options = RingOptions::new(BLOCK, usize::try_from(shape.capacity()).unwrap())
+        let mut options = RingOptions::new(block(), usize::try_from(shape.capacity()).unwrap())
             .consumers(2 + u32::from(shape.durable));
         if shape.durable {
             options = options.durable("audit");

@@ -26,14 +26,16 @@ fn main() -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let turn = usize::try_from(now.as_nanos() % 1009).unwrap_or(0);
     let offset = turn.to_string();
-    println!("repeat with --every 7 (stopped: 42) --offset {offset}");
+    // Either layout, in turn.
+    let block = ["48", "160"][turn / 2 % 2];
+    println!("repeat with --every 7 (stopped: 42) --offset {offset} --block {block}");
     let program = env!("CARGO_BIN_EXE_crash-tests");
     let names = Command::new(program).arg("list").output().map(|listed| listed.stdout).unwrap_or_default();
     let names = String::from_utf8_lossy(&names).into_owned();
     let half: Vec<&str> = names.lines().skip(turn % 2).step_by(2).collect();
     let run = |command: &str, every: &str, ops: &[&str]| {
         let mut harness = Command::new(program);
-        harness.args([command, "--every", every, "--offset", &offset]);
+        harness.args([command, "--every", every, "--offset", &offset, "--block", block]);
         harness.args(ops.iter().flat_map(|op| ["--op", op]));
         harness.status().is_ok_and(|status| status.success())
     };

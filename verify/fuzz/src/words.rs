@@ -2,7 +2,10 @@
 
 use crate::input::Input;
 use crate::memory::Checked;
-use slipring_core::format::{EntryFlags, Geometry, Meta, Millis, Tail, group_flags, producer_page, worker_group};
+use slipring::{Backoff, GroupSettings};
+use slipring_core::format::{
+    EntryFlags, Geometry, Meta, Millis, Tail, group_flags, producer_page, worker_group,
+};
 use slipring_core::memory::{Liveness, Memory, Right, Segment, Word};
 use slipring_core::protocol::group::{self, Group, Kinds};
 use slipring_core::protocol::lease::{Lease, Lessee};
@@ -11,12 +14,14 @@ use slipring_core::protocol::publish::{Publisher, Who};
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
 use slipring_core::protocol::recorder::{self, EventKind};
 use slipring_core::protocol::table::{self, JoinError, Start};
-use slipring::{Backoff, GroupSettings};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+/// Bytes of a block: of one that has a place beside its header, and of one that has not.
+const BLOCKS: [u64; 2] = [48, 160];
+const BLOCK_MAX: usize = 160;
 const CAPACITY: u64 = 4;
 const CONSUMERS: u64 = 3;
 const PRODUCER_LEN: u64 = 65536;
@@ -32,11 +37,11 @@ const BY_COPY: u32 = 1;
 const DURABLE: u32 = 2;
 
 thread_local! {
-    static MEMORY: Checked = Checked::new(&geometry(0), PRODUCER_LEN);
+    static MEMORY: Checked = Checked::new(&geometry(BLOCKS[0], 0), PRODUCER_LEN);
 }
 
-fn geometry(first: u64) -> Geometry {
-    let geometry = Geometry::plan(48, CAPACITY, CONSUMERS).and_then(|it| it.with_groups(2, 2));
+fn geometry(block: u64, first: u64) -> Geometry {
+    let geometry = Geometry::plan(block, CAPACITY, CONSUMERS).and_then(|it| it.with_groups(2, 2));
     geometry.and_then(|it| it.starting_at(first)).unwrap()
 }
 
@@ -96,19 +101,21 @@ fn stores(memory: &Checked, pairs: &[(Word, u64)]) {
 }
 
 /// Every third message is bare, if it is sent in a batch.
-fn described(position: u64) -> Meta {
-    if position % 3 == 0 { Meta::new(48, 0) } else { Meta::new(8, position as u32) }
+fn described(geometry: &Geometry, position: u64) -> Meta {
+    if position % 3 == 0 { Meta::new(geometry.block_size() as u32, 0) } else { Meta::new(8, position as u32) }
 }
 
 impl Ring {
     fn new(memory: Checked, input: &mut Input<'_>) -> Ring {
-        let first = match input.byte() % 4 {
+        let draw = input.byte();
+        let block = BLOCKS[usize::from(draw / 4 % 2)];
+        let first = match draw % 4 {
             0 => 0,
             1 => (1 << 32) - 3,
             2 => CAPACITY * 4096 - 3,
             _ => (1 << 63) - (1 << 40),
         };
-        let geometry = geometry(first);
+        let geometry = geometry(block, first);
         use producer_page::{CLAIMED, HEAD, LIMIT};
         stores(&memory, &[CLAIMED, HEAD, LIMIT].map(|word| (word, first)));
         stores(&memory, &[0, 1, 2].map(|n| (geometry.tail(n), Tail::NONE.0)));
@@ -174,7 +181,10 @@ impl Ring {
         let nth = |input: &mut Input<'_>, end| input.below(end);
         let word = match input.byte() % 12 {
             0 => Word::producer(4096 + 128 * nth(input, 6) + 8 * nth(input, 3)),
-            1 | 2 => Word::producer(8192 + 64 * nth(input, CAPACITY) + 8 * nth(input, 2)),
+            1 | 2 => {
+                let slot = self.geometry.slot(nth(input, CAPACITY));
+                if nth(input, 2) == 0 { slot.sequence() } else { slot.meta() }
+            }
             3 => Word::readers(128 * nth(input, 4)),
             4 | 5 => Word::readers(4096 + 128 * nth(input, 2 * CONSUMERS)),
             6 => Word::readers(GROUPS + 8 * nth(input, 256)),
@@ -222,7 +232,9 @@ impl Ring {
                 let slot = slots.at(position);
                 let says = if want == GIVEN_UP { !position } else { position };
                 self.memory.store(Word::producer(slots.packed(slot).offset()), says, Relaxed);
-                batch.add(slot, described(position), |word, value| self.memory.store(word, value, Relaxed));
+                batch.add(slot, described(&self.geometry, position), |word, value| {
+                    self.memory.store(word, value, Relaxed)
+                });
             }
             if want != GIVEN_UP {
                 producer.publish_batch(&batch);
@@ -231,7 +243,7 @@ impl Ring {
             let position = producer.head();
             let slot = slots.at(position);
             self.memory.store(Word::producer(slots.single(slot).offset()), position, Relaxed);
-            producer.describe(slot, described(position));
+            producer.describe(slot, described(&self.geometry, position));
             producer.publish(slot, position);
         }
         assert!(producer.head() <= producer.claimed());
@@ -244,7 +256,7 @@ impl Ring {
     fn saw(&self, position: u64, meta: Meta, bytes: &[u8]) {
         assert!(self.geometry.index(position) < CAPACITY);
         if !self.forged {
-            assert_eq!(meta, described(position));
+            assert_eq!(meta, described(&self.geometry, position));
             assert_eq!(bytes.get(..8), Some(&position.to_le_bytes()[..]));
         }
     }
@@ -285,11 +297,12 @@ impl Ring {
 
     fn read_by_copy(&mut self) {
         let Some(mut reader) = self.copying.take() else { return };
-        let mut buffer = [0; 48];
-        match reader.take(&mut buffer) {
+        let mut buffer = [0; BLOCK_MAX];
+        let buffer = &mut buffer[..self.geometry.block_size() as usize];
+        match reader.take(buffer) {
             Copied::Message { position, meta } => {
-                assert!(meta.len() <= 48);
-                self.saw(position, meta, &buffer);
+                assert!(meta.len() <= buffer.len());
+                self.saw(position, meta, buffer);
             }
             Copied::Empty => drop(reader.is_drained()),
             Copied::Evicted => {
@@ -308,12 +321,13 @@ impl Ring {
     }
 
     fn observe(&mut self) {
-        let mut buffer = [0; 48];
+        let mut buffer = [0; BLOCK_MAX];
+        let buffer = &mut buffer[..self.geometry.block_size() as usize];
         let before = self.observer.position();
-        match self.observer.look(&mut buffer) {
+        match self.observer.look(buffer) {
             Seen::Message { position, meta } => {
-                assert!(meta.len() <= 48);
-                self.saw(position, meta, &buffer);
+                assert!(meta.len() <= buffer.len());
+                self.saw(position, meta, buffer);
             }
             Seen::Empty => drop(self.observer.is_drained()),
             Seen::Missed(n) => assert_eq!(self.observer.position(), before + n),
@@ -336,7 +350,7 @@ impl Ring {
         };
         if let Some(lease) = leased {
             if !self.forged && !self.let_go {
-                assert_eq!(lease.message.meta, described(lease.position));
+                assert_eq!(lease.message.meta, described(&self.geometry, lease.position));
             }
             self.leases.borrow_mut().push_back((number, lease));
         }
@@ -371,9 +385,10 @@ impl Ring {
         let from = worker.group().floor().unwrap_or(0);
         let doomed: Vec<u64> = worker.doomed(from, self.now).take(3).collect();
         for position in doomed {
-            let mut buffer = [0; 48];
-            if let Some(letter) = worker.exhume(position, self.now, &mut buffer) {
-                assert!(letter.message.meta.len() <= 48);
+            let mut buffer = [0; BLOCK_MAX];
+            let buffer = &mut buffer[..self.geometry.block_size() as usize];
+            if let Some(letter) = worker.exhume(position, self.now, buffer) {
+                assert!(letter.message.meta.len() <= buffer.len());
                 match input.byte() % 3 {
                     0 => worker.defer(letter, 1000, self.now),
                     copied => drop(worker.bury(letter, copied == 1)),

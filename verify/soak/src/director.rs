@@ -4,7 +4,7 @@ use crate::board::{Board, Entry, Global, Plan, Team};
 use crate::cast::{PATIENCE, Role, Wrong, board_path, ring_path};
 use crate::dice::Dice;
 use crate::fates::Fates;
-use crate::message::{BLOCK, Stream};
+use crate::message::{BLOCKS, Stream};
 use crate::options::Options;
 use crate::player::{Player, Stage};
 use crate::pulse::Pulse;
@@ -75,14 +75,16 @@ impl<'a> Director<'a> {
             publishers: 1024 + seconds * 1000 / options.blow_ms,
             messages: seconds * options.group_rate,
         };
-        let broadcast = RingOptions::new(BLOCK, options.capacity)
+        let mut dice = Dice::new(seed);
+        let block = BLOCKS[dice.size(BLOCKS.len()) - 1];
+        let broadcast = RingOptions::new(block, options.capacity)
             .first_position(BROADCAST_FIRST)
             .durable("audit")
             .durable("durable")
             .create(ring_path(dir, Stream::Broadcast))?;
         let steady = GroupSettings::new().ack_wait(ACK_WAIT).deliver_without_end();
         let frail = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(ATTEMPTS);
-        let groups = RingOptions::new(BLOCK, (options.capacity / 16).max(64))
+        let groups = RingOptions::new(block, (options.capacity / 16).max(64))
             .first_position(GROUPS_FIRST)
             .group(Team::Steady.name(), steady)
             .group(Team::Frail.name(), frail)
@@ -101,7 +103,7 @@ impl<'a> Director<'a> {
             findings: Findings::new(),
             blows: 0,
             stage: Stage { dir, plan, seed, plant: options.plant },
-            dice: Dice::new(seed),
+            dice,
             pulse: Pulse::default(),
         })
     }

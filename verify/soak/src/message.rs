@@ -4,12 +4,13 @@
 //! |---|---|
 //! | 0 | position |
 //! | 1 | number of the publisher: each that takes over counts one up |
-//! | 2.. | checksum of the two and of the stream; one to four words, by position |
+//! | 2.. | checksum of the two and of the stream; its last one to four words are there or not, by position |
 
 use crate::dice::mix;
 
-pub(crate) const BLOCK: usize = 48;
-const WORDS_MIN: usize = 3;
+/// Bytes of a block: of one that has a place beside its header, and of one that has not.
+pub(crate) const BLOCKS: [usize; 2] = [48, 160];
+pub(crate) const BLOCK_MAX: usize = BLOCKS[1];
 
 /// One of the two streams of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +25,9 @@ pub(crate) fn kind_of(position: u64) -> u32 {
     (position % 7) as u32 // below 7
 }
 
-fn words_of(position: u64) -> usize {
-    let more = position.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 4;
-    WORDS_MIN + usize::try_from(more).unwrap_or(0)
+fn words_of(position: u64, block: usize) -> usize {
+    let less = position.wrapping_mul(0x9E37_79B9_7F4A_7C15) % 4;
+    block / 8 - usize::try_from(less).unwrap_or(0)
 }
 
 fn checksum(stream: Stream, position: u64, publisher: u64) -> u64 {
@@ -37,8 +38,9 @@ fn checksum(stream: Stream, position: u64, publisher: u64) -> u64 {
 #[inline]
 pub(crate) fn fill(block: &mut [u8], stream: Stream, position: u64, publisher: u64) -> usize {
     let sum = checksum(stream, position, publisher);
-    let words = words_of(position);
-    let values = [position, publisher, sum, sum.rotate_left(8), sum.rotate_left(16), sum.rotate_left(24)];
+    let words = words_of(position, block.len());
+    let checksums = (0..).map(|nth| sum.rotate_left(8 * nth));
+    let values = [position, publisher].into_iter().chain(checksums);
     let mut len = 0;
     for (to, value) in block.chunks_exact_mut(8).zip(values).take(words) {
         to.copy_from_slice(&value.to_le_bytes());
@@ -51,13 +53,13 @@ pub(crate) fn fill(block: &mut [u8], stream: Stream, position: u64, publisher: u
 #[inline]
 pub(crate) fn verify(bytes: &[u8], kind: u32, stream: Stream, position: u64) -> Option<u64> {
     let word = |nth: usize| bytes[8 * nth..].first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-    if bytes.len() != 8 * words_of(position) || kind != kind_of(position) || word(0)? != position {
+    let has_len = |&block: &usize| bytes.len() == 8 * words_of(position, block);
+    if !BLOCKS.iter().any(has_len) || kind != kind_of(position) || word(0)? != position {
         return None;
     }
     let publisher = word(1)?;
     let sum = checksum(stream, position, publisher);
-    let whole =
-        (2..bytes.len() / 8).zip([0, 8, 16, 24]).all(|(nth, turn)| word(nth) == Some(sum.rotate_left(turn)));
+    let whole = (2..bytes.len() / 8).zip(0..).all(|(nth, turn)| word(nth) == Some(sum.rotate_left(8 * turn)));
     whole.then_some(publisher)
 }
 
@@ -67,9 +69,9 @@ mod tests {
 
     #[test]
     fn any_changed_byte_is_seen() {
-        for position in 0..64 {
-            let mut block = [0; BLOCK];
-            let len = fill(&mut block, Stream::Groups, position, 3);
+        for (position, size) in (0..64).flat_map(|position| BLOCKS.map(|size| (position, size))) {
+            let mut block = [0; BLOCK_MAX];
+            let len = fill(&mut block[..size], Stream::Groups, position, 3);
             let is_sound =
                 |bytes: &[u8]| verify(bytes, kind_of(position), Stream::Groups, position) == Some(3);
             assert!(is_sound(&block[..len]));

@@ -4,7 +4,7 @@ use super::before::{reading as read_only, working as with_group};
 use super::say;
 use crate::raw::dead_path;
 use crate::trace::Marks;
-use crate::world::{BLOCK, CAPACITY, Ending, Mode, Shape, World};
+use crate::world::{CAPACITY, Ending, Mode, Shape, World, block};
 use slipring::{Error, Ring};
 use std::path::Path;
 
@@ -60,7 +60,7 @@ fn create_again(world: &mut World, end: &Ending, shape: Shape) {
 /// The ring, and its dead-letter ring: not there, or whole.
 fn whole_or_absent(path: &Path, shape: Shape) {
     match Ring::open(path) {
-        Ok(ring) => assert_eq!((ring.capacity(), ring.block_size()), (CAPACITY, BLOCK)),
+        Ok(ring) => assert_eq!((ring.capacity(), ring.block_size()), (CAPACITY, block())),
         Err(Error::NotFound { .. }) => assert!(!path.exists()),
         Err(error) => panic!("half a ring: {error}"),
     }

@@ -4,7 +4,7 @@ use super::before::{abandoned, corpse, corpse_when, orphan, orphan_ahead, readin
 use super::{done, say};
 use crate::message::{VICTIM, message};
 use crate::trace::Marks;
-use crate::world::{BLOCK, CAPACITY, Ending, Mode, World};
+use crate::world::{CAPACITY, Ending, Mode, World, block};
 use slipring::{Consumer, Producer, RecvError, SendError, Start};
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
 pub(super) fn sealed(directory: &Path, mode: Mode) -> World {
     let world = orphan(directory, mode);
     let last = world.head() + 2;
-    let last = if message(last, VICTIM).len() == BLOCK { last - 1 } else { last };
+    let last = if message(last, VICTIM).len() == block() { last - 1 } else { last };
     corpse_when("send-batch", directory, mode, |raw| raw.sequence(last) == (last + 1) | 1 << 63);
     world
 }

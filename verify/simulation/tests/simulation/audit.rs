@@ -1,6 +1,6 @@
 //! The ring as it is at a moment, as a file, and what `Ring::check` and `Ring::repair` make of it.
 
-use crate::memory::{BLOCK_SIZE, Shared};
+use crate::memory::Shared;
 use kit::TempDir;
 use slipring::{Ring, RingOptions};
 use slipring_core::memory::Word;
@@ -17,7 +17,8 @@ pub(crate) fn audit(shared: &Shared) {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let entries = |count: u64| u32::try_from(count).unwrap();
-    RingOptions::new(usize::try_from(BLOCK_SIZE).unwrap(), usize::try_from(geometry.capacity()).unwrap())
+    let size = |n: u64| usize::try_from(n).unwrap();
+    RingOptions::new(size(geometry.block_size()), size(geometry.capacity()))
         .consumers(entries(geometry.consumers()))
         .groups(entries(geometry.groups()))
         .workers(entries(geometry.workers()))

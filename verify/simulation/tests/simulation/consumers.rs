@@ -1,6 +1,6 @@
 //! Broadcast readers: what `Consumer`, `EvictableConsumer` and `Observer` do with the protocol.
 
-use crate::memory::SimMemory;
+use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
 use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
@@ -255,9 +255,10 @@ impl Actor for EvictableReader {
             }
             return;
         };
-        let mut buffer = [0; 16];
-        match reader.take(&mut buffer) {
-            Copied::Message { position, meta } => turn.oracle().read(position, copied(&buffer, meta)),
+        let mut buffer = [0; BLOCK_MAX];
+        let buffer = block_of(&geometry, &mut buffer);
+        match reader.take(buffer) {
+            Copied::Message { position, meta } => turn.oracle().read(position, copied(buffer, meta)),
             Copied::Empty => {}
             Copied::Evicted => EvictableReader::rejoin(turn, reader),
         }
@@ -283,9 +284,8 @@ impl Actor for EvictableReader {
     }
 }
 
-fn copied(buffer: &[u8; 16], meta: Meta) -> Message {
-    let word = |at: usize| u64::from_le_bytes(*buffer[at..].first_chunk().unwrap());
-    Message { words: [word(0), word(8)], meta: meta.0 }
+fn copied(buffer: &[u8], meta: Meta) -> Message {
+    Message { words: ends(&buffer[..meta.len()]), meta: meta.0 }
 }
 
 #[derive(Default)]
@@ -302,12 +302,13 @@ impl Actor for Onlooker {
             self.watcher = Some(Watcher::new(memory, geometry, position));
             return;
         };
-        let mut buffer = [0; 16];
+        let mut buffer = [0; BLOCK_MAX];
+        let buffer = block_of(&geometry, &mut buffer);
         let before = watcher.position();
-        match watcher.look(&mut buffer) {
+        match watcher.look(buffer) {
             Seen::Message { position, meta } => {
                 assert_eq!(position, before);
-                turn.oracle().read(position, copied(&buffer, meta));
+                turn.oracle().read(position, copied(buffer, meta));
             }
             Seen::Empty => assert_eq!(watcher.position(), before),
             Seen::Missed(n) => assert!(n > 0 && before + n == watcher.position()),

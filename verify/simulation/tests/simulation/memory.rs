@@ -11,8 +11,21 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Bytes of a block: two words, so that a torn copy can be told.
-pub(crate) const BLOCK_SIZE: u64 = 16;
+/// Bytes of a block: of one that has a place beside its header, and of one that has not.
+pub(crate) const BLOCK_SIZES: [u64; 2] = [16, 120];
+pub(crate) const BLOCK_MAX: usize = 120;
+
+/// So much of a buffer as a block is long.
+pub(crate) fn block_of<'b>(geometry: &Geometry, buffer: &'b mut [u8; BLOCK_MAX]) -> &'b mut [u8] {
+    &mut buffer[..usize::try_from(geometry.block_size()).expect("a small block")]
+}
+
+/// What tells a message from another, and one that is whole from a torn one: the first word and the last.
+pub(crate) fn ends(bytes: &[u8]) -> [u64; 2] {
+    let ends = bytes.first_chunk().zip(bytes.last_chunk());
+    let (first, last) = ends.expect("a message is longer than a word");
+    [first, last].map(|word: &[u8; 8]| u64::from_le_bytes(*word))
+}
 
 /// What a killed party unwinds with.
 pub(crate) struct Killed;
@@ -37,7 +50,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
         let slots = geometry.slots();
-        let last = slots.packed(slots.at(geometry.capacity() - 1)).offset() + BLOCK_SIZE;
+        let last = slots.packed(slots.at(geometry.capacity() - 1)).offset() + geometry.block_size();
         // More than there is: where it begins in the file is nobody's business here.
         let readers = geometry.file_len();
         let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
@@ -74,8 +87,13 @@ impl Shared {
         self.word(Word::producer(block.offset() + 8 * nth))
     }
 
+    /// The numbers of the first and the last word of a block.
+    fn ends(&self) -> [u64; 2] {
+        [0, self.geometry.block_size() / 8 - 1]
+    }
+
     pub(crate) fn block(&self, block: Block) -> [u64; 2] {
-        [0, 1].map(|nth| self.block_word(block, nth).get())
+        self.ends().map(|nth| self.block_word(block, nth).get())
     }
 
     /// The bytes of a segment from this word on.
@@ -179,7 +197,10 @@ pub(crate) struct ReadInPlace<'a>(&'a SimMemory, Block);
 
 impl ReadInPlace<'_> {
     pub(crate) fn words(&self) -> [u64; 2] {
-        [0, 1].map(|nth| if self.0.step() { self.0.shared.block_word(self.1, nth).get() } else { 0 })
+        self.0
+            .shared
+            .ends()
+            .map(|nth| if self.0.step() { self.0.shared.block_word(self.1, nth).get() } else { 0 })
     }
 }
 
@@ -188,7 +209,7 @@ pub(crate) struct WriteInPlace<'a>(&'a SimMemory, Block);
 
 impl WriteInPlace<'_> {
     pub(crate) fn fill(&mut self, words: [u64; 2]) {
-        for (nth, word) in (0..).zip(words) {
+        for (nth, word) in self.0.shared.ends().into_iter().zip(words) {
             if self.0.step() {
                 self.0.shared.oracle.borrow().overwrites(self.1.index());
                 self.0.shared.block_word(self.1, nth).set(word);

@@ -224,7 +224,7 @@ impl Oracle {
         let (block, meta) = match sequence {
             _ if sequence == position + 1 => (slots.single(slot), meta),
             _ if sequence == (position + 1) | 1 << 63 => (slots.packed(slot), meta),
-            _ => (slots.packed(slot), 16),
+            _ => (slots.packed(slot), slots.full().0),
         };
         Message { words: shared.block(block), meta }
     }

@@ -98,7 +98,8 @@ fn write(
 ) -> Meta {
     let stamp = turn.oracle().stamp();
     let words = [position, stamp];
-    let meta = Meta::new(16, u32::try_from(stamp % 3).unwrap());
+    let meta =
+        Meta::new(u32::try_from(turn.geometry().block_size()).unwrap(), u32::try_from(stamp % 3).unwrap());
     if meant {
         turn.oracle().means(position, Message { words, meta: meta.0 });
     }

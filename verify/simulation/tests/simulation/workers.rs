@@ -1,6 +1,6 @@
 //! Workers of a group: what `Worker` and `Delivery` do with the protocol.
 
-use crate::memory::SimMemory;
+use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
 use crate::oracle::{Intent, Message, Oracle};
 use crate::world::{ACK_WAIT, Actor, GRAIN, Turn};
 use slipring_core::format::{group_flags, worker_group};
@@ -123,10 +123,10 @@ impl Working {
             return;
         }
         for position in doomed {
-            let mut bytes = [0; 16];
-            let Some(doomed) = lessee.exhume(position, turn.now(), &mut bytes) else { continue };
-            let word = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().unwrap());
-            turn.oracle().read(position, Message { words: [word(0), word(8)], meta: doomed.message.meta.0 });
+            let mut bytes = [0; BLOCK_MAX];
+            let bytes = block_of(&turn.geometry(), &mut bytes);
+            let Some(doomed) = lessee.exhume(position, turn.now(), bytes) else { continue };
+            turn.oracle().read(position, Message { words: ends(bytes), meta: doomed.message.meta.0 });
             // It may be killed before the copy is made, or after.
             if turn.memory.step() && turn.world.grave.borrow_mut().bury(position) {
                 turn.oracle().groups[self.number as usize].letters.insert(position);

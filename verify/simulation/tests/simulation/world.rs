@@ -5,7 +5,7 @@ use crate::consumers::{EvictableReader, InPlace, Onlooker};
 use crate::deliveries::GroupBook;
 use crate::dice::Dice;
 use crate::grave::Grave;
-use crate::memory::{BLOCK_SIZE, Shared, SimMemory, survives};
+use crate::memory::{BLOCK_SIZES, Shared, SimMemory, survives};
 use crate::oracle::{GROUPS, Oracle};
 use crate::producer::Publishing;
 use crate::workers::Working;
@@ -102,7 +102,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let capacity = dice.pick(&[2, 4, 8, 16]);
         let first = dice.pick(&[0, (1 << 32) - 20, 4096 * capacity - 10, layout::FIRST_POSITION_MAX, 1000]);
-        let geometry = Geometry::plan(BLOCK_SIZE, capacity, 5)
+        let geometry = Geometry::plan(dice.pick(&BLOCK_SIZES), capacity, 5)
             .and_then(|geometry| geometry.with_groups(GROUPS as u64, 5))
             .and_then(|geometry| geometry.starting_at(first))
             .unwrap();

@@ -3,7 +3,7 @@
 use crate::board::{Entry, Global, Term};
 use crate::cast::{Cast, Wrong};
 use crate::dice::Dice;
-use crate::message::{Stream, fill, kind_of};
+use crate::message::{BLOCK_MAX, Stream, fill, kind_of};
 use crate::options::Plant;
 use slipring::Producer;
 use std::sync::atomic::Ordering::SeqCst;
@@ -105,8 +105,8 @@ impl Desk<'_> {
                 batch.abort();
             }),
             2 => {
-                let mut block = [0; crate::message::BLOCK];
-                let len = self.write(&mut block, head);
+                let mut block = [0; BLOCK_MAX];
+                let len = self.write(&mut block[..producer.block_size()], head);
                 producer.send_kind(kind_of(head), &block[..len]).map(drop)
             }
             3 => producer.claim().and_then(|mut claim| {
