@@ -10,7 +10,9 @@
 //! * [`sites`]: every access knows its source line, so that the `weaken` command can weaken one ordering,
 //!   or drop one fence, without touching the source, and see whether a model fails.
 //! * [`explore`]: how a model is run.
+//! * [`campaign`]: changes one site after the other, for the commands `weaken` and `steps`.
 
+pub mod campaign;
 pub mod explore;
 pub mod litmus;
 pub mod memory;

@@ -16,10 +16,11 @@
 //!   would do has no effect, as after SIGKILL.
 //! * Sleeping has no time-out: a lost wake-up is a deadlock, which loom reports.
 
-use crate::sites::{Operation, effective};
+use crate::sites::{Change, Operation, changed, remembers};
 use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
+use loom::thread::ThreadId;
 use slipring_core::format::{Block, Geometry, Tail, producer_page as page, readers_page};
 use slipring_core::memory::{Futex, Liveness, Memory, Right, Word};
 use slipring_core::protocol::group;
@@ -47,6 +48,8 @@ struct Shared {
     words: HashMap<Word, Shadowed>,
     /// Words that only tell people something: outside the model, or they would multiply its executions.
     statistics: std::sync::Mutex<HashMap<Word, u64>>,
+    /// What each thread knows of a word.
+    known: std::sync::Mutex<HashMap<(ThreadId, Word), u64>>,
     geometry: Geometry,
     blocks: HashMap<Block, Bytes>,
     kernel: Mutex<()>,
@@ -141,6 +144,7 @@ impl LoomMemory {
             shared: Arc::new(Shared {
                 words,
                 statistics: std::sync::Mutex::default(),
+                known: std::sync::Mutex::default(),
                 geometry: *geometry,
                 blocks: places.map(|block| (block, bytes())).collect(),
                 kernel: Mutex::new(()),
@@ -184,6 +188,21 @@ impl LoomMemory {
         let modelled = self.shared.words.contains_key(&word);
         (!modelled && group::is_statistic(&self.shared.geometry, word))
             .then(|| self.shared.statistics.lock().expect("no model panics in here"))
+    }
+
+    /// What this thread last saw in a word, or stored there.
+    fn known(&self, word: Word) -> Option<u64> {
+        let known = self.shared.known.lock().expect("no model panics in here");
+        known.get(&(loom::thread::current().id(), word)).copied()
+    }
+
+    /// Keeps what this thread knows of a word, for a load that gives what was known.
+    fn learn(&self, word: Word, value: u64) -> u64 {
+        if remembers() {
+            let mut known = self.shared.known.lock().expect("no model panics in here");
+            known.insert((loom::thread::current().id(), word), value);
+        }
+        value
     }
 
     fn word(&self, word: Word) -> &AtomicU64 {
@@ -254,6 +273,11 @@ impl WriteInPlace<'_> {
     }
 }
 
+/// The ordering of an access to which something is done.
+fn ordering(change: Option<Change>, own: Ordering) -> Ordering {
+    if let Some(Change::Weakened(to)) = change { to } else { own }
+}
+
 // SAFETY: words are loom's atomics, one each; blocks are the model's own.
 unsafe impl Memory for LoomMemory {
     type Read<'a> = ReadInPlace<'a>;
@@ -263,8 +287,14 @@ unsafe impl Memory for LoomMemory {
         if let Some(statistics) = self.statistic(word) {
             return statistics.get(&word).copied().unwrap_or(0);
         }
-        let order = effective(Location::caller(), Operation::Load, order);
-        if self.lives() { self.word(word).load(order) } else { 0 }
+        let change = changed(Location::caller(), Operation::Load, order);
+        if !self.lives() {
+            return 0;
+        }
+        if let Some(value) = change.filter(|change| *change == Change::Remembered).and(self.known(word)) {
+            return value;
+        }
+        self.learn(word, self.word(word).load(ordering(change, order)))
     }
 
     fn store(&self, word: Word, value: u64, order: Ordering) {
@@ -272,9 +302,9 @@ unsafe impl Memory for LoomMemory {
             statistics.insert(word, value);
             return;
         }
-        let order = effective(Location::caller(), Operation::Store, order);
-        if self.lives() {
-            self.word(word).store(value, order);
+        let change = changed(Location::caller(), Operation::Store, order);
+        if self.lives() && change != Some(Change::Skipped) {
+            self.word(word).store(self.learn(word, value), ordering(change, order));
         }
     }
 
@@ -290,25 +320,42 @@ unsafe impl Memory for LoomMemory {
             statistics.insert(word, new);
             return Ok(current);
         }
-        let success = effective(Location::caller(), Operation::Exchange, success);
-        if self.lives() { self.word(word).compare_exchange(current, new, success, failure) } else { Err(0) }
+        let change = changed(Location::caller(), Operation::Exchange, success);
+        if !self.lives() {
+            return Err(0);
+        }
+        let success = ordering(change, success);
+        match change {
+            Some(Change::Skipped) => return Ok(current),
+            Some(Change::Blind) => {
+                self.word(word).swap(self.learn(word, new), success);
+                return Ok(current);
+            }
+            _ => {}
+        }
+        let exchanged = self.word(word).compare_exchange(current, new, success, failure);
+        self.learn(word, exchanged.map_or_else(|found| found, |_| new));
+        exchanged
     }
 
     fn fence(&self, order: Ordering) {
-        let order = effective(Location::caller(), Operation::Fence, order);
+        let change = changed(Location::caller(), Operation::Fence, order);
+        let order = ordering(change, order);
         if self.lives() && order != Relaxed {
             fence(order);
         }
     }
 
     fn light_fence(&self) {
-        if self.lives() && effective(Location::caller(), Operation::LightFence, SeqCst) != Relaxed {
+        let change = changed(Location::caller(), Operation::LightFence, SeqCst);
+        if self.lives() && change.is_none() {
             fence(SeqCst);
         }
     }
 
     fn heavy_fence(&self) {
-        if self.lives() && effective(Location::caller(), Operation::HeavyFence, SeqCst) != Relaxed {
+        let change = changed(Location::caller(), Operation::HeavyFence, SeqCst);
+        if self.lives() && change.is_none() {
             fence(SeqCst);
         }
     }

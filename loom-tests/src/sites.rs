@@ -1,4 +1,4 @@
-//! Where in the protocol's source each access is made, and the one that is weakened in this process.
+//! Where in the protocol's source each access is made, and the one that is changed in this process.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -48,10 +48,10 @@ fn value_in<T: Copy>(table: &[(T, &'static str)], name: &str) -> Option<T> {
     table.iter().find(|(_, entry)| *entry == name).map(|(value, _)| *value)
 }
 
-/// One ordered access in the source. Displays as `file:line:column operation ordering`.
+/// One access in the source. Displays as `file:line:column operation ordering`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// File, from the `src` folder on.
+    /// File, from the workspace on.
     pub file: String,
     /// Line.
     pub line: u32,
@@ -88,47 +88,70 @@ impl FromStr for Site {
     }
 }
 
+/// What is done to a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It gets this ordering.
+    Weakened(Ordering),
+    /// It has no effect; an exchange says that it had.
+    Skipped,
+    /// An exchange stores, whatever the word holds.
+    Blind,
+    /// A load gives what this thread knew of the word before, if it knew anything: nobody looks again.
+    Remembered,
+}
+
+const CHANGES: [(Change, &str); 3] =
+    [(Change::Skipped, "skipped"), (Change::Blind, "blind"), (Change::Remembered, "remembered")];
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Change::Weakened(to) => name_in(&ORDERINGS, to),
+            _ => name_in(&CHANGES, self),
+        })
+    }
+}
+
+impl FromStr for Change {
+    type Err = ();
+    fn from_str(name: &str) -> Result<Change, ()> {
+        value_in(&CHANGES, name).or_else(|| value_in(&ORDERINGS, name).map(Change::Weakened)).ok_or(())
+    }
+}
+
 impl Site {
-    /// What the site can be weakened to; none where there is nothing to weaken. A dropped fence is a
-    /// relaxed one.
-    pub fn weakenings(&self) -> Vec<Ordering> {
-        match (self.operation, self.ordering) {
+    /// What the site can be weakened to; nothing where there is nothing to weaken. A dropped fence is a relaxed one.
+    pub fn weakenings(&self) -> Vec<Change> {
+        let to = match (self.operation, self.ordering) {
             (_, Relaxed) => Vec::new(),
             (Operation::Fence, SeqCst) => vec![AcqRel, Relaxed],
             (_, AcqRel) => vec![Acquire, Release],
             _ => vec![Relaxed],
+        };
+        to.into_iter().map(Change::Weakened).collect()
+    }
+
+    /// How the step that is made here can be left out. Fences are weakened instead.
+    pub fn omissions(&self) -> Vec<Change> {
+        match self.operation {
+            Operation::Load => vec![Change::Remembered],
+            Operation::Store => vec![Change::Skipped],
+            Operation::Exchange => vec![Change::Skipped, Change::Blind],
+            Operation::Fence | Operation::LightFence | Operation::HeavyFence => Vec::new(),
         }
     }
 }
 
-/// The name of an ordering as the command line has it.
-pub fn ordering_name(ordering: Ordering) -> &'static str {
-    name_in(&ORDERINGS, &ordering)
-}
-
-/// The ordering of a name.
-pub fn ordering_of(name: &str) -> Option<Ordering> {
-    value_in(&ORDERINGS, name)
-}
-
-/// One site and the ordering that it gets instead of its own.
-#[derive(Clone, Debug)]
-pub struct Weakening {
-    /// Where.
-    pub site: Site,
-    /// To what.
-    pub to: Ordering,
-}
-
-static WEAKENING: OnceLock<Weakening> = OnceLock::new();
+static CHANGED: OnceLock<(Site, Change)> = OnceLock::new();
 static RECORDED: OnceLock<Mutex<BTreeSet<String>>> = OnceLock::new();
 
-/// Weakens one site for the rest of this process. Only the first call counts.
-pub fn weaken(weakening: Weakening) {
-    let _ = WEAKENING.set(weakening);
+/// Changes one site for the rest of this process. Only the first call counts.
+pub fn change(site: Site, change: Change) {
+    let _ = CHANGED.set((site, change));
 }
 
-/// Notes every ordered site that is reached from now on.
+/// Notes every site that is reached from now on.
 pub fn record() {
     let _ = RECORDED.set(Mutex::default());
 }
@@ -139,32 +162,38 @@ pub fn recorded() -> Vec<String> {
     recorded.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
 }
 
-/// The ordering that an access at `location` gets in this process.
-pub(crate) fn effective(location: &Location<'_>, operation: Operation, ordering: Ordering) -> Ordering {
-    if ordering == Relaxed {
-        return Relaxed;
-    }
+/// True if some load of this process gives what was known before.
+pub(crate) fn remembers() -> bool {
+    CHANGED.get().is_some_and(|(_, change)| *change == Change::Remembered)
+}
+
+/// What is done to an access at `location` in this process.
+pub(crate) fn changed(location: &Location<'_>, operation: Operation, ordering: Ordering) -> Option<Change> {
     if let Some(recorded) = RECORDED.get() {
-        let file = location.file();
-        let site = Site {
-            file: file.find("src/").map_or(file, |at| &file[at..]).to_owned(),
-            line: location.line(),
-            column: location.column(),
-            operation,
-            ordering,
-        };
-        recorded.lock().unwrap_or_else(PoisonError::into_inner).insert(site.to_string());
+        note(recorded, location, operation, ordering);
     }
-    match WEAKENING.get() {
-        Some(Weakening { site, to })
-            if site.line == location.line()
-                && site.column == location.column()
-                && site.operation == operation
-                && site.ordering == ordering
-                && location.file().ends_with(&site.file) =>
-        {
-            *to
-        }
-        _ => ordering,
-    }
+    let (site, change) = CHANGED.get()?;
+    let is_it = site.line == location.line()
+        && site.column == location.column()
+        && site.operation == operation
+        && site.ordering == ordering
+        && location.file().ends_with(&site.file);
+    is_it.then_some(*change)
+}
+
+fn note(
+    recorded: &Mutex<BTreeSet<String>>,
+    location: &Location<'_>,
+    operation: Operation,
+    ordering: Ordering,
+) {
+    let file = location.file();
+    let site = Site {
+        file: file.find("crates/").map_or(file, |at| &file[at..]).to_owned(),
+        line: location.line(),
+        column: location.column(),
+        operation,
+        ordering,
+    };
+    recorded.lock().unwrap_or_else(PoisonError::into_inner).insert(site.to_string());
 }

@@ -1,0 +1,253 @@
+//! Changes one site of the protocol at a time, and shows which model catches it.
+
+use crate::explore::{BOUND, Model, on_every_core};
+use crate::litmus::LITMUS;
+use crate::models::MODELS;
+use crate::sites::{self, Change, Site};
+use std::collections::BTreeMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Preemptions per execution while it is found out which sites a model reaches. Fewer than for an answer: a site that is
+/// reached later than that is told as one that no model reaches, or catches.
+const BOUND_OF_SITES: usize = 2;
+/// A model that takes longer than this over a change does not end: it is caught.
+const ENDLESS: Duration = Duration::from_secs(300);
+
+/// A change that no model catches, and the reason why it cannot, or need not.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    /// A part of the file name.
+    pub file: &'static str,
+    /// A part of the source line.
+    pub line: &'static str,
+    /// What is done to it.
+    pub change: &'static str,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// Which changes are made, and how hard it is looked.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// What a change is called, in the plural.
+    pub what: &'static str,
+    /// The changes of a site.
+    pub changes: fn(&Site) -> Vec<Change>,
+    /// Those that no model catches.
+    pub accepted: &'static [Accepted],
+    /// Most preemptions per execution.
+    pub bound: usize,
+}
+
+/// One change, the models that reach its site, and which of them fails.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Where.
+    pub site: Site,
+    /// What is done to it.
+    pub change: Change,
+    models: Vec<&'static Model>,
+    /// The first model that fails.
+    pub caught: Option<&'static str>,
+}
+
+impl Outcome {
+    /// The line of source that the site stands on.
+    pub fn source_line(&self) -> String {
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../");
+        let text = std::fs::read_to_string(format!("{root}{}", self.site.file)).unwrap_or_default();
+        let line = usize::try_from(self.site.line).unwrap_or(1);
+        text.lines().nth(line - 1).unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// What a process of this program does that its parent started for one question; none if this is the parent.
+pub fn answer(arguments: &[&str]) -> Option<ExitCode> {
+    match arguments[..] {
+        ["--sites-of", model] => Some(print_sites(model)),
+        ["--one", site, change, model, bound] => Some(run_changed(site, change, model, bound)),
+        ["--run", model, bound] => Some(run(model, bound)),
+        _ => None,
+    }
+}
+
+fn model(name: &str) -> &'static Model {
+    MODELS.iter().find(|model| model.name == name).expect("the parent knows the models")
+}
+
+fn print_sites(name: &str) -> ExitCode {
+    sites::record();
+    (model(name).run)(BOUND_OF_SITES);
+    sites::recorded().iter().for_each(|site| println!("{site}"));
+    ExitCode::SUCCESS
+}
+
+fn run_changed(site: &str, change: &str, name: &str, bound: &str) -> ExitCode {
+    let (Ok(site), Ok(change)) = (site.parse(), change.parse()) else {
+        return ExitCode::from(2);
+    };
+    sites::change(site, change);
+    run(name, bound)
+}
+
+fn run(name: &str, bound: &str) -> ExitCode {
+    let Ok(bound) = bound.parse() else { return ExitCode::from(2) };
+    std::panic::set_hook(Box::new(|_| {}));
+    let held = std::panic::catch_unwind(|| (model(name).run)(bound)).is_ok();
+    ExitCode::from(if held { 0 } else { 101 })
+}
+
+fn child(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs the litmus tests of the checker itself.
+pub fn check_the_checker() {
+    for litmus in LITMUS {
+        litmus.check(BOUND);
+    }
+    println!("{} litmus tests of the checker passed", LITMUS.len());
+}
+
+/// The sites of the protocol whose names hold one of the filters, each with the models that reach it.
+pub fn reached(filters: &[&str]) -> Vec<(Site, Vec<&'static Model>)> {
+    let mut sites: BTreeMap<String, Vec<&'static Model>> = BTreeMap::new();
+    let reached = on_every_core(MODELS, |model| {
+        (model, child(&["--sites-of", model.name]).output().expect("this program can be run"))
+    });
+    for (model, output) in reached {
+        assert!(output.status.success(), "{} fails before anything is changed", model.name);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            sites.entry(line.to_owned()).or_default().push(model);
+        }
+    }
+    let wanted = |name: &str| {
+        name.contains("core/src/")
+            && (filters.is_empty() || filters.iter().any(|filter| name.contains(filter)))
+    };
+    let parsed = sites.into_iter().filter(|(name, _)| wanted(name)).filter_map(|(name, mut models)| {
+        models.sort_by_key(|model| model.executions);
+        Some((name.parse().ok()?, models))
+    });
+    let mut sites: Vec<(Site, Vec<&'static Model>)> = parsed.collect();
+    sites.sort_by(|(a, _), (b, _)| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    sites
+}
+
+impl Campaign {
+    /// Makes every change of these sites, each in a process of its own, against the models that reach the site, cheapest
+    /// first, until one fails: with one preemption per execution, then with more.
+    pub fn run(&self, sites: Vec<(Site, Vec<&'static Model>)>) -> Vec<Outcome> {
+        let jobs: Vec<Outcome> = sites
+            .into_iter()
+            .flat_map(|(site, models)| {
+                let outcome = move |change| Outcome {
+                    site: site.clone(),
+                    change,
+                    models: models.clone(),
+                    caught: None,
+                };
+                (self.changes)(&outcome(Change::Skipped).site).into_iter().map(outcome)
+            })
+            .collect();
+        let total = jobs.len();
+        println!("{total} {}", self.what);
+        let done = AtomicUsize::new(0);
+        on_every_core(jobs, |job| {
+            // What few preemptions show is found in a tenth of the time, or less.
+            let caught = (1..=self.bound)
+                .find_map(|bound| job.models.iter().find(|model| is_caught(&job, model, bound)));
+            progress(done.fetch_add(1, Relaxed) + 1, total);
+            Outcome { caught: caught.map(|model| model.name), ..job }
+        })
+    }
+
+    /// Prints what became of every change. How many are open: neither caught nor accepted.
+    pub fn report(&self, outcomes: &[Outcome], start: Instant) -> usize {
+        println!();
+        let (mut caught, mut accepted, mut open) = (0, 0, 0);
+        for outcome in outcomes {
+            let source = outcome.source_line();
+            let verdict = match (outcome.caught, self.argument(outcome)) {
+                (Some(model), None) => {
+                    caught += 1;
+                    format!("caught by {model}")
+                }
+                (Some(model), Some(_)) => {
+                    open += 1;
+                    format!("ACCEPTED, BUT caught by {model}")
+                }
+                (None, Some(why)) => {
+                    accepted += 1;
+                    format!("NOT CAUGHT, accepted: {why}")
+                }
+                (None, None) => {
+                    open += 1;
+                    "NOT CAUGHT".to_owned()
+                }
+            };
+            println!("{:<62} -> {:<10} {verdict}", outcome.site.to_string(), outcome.change);
+            println!("    {source}");
+        }
+        println!(
+            "\n{} {}: {caught} caught, {accepted} accepted with an argument, {open} open ({:.0?})",
+            outcomes.len(),
+            self.what,
+            start.elapsed()
+        );
+        open
+    }
+
+    /// Why a change need not be caught, if it is accepted.
+    pub fn argument(&self, outcome: &Outcome) -> Option<&'static str> {
+        let (source, change) = (outcome.source_line(), outcome.change.to_string());
+        let is_it = |accepted: &&Accepted| {
+            outcome.site.file.contains(accepted.file)
+                && source.contains(accepted.line)
+                && change == accepted.change
+        };
+        self.accepted.iter().find(is_it).map(|accepted| accepted.why)
+    }
+}
+
+fn is_caught(job: &Outcome, model: &Model, bound: usize) -> bool {
+    let (site, change, bound) = (job.site.to_string(), job.change.to_string(), bound.to_string());
+    let mut command = child(&["--one", &site, &change, model.name, &bound]);
+    fails(command.stdout(Stdio::null()))
+}
+
+/// True if a run of a model ends with an error, or not at all.
+pub fn fails(command: &mut Command) -> bool {
+    let mut child = command.spawn().expect("this program can be run");
+    let status = ended_in_time(&mut child);
+    assert_ne!(status, Some(2), "the child understands the parent");
+    status != Some(0)
+}
+
+/// The exit code; none for a process that a signal ended, or that had to be ended.
+fn ended_in_time(child: &mut Child) -> Option<i32> {
+    let start = Instant::now();
+    while start.elapsed() < ENDLESS {
+        if let Some(status) = child.try_wait().expect("it is this process's child") {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("it is this process's child");
+    child.wait().expect("it is this process's child").code()
+}
+
+/// Says how far it is.
+pub fn progress(done: usize, total: usize) {
+    if std::io::stdout().is_terminal() {
+        print!("\r{done} of {total}");
+        let _ = std::io::stdout().flush();
+    } else if done % 10 == 0 || done == total {
+        println!("{done} of {total}");
+    }
+}
