@@ -3,7 +3,8 @@
 //! What holds a message, what lets go of it, and what the producer is told about it, within one process.
 //! Then what blocks may hold: published messages and not a byte more.
 
-use kit::TempDir;
+use kit::format::{size, slot};
+use kit::{LONG, TempDir, panic_quietly, until};
 use slipring::{
     Consumer, Error, Event, EventKind, GroupSettings, HolderRole, Observer, Producer, RecvError, Ring,
     RingOptions, SendError, Start, Wait, WorkerOptions,
@@ -11,8 +12,6 @@ use slipring::{
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-const LONG: Duration = Duration::from_secs(60);
 
 fn in_memory(capacity: usize) -> (Ring, Producer, Consumer) {
     let ring = RingOptions::new(48, capacity).consumers(4).create_in_memory().unwrap();
@@ -25,20 +24,6 @@ fn fill(producer: &mut Producer, count: u8) {
     for n in 0..count {
         producer.try_send(0, &[n]).unwrap();
     }
-}
-
-/// Waits until something is so; a minute is for ever.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LONG, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// A panic, without its message on the terminal.
-fn panic_quietly() -> ! {
-    std::panic::resume_unwind(Box::new("on purpose"))
 }
 
 #[test]
@@ -582,7 +567,7 @@ fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
 /// packed row.
 fn block_of(path: &Path, index: usize) -> Vec<u8> {
     let file = std::fs::read(path).unwrap();
-    let slot = 8192 + index * 64;
+    let slot = size(slot::FIRST) + index * 64;
     let sealed = file[slot + 7] & 0x80 != 0;
     let start = if sealed { 12288 + index * 48 } else { slot + 16 };
     file[start..start + 48].to_vec()

@@ -9,7 +9,8 @@
 //! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands what was found
 //! this way, each by itself.
 
-use kit::{Child, TempDir};
+use kit::format::{consumer, group, producer, readers, record, size, slot, worker};
+use kit::{Child, Dice, TempDir};
 use slipring::{
     Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
     SendError, Start, Worker,
@@ -21,18 +22,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-// Offsets in the file, as `docs/format.md` gives them; on purpose not taken from the library.
-const PRODUCER_PAGE: u64 = 4096;
-const SLOTS: u64 = 8192;
-const READERS_PAGE: u64 = 65536;
-const CONSUMERS: u64 = READERS_PAGE + 4096;
-const CONSUMER_LEN: u64 = 256;
-const RECORDER: u64 = CONSUMERS + 2 * CONSUMER_LEN;
-const RECORD_LEN: u64 = 128;
+// Offsets in the file of a ring with two entries of each kind.
+const READERS_PAGE: u64 = readers::SEGMENT_OF_SMALL;
+const CONSUMERS: u64 = READERS_PAGE + readers::CONSUMERS;
+const RECORDER: u64 = CONSUMERS + 2 * consumer::LEN;
 const GROUPS: u64 = READERS_PAGE + 40960;
-const GROUP_LEN: u64 = 1024;
-const WORKERS: u64 = GROUPS + 2 * GROUP_LEN;
-const WORKER_LEN: u64 = 256;
+const WORKERS: u64 = GROUPS + 2 * group::LEN;
 const DELIVERIES: u64 = GROUPS + 4096;
 const DELIVERIES_LEN: u64 = 128;
 const FILE_LEN: u64 = DELIVERIES + 4096;
@@ -145,7 +140,7 @@ impl Victim {
     fn damage(&self, what: &str, offset: u64, bytes: &[u8]) {
         self.progress.write_all_at(format!("{what} at {offset}\n{:120}", "").as_bytes(), 0).unwrap();
         self.file.write_all_at(&self.image[..12288], 0).unwrap();
-        self.file.write_all_at(&self.image[usize_of(READERS_PAGE)..], READERS_PAGE).unwrap();
+        self.file.write_all_at(&self.image[size(READERS_PAGE)..], READERS_PAGE).unwrap();
         self.dead.write_all_at(&self.dead_image, 0).unwrap();
         self.forged.set(false);
         self.write(offset, bytes);
@@ -156,15 +151,11 @@ impl Victim {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) {
-        let in_slots =
-            (SLOTS..SLOTS + CAPACITY * self.layout.slot_len).contains(&offset) && !bytes.is_empty();
+        let in_slots = (slot::FIRST..slot::FIRST + CAPACITY * self.layout.slot_len).contains(&offset)
+            && !bytes.is_empty();
         self.forged.set(self.forged.get() || in_slots);
         self.file.write_all_at(bytes, offset).unwrap();
     }
-}
-
-fn usize_of(value: u64) -> usize {
-    usize::try_from(value).unwrap()
 }
 
 /// How often what happened.
@@ -345,7 +336,7 @@ fn inspect(ring: &Ring) {
 fn flip_all(victim: &Victim, what: &str, ranges: &[std::ops::Range<u64>]) -> Tally {
     let mut tally = Tally::default();
     for offset in ranges.iter().cloned().flatten() {
-        let byte = victim.image[usize_of(offset)];
+        let byte = victim.image[size(offset)];
         for bit in 0..8 {
             victim.damage(&format!("{what}, bit {bit}"), offset, &[byte ^ 1 << bit]);
             victim.forged.set(false);
@@ -361,7 +352,7 @@ fn every(start: u64, step: u64, count: u64, len: u64) -> Vec<std::ops::Range<u64
 
 /// Every word of the control pages lies at the start of a line; what lies between is nobody's.
 fn flip_control(victim: &Victim) {
-    let used = every(PRODUCER_PAGE, 128, 6, 32);
+    let used = every(producer::PAGE, 128, 6, 32);
     report(victim, "producer's page", &flip_all(victim, "producer's page", &used), true);
     report(
         victim,
@@ -371,7 +362,7 @@ fn flip_control(victim: &Victim) {
     );
     // One bit of every third byte that has no meaning.
     let mut tally = Tally::default();
-    for page in [PRODUCER_PAGE, READERS_PAGE] {
+    for page in [producer::PAGE, READERS_PAGE] {
         for offset in
             (page..page + 4096).step_by(3).filter(|offset| offset % 128 >= 32 || offset - page >= 768)
         {
@@ -384,23 +375,23 @@ fn flip_control(victim: &Victim) {
 }
 
 fn flip_consumers(victim: &Victim) {
-    let entries = flip_all(victim, "consumer", &every(CONSUMERS, CONSUMER_LEN, 2, CONSUMER_LEN));
+    let entries = flip_all(victim, "consumer", &every(CONSUMERS, consumer::LEN, 2, consumer::LEN));
     report(victim, "consumer table", &entries, true);
     report(
         victim,
         "recorder",
-        &flip_all(victim, "recorder", &every(RECORDER, RECORD_LEN, 1, RECORD_LEN)),
+        &flip_all(victim, "recorder", &every(RECORDER, record::LEN, 1, record::LEN)),
         false,
     );
 }
 
 fn flip_groups(victim: &Victim) {
     // The second entry is free: of most of its bits nothing is ever read.
-    let mut entries = every(GROUPS, GROUP_LEN, 1, GROUP_LEN);
-    entries.extend(every(GROUPS + GROUP_LEN, 128, 3, 16));
+    let mut entries = every(GROUPS, group::LEN, 1, group::LEN);
+    entries.extend(every(GROUPS + group::LEN, 128, 3, 16));
     report(victim, "group table", &flip_all(victim, "group", &entries), false);
-    let mut workers = every(WORKERS, WORKER_LEN, 1, WORKER_LEN);
-    workers.extend(every(WORKERS + WORKER_LEN, 128, 2, 16));
+    let mut workers = every(WORKERS, worker::LEN, 1, worker::LEN);
+    workers.extend(every(WORKERS + worker::LEN, 128, 2, 16));
     report(victim, "worker table", &flip_all(victim, "worker", &workers), false);
 }
 
@@ -412,21 +403,26 @@ fn flip_slots(victim: &Victim) {
         false,
     );
     let Layout { slot_len, slot_used, .. } = victim.layout;
-    report(victim, "slots", &flip_all(victim, "slot", &every(SLOTS, slot_len, CAPACITY, slot_used)), false);
+    report(
+        victim,
+        "slots",
+        &flip_all(victim, "slot", &every(slot::FIRST, slot_len, CAPACITY, slot_used)),
+        false,
+    );
 }
 
 /// Whole pages, entries and words of noise, of ones, of zeros, and of the numbers at which sums wrap.
 fn overwrite(victim: &Victim) {
-    let mut random = Random(0x0123_4567_89AB_CDEF);
+    let mut dice = Dice::new(1);
     let mut tally = Tally::default();
-    let pages: Vec<u64> = (PRODUCER_PAGE..12288).chain(READERS_PAGE..FILE_LEN).step_by(4096).collect();
+    let pages: Vec<u64> = (producer::PAGE..12288).chain(READERS_PAGE..FILE_LEN).step_by(4096).collect();
     for round in 0..40 {
         for &page in &pages {
-            let mut bytes = victim.image[usize_of(page)..usize_of(page + 4096)].to_vec();
+            let mut bytes = victim.image[size(page)..size(page + 4096)].to_vec();
             // Sparse noise gets further than dense noise, which is found out at once.
             for chunk in bytes.chunks_exact_mut(8) {
-                if round < 4 || random.next() % 8 == 0 {
-                    chunk.copy_from_slice(&random.odd_value().to_le_bytes());
+                if round < 4 || dice.hits(8) {
+                    chunk.copy_from_slice(&odd_value(&mut dice).to_le_bytes());
                 }
             }
             victim.damage("noise", page, &bytes);
@@ -434,13 +430,14 @@ fn overwrite(victim: &Victim) {
         }
     }
     for _ in 0..4000 {
-        let words: Vec<u64> = (PRODUCER_PAGE..SLOTS + 256).chain(READERS_PAGE..FILE_LEN).step_by(8).collect();
-        victim.damage("words", PRODUCER_PAGE, &[]);
-        for _ in 0..1 + random.next() % 6 {
+        let words: Vec<u64> =
+            (producer::PAGE..slot::FIRST + 256).chain(READERS_PAGE..FILE_LEN).step_by(8).collect();
+        victim.damage("words", producer::PAGE, &[]);
+        for _ in 0..1 + dice.roll(6) {
             // Half of them where there is something to damage.
-            let word = words[usize_of(random.next()) % words.len()];
-            let word = if random.next() % 2 == 0 { word } else { word - word % 128 };
-            victim.write(word, &random.odd_value().to_le_bytes());
+            let word = dice.pick(&words);
+            let word = if dice.hits(2) { word } else { word - word % 128 };
+            victim.write(word, &odd_value(&mut dice).to_le_bytes());
         }
         use_it(victim, &mut tally);
     }
@@ -453,29 +450,17 @@ fn overwrite(victim: &Victim) {
     report(victim, "pages and words", &tally, true);
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ mixed >> 31
-    }
-
-    /// Any number, small numbers, and the neighbourhoods of those at which something wraps.
-    fn odd_value(&mut self) -> u64 {
-        let near = self.next() % 16;
-        match self.next() % 8 {
-            0 => self.next(),
-            1 | 2 => near,
-            3 => u64::MAX - near,
-            4 => (1_u64 << 63).wrapping_add(near).wrapping_sub(8),
-            5 => (1_u64 << 63) - (1 << 33) + near - 8,
-            6 => self.next() & 0xFFF0_0000_0000_000F,
-            _ => 1 << (self.next() % 64),
-        }
+/// Any number, small numbers, and the neighbourhoods of those at which something wraps.
+fn odd_value(dice: &mut Dice) -> u64 {
+    let near = dice.roll(16);
+    match dice.roll(8) {
+        0 => dice.any(),
+        1 | 2 => near,
+        3 => u64::MAX - near,
+        4 => (1_u64 << 63).wrapping_add(near).wrapping_sub(8),
+        5 => (1_u64 << 63) - (1 << 33) + near - 8,
+        6 => dice.any() & 0xFFF0_0000_0000_000F,
+        _ => 1 << dice.roll(64),
     }
 }
 
@@ -550,8 +535,7 @@ fn with_word_and_blocks(directory: &TempDir, block: usize, offset: u64, value: u
 }
 
 fn write_word(path: &Path, offset: u64, value: u64) {
-    let file = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all_at(&value.to_le_bytes(), offset).unwrap();
+    kit::format::write(path, offset, &value.to_le_bytes());
 }
 
 /// Sends two laps, with everybody keeping up who is there.
@@ -570,11 +554,11 @@ fn is_not_held_up(path: &Path, durable: bool) {
 #[test]
 fn a_floor_of_nobodys_group_holds_nobody_up() {
     let dir = TempDir::new();
-    let path = with_word(&dir, GROUPS + GROUP_LEN, 0);
+    let path = with_word(&dir, GROUPS + group::LEN, 0);
     let ring = Ring::open(&path).unwrap();
     assert!(ring.check()[0].repairable);
     is_not_held_up(&path, true);
-    write_word(&path, GROUPS + GROUP_LEN, 3);
+    write_word(&path, GROUPS + group::LEN, 3);
     assert_eq!(ring.repair().unwrap().len(), 1);
     assert_eq!(ring.check(), []);
 }
@@ -583,7 +567,7 @@ fn a_floor_of_nobodys_group_holds_nobody_up() {
 #[test]
 fn a_tail_that_stands_for_nobody_holds_nobody_up() {
     let dir = TempDir::new();
-    let path = with_word(&dir, CONSUMERS + 128, 2);
+    let path = with_word(&dir, CONSUMERS + consumer::FLAGS, 2);
     let ring = Ring::open(&path).unwrap();
     assert!(ring.check()[0].repairable);
     is_not_held_up(&path, false);
@@ -592,7 +576,7 @@ fn a_tail_that_stands_for_nobody_holds_nobody_up() {
 #[test]
 fn a_count_that_wraps_stops_nobody() {
     let dir = TempDir::new();
-    let path = with_word(&dir, PRODUCER_PAGE + 5 * 128 + 16, u64::MAX);
+    let path = with_word(&dir, producer::PAGE + 5 * 128 + 16, u64::MAX);
     let _evictable = Consumer::options().attach_evictable(&path).unwrap();
     is_not_held_up(&path, true);
 }
@@ -601,15 +585,15 @@ fn a_count_that_wraps_stops_nobody() {
 #[test]
 fn a_position_that_cannot_be_is_no_start() {
     let dir = TempDir::new();
-    let path = with_word(&dir, PRODUCER_PAGE, u64::MAX - 1);
+    let path = with_word(&dir, producer::PAGE, u64::MAX - 1);
     let error = Observer::attach(&path, Start::Earliest).unwrap_err();
     assert!(
         matches!(&error, Error::Damaged { source, .. } if source.what == "claimed - capacity"),
         "{error}"
     );
 
-    write_word(&path, PRODUCER_PAGE, 0);
-    write_word(&path, PRODUCER_PAGE + 128, u64::MAX);
+    write_word(&path, producer::PAGE, 0);
+    write_word(&path, producer::HEAD, u64::MAX);
     write_word(&path, CONSUMERS, u64::MAX - 3);
     let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
     assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "head"), "{error}");
@@ -619,7 +603,7 @@ fn a_position_that_cannot_be_is_no_start() {
 fn a_worker_gets_nothing_from_beyond_the_head() {
     for Layout { block, slot_len, .. } in LAYOUTS {
         let dir = TempDir::new();
-        let path = with_word_and_blocks(&dir, block, SLOTS + 3 * slot_len, (1 << 14) + 4);
+        let path = with_word_and_blocks(&dir, block, slot::FIRST + 3 * slot_len, (1 << 14) + 4);
         let mut durable = Consumer::options().name("durable").durable(true).attach(&path).unwrap();
         let worker = Worker::join(&path, "group").unwrap();
         let mut producer = Producer::open(&path).unwrap();
@@ -665,9 +649,9 @@ fn check_names_what_claims_more_than_can_be() {
     let path = dir.file("ring");
     for Layout { block, slot_len, .. } in LAYOUTS {
         for (offset, value, place) in [
-            (SLOTS, 1 << 63, "slot"),
+            (slot::FIRST, 1 << 63, "slot"),
             // Two messages ahead of the head; one may be published and not counted.
-            (SLOTS + slot_len, 2, "slot"),
+            (slot::FIRST + slot_len, 2, "slot"),
             (CONSUMERS, 2, "consumer 0"),
         ] {
             let ring = RingOptions::new(block, 4).consumers(2).durable("durable").create(&path).unwrap();
@@ -680,7 +664,7 @@ fn check_names_what_claims_more_than_can_be() {
         }
     }
     let ring = RingOptions::new(LAYOUTS[0].block, 4).create(&path).unwrap();
-    write_word(&path, SLOTS, 1);
+    write_word(&path, slot::FIRST, 1);
     assert_eq!(ring.check(), [], "published, and not counted");
 }
 
@@ -688,7 +672,7 @@ fn check_names_what_claims_more_than_can_be() {
 #[test]
 fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
     let dir = TempDir::new();
-    let path = with_word(&dir, PRODUCER_PAGE, 0);
+    let path = with_word(&dir, producer::PAGE, 0);
     let mut producer = Producer::open(&path).unwrap();
     producer.try_send(0, &message(0)).unwrap();
     let holder = Worker::join(&path, "group").unwrap();

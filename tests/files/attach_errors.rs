@@ -3,6 +3,7 @@
 //! Every way in which creating, opening or attaching can fail is provoked here. Each must end in its own
 //! error, which names the path and the numbers, and must leave what it found as it was.
 
+use kit::format::{header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
 use slipring::{
     Consumer, Damage, Error, GeometryError, JoinError, Observer, Producer, RecvError, Ring, RingId,
@@ -15,26 +16,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Barrier;
 
-// Offsets in the file, as `docs/format.md` gives them; on purpose not taken from the library.
-const VERSION: u64 = 8;
-const BYTE_ORDER: u64 = 12;
-const FEATURES_REQUIRED: u64 = 16;
-const FEATURES_OPTIONAL: u64 = 24;
-const BLOCK_SIZE: u64 = 56;
-const CAPACITY: u64 = 64;
-const CONSUMERS: u64 = 120;
-const FIRST_POSITION: u64 = 232;
-const SCHEMA_LEN: u64 = 304;
-const SCHEMA: u64 = 1024;
-const CHECKSUM: u64 = 4088;
-const CLAIMED: u64 = 4096;
-const HEAD: u64 = 4096 + 128;
-const LIMIT: u64 = 4096 + 256;
-const FIRST_SLOT: u64 = 8192;
-const FIRST_ENTRY: u64 = 65536 + 4096;
+const FIRST_ENTRY: u64 = readers::SEGMENT_OF_SMALL + readers::CONSUMERS;
 /// A trillion messages below the last position.
 const LARGEST_FIRST: u64 = (1 << 63) - (1 << 40);
-const TABLE_LOCK: i64 = (1 << 62) + 1;
 
 message! {
     struct Quote {
@@ -53,10 +37,6 @@ fn small(path: &Path) -> Ring {
     RingOptions::new(48, 8).consumers(2).create(path).unwrap()
 }
 
-fn write(path: &Path, offset: u64, bytes: &[u8]) {
-    OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
-}
-
 /// Writes into the header and makes its checksum right again.
 fn forge(path: &Path, offset: u64, bytes: &[u8]) {
     write(path, offset, bytes);
@@ -65,7 +45,7 @@ fn forge(path: &Path, offset: u64, bytes: &[u8]) {
     let sum = header.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
-    write(path, CHECKSUM, &sum.to_le_bytes());
+    write(path, header::CHECKSUM, &sum.to_le_bytes());
 }
 
 /// What each of the ways into a ring says.
@@ -221,7 +201,7 @@ fn a_ring_whose_creator_died_is_told_from_a_damaged_one() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    write(&path, CHECKSUM, &[0; 8]);
+    write(&path, header::CHECKSUM, &[0; 8]);
     all_refuse(&path, |error| matches!(error, Error::Incomplete { .. }), &["never finished"]);
 }
 
@@ -230,9 +210,9 @@ fn another_byte_order_is_recognised_before_any_number_is_read() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    write(&path, BYTE_ORDER, &0x0A0B_0C0D_u32.to_be_bytes());
+    write(&path, header::BYTE_ORDER, &0x0A0B_0C0D_u32.to_be_bytes());
     // As that machine would have written its version.
-    write(&path, VERSION, &1_u32.to_be_bytes());
+    write(&path, header::VERSION, &1_u32.to_be_bytes());
     all_refuse(&path, |error| matches!(error, Error::WrongByteOrder { .. }), &["byte order"]);
 }
 
@@ -242,7 +222,7 @@ fn other_versions_are_named_before_their_checksum_is_judged() {
     let path = dir.file("ring");
     small(&path);
     for (version, age) in [(0, "older"), (2, "newer"), (u32::MAX, "newer")] {
-        write(&path, VERSION, &version.to_le_bytes());
+        write(&path, header::VERSION, &version.to_le_bytes());
         let is = |error: &Error| matches!(error, Error::Version { found, .. } if *found == version);
         all_refuse(&path, is, &[age, &format!("version {version},"), "reads version 1"]);
     }
@@ -253,15 +233,15 @@ fn unknown_required_features_keep_out_and_optional_ones_do_not() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    forge(&path, FEATURES_OPTIONAL, &u64::MAX.to_le_bytes());
+    forge(&path, header::FEATURES_OPTIONAL, &u64::MAX.to_le_bytes());
     assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
     for bits in [1 << 1, 1 << 63] {
-        forge(&path, FEATURES_REQUIRED, &u64::to_le_bytes(bits));
+        forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(bits));
         let is = |error: &Error| matches!(error, Error::Features { bits: found, .. } if *found == bits);
         all_refuse(&path, is, &[&format!("{bits:#x}")]);
     }
     // Groups are known, but this ring has none.
-    forge(&path, FEATURES_REQUIRED, &u64::to_le_bytes(1));
+    forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(1));
     let is = |error: &Error| {
         matches!(error, Error::Layout { field: "features_required", found: 1, expected: 0, .. })
     };
@@ -363,12 +343,12 @@ fn sizes_out_of_range_are_refused_in_files() {
     small(&path);
     type Case = (u64, &'static [u64], fn(u64) -> Bad);
     let cases: [Case; 6] = [
-        (BLOCK_SIZE, &[0, (1 << 30) + 1, u64::MAX], Bad::BlockSize),
-        (CAPACITY, &[0, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
-        (CAPACITY, &[3, (1 << 32) - 1], Bad::NotPowerOfTwo),
-        (CONSUMERS, &[0, 4097, u64::MAX], Bad::Consumers),
-        (FIRST_POSITION, &[LARGEST_FIRST + 1, u64::MAX], Bad::FirstPosition),
-        (SCHEMA_LEN, &[2049, u64::MAX], Bad::Schema),
+        (header::BLOCK_SIZE, &[0, (1 << 30) + 1, u64::MAX], Bad::BlockSize),
+        (header::CAPACITY, &[0, 1 << 33, u64::MAX, 1 << 63], Bad::Capacity),
+        (header::CAPACITY, &[3, (1 << 32) - 1], Bad::NotPowerOfTwo),
+        (header::CONSUMERS, &[0, 4097, u64::MAX], Bad::Consumers),
+        (header::FIRST_POSITION, &[LARGEST_FIRST + 1, u64::MAX], Bad::FirstPosition),
+        (header::SCHEMA_LEN, &[2049, u64::MAX], Bad::Schema),
     ];
     for (offset, values, expected) in cases {
         let mut old = [0; 8];
@@ -381,8 +361,8 @@ fn sizes_out_of_range_are_refused_in_files() {
         }
         forge(&path, offset, &old);
     }
-    forge(&path, SCHEMA, &[0xFF]);
-    forge(&path, SCHEMA_LEN, &1_u64.to_le_bytes());
+    forge(&path, header::SCHEMA, &[0xFF]);
+    forge(&path, header::SCHEMA_LEN, &1_u64.to_le_bytes());
     all_refuse(&path, |error| matches!(error, Error::Geometry { source: Bad::Schema(1), .. }), &[]);
 }
 
@@ -783,7 +763,7 @@ fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     let path = dir.file("ring");
     small(&path);
     let holder = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-    lock(&holder, TABLE_LOCK);
+    lock(&holder, lock_byte::TABLE);
     let error = Consumer::attach(&path, Start::Latest).unwrap_err();
     let Error::TableBusy { waited, .. } = error else { panic!("{error:?}") };
     names(&error, &path, &[&format!("{waited:.1?}"), "lslocks"]);
@@ -816,9 +796,10 @@ fn impossible_control_words_are_named_and_never_used() {
         );
         names(&error, &path, &[what, &found.to_string()]);
     };
-    for (word, what, values) in
-        [(HEAD, "head", [(1 << 63) - (1 << 33) + 1, u64::MAX]), (CLAIMED, "claimed", [9, u64::MAX])]
-    {
+    for (word, what, values) in [
+        (producer::HEAD, "head", [(1 << 63) - (1 << 33) + 1, u64::MAX]),
+        (producer::CLAIMED, "claimed", [9, u64::MAX]),
+    ] {
         for value in values {
             fresh();
             write(&path, word, &value.to_le_bytes());
@@ -826,7 +807,7 @@ fn impossible_control_words_are_named_and_never_used() {
         }
     }
     fresh();
-    write(&path, HEAD, &3_u64.to_le_bytes());
+    write(&path, producer::HEAD, &3_u64.to_le_bytes());
     damaged(Producer::open(&path).unwrap_err(), "claimed", 0);
 
     // A durable entry without a tail, as a removal that was killed half-way leaves it: there is nothing to
@@ -851,13 +832,13 @@ fn impossible_control_words_are_named_and_never_used() {
     assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "durable tail"), "{error:?}");
 
     fresh();
-    write(&path, LIMIT, &u64::MAX.to_le_bytes());
+    write(&path, producer::LIMIT, &u64::MAX.to_le_bytes());
     damaged(Consumer::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
 
     // A producer that overwrites what a consumer gates.
     fresh();
     let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    write(&path, FIRST_SLOT, &9_u64.to_le_bytes());
+    write(&path, slot::FIRST, &9_u64.to_le_bytes());
     let error = consumer.try_recv().unwrap_err();
     assert!(matches!(error, RecvError::Damaged(Damage { found: 9, high: 1, .. })), "{error:?}");
     assert!(error.to_string().contains("sequence word is 9"));
@@ -871,7 +852,7 @@ fn a_length_beyond_the_block_never_reaches_beyond_the_block() {
     let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
     let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
     Producer::open(&path).unwrap().send(b"short").unwrap();
-    write(&path, FIRST_SLOT + 8, &u32::MAX.to_le_bytes());
+    write(&path, slot::FIRST + 8, &u32::MAX.to_le_bytes());
     assert_eq!(observer.try_recv().unwrap().len(), 48);
     assert_eq!(consumer.try_recv().unwrap().len(), 48);
 }

@@ -10,6 +10,7 @@
 //! ```
 
 use kit::TempDir;
+use kit::format::{consumer, readers, record, size, slot};
 use slipring::{
     Consumer, EventKind, FORMAT_VERSION, Observer, Producer, RecvError, Ring, RingOptions, Start, message,
 };
@@ -18,14 +19,14 @@ use std::path::Path;
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/golden/v1.ring");
 
 // Where things lie in this very file, as `docs/format.md` gives it, written out.
-const SLOTS: usize = 8192;
+const SLOTS: usize = size(slot::FIRST);
 const SLOT: usize = 64;
 const PACKED: usize = 12288;
-const READERS: usize = 65536;
-const TABLE: usize = READERS + 4096;
-const ENTRY: usize = 256;
+const READERS: usize = size(readers::SEGMENT_OF_SMALL);
+const TABLE: usize = READERS + size(readers::CONSUMERS);
+const ENTRY: usize = size(consumer::LEN);
 const RECORDER: usize = TABLE + 2 * ENTRY;
-const EVENT: usize = 128;
+const EVENT: usize = size(record::LEN);
 const FILE_LEN: usize = 65536 + 4096 + 2 * 256 + 256 * 128 + 3584;
 
 message! {

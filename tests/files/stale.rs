@@ -1,6 +1,7 @@
 //! Blocks hold what was published, and nothing else: looked at in the file, after every step of random producers.
 
-use kit::TempDir;
+use kit::format::{header, producer, slot, word_in};
+use kit::{Dice, TempDir};
 use slipring::{BatchClaim, Claim, Consumer, Producer, ProducerOptions, RingOptions, Start};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -32,18 +33,6 @@ fn what_a_predecessor_claimed_is_not_published_to_nobody() {
 const BLOCKS: [usize; 21] =
     [1, 5, 16, 17, 31, 32, 33, 47, 48, 49, 64, 100, 112, 113, 120, 128, 160, 176, 200, 256, 257];
 
-/// Xorshift, 64 bits (Marsaglia).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from((self.0 >> 11) % n as u64).unwrap()
-    }
-}
-
 /// What nobody publishes.
 const SCRIBBLE: u8 = 0xEE;
 
@@ -62,13 +51,13 @@ fn how_many_full(pushed: &[Vec<u8>]) -> u8 {
 
 impl World {
     fn message(&mut self) -> Vec<u8> {
-        let (len, tag) = (self.dice.below(self.block + 1), self.dice.below(200) + 1);
+        let (len, tag) = (self.dice.index(self.block + 1), self.dice.index(200) + 1);
         vec![u8::try_from(tag).unwrap(); len]
     }
 
     fn step(&mut self, ring: &slipring::Ring) {
         let message = self.message();
-        match self.dice.below(12) {
+        match self.dice.index(12) {
             0 | 1 => {
                 let position = self.producer.send(&message).unwrap();
                 self.published.insert(position, message);
@@ -109,10 +98,10 @@ impl World {
     }
 
     fn batch(&mut self) {
-        let (room, pushes) = (1 + self.dice.below(40), self.dice.below(50));
+        let (room, pushes) = (1 + self.dice.index(40), self.dice.index(50));
         let plans: Vec<(usize, Vec<u8>)> =
-            (0..pushes).map(|_| (self.dice.below(6), self.message())).collect();
-        let (end, batch_block) = (self.dice.below(3), self.block);
+            (0..pushes).map(|_| (self.dice.index(6), self.message())).collect();
+        let (end, batch_block) = (self.dice.index(3), self.block);
         let mut batch = self.producer.claim_batch(room).unwrap();
         let mut pushed = Vec::new();
         for (how, message) in plans {
@@ -157,30 +146,29 @@ impl World {
 fn nothing_stale_is_ever_published() {
     let dir = TempDir::new();
     for seed in 1..300_u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let block = BLOCKS[dice.below(BLOCKS.len())];
+        let mut dice = Dice::new(seed);
+        let block = dice.pick(&BLOCKS);
         // With 1024 blocks, sixteen positions are claimed at once.
-        let capacity = [1, 2, 4, 8, 64, 128, 1024][dice.below(7)];
+        let capacity = [1, 2, 4, 8, 64, 128, 1024][dice.index(7)];
         let path = dir.file(&format!("ring-{seed}"));
         let ring = RingOptions::new(block, capacity).create(&path).unwrap();
         let file = File::open(&path).unwrap();
-        let word = |at: u64| {
-            let mut bytes = [0; 8];
-            file.read_exact_at(&mut bytes, at).unwrap();
-            u64::from_le_bytes(bytes)
-        };
-        let (stride, capacity) = (word(72), capacity as u64);
+        let word = |at| word_in(&file, at);
+        let (stride, capacity) = (word(header::SLOT_STRIDE), capacity as u64);
         let producer = Producer::open(&ring).unwrap();
         let mut world = World { dice, block, producer, published: HashMap::new() };
         for _ in 0..200 {
             world.step(&ring);
-            let (head, claimed) = (world.producer.head(), word(4096));
+            let (head, claimed) = (world.producer.head(), word(producer::CLAIMED));
             assert!((head..=head + capacity).contains(&claimed), "seed {seed}");
             for position in claimed.saturating_sub(capacity).max(head.saturating_sub(64))..head {
-                let at = 8192 + (position % capacity) * stride;
+                let at = slot::FIRST + (position % capacity) * stride;
                 let alone = word(at) == position + 1;
-                let (first, stride) =
-                    if alone && block <= 112 { (word(80), stride) } else { (word(352), word(360)) };
+                let (first, stride) = if alone && block <= 112 {
+                    (word(header::FIRST_BLOCK), stride)
+                } else {
+                    (word(header::PACKED), word(header::PACKED_STRIDE))
+                };
                 let mut bytes = vec![0; block];
                 file.read_exact_at(&mut bytes, first + (position % capacity) * stride).unwrap();
                 let message = &world.published[&position];

@@ -4,7 +4,8 @@
 //! leaves time stamps of the future; set forward, some of long ago. Leases go by the machine's monotonic clock, which
 //! nobody sets, but which a container may see shifted (`time_namespaces(7)`).
 
-use kit::{Child, TempDir, command, tell};
+use kit::format::{consumer, header, producer, word};
+use kit::{Child, LONG, TempDir, command, tell};
 use slipring::{
     Consumer, ConsumerOptions, GroupSettings, HolderRole, PendingState, Producer, RecvError, Ring,
     RingOptions, SendError, Start, Worker, WorkerOptions,
@@ -16,21 +17,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-const LONG: Duration = Duration::from_secs(60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-
-fn word(path: &Path, at: u64) -> u64 {
-    let mut bytes = [0; 8];
-    OpenOptions::new().read(true).open(path).unwrap().read_exact_at(&mut bytes, at).unwrap();
-    u64::from_le_bytes(bytes)
-}
 
 /// Makes the time stamps of the producer and of the first consumer this one: when each came, and when the latter left.
 fn stamp(path: &Path, time: SystemTime) {
     let ms = u64::try_from(time.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    let consumer = word(path, 104) + word(path, 112);
+    let consumer = word(path, header::READERS) + word(path, header::CONSUMER_TABLE);
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    for at in [4632, consumer + 144, consumer + 152] {
+    for at in [producer::OPENED, consumer + consumer::JOINED, consumer + consumer::DETACHED] {
         assert_ne!(word(path, at), 0, "no time stamp at {at}");
         file.write_all_at(&ms.to_le_bytes(), at).unwrap();
     }
@@ -93,7 +87,7 @@ fn the_system_clock_set_forward_gives_up_who_was_away_and_nobody_else() {
 
 /// As if the clock had been set forward while the first consumer is attached.
 fn stamp_joined_long_ago(path: &Path) {
-    let consumer = word(path, 104) + word(path, 112);
+    let consumer = word(path, header::READERS) + word(path, header::CONSUMER_TABLE);
     let file = OpenOptions::new().write(true).open(path).unwrap();
     file.write_all_at(&1_u64.to_le_bytes(), consumer + 144).unwrap();
 }

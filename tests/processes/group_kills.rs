@@ -12,7 +12,7 @@
 //! SLIPRING_KILL_SECONDS=3600 cargo test --release -p slipring-tests --test processes group_kills -- --nocapture
 //! ```
 
-use kit::{Child, TempDir, tell};
+use kit::{Child, Dice, LONG, TempDir, tell};
 use memmap2::MmapRaw;
 use slipring::{Delivery, GroupInfo, GroupSettings, Producer, RecvError, Ring, RingOptions, Worker};
 use std::fs::OpenOptions;
@@ -20,7 +20,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
 const ACK_WAIT: Duration = Duration::from_millis(100);
 const CAPACITY: usize = 65536;
 const BLOCK: usize = 48;
@@ -28,25 +27,12 @@ const WORKERS: usize = 4;
 /// Messages per second, at most: what the map has room for.
 const RATE: u64 = 1_000_000;
 
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
-
 /// The message at a position: 16 to 48 bytes, of which the first eight are the position, and the others
 /// follow from it.
 fn fill(block: &mut [u8], position: u64) -> usize {
     let len = 16 + usize::try_from(position * 7 % 33).unwrap();
     block[..8].copy_from_slice(&position.to_le_bytes());
-    let mut dice = Dice(position + 1);
-    block[8..len].fill_with(|| dice.roll(256).to_le_bytes()[0]);
+    Dice::new(position).fill(&mut block[8..len]);
     len
 }
 
@@ -131,7 +117,7 @@ impl Shared {
 fn produce(path: &str, shared: &Shared) {
     let mut producer = Producer::open(path).unwrap();
     tell("open");
-    let mut dice = Dice(u64::from(std::process::id()));
+    let mut dice = Dice::new(u64::from(std::process::id()));
     let mut block = [0; BLOCK];
     while shared.number(Number::Stop).load(SeqCst) == 0 {
         let head = producer.head();
@@ -181,9 +167,9 @@ fn finish(delivery: Delivery<'_>, shared: &Shared) {
 fn work(path: &str, shared: &Shared) {
     let worker = Worker::join(path, "work").unwrap();
     tell("joined");
-    let mut dice = Dice(u64::from(std::process::id()));
+    let mut dice = Dice::new(u64::from(std::process::id()));
     loop {
-        let max = if dice.roll(8) == 0 { 1 + usize::try_from(dice.roll(16)).unwrap() } else { 1 };
+        let max = if dice.roll(8) == 0 { dice.size(16) } else { 1 };
         let batch = match worker.recv_batch(max) {
             Ok(batch) => batch,
             Err(RecvError::Closed) => break,
@@ -338,7 +324,7 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
     let mut workers = [(); WORKERS].map(|()| Player::start("work", &given));
     let mut witness = Witness { ring: &ring, shared: &shared, kills: 0, floor: 0, missing: Vec::new() };
     let (mut producer_kills, mut stops, mut looks) = (0, 0, 0);
-    let mut dice = Dice(2027);
+    let mut dice = Dice::new(2027);
 
     let start = Instant::now();
     let mut next_blow = start;
@@ -354,7 +340,7 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
         witness.look();
         looks += 1;
         if now >= next_blow {
-            let worker = &mut workers[usize::try_from(dice.roll(WORKERS as u64)).unwrap()];
+            let worker = &mut workers[dice.index(WORKERS)];
             match dice.roll(10) {
                 // Some while they join, most while they work.
                 0..5 => {
@@ -365,7 +351,7 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
                     witness.kills += 1;
                 }
                 5..8 if worker.stopped.is_none() => {
-                    let times = u32::try_from(dice.roll(4)).unwrap();
+                    let times = dice.roll32(4);
                     worker.stop(now + ACK_WAIT * times);
                     stops += 1;
                 }

@@ -3,7 +3,8 @@
 //! Real processes over a real file. They are killed while they publish, read, wait and sleep; the others
 //! go on, and every message that anybody sees says by itself which one it is.
 
-use kit::{Child, TempDir, tell};
+use kit::format::{readers, word};
+use kit::{Child, Dice, LONG, TempDir, tell, until};
 use slipring::{
     Consumer, EventKind, GroupSettings, Observer, Producer, RecvError, RingOptions, Selector, SendError,
     Start, Wait, Worker, WorkerOptions,
@@ -13,42 +14,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
 const BLOCK: usize = 64;
-// Offsets in the file of a ring of up to 64 KiB of slots, as `docs/format.md` gives them.
-const READERS_ASLEEP: u64 = 65536;
-const PRODUCER_ASLEEP: u64 = 65536 + 128;
-
-/// Waits until something is so; a minute is for ever.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LONG, "never: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
+const READERS_ASLEEP: u64 = readers::SEGMENT_OF_SMALL + readers::READERS_ASLEEP;
+const PRODUCER_ASLEEP: u64 = readers::SEGMENT_OF_SMALL + readers::PRODUCER_ASLEEP;
 
 /// The `n`th message of life `life`: both numbers, then bytes that follow from them, of varying length.
 fn fill(block: &mut [u8], life: u64, n: u64) -> usize {
     let len = 16 + usize::try_from((n * 7 + life) % (BLOCK as u64 - 15)).unwrap();
     block[..8].copy_from_slice(&life.to_le_bytes());
     block[8..16].copy_from_slice(&n.to_le_bytes());
-    let mut dice = Dice(life << 32 | (n + 1));
-    block[16..len].fill_with(|| dice.roll(256).to_le_bytes()[0]);
+    Dice::new(life << 32 | n).fill(&mut block[16..len]);
     len
 }
 
@@ -119,7 +96,7 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
     let ledger = Ledger::at(ledger);
     let mut producer = Producer::open(path).unwrap();
     tell("open");
-    let mut dice = Dice(life + 1);
+    let mut dice = Dice::new(life + 1);
     let mut n = 0;
     let mut block = [0; BLOCK];
     while n < count {
@@ -137,7 +114,7 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
                 n += 1;
             }
             2 => {
-                let most = usize::try_from(dice.roll(32) + 1).unwrap();
+                let most = dice.size(32);
                 let mut batch = producer.claim_batch(most.min(usize::try_from(count - n).unwrap())).unwrap();
                 while batch.remaining() > 0 {
                     let next = n + batch.len() as u64;
@@ -216,7 +193,7 @@ fn a_producer_killed_anywhere_loses_nothing_published_and_doubles_nothing() {
     for reader in &mut readers {
         assert_eq!(reader.hear(), "attached");
     }
-    let mut dice = Dice(2026);
+    let mut dice = Dice::new(2026);
     let ledger = |life: u64| dir.file(&format!("ledger-{life}"));
     for life in 0..LIVES {
         let last = life == LIVES - 1;
@@ -264,7 +241,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
     let ledger = Ledger::at(&ledger_path);
     let mut producer = Child::start("killed/produce", &[text(&path), &producer_ledger, "0", "1000000000"]);
     assert_eq!(producer.hear(), "open");
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     let tail = || ring.consumers()[0].tail.unwrap();
     for _ in 0..12 {
         let before = tail();
@@ -359,9 +336,7 @@ fn sleeps(pid: u64) -> bool {
 
 /// True if this word says that somebody sleeps, or slept and was not woken.
 fn is_announced(path: &Path, word_at: u64) -> bool {
-    let mut word = [0; 8];
-    std::fs::File::open(path).unwrap().read_exact_at(&mut word, word_at).unwrap();
-    word != [0; 8]
+    word(path, word_at) != 0
 }
 
 #[test]

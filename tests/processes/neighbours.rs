@@ -3,7 +3,8 @@
 //! A process that writes noise over all that readers may write; a file that is cut short while it is used; roles
 //! that are stopped for a while; more readers than cores. What may run out is in `scarcity.rs`.
 
-use kit::{Child, TempDir, tell};
+use kit::format::readers::SEGMENT_OF_SMALL;
+use kit::{Child, Dice, LONG, TempDir, message, tell};
 use slipring::{
     Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError,
     Start, Wait, Worker,
@@ -14,10 +15,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const READERS_SEGMENT: u64 = 65536;
 /// Where the packed blocks begin, as `docs/format.md` has it.
 const PACKED: u64 = 12288;
-const LONG: Duration = Duration::from_secs(60);
 
 fn create(path: &Path) -> Ring {
     let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
@@ -25,39 +24,25 @@ fn create(path: &Path) -> Ring {
     options.dead_letter_capacity(8).create(path).unwrap()
 }
 
-fn message(position: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&position.to_le_bytes());
-    bytes[8..].copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-    bytes
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB)
-}
-
 /// Writes noise over everything that a consumer or a worker may write, until it is killed.
 fn vandal(path: &Path) {
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let len = file.metadata().unwrap().len() - READERS_SEGMENT;
-    let mut state = u64::from(std::process::id());
+    let len = file.metadata().unwrap().len() - SEGMENT_OF_SMALL;
+    let mut dice = Dice::new(std::process::id().into());
     tell("ready");
     loop {
-        let near = random(&mut state) % 16;
-        let value = match random(&mut state) % 5 {
+        let near = dice.roll(16);
+        let value = match dice.roll(5) {
             0 => near,
             1 => u64::MAX - near,
             2 => (1_u64 << 63).wrapping_add(near),
-            3 => 1 << (random(&mut state) % 64),
-            _ => random(&mut state),
+            3 => 1 << dice.roll(64),
+            _ => dice.any(),
         };
-        let word = random(&mut state) % (len / 8) * 8;
+        let word = dice.roll(len / 8) * 8;
         // Every other one where something is decided.
         let word = if near % 2 == 0 { word } else { word - word % 128 };
-        file.write_all_at(&value.to_le_bytes(), READERS_SEGMENT + word).unwrap();
+        file.write_all_at(&value.to_le_bytes(), SEGMENT_OF_SMALL + word).unwrap();
         if near == 0 {
             std::thread::yield_now();
         }

@@ -2,7 +2,7 @@
 //!
 //! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every wait.
 
-use kit::{Child, TempDir, tell};
+use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
     Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
     SendError, Start, Worker,
@@ -12,20 +12,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn create(path: &Path) -> Ring {
     let settings = GroupSettings::new().ack_wait(Duration::from_millis(50)).max_deliver(3);
     let options = RingOptions::new(48, 8).consumers(4).workers(4).group("group", settings);
     options.dead_letter_capacity(8).create(path).unwrap()
-}
-
-fn message(position: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&position.to_le_bytes());
-    bytes[8..].copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-    bytes
 }
 
 /// A tmpfs of its own, of a size; None where that is not allowed.

@@ -4,7 +4,7 @@
 //! One role at a time is stopped with SIGSTOP wherever it happens to be, again and again, and let go. That it is
 //! stopped at *every* instruction of every operation is the business of `crash-tests`.
 
-use kit::{Child, TempDir, tell};
+use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
     Consumer, DeadLetters, Error, GroupSettings, HolderRole, Observer, Producer, RecvError, Rejected, Ring,
     RingOptions, SendError, Start, Worker,
@@ -12,7 +12,6 @@ use slipring::{
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 8;
 const TURNS: u64 = 20;
 
@@ -31,13 +30,6 @@ fn beside(role: &str, name: &str) -> (TempDir, PathBuf, Child) {
     let mut child = Child::start(&format!("stopped/{role}"), &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     (dir, path, child)
-}
-
-fn message(position: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&position.to_le_bytes());
-    bytes[8..].copy_from_slice(&position.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
-    bytes
 }
 
 /// What the others do while this one is stopped.

@@ -4,8 +4,8 @@ mod matrix;
 mod message;
 mod ops;
 mod points;
-mod raw;
 mod trace;
+mod watch;
 mod world;
 
 use matrix::Plan;

@@ -1,6 +1,7 @@
 //! Messages that say by their bytes which position they have, and whose they are.
 
 use crate::world::block;
+use kit::Dice;
 
 /// Whose message it is.
 pub(crate) const SETUP: u8 = 0;
@@ -14,11 +15,8 @@ pub(crate) fn message(position: u64, life: u8) -> Vec<u8> {
     let len = if (position + u64::from(life)) % 3 == 0 { block() } else { len };
     let mut bytes = position.to_le_bytes().to_vec();
     bytes.push(life);
-    let mut dice = (position + 1) << 8 | u64::from(life);
-    while bytes.len() < len {
-        dice = (dice ^ dice >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ dice >> 27;
-        bytes.push(dice.to_le_bytes()[3]);
-    }
+    bytes.resize(len, 0);
+    Dice::new(position << 8 | u64::from(life)).fill(&mut bytes[9..]);
     bytes
 }
 

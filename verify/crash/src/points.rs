@@ -1,14 +1,15 @@
 //! Points: after which instructions a process is stopped or killed, how it is led there, and what follows.
 
 use crate::ops::{HELPERS, OPS, Op};
-use crate::raw::{Raw, Watch};
 use crate::trace::{Marks, Stop, Victim};
+use crate::watch::Watch;
 use crate::world::{Ending, Mode, PATIENCE, World};
+use kit::TempDir;
+use kit::raw::Raw;
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An operation of up to so many instructions is killed at each of them.
 pub(crate) const SHORT: u64 = 1200;
@@ -46,18 +47,18 @@ pub(crate) struct Survey {
     pub(crate) points: Vec<Point>,
 }
 
-fn begin(op: &Op, mode: Mode, directory: &Directory) -> (World, Victim) {
-    let mut world = (op.before)(&directory.0, mode);
+fn begin(op: &Op, mode: Mode, directory: &TempDir) -> (World, Victim) {
+    let mut world = (op.before)(directory.as_ref(), mode);
     world.base = world.head();
-    let victim = Victim::start(op.name, &directory.0, mode.name()).unwrap();
+    let victim = Victim::start(op.name, directory.as_ref(), mode.name()).unwrap();
     (world, victim)
 }
 
 /// One instruction after the other, and a look at everything after each.
 pub(crate) fn survey(op: &Op, mode: Mode) -> Survey {
-    let directory = Directory::new();
+    let directory = TempDir::new();
     let (_world, mut victim) = begin(op, mode, &directory);
-    let mut watch = Watch::new(&directory.0);
+    let mut watch = Watch::new(directory.as_ref());
     let mut states = HashSet::from([watch.hash()]);
     let mut point = Point { instruction: victim.instruction(), ..Point::default() };
     let (mut all, mut changes) = (vec![point], vec![point]);
@@ -127,7 +128,7 @@ fn judge(op: &Op, world: &mut World, end: &Ending, late: bool) {
 }
 
 pub(crate) fn kill(op: &Op, point: Point) -> bool {
-    let directory = Directory::new();
+    let directory = TempDir::new();
     let (mut world, mut victim) = begin(op, Mode::Kill, &directory);
     let on_course = lead(&mut victim, point);
     let report = match on_course {
@@ -143,7 +144,7 @@ pub(crate) fn kill(op: &Op, point: Point) -> bool {
 }
 
 pub(crate) fn freeze(op: &Op, point: Point, busy_tables: &mut usize) -> bool {
-    let directory = Directory::new();
+    let directory = TempDir::new();
     let (mut world, mut victim) = begin(op, Mode::Freeze, &directory);
     let on_course = lead(&mut victim, point);
     let report = if on_course.is_none() {
@@ -170,28 +171,6 @@ pub(crate) fn freeze(op: &Op, point: Point, busy_tables: &mut usize) -> bool {
     on_course.unwrap_or(point.at == u64::MAX)
 }
 
-/// A directory of one try.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // Of one length always: where a victim's stack begins depends on it.
-        let path = PathBuf::from(format!("/dev/shm/slipring-crash-{process:010}-{count:08}"));
-        // Left by a process of the same number that was killed.
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The victim's part.
 pub(crate) fn play(role: &str, directory: &str, _mode: &str) -> ExitCode {
     let Some(op) = OPS.iter().chain(HELPERS).find(|op| op.name == role) else {
@@ -203,8 +182,8 @@ pub(crate) fn play(role: &str, directory: &str, _mode: &str) -> ExitCode {
 
 /// An error where a process may not trace its own child.
 pub(crate) fn try_ptrace() -> io::Result<()> {
-    let directory = Directory::new();
-    let mut victim = Victim::start("nothing", &directory.0, "kill")?;
+    let directory = TempDir::new();
+    let mut victim = Victim::start("nothing", directory.as_ref(), "kill")?;
     match victim.step() {
         Stop::Stepped => Ok(()),
         other => Err(io::Error::other(format!("a step ended as {other:?}"))),

@@ -4,8 +4,8 @@ mod verdict;
 mod work;
 
 use crate::message::{SETUP, SURVIVOR, VICTIM, message};
-use crate::raw::Raw;
 use crate::trace::Victim;
+use kit::raw::Raw;
 use slipring::{
     Backoff, Consumer, EvictableConsumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
     Start, Worker, WorkerOptions,

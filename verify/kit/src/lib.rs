@@ -4,10 +4,14 @@
 
 mod child;
 mod dice;
+pub mod format;
+mod message;
 mod place;
+pub mod raw;
 mod wait;
 
 pub use child::{Child, Player, command, play, tell};
 pub use dice::{Dice, mix};
+pub use message::message;
 pub use place::TempDir;
 pub use wait::{LONG, panic_quietly, until};

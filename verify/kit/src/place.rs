@@ -17,7 +17,8 @@ impl TempDir {
     pub fn new() -> TempDir {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from(format!("/dev/shm/slipring-test-{}-{number}", std::process::id()));
+        // Of one length always: where the stack of a child begins depends on what it is given.
+        let path = PathBuf::from(format!("/dev/shm/slipring-test-{:010}-{number:08}", std::process::id()));
         // Left by a process of the same number that was killed.
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir(&path).unwrap();

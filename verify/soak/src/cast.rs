@@ -1,10 +1,10 @@
 //! A role, and what a process that plays it is given.
 
 use crate::board::{Board, Entry, Plan, Team};
-use crate::dice::Dice;
 use crate::message::Stream;
 use crate::options::Plant;
 use clap::ValueEnum;
+use kit::Dice;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;

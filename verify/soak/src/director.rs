@@ -2,13 +2,13 @@
 
 use crate::board::{Board, Entry, Global, Plan, Team};
 use crate::cast::{PATIENCE, Role, Wrong, board_path, ring_path};
-use crate::dice::Dice;
 use crate::fates::Fates;
 use crate::message::{BLOCKS, Stream};
 use crate::options::Options;
 use crate::player::{Player, Stage};
 use crate::pulse::Pulse;
 use crate::roles::{ACK_WAIT, ATTEMPTS};
+use kit::Dice;
 use slipring::{GroupSettings, Ring, RingOptions};
 use std::collections::BTreeMap;
 use std::error::Error;

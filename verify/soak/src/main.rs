@@ -8,7 +8,6 @@
 mod board;
 mod cast;
 mod curtain;
-mod dice;
 mod director;
 mod fates;
 mod message;

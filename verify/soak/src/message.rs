@@ -6,7 +6,7 @@
 //! | 1 | number of the publisher: each that takes over counts one up |
 //! | 2.. | checksum of the two and of the stream; its last one to four words are there or not, by position |
 
-use crate::dice::mix;
+use kit::mix;
 
 /// Bytes of a block: of one that has a place beside its header, and of one that has not.
 pub(crate) const BLOCKS: [usize; 2] = [48, 160];

@@ -1,8 +1,8 @@
 //! What several operations have before them.
 
-use crate::raw::Raw;
 use crate::trace::{Stop, Victim};
 use crate::world::{Mode, Shape, World};
+use kit::raw::Raw;
 use std::path::Path;
 
 pub(super) fn reading() -> Shape {

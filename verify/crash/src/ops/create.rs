@@ -2,9 +2,9 @@
 
 use super::before::{reading as read_only, working as with_group};
 use super::say;
-use crate::raw::dead_path;
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World, block};
+use kit::raw::dead_path;
 use slipring::{Error, Ring};
 use std::path::Path;
 

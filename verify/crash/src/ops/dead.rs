@@ -3,9 +3,9 @@
 use super::before::{self, abandoned, aged, corpse, working};
 use super::group::oldest_is;
 use super::say;
-use crate::raw::{Delivery, dead_path};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World};
+use kit::raw::{Delivery, dead_path};
 use slipring::{DeadLetters, Producer};
 use std::path::Path;
 

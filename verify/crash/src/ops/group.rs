@@ -3,9 +3,9 @@
 use super::before::{self, aged, corpse, working};
 use super::{done, say};
 use crate::message::is_whole;
-use crate::raw::Delivery;
 use crate::trace::{Marks, Victim};
 use crate::world::{Ending, Mode, PATIENCE, Shape, World, join as join_as_survivor};
+use kit::raw::Delivery;
 use slipring::{GroupSettings, RecvError, Worker, WorkerOptions};
 use std::path::Path;
 use std::time::Duration;

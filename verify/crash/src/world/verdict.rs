@@ -1,7 +1,7 @@
 //! What must be true of the file and of the others while the victim is stopped, and when it is gone.
 
 use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
-use crate::raw::{Delivery, Raw, dead_path};
+use kit::raw::{Delivery, Raw, dead_path};
 use slipring::{Consumer, Error, Holder, HolderRole, Producer, Start, Worker};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -2,17 +2,10 @@
 //!
 //! `plain <attach|words> <executions> <seed> <corpus>`; a seed repeats its run.
 
+use kit::Dice;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 const LONGEST: usize = 96;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn random(state: &mut u64) -> usize {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mixed = (*state ^ *state >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (mixed ^ mixed >> 31) as usize >> 1
-}
 
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -27,23 +20,23 @@ fn main() {
     let corpus: Vec<Vec<u8>> = files.collect();
     let mut hasher = DefaultHasher::new();
     (target, seed).hash(&mut hasher);
-    let mut state = hasher.finish();
+    let mut dice = Dice::new(hasher.finish());
     let executions: u64 = executions.parse().unwrap();
     let start = std::time::Instant::now();
     for _ in 0..executions {
-        let mut input = match random(&mut state) % 4 {
-            0 => vec![0; random(&mut state) % LONGEST],
-            _ => corpus[random(&mut state) % corpus.len()].clone(),
+        let mut input = match dice.roll(4) {
+            0 => vec![0; dice.index(LONGEST)],
+            _ => corpus[dice.index(corpus.len())].clone(),
         };
-        if random(&mut state) % 2 == 0 {
-            let other = &corpus[random(&mut state) % corpus.len()];
-            input.extend_from_slice(&other[random(&mut state) % (other.len() + 1)..]);
+        if dice.hits(2) {
+            let other = &corpus[dice.index(corpus.len())];
+            input.extend_from_slice(&other[dice.index(other.len() + 1)..]);
         }
         let changes =
-            1 + random(&mut state) % 8 + if input.iter().all(|&byte| byte == 0) { LONGEST } else { 0 };
+            dice.size(8) + if input.iter().all(|&byte| byte == 0) { LONGEST } else { 0 };
         for _ in 0..changes.min(2 * input.len()) {
-            let at = random(&mut state) % input.len();
-            input[at] = random(&mut state) as u8;
+            let at = dice.index(input.len());
+            input[at] = dice.any() as u8;
         }
         input.truncate(LONGEST);
         let outcome = std::panic::catch_unwind(|| run(&input));

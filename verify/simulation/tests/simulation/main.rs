@@ -20,7 +20,6 @@
 mod audit;
 mod consumers;
 mod deliveries;
-mod dice;
 mod grave;
 mod memory;
 mod oracle;

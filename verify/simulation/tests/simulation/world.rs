@@ -3,12 +3,12 @@
 use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
 use crate::deliveries::GroupBook;
-use crate::dice::Dice;
 use crate::grave::Grave;
 use crate::memory::{BLOCK_SIZES, Shared, SimMemory, survives};
 use crate::oracle::{GROUPS, Oracle};
 use crate::producer::Publishing;
 use crate::workers::Working;
+use kit::Dice;
 use slipring::Backoff;
 use slipring_core::format as layout;
 use slipring_core::format::{EntryFlags, Geometry, Millis, group_flags};
@@ -224,7 +224,7 @@ impl World {
             return;
         }
         let life = Rc::clone(&memory.life);
-        let mut dice = Dice::new(self.dice.borrow_mut().next());
+        let mut dice = Dice::new(self.dice.borrow_mut().any());
         if wild && dice.hits(30) {
             *paused_until = self.turns.get() + dice.roll32(80);
             self.say(|| format!("{} {} is stopped", actor.name(), life.party));

@@ -2,9 +2,9 @@
 
 use crate::board::{Entry, Global, Term};
 use crate::cast::{Cast, Wrong};
-use crate::dice::Dice;
 use crate::message::{BLOCK_MAX, Stream, fill, kind_of};
 use crate::options::Plant;
+use kit::Dice;
 use slipring::Producer;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 use super::story::Story;
 use crate::board::Entry;
 use crate::cast::{Cast, Role, Wrong};
-use crate::dice::Dice;
 use crate::message::Stream;
 use crate::options::Plant;
+use kit::Dice;
 use slipring::{Consumer, ConsumerOptions, Error, RecvError, Start};
 use std::time::Duration;
 

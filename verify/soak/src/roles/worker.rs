@@ -3,9 +3,9 @@
 
 use crate::board::{Board, Entry, Fate, Team};
 use crate::cast::{Cast, Wrong};
-use crate::dice::Dice;
 use crate::message::{Stream, verify};
 use crate::options::Plant;
+use kit::Dice;
 use slipring::{Delivery, RecvError, Worker};
 use std::time::Duration;
 

@@ -1,0 +1,234 @@
+//! A ring's file as `docs/format.md` describes it, read without the library.
+
+use crate::format::{consumer, group, header, lock, producer, readers, size, slot};
+use memmap2::Mmap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+
+/// What a delivery word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Nobody was given the message yet.
+    Fresh,
+    /// It can be had, now or later, after so many attempts.
+    Open(u32),
+    /// A worker has it, on this attempt.
+    Leased(u32),
+    /// Done.
+    Acked,
+    /// Its copy lies in the dead-letter ring, or it was dropped.
+    Dead,
+    /// Given up; its copy has still to be made.
+    Doomed,
+}
+
+impl Delivery {
+    /// Returns true if no worker gets the message again.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Delivery::Acked | Delivery::Dead)
+    }
+}
+
+/// A ring's file.
+#[derive(Debug)]
+pub struct Raw {
+    map: Mmap,
+    locks: File,
+}
+
+impl Raw {
+    /// Maps a file, for reading.
+    ///
+    /// # Errors
+    ///
+    /// The errors of opening and mapping a file.
+    pub fn open(path: &Path) -> io::Result<Raw> {
+        let locks = File::options().read(true).write(true).open(path)?;
+        // SAFETY: the bytes change under the mapping; nothing here depends on two looks agreeing.
+        let map = unsafe { Mmap::map(&locks)? };
+        Ok(Raw { map, locks })
+    }
+
+    fn word(&self, at: usize) -> u64 {
+        self.map[at..at + 8].iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
+    }
+
+    /// An offset that the header has.
+    fn at(&self, field: u64) -> usize {
+        size(self.word(size(field)))
+    }
+
+    fn readers(&self) -> usize {
+        self.at(header::READERS)
+    }
+
+    fn capacity(&self) -> u64 {
+        self.word(size(header::CAPACITY))
+    }
+
+    fn slot(&self, position: u64) -> usize {
+        size(slot::FIRST)
+            + usize::try_from(position % self.capacity()).unwrap_or(0) * self.at(header::SLOT_STRIDE)
+    }
+
+    /// What may be decided by, and what people are told: everything but the header.
+    #[must_use]
+    pub fn control(&self) -> [&[u8]; 2] {
+        let blocks = self.at(header::PACKED)
+            + usize::try_from(self.capacity()).unwrap_or(0) * self.at(header::PACKED_STRIDE);
+        [&self.map[size(producer::PAGE)..blocks], &self.map[self.readers()..]]
+    }
+
+    /// The sequence word of the slot of a position.
+    #[must_use]
+    pub fn sequence(&self, position: u64) -> u64 {
+        self.word(self.slot(position))
+    }
+
+    /// One past the last message that is published, whether it was counted or not.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        let mut head = self.word(size(producer::HEAD));
+        while self.sequence(head) == head + 1 {
+            head += 1;
+        }
+        head
+    }
+
+    /// One past the highest position that was ever claimed.
+    #[must_use]
+    pub fn claimed(&self) -> u64 {
+        self.word(size(producer::CLAIMED))
+    }
+
+    /// The position of the first message.
+    #[must_use]
+    pub fn first_position(&self) -> u64 {
+        self.word(size(header::FIRST_POSITION))
+    }
+
+    /// Nonzero when a reader may sleep.
+    #[must_use]
+    pub fn readers_asleep(&self) -> u64 {
+        self.word(self.readers() + size(readers::READERS_ASLEEP))
+    }
+
+    /// Returns true if the producer has closed the stream.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.word(size(producer::CLOSED)) != 0
+    }
+
+    /// A published message: its bytes, and whether the rest of its block is zero.
+    #[must_use]
+    pub fn message(&self, position: u64) -> (&[u8], bool) {
+        let (at, block_size) = (self.slot(position), self.at(header::BLOCK_SIZE));
+        let index = usize::try_from(position % self.capacity()).unwrap_or(0);
+        let packed = self.at(header::PACKED) + index * self.at(header::PACKED_STRIDE);
+        let described = usize::try_from(self.word(at + size(slot::DESCRIPTION)) & 0xFFFF_FFFF).unwrap_or(0);
+        let (block, len) = match self.sequence(position) {
+            alone if alone == position + 1 && self.at(header::FIRST_BLOCK) != self.at(header::PACKED) => {
+                (self.at(header::FIRST_BLOCK) + at - size(slot::FIRST), described)
+            }
+            alone if alone == position + 1 => (packed, described),
+            sealed if sealed == (position + 1) | 1 << 63 => (packed, described),
+            _ => (packed, block_size),
+        };
+        let block = &self.map[block..block + block_size];
+        (&block[..len], block[len..].iter().all(|&byte| byte == 0))
+    }
+
+    /// A consumer entry's tail, if it gates.
+    #[must_use]
+    pub fn tail(&self, entry: usize) -> Option<u64> {
+        let tail = self.word(self.readers() + self.at(header::CONSUMER_TABLE) + entry * size(consumer::LEN));
+        (tail < u64::MAX - 1).then_some(tail & !(1 << 63))
+    }
+
+    /// Flags of a consumer entry: 1 taken, 2 durable, 4 evictable.
+    #[must_use]
+    pub fn flags(&self, entry: usize) -> u64 {
+        self.word(
+            self.readers()
+                + self.at(header::CONSUMER_TABLE)
+                + entry * size(consumer::LEN)
+                + size(consumer::FLAGS),
+        )
+    }
+
+    /// Flags of a group's entry: 0 free, 1 a group, 2 unfinished.
+    #[must_use]
+    pub fn group_flags(&self, index: usize) -> u64 {
+        self.word(
+            self.readers() + self.at(header::GROUP_TABLE) + index * size(group::LEN) + size(group::FLAGS),
+        )
+    }
+
+    /// What a group's word says of a position.
+    #[must_use]
+    pub fn delivery(&self, group: usize, position: u64) -> Delivery {
+        let capacity = self.capacity();
+        let group_len = (usize::try_from(capacity).unwrap_or(0) * 8).next_multiple_of(128);
+        let index = usize::try_from(position % capacity).unwrap_or(0);
+        let word = self.word(self.readers() + self.at(header::DELIVERIES) + group * group_len + index * 8);
+        if word >> 52 != position / capacity % 4096 || word << 12 == 0 {
+            return Delivery::Fresh;
+        }
+        let attempt = u32::try_from(word >> 42 & 0x7F).unwrap_or(0);
+        match word >> 49 & 7 {
+            1 => Delivery::Leased(attempt),
+            3 => Delivery::Acked,
+            4 => Delivery::Dead,
+            5 => Delivery::Doomed,
+            _ => Delivery::Open(attempt),
+        }
+    }
+
+    fn is_locked(&self, byte: i64) -> bool {
+        #[expect(clippy::cast_possible_truncation, reason = "small constants")]
+        let mut lock = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: byte,
+            l_len: 1,
+            l_pid: 0,
+        };
+        // SAFETY: the structure lives across the call.
+        let asked = unsafe { libc::fcntl(self.locks.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+        #[expect(clippy::cast_possible_truncation, reason = "a small constant")]
+        let unlocked = libc::F_UNLCK as libc::c_short;
+        asked == 0 && lock.l_type != unlocked
+    }
+
+    /// Somebody is the producer.
+    #[must_use]
+    pub fn has_producer(&self) -> bool {
+        self.is_locked(lock::PRODUCER)
+    }
+
+    /// Somebody edits the tables.
+    #[must_use]
+    pub fn is_table_locked(&self) -> bool {
+        self.is_locked(lock::TABLE)
+    }
+
+    /// Which of the first locks of each kind are held, as bits.
+    #[must_use]
+    pub fn locks(&self) -> u64 {
+        let entries = |first| first..first + 4;
+        let rights = [lock::PRODUCER, lock::TABLE].into_iter();
+        let bytes = rights.chain(entries(lock::CONSUMERS)).chain(entries(lock::WORKERS));
+        bytes.fold(0, |bits, byte| bits << 1 | u64::from(self.is_locked(byte)))
+    }
+}
+
+/// The path of the dead-letter ring beside a ring.
+#[must_use]
+pub fn dead_path(path: &Path) -> PathBuf {
+    let mut dead = path.as_os_str().to_owned();
+    dead.push(".dead");
+    dead.into()
+}
