@@ -7,7 +7,7 @@ mod kinds;
 mod lines;
 
 use common::{Failure, Usage, number};
-use slipring::{Error, Producer, Ring, RingOptions, SendError};
+use slipring::{AtPath, CreateError, Producer, Ring, RingOptions, SendError};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
@@ -86,7 +86,7 @@ fn publish(options: &Options) -> Result<(), Failure> {
             ring.capacity(),
             ring.block_size()
         ),
-        Err(Error::AlreadyExists { .. }) => {
+        Err(AtPath { error: CreateError::AlreadyExists, .. }) => {
             let ring = Ring::open(&options.path)?;
             let blocks = (ring.capacity(), ring.block_size());
             eprintln!(

@@ -70,8 +70,11 @@ pub use consumer::selector::Selector;
 pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
 pub use copying::evictable::{CopiedMessage, EvictableConsumer};
 pub use copying::observer::{Observer, ObserverOptions};
-pub use dead_letters::{DeadLetter, DeadLetters, RedriveError};
-pub use error::{Error, Holder, HolderRole, RecvError, SendError};
+pub use dead_letters::{DeadLetter, DeadLetters};
+pub use error::{
+    AtPath, AttachError, CreateError, EntryError, Error, Holder, HolderRole, JoinError, NameError, OpenError,
+    RecvError, RedriveError, SendError,
+};
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use message::{Checked, Code, InvalidCode, Message, Schema, Value};
 pub use producer::claim::{BatchClaim, Claim};
@@ -88,7 +91,7 @@ pub use slipring_core::protocol::group::Kinds;
 pub use slipring_core::protocol::lease::LeaseLost;
 pub use slipring_core::protocol::recorder::{Event, EventKind};
 pub use slipring_core::protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
-pub use slipring_core::protocol::table::{JoinError, Start};
+pub use slipring_core::protocol::table::{Start, StartError};
 pub use system::sigbus::handle_sigbus;
 pub use typed::{
     TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem, TypedProducer,

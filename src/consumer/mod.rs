@@ -8,7 +8,7 @@ pub(crate) mod selector;
 pub use received::{Batch, BatchIter, Item, Received};
 pub(crate) use seat::Seat;
 
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
 use crate::region::Region;
 use crate::region::pages::Pages;
@@ -113,10 +113,10 @@ impl ConsumerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Start`] if it cannot begin where it shall; [`Error::TableFull`]; [`Error::NameInUse`];
-    /// [`Error::NameIsDurable`]; [`Error::BadName`]; [`Error::TableBusy`]; those of any attach
-    /// ([`Ring::open`](crate::Ring::open)).
-    pub fn attach(&self, place: impl Place) -> Result<Consumer, Error> {
+    /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::TableFull`];
+    /// [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`]; [`AttachError::Name`];
+    /// [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
+    pub fn attach(&self, place: impl Place) -> Result<Consumer, AtPath<AttachError>> {
         let seat = Seat::take(place, self, false)?;
         let geometry = *seat.attachment.geometry();
         let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
@@ -140,7 +140,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Attaches anonymously to the ring at `place`.
-    pub fn attach(place: impl Place, start: Start) -> Result<Consumer, Error> {
+    pub fn attach(place: impl Place, start: Start) -> Result<Consumer, AtPath<AttachError>> {
         ConsumerOptions::new().start(start).attach(place)
     }
 

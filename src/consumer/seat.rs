@@ -1,17 +1,16 @@
 //! A consumer's entry in the table: how it is taken, and how it is left.
 
 use super::ConsumerOptions;
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, AttachError, NameError, OpenError, RecvError};
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Place, io_error};
-use crate::ring::check_name;
+use crate::ring::attach::{Attachment, Place};
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::{EntryFlags, Geometry, Tail, entry};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::table::{self, JoinError};
+use slipring_core::protocol::table::{self, StartError};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -32,25 +31,26 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
-    pub(crate) fn take(place: impl Place, options: &ConsumerOptions, evictable: bool) -> Result<Seat, Error> {
+    pub(crate) fn take(
+        place: impl Place,
+        options: &ConsumerOptions,
+        evictable: bool,
+    ) -> Result<Seat, AtPath<AttachError>> {
+        let source = place.source();
         if options.durable || !options.name.is_empty() {
-            check_name(&options.name)?;
+            NameError::check(&options.name).map_err(|error| source.at_path(AttachError::from(error)))?;
         }
-        let attachment = Attachment::open(place.source(), Access::Readers, options.demands)?;
+        if options.durable && evictable {
+            return Err(source.at_path(AttachError::EvictableDurable { name: options.name.clone() }));
+        }
+        let attachment = Attachment::open(source, Access::Readers, options.demands)?;
         let (entry, tail) = attachment.with_table(|| {
             let (entry, resumes) = find_entry(&attachment, &options.name, options.durable)?;
-            let path = || attachment.path().to_path_buf();
             let tail = if resumes {
-                table::resume(&attachment.region, attachment.geometry(), entry)
-                    .map_err(|source| Error::Damaged { path: path(), source })?
+                table::resume(&attachment.region, attachment.geometry(), entry).map_err(OpenError::Damaged)?
             } else {
-                settle(&attachment, entry, options, evictable).map_err(|source| {
-                    attachment.locks.release(Right::Consumer(entry));
-                    match source {
-                        JoinError::Damaged(source) => Error::Damaged { path: path(), source },
-                        source => Error::Start { path: path(), source },
-                    }
-                })?
+                settle(&attachment, entry, options, evictable)
+                    .inspect_err(|_| attachment.locks.release(Right::Consumer(entry)))?
             };
             let (region, geometry) = (&attachment.region, attachment.geometry());
             let pid = u64::from(std::process::id());
@@ -58,7 +58,7 @@ impl Seat {
             region.store(geometry.entry_word(entry, entry::DETACHED_MS), 0, Relaxed);
             let kind = if resumes { EventKind::Resumed } else { EventKind::Attached };
             attachment.record(kind, tail, &options.name, pid);
-            Ok((entry, tail))
+            Ok::<_, AttachError>((entry, tail))
         })?;
         Ok(Seat {
             attachment,
@@ -96,16 +96,13 @@ impl Drop for Seat {
 }
 
 /// Takes the entry of this name, or a free one; true if it is a durable one's that comes back.
-fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32, bool), Error> {
+fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32, bool), AttachError> {
     let (region, geometry, locks) = (&attachment.region, attachment.geometry(), &attachment.locks);
     let entries = u32::try_from(geometry.consumers()).unwrap_or(u32::MAX);
     let flags = |n| EntryFlags(region.load(geometry.flags(n), Relaxed));
     let name_of = |n| recorder::load_name(region, |at| geometry.entry_word(n, entry::NAME + at));
-    let path = || attachment.path().to_path_buf();
     let seize = |n| {
-        locks
-            .try_seize(Right::Consumer(n))
-            .map_err(|source| io_error(attachment.path(), "lock a consumer entry", source))
+        locks.try_seize(Right::Consumer(n)).map_err(|error| OpenError::io("lock a consumer entry", error))
     };
     let namesake = (0..entries).find(|&n| !name.is_empty() && flags(n).is_taken() && name_of(n) == name);
     if let Some(n) = namesake {
@@ -118,7 +115,7 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
         }
         if !seized {
             let pid = region.load(geometry.entry_word(n, entry::PID), Relaxed);
-            return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid });
+            return Err(AttachError::NameInUse { name: name.to_owned(), pid });
         }
         // Without a tail there is nothing to resume, whatever the flags say.
         let tail = Tail(region.load(geometry.tail(n), Relaxed));
@@ -127,7 +124,7 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
         }
         if !durable {
             locks.release(Right::Consumer(n));
-            return Err(Error::NameIsDurable { path: path(), name: name.to_owned() });
+            return Err(AttachError::NameIsDurable { name: name.to_owned() });
         }
         return Ok((n, true));
     }
@@ -141,7 +138,7 @@ fn find_entry(attachment: &Attachment, name: &str, durable: bool) -> Result<(u32
         }
     }
     let names: Vec<String> = (0..entries).map(name_of).map(|name| format!("{name:?}")).collect();
-    Err(Error::TableFull { path: path(), entries: geometry.consumers(), names: names.join(", ") })
+    Err(AttachError::TableFull { entries: geometry.consumers(), names: names.join(", ") })
 }
 
 /// Fills a seized entry and joins.
@@ -153,7 +150,7 @@ fn settle(
     n: u32,
     options: &ConsumerOptions,
     evictable: bool,
-) -> Result<u64, JoinError> {
+) -> Result<u64, StartError> {
     let (region, geometry): (&Region, &Geometry) = (&attachment.region, attachment.geometry());
     let word = |at| geometry.entry_word(n, at);
     table::leave(region, geometry, n, false);

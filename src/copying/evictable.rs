@@ -2,7 +2,7 @@
 //! missed.
 
 use crate::consumer::{ConsumerOptions, Seat};
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
 use crate::region::Region;
 use crate::ring::attach::Place;
@@ -14,7 +14,7 @@ use slipring_core::memory::Memory;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::{Copied, CopyingReader};
-use slipring_core::protocol::table::{self, JoinError, Start};
+use slipring_core::protocol::table::{self, Start, StartError};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -59,11 +59,8 @@ impl ConsumerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
-    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, Error> {
-        if self.durable {
-            return Err(Error::EvictableDurable { name: self.name.clone() });
-        }
+    /// [`AttachError::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
+    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, AtPath<AttachError>> {
         Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
     }
 }
@@ -157,17 +154,13 @@ impl EvictableConsumer {
         // that is still there: a reader never goes back.
         let join = |start| table::join(&attachment.region, &geometry, self.seat.entry, start, true);
         let tail = match join(Start::At(old)) {
-            Err(JoinError::Gone { .. }) => join(Start::Earliest),
+            Err(StartError::Gone { .. }) => join(Start::Earliest),
             joined => joined,
         };
         let tail = tail.map_err(|error| match error {
-            JoinError::Damaged(damage) => damage,
-            JoinError::Gone { requested, .. } | JoinError::Ahead { requested, .. } => Damage {
-                what: "head",
-                found: attachment.region.load(HEAD, Relaxed),
-                low: requested,
-                high: POSITION_MAX,
-            },
+            StartError::Damaged(damage) => damage,
+            // The head lies below the position that this consumer has read up to.
+            _ => Damage::new("head", attachment.region.load(HEAD, Relaxed), old, POSITION_MAX),
         })?;
         let missed = tail.saturating_sub(old);
         let word = geometry.entry_word(self.seat.entry, entry::MISSED);

@@ -1,7 +1,7 @@
 //! The observer's handle: reads a file it may not write, slows nobody, and counts what it missed.
 
 use crate::copying::evictable::CopiedMessage;
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, AttachError, OpenError, RecvError};
 use crate::id::RingId;
 use crate::region::pages::Pages;
 use crate::region::{Access, Region};
@@ -11,7 +11,7 @@ use slipring_core::format::POSITION_MAX;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::park::Side;
-use slipring_core::protocol::table::{JoinError, Start};
+use slipring_core::protocol::table::{Start, StartError};
 use std::time::Duration;
 
 /// How an observer attaches.
@@ -70,28 +70,18 @@ impl ObserverOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::Start`] if it cannot begin where it shall; [`Error::Damaged`]; those of any attach
-    /// ([`Ring::open`](crate::Ring::open)).
-    pub fn attach(&self, place: impl Place) -> Result<Observer, Error> {
+    /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::Open`] as
+    /// [`Ring::open`](crate::Ring::open).
+    pub fn attach(&self, place: impl Place) -> Result<Observer, AtPath<AttachError>> {
         let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
         // Neither is moved by more than the messages that follow, so that no later sum can wrap.
         Damage::bound("head", head, 0, POSITION_MAX)
             .and_then(|_| Damage::bound("claimed - capacity", earliest, 0, POSITION_MAX))
-            .map_err(|source| Error::Damaged { path: attachment.path().to_path_buf(), source })?;
-        let out_of_window = |source| Error::Start { path: attachment.path().to_path_buf(), source };
-        let position = match self.start {
-            Start::Earliest => earliest,
-            Start::Latest => head,
-            Start::At(requested) if requested < earliest => {
-                return Err(out_of_window(JoinError::Gone { requested, earliest }));
-            }
-            Start::At(requested) if requested > head => {
-                return Err(out_of_window(JoinError::Ahead { requested, head }));
-            }
-            Start::At(requested) => requested,
-        };
+            .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
+        let position =
+            self.choose(earliest, head).map_err(|error| attachment.at_path(AttachError::from(error)))?;
         let block_size = usize::try_from(geometry.block_size()).unwrap_or(0);
         Ok(Observer {
             watcher: Watcher::new(attachment.region.clone(), geometry, position),
@@ -102,6 +92,16 @@ impl ObserverOptions {
             notice_dead_producer: self.notice_dead_producer,
             attachment,
         })
+    }
+
+    fn choose(&self, earliest: u64, head: u64) -> Result<u64, StartError> {
+        match self.start {
+            Start::Earliest => Ok(earliest),
+            Start::Latest => Ok(head),
+            Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
+            Start::At(requested) if requested > head => Err(StartError::Ahead { requested, head }),
+            Start::At(requested) => Ok(requested),
+        }
     }
 }
 
@@ -122,7 +122,7 @@ pub struct Observer {
 
 impl Observer {
     /// Observes the ring at `place`.
-    pub fn attach(place: impl Place, start: Start) -> Result<Observer, Error> {
+    pub fn attach(place: impl Place, start: Start) -> Result<Observer, AtPath<AttachError>> {
         ObserverOptions::new().start(start).attach(place)
     }
 

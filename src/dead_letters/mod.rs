@@ -6,7 +6,7 @@
 
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::copying::observer::ObserverOptions;
-use crate::error::{Error, RecvError, SendError};
+use crate::error::{AtPath, AttachError, CreateError, OpenError, RecvError, RedriveError, SendError};
 use crate::id::{MessageId, RingId};
 use crate::producer::{Producer, ProducerOptions};
 use crate::region::Access;
@@ -134,6 +134,15 @@ pub(crate) enum NoGrave {
     Unavailable,
 }
 
+impl NoGrave {
+    fn of(error: AtPath<AttachError>) -> NoGrave {
+        match error.error {
+            AttachError::ProducerExists { .. } => NoGrave::Busy,
+            _ => NoGrave::Unavailable,
+        }
+    }
+}
+
 impl Grave {
     /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
     pub(crate) fn open(attachment: &Attachment) -> Result<Grave, NoGrave> {
@@ -141,23 +150,21 @@ impl Grave {
         // A file that is somebody else's must not even be opened for writing.
         let producer = ProducerOptions::new().dead_letters_of(attachment.header.ring_id);
         let opened = producer.open(&place).or_else(|error| match error {
-            Error::NotFound { path } => {
+            AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
                 // Removed by somebody. That others may make it at the same time does not matter.
                 let (header, mode) = (&attachment.header, attachment.mode());
                 let options =
                     ring::dead_options(&header.geometry, header.ring_id, &header.dead_letters, mode);
                 match options.create(&path) {
-                    Ok(_) | Err(Error::AlreadyExists { .. }) => producer.open(&place),
-                    Err(error) => Err(error),
+                    Ok(_) | Err(AtPath { error: CreateError::AlreadyExists, .. }) => {
+                        producer.open(&place).map_err(NoGrave::of)
+                    }
+                    Err(_) => Err(NoGrave::Unavailable),
                 }
             }
-            error => Err(error),
+            error => Err(NoGrave::of(error)),
         });
-        let producer = opened.map_err(|error| match error {
-            Error::ProducerExists { .. } => NoGrave::Busy,
-            _ => NoGrave::Unavailable,
-        })?;
-        Ok(Grave { producer, block: Vec::new() })
+        Ok(Grave { producer: opened?, block: Vec::new() })
     }
 
     pub(crate) fn bury(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
@@ -167,10 +174,10 @@ impl Grave {
 }
 
 /// A dead-letter ring that was there before, or was put there, must not get this ring's letters.
-fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), Error> {
+fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> {
     match dead.header.dead_of {
         Some(of) if of == ring => Ok(()),
-        of => Err(Error::NotItsDeadLetters { path: dead.path().to_path_buf(), ring, of }),
+        of => Err(dead.at_path(OpenError::NotItsDeadLetters { ring, of })),
     }
 }
 
@@ -208,30 +215,17 @@ pub struct DeadLetters {
     consumer: Consumer,
 }
 
-/// Why dead letters were not redriven. Those that were, are gone from the dead-letter ring; the others are
-/// still there.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RedriveError {
-    /// The ring did not take the message.
-    #[error(transparent)]
-    Send(#[from] SendError),
-    /// The dead-letter ring could not be read.
-    #[error(transparent)]
-    Receive(#[from] RecvError),
-}
-
 impl DeadLetters {
     /// Opens the dead letters of the ring at `place`.
     ///
     /// # Errors
     ///
-    /// [`Error::NameInUse`] if somebody else has them open; [`Error::NoGroups`] if the ring has no groups;
-    /// those of any attach.
-    pub fn open(place: impl Place) -> Result<DeadLetters, Error> {
+    /// [`AttachError::NameInUse`] if another process has them open; [`AttachError::NoGroups`] if the ring has no
+    /// groups; [`AttachError::Open`] as [`Ring::open`], of the ring and of the dead-letter ring.
+    pub fn open(place: impl Place) -> Result<DeadLetters, AtPath<AttachError>> {
         let ring = Attachment::open(place.source(), Access::Nothing, Demands::default())?;
         if ring.geometry().groups() == 0 {
-            return Err(Error::NoGroups { path: ring.path().to_path_buf() });
+            return Err(ring.at_path(AttachError::NoGroups));
         }
         let options = ConsumerOptions::new().name(KEEPER).durable(true);
         let options = options.dead_letters_of(ring.header.ring_id);
@@ -334,8 +328,8 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// As [`Ring::open`], of the dead-letter ring.
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, Error> {
+    /// [`AttachError::Open`] as [`Ring::open`], of the dead-letter ring.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, AtPath<AttachError>> {
         if self.attachment.geometry().groups() == 0 {
             return Ok(Vec::new());
         }
@@ -347,7 +341,9 @@ impl Ring {
         let start = from.map_or(Start::Earliest, Start::At);
         let mut observer = match ObserverOptions::new().start(start).attach(&place) {
             // It was redriven meanwhile.
-            Err(Error::Start { .. }) => ObserverOptions::new().start(Start::Earliest).attach(&place)?,
+            Err(AtPath { error: AttachError::Start(_), .. }) => {
+                ObserverOptions::new().start(Start::Earliest).attach(&place)?
+            }
             other => other?,
         };
         let mut letters = Vec::new();

@@ -174,12 +174,14 @@ impl Producer {
 
     #[cold]
     fn full_error(&mut self) -> SendError {
+        let path = || self.attachment.path().to_path_buf();
         if self.attachment.region.is_lost() {
-            return SendError::Truncated { path: self.attachment.path().to_path_buf() };
+            return SendError::Truncated { path: path() };
         }
         let scan: Scan = self.publisher.rescan(self.required_readers);
         if scan.gates < self.required_readers {
-            return SendError::TooFewReaders { attached: scan.gates, required: self.required_readers };
+            let (path, attached, required) = (path(), scan.gates, self.required_readers);
+            return SendError::TooFewReaders { path, attached, required };
         }
         let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
         let holder = match scan.lowest {
@@ -194,7 +196,8 @@ impl Producer {
                 full_for,
             },
         };
-        SendError::Full { capacity: self.attachment.geometry().capacity(), holder: Box::new(holder) }
+        let (path, capacity) = (self.attachment.path().to_path_buf(), self.attachment.geometry().capacity());
+        SendError::Full { path, capacity, holder: Box::new(holder) }
     }
 
     fn holder(&self, gate: Gate, full_for: Duration) -> Holder {

@@ -3,12 +3,12 @@
 pub(crate) mod claim;
 mod full;
 
-use crate::error::{Error, SendError};
+use crate::error::{AtPath, AttachError, OpenError, SendError};
 use crate::id::RingId;
 use crate::producer::claim::{BatchClaim, Claim};
 use crate::region::pages::Pages;
 use crate::region::{Access, BlockWrite, Region};
-use crate::ring::attach::{Attachment, Demands, Place as RingPlace, io_error};
+use crate::ring::attach::{Attachment, Demands, Place as RingPlace};
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::{Block, Meta, Slot, producer_page};
@@ -82,25 +82,24 @@ impl ProducerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::ProducerExists`] while another one lives, stopped or not; [`Error::Damaged`]; those of any attach
-    /// ([`Ring::open`](crate::Ring::open)).
-    pub fn open(&self, place: impl RingPlace) -> Result<Producer, Error> {
+    /// [`AttachError::ProducerExists`] while another one lives, stopped or not; [`AttachError::Open`] as
+    /// [`Ring::open`](crate::Ring::open).
+    pub fn open(&self, place: impl RingPlace) -> Result<Producer, AtPath<AttachError>> {
         let attachment = Attachment::open(place.source(), Access::Everything, self.demands)?;
-        let path = || attachment.path().to_path_buf();
         let load = |word| attachment.region.load(word, Relaxed);
         let seized = attachment
             .locks
             .try_seize(Right::Producer)
-            .map_err(|source| io_error(attachment.path(), "lock it", source))?;
+            .map_err(|error| attachment.at_path(OpenError::io("lock it", error)))?;
         if !seized {
             let (pid, since_ms) = (load(producer_page::PID), load(producer_page::OPENED_MS));
-            return Err(Error::ProducerExists { path: path(), pid, since_ms });
+            return Err(attachment.at_path(AttachError::ProducerExists { pid, since_ms }));
         }
         let orphaned = load(producer_page::EPOCH) != 0 && load(producer_page::CLOSED) == 0;
         let predecessor = load(producer_page::PID);
         let geometry = *attachment.geometry();
         let publisher = Publisher::take_over(attachment.region.clone(), geometry)
-            .map_err(|source| Error::Damaged { path: path(), source })?;
+            .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
         let pid = u64::from(std::process::id());
         attachment.region.store(producer_page::PID, pid, Relaxed);
         attachment.region.store(producer_page::OPENED_MS, system::unix_now_ms(), Relaxed);
@@ -152,7 +151,7 @@ pub struct Producer {
 // `try_send` of 48 B, called, took 1.6 times as long.
 impl Producer {
     /// Becomes the producer of the ring at `place`, with the default options.
-    pub fn open(place: impl RingPlace) -> Result<Producer, Error> {
+    pub fn open(place: impl RingPlace) -> Result<Producer, AtPath<AttachError>> {
         ProducerOptions::new().open(place)
     }
 

@@ -1,7 +1,7 @@
 //! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
 //! index is checked here, copied out once, and never read from shared memory again.
 
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, OpenError, RecvError};
 use crate::id::RingId;
 use crate::message::MessageType;
 use crate::region::pages::Pages;
@@ -26,6 +26,14 @@ use zerocopy::FromBytes;
 
 /// How long an edit of the tables may take before it counts as stuck.
 const TABLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The path of a ring on the heap, in errors.
+pub(crate) const IN_MEMORY: &str = "(memory)";
+
+/// The path from the root on; the same path, if the process has no current directory.
+fn from_the_root(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
+}
 
 /// Where a ring is: a path, or a [`Ring`](crate::Ring) that is already open (the only way to one on the heap).
 ///
@@ -64,6 +72,17 @@ impl Place for &PathBuf {
 #[doc(hidden)]
 #[derive(Clone, Debug)]
 pub struct Source(pub(crate) Kind);
+
+impl Source {
+    /// The error of an operation that has not opened the ring yet.
+    pub(crate) fn at_path<E>(&self, error: E) -> AtPath<E> {
+        let path = match &self.0 {
+            Kind::File { path, .. } => from_the_root(path.clone()),
+            Kind::Heap { .. } => PathBuf::from(IN_MEMORY),
+        };
+        AtPath { path, error }
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
@@ -121,65 +140,84 @@ impl Demands {
 }
 
 /// Gets the pages the way that was asked for.
-fn prepare(region: &Region, access: Access, pages: Pages, path: &Path) -> Result<(), Error> {
+fn prepare(region: &Region, access: Access, pages: Pages) -> Result<(), OpenError> {
     if pages.huge {
         region.ask_for_huge_pages();
     }
     if pages.prefault {
-        region.populate(access).map_err(|source| io_error(path, "map all of its pages", source))?;
+        region.populate(access).map_err(|error| OpenError::io("map all of its pages", error))?;
     }
     if pages.lock {
         let what = "lock it into memory (ulimit -l says how much may be)";
-        region.lock_pages().map_err(|source| io_error(path, what, source))?;
+        region.lock_pages().map_err(|error| OpenError::io(what, error))?;
     }
     Ok(())
 }
 
 impl Attachment {
-    pub(crate) fn open(source: Source, access: Access, demands: Demands) -> Result<Attachment, Error> {
+    pub(crate) fn open(
+        source: Source,
+        access: Access,
+        demands: Demands,
+    ) -> Result<Attachment, AtPath<OpenError>> {
         let attachment = match source.0 {
             Kind::Heap { region, rights, header, dead } => Attachment {
                 region,
                 locks: Locks::heap(&rights),
                 header,
-                path: PathBuf::from("(memory)"),
+                path: PathBuf::from(IN_MEMORY),
                 inode: None,
                 process: std::process::id(),
                 heap_dead: dead,
             },
             Kind::File { path, ring } => {
                 // Where the process goes later must not change which file is meant.
-                let path = std::path::absolute(&path).unwrap_or(path);
-                let file = open_file(&path, access)?;
-                let (header, inode) = validate(&file, &path, access, demands.trusted_owner)?;
-                if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
-                    return Err(Error::WrongRing { path, found: header.ring_id, expected });
-                }
-                let region = Region::map(&file, &header.geometry, access)
-                    .map_err(|source| io_error(&path, "map it", source))?;
-                prepare(&region, access, demands.pages, &path)?;
-                Attachment {
-                    region,
-                    locks: Locks::file(file),
-                    header: Arc::new(header),
-                    path,
-                    inode: Some(inode),
-                    process: std::process::id(),
-                    heap_dead: None,
+                let path = from_the_root(path);
+                match Attachment::open_file(&path, ring, access, demands) {
+                    Ok(attachment) => attachment,
+                    Err(error) => return Err(AtPath { path, error }),
                 }
             }
         };
-        attachment.satisfies(demands).map(|()| attachment)
+        match attachment.satisfies(demands) {
+            Ok(()) => Ok(attachment),
+            Err(error) => Err(attachment.at_path(error)),
+        }
+    }
+
+    fn open_file(
+        path: &Path,
+        ring: Option<RingId>,
+        access: Access,
+        demands: Demands,
+    ) -> Result<Attachment, OpenError> {
+        let file = open_file(path, access)?;
+        let (header, inode) = validate(&file, access, demands.trusted_owner)?;
+        if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
+            return Err(OpenError::WrongRing { found: header.ring_id, expected });
+        }
+        let region =
+            Region::map(&file, &header.geometry, access).map_err(|error| OpenError::io("map it", error))?;
+        prepare(&region, access, demands.pages)?;
+        Ok(Attachment {
+            region,
+            locks: Locks::file(file),
+            header: Arc::new(header),
+            path: path.to_path_buf(),
+            inode: Some(inode),
+            process: std::process::id(),
+            heap_dead: None,
+        })
     }
 
     /// Checked before anything is locked or written: a refusal leaves no trace.
-    fn satisfies(&self, demands: Demands) -> Result<(), Error> {
-        let (path, header) = (|| self.path.clone(), &self.header);
+    fn satisfies(&self, demands: Demands) -> Result<(), OpenError> {
+        let header = &self.header;
         if let Some(expected) = demands.ring_id.filter(|id| *id != header.ring_id) {
-            return Err(Error::WrongRing { path: path(), found: header.ring_id, expected });
+            return Err(OpenError::WrongRing { found: header.ring_id, expected });
         }
         if let Some(ring) = demands.dead_of.filter(|ring| header.dead_of != Some(*ring)) {
-            return Err(Error::NotItsDeadLetters { path: path(), ring, of: header.dead_of });
+            return Err(OpenError::NotItsDeadLetters { ring, of: header.dead_of });
         }
         let Some(expected) = demands.carries else { return Ok(()) };
         if header.type_fingerprint == expected.fingerprint && header.geometry.block_size() == expected.size {
@@ -189,7 +227,12 @@ impl Attachment {
             0 => "untyped bytes".to_owned(),
             _ => header.schema.clone(),
         };
-        Err(Error::TypeMismatch { path: path(), ring, expected: expected.schema.to_owned() })
+        Err(OpenError::TypeMismatch { ring, expected: expected.schema.to_owned() })
+    }
+
+    /// The error, at the path of this ring.
+    pub(crate) fn at_path<E>(&self, error: E) -> AtPath<E> {
+        AtPath { path: self.path.clone(), error }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -233,7 +276,8 @@ impl Attachment {
         // A ring that never had a producer waits for one.
         let load = |word| self.region.load(word, Relaxed);
         if notice_dead_producer && load(producer_page::EPOCH) != 0 && !self.locks.is_held(Right::Producer) {
-            return Err(RecvError::ProducerDead { pid: load(producer_page::PID) });
+            let (path, pid) = (self.path.clone(), load(producer_page::PID));
+            return Err(RecvError::ProducerDead { path, pid });
         }
         Ok(())
     }
@@ -255,22 +299,30 @@ impl Attachment {
     }
 
     /// Runs `edit` under the table right.
-    pub(crate) fn with_table<T>(&self, edit: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn with_table<T, E: From<OpenError>>(
+        &self,
+        edit: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, AtPath<E>> {
+        self.seize_table().map_err(|error| self.at_path(E::from(error)))?;
+        let result = edit();
+        self.locks.release(Right::Table);
+        result.map_err(|error| self.at_path(error))
+    }
+
+    fn seize_table(&self) -> Result<(), OpenError> {
         let start = Instant::now();
         while !self
             .locks
             .try_seize(Right::Table)
-            .map_err(|source| io_error(&self.path, "lock its consumer table", source))?
+            .map_err(|error| OpenError::io("lock its consumer table", error))?
         {
             // Edits take microseconds, so this loop ends soon or not at all.
             if start.elapsed() > TABLE_PATIENCE {
-                return Err(Error::TableBusy { path: self.path.clone(), waited: start.elapsed() });
+                return Err(OpenError::TableBusy { waited: start.elapsed() });
             }
             std::thread::yield_now();
         }
-        let result = edit();
-        self.locks.release(Right::Table);
-        result
+        Ok(())
     }
 
     /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
@@ -292,51 +344,22 @@ impl Attachment {
     }
 }
 
-pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> Error {
-    let path = path.to_path_buf();
-    match source.kind() {
-        io::ErrorKind::NotFound => Error::NotFound { path },
-        io::ErrorKind::AlreadyExists => Error::AlreadyExists { path },
-        io::ErrorKind::PermissionDenied => Error::Permission {
-            path,
-            action,
-            advice: "ask its owner for access to the file and its directory, or observe it read-only",
-        },
-        io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
-            path,
-            action,
-            advice: "its filesystem is mounted read-only: observe it, or use another path such as /dev/shm",
-        },
-        io::ErrorKind::IsADirectory => Error::NotAFile { path, kind: "directory" },
-        _ if source.raw_os_error() == Some(libc::ELOOP) => Error::Symlink { path },
-        _ => Error::Io { path, action, source },
-    }
-}
-
-fn open_file(path: &Path, access: Access) -> Result<File, Error> {
+fn open_file(path: &Path, access: Access) -> Result<File, OpenError> {
     let action = match access {
         Access::Nothing => "open it for reading",
         Access::Readers | Access::Everything => "open it for writing",
     };
-    system::open(path, access != Access::Nothing).map_err(|source| match source.raw_os_error() {
+    system::open(path, access != Access::Nothing).map_err(|error| match error.raw_os_error() {
         // A socket, or a device without a driver.
-        Some(libc::ENXIO | libc::ENODEV) => {
-            Error::NotAFile { path: path.to_path_buf(), kind: "socket or device" }
-        }
-        _ => io_error(path, action, source),
+        Some(libc::ENXIO | libc::ENODEV) => OpenError::NotAFile { kind: "socket or device" },
+        _ => OpenError::io(action, error),
     })
 }
 
 type Inode = (u64, u64);
 
-fn validate(
-    file: &File,
-    path: &Path,
-    access: Access,
-    trusted_owner: Option<u32>,
-) -> Result<(Header, Inode), Error> {
-    let failed = |action| move |source| io_error(path, action, source);
-    let owned = || path.to_path_buf();
+fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(Header, Inode), OpenError> {
+    let failed = |action| move |error| OpenError::io(action, error);
     let metadata = file.metadata().map_err(failed("examine it"))?;
     let kind = metadata.file_type();
     if !kind.is_file() {
@@ -347,58 +370,57 @@ fn validate(
         } else {
             "device"
         };
-        return Err(Error::NotAFile { path: owned(), kind });
+        return Err(OpenError::NotAFile { kind });
     }
     // An observer copies and validates: it may read what anybody wrote. The others read in place.
     let (owner, user) = (metadata.uid(), system::effective_user());
     if access != Access::Nothing && owner != user && owner != 0 && trusted_owner != Some(owner) {
-        return Err(Error::ForeignOwner { path: owned(), owner, user });
+        return Err(OpenError::ForeignOwner { owner, user });
     }
     let filesystem = system::Filesystem::of(file).map_err(failed("examine its filesystem"))?;
     if let Some(filesystem) = filesystem.remote_name() {
-        return Err(Error::RemoteFilesystem { path: owned(), filesystem });
+        return Err(OpenError::RemoteFilesystem { filesystem });
     }
-    let header = parse(file, path, metadata.len())?;
+    let header = parse(file, metadata.len())?;
     Ok((header, (metadata.dev(), metadata.ino())))
 }
 
-fn parse(file: &File, path: &Path, len: u64) -> Result<Header, Error> {
-    let owned = || path.to_path_buf();
+fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
     let header_len = usize::try_from(HEADER_LEN).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(header_len);
-    read_start(file, &mut bytes, header_len).map_err(|source| io_error(path, "read its header", source))?;
+    read_start(file, &mut bytes, header_len).map_err(|error| OpenError::io("read its header", error))?;
     if !bytes.starts_with(&MAGIC) {
-        return Err(Error::NotARing { path: owned(), len, begins: bytes.into_iter().take(8).collect() });
+        return Err(OpenError::NotARing { len, begins: bytes.into_iter().take(8).collect() });
     }
     let Ok(raw) = RawHeader::read_from_bytes(&bytes) else {
-        return Err(Error::Length { path: owned(), found: len, expected: HEADER_LEN });
+        return Err(OpenError::Length { found: len, expected: HEADER_LEN });
     };
     if raw.byte_order == BYTE_ORDER.swap_bytes() {
-        return Err(Error::WrongByteOrder { path: owned() });
+        return Err(OpenError::WrongByteOrder);
     }
     if raw.version != FORMAT_VERSION {
-        return Err(Error::Version { path: owned(), found: raw.version });
+        return Err(OpenError::Version { found: raw.version });
     }
     if raw.checksum == 0 {
-        return Err(Error::Incomplete { path: owned() });
+        return Err(OpenError::Incomplete);
     }
     let computed = raw.compute_checksum();
     if raw.checksum != computed {
-        return Err(Error::Checksum { path: owned(), stored: raw.checksum, computed });
+        return Err(OpenError::Checksum { stored: raw.checksum, computed });
     }
     let unknown = raw.features_required & !KNOWN_REQUIRED_FEATURES;
     if unknown != 0 {
-        return Err(Error::Features { path: owned(), bits: unknown });
+        return Err(OpenError::Features { bits: unknown });
     }
-    let out_of_range = |source| Error::Geometry { path: owned(), source };
+    let out_of_range = OpenError::Geometry;
     let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers)
         .and_then(|geometry| geometry.with_groups(raw.groups, raw.workers))
         .map_err(out_of_range)?;
     if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
-        return Err(Error::Layout { path: owned(), field, found, expected });
+        return Err(OpenError::Layout { field, found, expected });
     }
     if len != geometry.file_len() {
-        return Err(Error::Length { path: owned(), found: len, expected: geometry.file_len() });
+        return Err(OpenError::Length { found: len, expected: geometry.file_len() });
     }
     let geometry = geometry.starting_at(raw.first_position).map_err(out_of_range)?;
     let schema = usize::try_from(raw.schema_len)

@@ -1,6 +1,6 @@
 //! Does a ring keep its invariants? Looks only, and beside those who use it.
 
-use crate::error::Error;
+use crate::error::{AtPath, OpenError};
 use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::{Attachment, Demands};
@@ -252,8 +252,8 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Error::TableBusy`]; those of any attach ([`Ring::open`]).
-    pub fn repair(&self) -> Result<Vec<String>, Error> {
+    /// [`OpenError::TableBusy`]; the others of [`Ring::open`].
+    pub fn repair(&self) -> Result<Vec<String>, AtPath<OpenError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
         let (region, geometry, locks) = (&attachment.region, *attachment.geometry(), &attachment.locks);
         let mut done = Vec::new();
@@ -279,7 +279,7 @@ impl Ring {
                     done.push(format!("returned the leases of worker entry {n}, whose owner is dead"));
                 }
             }
-            Ok(())
+            Ok::<(), OpenError>(())
         })?;
         if !done.is_empty() {
             slipring_core::protocol::park::Side::Producer.wake(region);

@@ -1,8 +1,7 @@
 //! A ring's file until it is complete: invisible, and gone if its creator fails or dies.
 
-use crate::error::Error;
+use crate::error::CreateError;
 use crate::id::RingId;
-use crate::ring::attach::io_error;
 use crate::system;
 use slipring_core::format::Geometry;
 use std::fs::File;
@@ -20,21 +19,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn new(path: &Path, mode: u32) -> Result<Draft, Error> {
+    pub(crate) fn new(path: &Path, mode: u32) -> Result<Draft, CreateError> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => {
-                Error::NoDirectory { path: path.to_path_buf(), directory: directory.to_path_buf() }
-            }
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Error::Permission {
-                path: path.to_path_buf(),
-                action: "create a file in its directory",
-                advice: "choose a directory that you may write, such as /dev/shm",
-            },
-            _ => io_error(path, "create it", source),
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => CreateError::NoDirectory { directory: directory.to_path_buf() },
+            _ => CreateError::io("create a file in its directory", error),
         };
         let draft = match system::create_unnamed(directory) {
             Ok(file) => Draft { file, path: path.to_path_buf(), temporary: None },
@@ -59,26 +51,25 @@ impl Draft {
         &self.file
     }
 
-    pub(crate) fn reserve(&self, geometry: &Geometry) -> Result<(), Error> {
-        let path = || self.path.clone();
+    pub(crate) fn reserve(&self, geometry: &Geometry) -> Result<(), CreateError> {
         let filesystem = system::Filesystem::of(&self.file)
-            .map_err(|source| io_error(&self.path, "examine its filesystem", source))?;
+            .map_err(|error| CreateError::io("examine its filesystem", error))?;
         if let Some(filesystem) = filesystem.remote_name() {
-            return Err(Error::RemoteFilesystem { path: path(), filesystem });
+            return Err(CreateError::RemoteFilesystem { filesystem });
         }
         let no_space =
-            || Error::NoSpace { path: path(), needed: geometry.file_len(), available: filesystem.available };
+            || CreateError::NoSpace { needed: geometry.file_len(), available: filesystem.available };
         if geometry.file_len() > filesystem.available {
             return Err(no_space());
         }
-        system::reserve(&self.file, geometry.file_len()).map_err(|source| match source.raw_os_error() {
+        system::reserve(&self.file, geometry.file_len()).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => no_space(),
-            _ => io_error(&self.path, "reserve its space", source),
+            _ => CreateError::io("reserve its space", error),
         })
     }
 
     /// Makes the file visible under its name, unless the name is taken.
-    pub(crate) fn name(mut self) -> Result<(), Error> {
+    pub(crate) fn name(mut self) -> Result<(), CreateError> {
         let named = match self.temporary.take() {
             None => system::link_unnamed(&self.file, &self.path),
             Some(temporary) => {
@@ -89,7 +80,7 @@ impl Draft {
                 renamed
             }
         };
-        named.map_err(|source| io_error(&self.path, "give it its name", source))
+        named.map_err(|error| CreateError::io("give it its name", error))
     }
 }
 
@@ -121,7 +112,7 @@ mod tests {
         let draft = || Draft::temporary(&path, &directory).unwrap();
         draft().name().unwrap();
         assert_eq!(names(&directory), ["ring"]);
-        assert!(matches!(draft().name(), Err(Error::AlreadyExists { .. })));
+        assert!(matches!(draft().name(), Err(CreateError::AlreadyExists)));
         drop(draft());
         assert_eq!(names(&directory), ["ring"]);
         std::fs::remove_dir_all(&directory).unwrap();

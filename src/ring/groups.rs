@@ -1,6 +1,6 @@
 //! What can be seen of a ring's groups and workers, and the removal of a group.
 
-use crate::error::Error;
+use crate::error::{AtPath, EntryError};
 use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::Ring;
@@ -131,15 +131,15 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchGroup`].
-    pub fn pending(&self, name: &str) -> Result<Vec<PendingMessage>, Error> {
+    /// [`EntryError::NoSuchGroup`].
+    pub fn pending(&self, name: &str) -> Result<Vec<PendingMessage>, AtPath<EntryError>> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
         let found = all_groups(region, geometry).find(|group| {
             group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
         });
         let floor = found.as_ref().and_then(Group::stored_floor);
         let (Some(group), Some(floor)) = (found, floor) else {
-            return Err(Error::NoSuchGroup { path: self.path().to_path_buf(), name: name.to_owned() });
+            return Err(self.attachment.at_path(EntryError::NoSuchGroup { name: name.to_owned() }));
         };
         let settings = GroupSettings::load(region, |at| group.entry_word(at));
         let now = clock::now();
@@ -231,17 +231,16 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchGroup`], [`Error::GroupInUse`]; those of any attach.
-    pub fn remove_group(&self, name: &str) -> Result<(), Error> {
+    /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as [`Ring::open`].
+    pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
-        let path = || attachment.path().to_path_buf();
         let (region, geometry) = (&attachment.region, *attachment.geometry());
         attachment.with_table(|| {
             let found = all_groups(region, &geometry).find(|group| {
                 group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
             });
             let Some(group) = found else {
-                return Err(Error::NoSuchGroup { path: path(), name: name.to_owned() });
+                return Err(EntryError::NoSuchGroup { name: name.to_owned() });
             };
             let members: Vec<u32> = worker_entries(&geometry)
                 .filter(|&entry| belongs(region, geometry.worker_word(entry, worker::GROUP), group.number))
@@ -250,7 +249,7 @@ impl Ring {
             if let Some(&entry) = members.iter().find(|&&n| !attachment.locks.seize(Right::Worker(n))) {
                 let pid = region.load(geometry.worker_word(entry, worker::PID), Relaxed);
                 members.iter().for_each(|&n| attachment.locks.release(Right::Worker(n)));
-                return Err(Error::GroupInUse { path: path(), group: name.to_owned(), pid });
+                return Err(EntryError::GroupInUse { group: name.to_owned(), pid });
             }
             let floor = group.stored_floor().unwrap_or(0);
             group::remove(&group);
@@ -307,6 +306,6 @@ mod tests {
             PendingState::Leased { pid: by, time_left } if by == pid && within(time_left, 30_000)
         ));
         assert_eq!(pending[2].state, PendingState::Returned);
-        assert!(matches!(ring.pending("h"), Err(Error::NoSuchGroup { .. })));
+        assert!(matches!(ring.pending("h"), Err(AtPath { error: EntryError::NoSuchGroup { .. }, .. })));
     }
 }

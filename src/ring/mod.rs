@@ -6,16 +6,16 @@ pub(crate) mod companion;
 mod draft;
 pub(crate) mod groups;
 
-use crate::error::Error;
+use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Header, Kind, Place, Sealed, Source, dead_path, io_error};
+use crate::ring::attach::{Attachment, Demands, Header, IN_MEMORY, Kind, Place, Sealed, Source, dead_path};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
 use crate::ring::draft::Draft;
 use crate::system;
 use slipring_core::format::{
-    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, NAME_MAX, RawHeader, Tail, entry, fnv1a,
+    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, RawHeader, Tail, entry, fnv1a,
     producer_page,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
@@ -23,9 +23,9 @@ use slipring_core::protocol::group::{self, Group};
 use slipring_core::protocol::observe::Watcher;
 use slipring_core::protocol::recorder::{self, Event, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
-use slipring_core::protocol::table::{self, JoinError, Start};
+use slipring_core::protocol::table::{self, Start, StartError};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -196,75 +196,79 @@ impl RingOptions {
 
     /// Creates the ring at `path`. It appears there complete or not at all; its space is reserved, so that
     /// no later publish can fail for want of it. Nothing that exists is touched: of two who create at once,
-    /// one wins and the other gets [`Error::AlreadyExists`].
+    /// one wins and the other gets [`CreateError::AlreadyExists`].
     ///
     /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a reboot
     /// (not a power cut: nothing is flushed).
-    pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, Error> {
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, AtPath<CreateError>> {
         let path = path.as_ref();
-        let (geometry, raw) = self.plan(path)?;
+        let failed = |error| AtPath { path: path.to_path_buf(), error };
+        let (geometry, raw) = self.plan().map_err(failed)?;
         if std::fs::symlink_metadata(path).is_ok() {
-            return Err(Error::AlreadyExists { path: path.to_path_buf() });
+            return Err(failed(CreateError::AlreadyExists));
         }
         if geometry.groups() == 0 {
-            self.draft(path, &geometry, &raw)?.name()?;
-            return Ring::open(path);
+            self.draft(path, &geometry, &raw).and_then(Draft::name).map_err(failed)?;
+            return Ok(Ring::open(path)?);
         }
         // Both have their space before either has its name. The dead-letter ring is named first, so that of two
         // who create at once the loser leaves nothing.
         let dead_path = dead_path(path);
+        let dead_failed = |error| AtPath { path: dead_path.clone(), error };
         clear_leftover(&dead_path);
         let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
-        let (dead_geometry, dead_raw) = dead.plan(&dead_path)?;
-        let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
-        let draft = self.draft(path, &geometry, &raw)?;
-        dead_draft.name()?;
+        let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
+        let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw).map_err(dead_failed)?;
+        let draft = self.draft(path, &geometry, &raw).map_err(failed)?;
+        dead_draft.name().map_err(dead_failed)?;
         if let Err(error) = draft.name() {
             clear_leftover(&dead_path);
-            return Err(error);
+            return Err(failed(error));
         }
-        Ring::open(path)
+        Ok(Ring::open(path)?)
     }
 
     /// The complete file, without its name.
-    pub(crate) fn draft(&self, path: &Path, geometry: &Geometry, raw: &RawHeader) -> Result<Draft, Error> {
+    pub(crate) fn draft(
+        &self,
+        path: &Path,
+        geometry: &Geometry,
+        raw: &RawHeader,
+    ) -> Result<Draft, CreateError> {
         let draft = Draft::new(path, self.mode)?;
         draft.reserve(geometry)?;
         let write = |raw: &RawHeader| {
             draft
                 .file()
                 .write_all_at(raw.as_bytes(), 0)
-                .map_err(|source| io_error(path, "write its header", source))
+                .map_err(|error| CreateError::io("write its header", error))
         };
         // The checksum comes last: a file without one is recognised as one that was never finished.
         let mut unfinished = raw.clone();
         unfinished.checksum = 0;
         write(&unfinished)?;
         let region = Region::map(draft.file(), geometry, Access::Everything)
-            .map_err(|source| io_error(path, "map it", source))?;
-        self.furnish(&region, geometry)
-            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+            .map_err(|error| CreateError::io("map it", error))?;
+        self.furnish(&region, geometry)?;
         write(raw)?;
         Ok(draft)
     }
 
     /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
     /// under checkers. It ends with its last handle. Errors as [`create`](Self::create), but for those of files.
-    pub fn create_in_memory(&self) -> Result<Ring, Error> {
-        let source = self.heap_source()?;
-        Ring::attach(source)
+    pub fn create_in_memory(&self) -> Result<Ring, AtPath<CreateError>> {
+        let source = self.heap_source().map_err(|error| AtPath { path: PathBuf::from(IN_MEMORY), error })?;
+        Ok(Ring::attach(source)?)
     }
 
     fn schema(&self) -> &'static str {
         self.carries.map_or("", |carries| carries.schema)
     }
 
-    fn heap_source(&self) -> Result<Source, Error> {
-        let path = Path::new("(memory)");
-        let (geometry, raw) = self.plan(path)?;
-        let region = Region::heap(&geometry).map_err(|source| io_error(path, "allocate it", source))?;
-        self.furnish(&region, &geometry)
-            .map_err(|source| Error::Start { path: path.to_path_buf(), source })?;
+    fn heap_source(&self) -> Result<Source, CreateError> {
+        let (geometry, raw) = self.plan()?;
+        let region = Region::heap(&geometry).map_err(|error| CreateError::io("allocate it", error))?;
+        self.furnish(&region, &geometry)?;
         let ring_id = RingId(raw.ring_id);
         let header = Arc::new(Header {
             geometry,
@@ -286,34 +290,32 @@ impl RingOptions {
         Ok(Source(Kind::Heap { region, rights: Arc::default(), header, dead }))
     }
 
-    pub(crate) fn plan(&self, path: &Path) -> Result<(Geometry, RawHeader), Error> {
-        let bad = |source| Error::Geometry { path: path.to_path_buf(), source };
+    pub(crate) fn plan(&self) -> Result<(Geometry, RawHeader), CreateError> {
         for name in &self.durable {
-            check_name(name)?;
+            NameError::check(name)?;
         }
         for (name, settings) in &self.declared_groups {
-            check_name(name)?;
-            settings.check().map_err(|source| Error::Settings { group: name.clone(), source })?;
+            NameError::check(name)?;
+            settings.check().map_err(|error| CreateError::Settings { group: name.clone(), error })?;
         }
         let groups = u64::from(self.groups).max(self.declared_groups.len() as u64);
         let capacity = (self.capacity as u64)
             .checked_next_power_of_two()
             .filter(|_| self.capacity > 0)
-            .ok_or(bad(GeometryError::Capacity(self.capacity as u64)))?;
+            .ok_or(GeometryError::Capacity(self.capacity as u64))?;
         let (durables, consumers) = (self.durable.len() as u64, u64::from(self.consumers));
         if durables > consumers {
-            return Err(bad(GeometryError::Durables { durables, consumers }));
+            return Err(GeometryError::Durables { durables, consumers }.into());
         }
         let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
             .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))
-            .and_then(|geometry| geometry.starting_at(self.first_position))
-            .map_err(bad)?;
+            .and_then(|geometry| geometry.starting_at(self.first_position))?;
         if groups > 0 && geometry.block_size() > BLOCK_SIZE_MAX - LETTER_LEN {
-            return Err(bad(GeometryError::LetterSize(geometry.block_size())));
+            return Err(GeometryError::LetterSize(geometry.block_size()).into());
         }
         let mut raw = RawHeader::of(&geometry);
         raw.first_position = self.first_position;
-        raw.ring_id = system::random_id().map_err(|source| io_error(path, "draw a random id", source))?;
+        raw.ring_id = system::random_id().map_err(|error| CreateError::io("draw a random id", error))?;
         raw.boot_id = system::boot_id();
         raw.created_unix_ns = u64::try_from(system::unix_now().as_nanos()).unwrap_or(u64::MAX);
         if let Some(carries) = self.carries {
@@ -333,7 +335,7 @@ impl RingOptions {
     }
 
     /// Fills the control pages of a ring that nobody else can see yet.
-    fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), JoinError> {
+    fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
         use producer_page::{CLAIMED, HEAD, LIMIT};
         for word in [CLAIMED, HEAD, LIMIT] {
             region.store(word, self.first_position, Relaxed);
@@ -410,14 +412,6 @@ pub(crate) fn boot_tag() -> u64 {
     *TAG.get_or_init(|| fnv1a(&system::boot_id()))
 }
 
-/// A name fits an entry if it is not empty, not too long, and has no NUL.
-pub(crate) fn check_name(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.len() > NAME_MAX || name.contains('\0') {
-        return Err(Error::BadName { name: name.to_owned() });
-    }
-    Ok(())
-}
-
 /// An open ring, to look at and to attach from. Maps the file read-only, gates nobody, disturbs nobody.
 ///
 /// Numbers read from it are snapshots: the ring goes on meanwhile.
@@ -485,13 +479,12 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// Those of any attach: [`Error::NotFound`], [`Error::NotARing`], [`Error::Version`] and the others that say
-    /// why the file is not a ring that this program can use; [`Error::Permission`]; [`Error::RemoteFilesystem`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Ring, Error> {
+    /// [`OpenError`] says why the file is not a ring that this program can use.
+    pub fn open(path: impl AsRef<Path>) -> Result<Ring, AtPath<OpenError>> {
         Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
     }
 
-    pub(crate) fn attach(source: Source) -> Result<Ring, Error> {
+    pub(crate) fn attach(source: Source) -> Result<Ring, AtPath<OpenError>> {
         let attachment = Attachment::open(source.clone(), Access::Nothing, Demands::default())?;
         Ok(Ring { attachment, source })
     }
@@ -624,21 +617,20 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchConsumer`]; [`Error::NameInUse`] while it is attached; [`Error::TableBusy`]; those of any
-    /// attach ([`Ring::open`]).
-    pub fn remove_consumer(&self, name: &str) -> Result<(), Error> {
+    /// [`EntryError::NoSuchConsumer`]; [`EntryError::ConsumerInUse`] while it is attached;
+    /// [`EntryError::Open`] as [`Ring::open`].
+    pub fn remove_consumer(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
-        let path = || attachment.path().to_path_buf();
         attachment.with_table(|| {
             let head = self.head();
             let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
             let found = (0..entries)
                 .find_map(|n| self.consumer(n, head).filter(|info| info.name == name).map(|info| (n, info)));
             let Some((n, info)) = found else {
-                return Err(Error::NoSuchConsumer { path: path(), name: name.to_owned() });
+                return Err(EntryError::NoSuchConsumer { name: name.to_owned() });
             };
             if !attachment.locks.seize(Right::Consumer(n)) {
-                return Err(Error::NameInUse { path: path(), name: name.to_owned(), pid: info.pid });
+                return Err(EntryError::ConsumerInUse { name: name.to_owned(), pid: info.pid });
             }
             table::leave(&attachment.region, attachment.geometry(), n, false);
             attachment.record(EventKind::Removed, info.tail.unwrap_or(head), name, info.pid);

@@ -5,7 +5,7 @@ mod batch;
 pub use batch::{TypedBatch, TypedBatchClaim, TypedBatchIter, TypedItem, TypedSlices};
 
 use crate::consumer::{Consumer, ConsumerOptions, Received};
-use crate::error::{Error, RecvError, SendError};
+use crate::error::{AtPath, AttachError, RecvError, SendError};
 use crate::message::{MessageType, Value};
 use crate::producer::claim::Claim;
 use crate::producer::{Producer, ProducerOptions};
@@ -216,12 +216,7 @@ fn value_of<T: Value>(block: &[u8]) -> &T {
 #[cold]
 fn wrong_length<T>(found: usize) -> RecvError {
     let size = size_of::<T>() as u64;
-    RecvError::Damaged(Damage {
-        what: "length of a typed message",
-        found: found as u64,
-        low: size,
-        high: size,
-    })
+    RecvError::Damaged(Damage::new("length of a typed message", found as u64, size, size))
 }
 
 /// A value, in place. Released as [`Received`] is.
@@ -269,7 +264,7 @@ impl<T: Value> std::ops::Deref for TypedReceived<'_, T> {
 
 impl ProducerOptions {
     /// As [`open`](Self::open), for a ring whose messages are values of `T`.
-    pub fn open_typed<T: Value>(&self, place: impl Place) -> Result<TypedProducer<T>, Error> {
+    pub fn open_typed<T: Value>(&self, place: impl Place) -> Result<TypedProducer<T>, AtPath<AttachError>> {
         let mut options = *self;
         options.demands = self.demands.carrying(MessageType::of::<T>());
         options.open(place).map(TypedProducer::new)
@@ -281,8 +276,8 @@ impl ConsumerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::TypeMismatch`] if the ring carries another type; those of [`attach`](Self::attach).
-    pub fn attach_typed<T: Value>(&self, place: impl Place) -> Result<TypedConsumer<T>, Error> {
+    /// [`OpenError::TypeMismatch`](crate::OpenError::TypeMismatch) if the ring carries another type; those of [`attach`](Self::attach).
+    pub fn attach_typed<T: Value>(&self, place: impl Place) -> Result<TypedConsumer<T>, AtPath<AttachError>> {
         let mut options = self.clone();
         options.demands = self.demands.carrying(MessageType::of::<T>());
         options.attach(place).map(TypedConsumer::new)

@@ -4,7 +4,7 @@ mod burial;
 pub(crate) mod delivery;
 mod options;
 
-use crate::error::{Error, RecvError};
+use crate::error::{AtPath, JoinError, RecvError};
 use crate::id::RingId;
 use crate::region::Region;
 use crate::region::clock;
@@ -90,7 +90,7 @@ pub struct Worker {
 
 impl Worker {
     /// Joins the group of this name in the ring at `place`, with the default options.
-    pub fn join(place: impl Place, group: impl Into<String>) -> Result<Worker, Error> {
+    pub fn join(place: impl Place, group: impl Into<String>) -> Result<Worker, AtPath<JoinError>> {
         WorkerOptions::new(group).join(place)
     }
 

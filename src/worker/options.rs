@@ -1,14 +1,14 @@
 //! How a worker joins its group, and how a group begins.
 
 use super::{Tally, Worker, all_groups, worker_entries};
-use crate::error::Error;
+use crate::error::{AtPath, JoinError, NameError, OpenError};
 use crate::id::RingId;
 use crate::region::clock;
 use crate::region::pages::Pages;
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Place, io_error};
+use crate::ring::attach::{Attachment, Demands, Place};
+use crate::ring::boot_tag;
 use crate::ring::groups;
-use crate::ring::{boot_tag, check_name};
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::{group as group_entry, group_flags, worker};
@@ -18,7 +18,7 @@ use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::recorder::{self, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
-use slipring_core::protocol::table::{JoinError, Start};
+use slipring_core::protocol::table::Start;
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -126,22 +126,18 @@ impl WorkerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::GroupSettings`] shows the group's settings and those asked for; [`Error::NoGroups`],
-    /// [`Error::GroupsFull`], [`Error::WorkersFull`] where there is no room; those of any attach.
-    pub fn join(&self, place: impl Place) -> Result<Worker, Error> {
-        check_name(&self.group)?;
-        if !self.name.is_empty() {
-            check_name(&self.name)?;
-        }
-        if let Some(settings) = &self.settings {
-            settings.check().map_err(|source| Error::Settings { group: self.group.clone(), source })?;
-        }
-        let attachment = Attachment::open(place.source(), Access::Readers, self.demands)?;
+    /// [`JoinError::OtherSettings`] shows the group's settings and those asked for; [`JoinError::NoGroups`],
+    /// [`JoinError::GroupsFull`], [`JoinError::WorkersFull`] where there is no room; [`JoinError::Open`] as
+    /// [`Ring::open`](crate::Ring::open).
+    pub fn join(&self, place: impl Place) -> Result<Worker, AtPath<JoinError>> {
+        let source = place.source();
+        self.check().map_err(|error| source.at_path(error))?;
+        let attachment = Attachment::open(source, Access::Readers, self.demands)?;
         let (group, entry) = attachment.with_table(|| {
             let group = self.find_group(&attachment)?;
             let entry = self.find_entry(&attachment)?;
             self.settle_in(&attachment, &group, entry);
-            Ok((group, entry))
+            Ok::<_, JoinError>((group, entry))
         })?;
         let settings = GroupSettings::load(&attachment.region, |at| group.entry_word(at));
         Ok(Worker {
@@ -156,12 +152,21 @@ impl WorkerOptions {
         })
     }
 
-    fn find_group(&self, attachment: &Attachment) -> Result<Group<Region>, Error> {
+    /// Names and settings, as far as they can be checked without a ring.
+    fn check(&self) -> Result<(), JoinError> {
+        NameError::check(&self.group)?;
+        if !self.name.is_empty() {
+            NameError::check(&self.name)?;
+        }
+        let checked = self.settings.map_or(Ok(()), |settings| settings.check());
+        checked.map_err(|error| JoinError::Settings { group: self.group.clone(), error })
+    }
+
+    fn find_group(&self, attachment: &Attachment) -> Result<Group<Region>, JoinError> {
         let (region, geometry) = (&attachment.region, attachment.geometry());
-        let path = || attachment.path().to_path_buf();
         let groups = || all_groups(region, geometry);
         if geometry.groups() == 0 {
-            return Err(Error::NoGroups { path: path() });
+            return Err(JoinError::NoGroups);
         }
         for group in groups() {
             group::clear_unfinished(&group);
@@ -173,18 +178,14 @@ impl WorkerOptions {
             let found = GroupSettings::load(region, |at| group.entry_word(at));
             if let Some(asked) = self.settings.filter(|asked| *asked != found) {
                 let (found, asked) = (Box::new(found), Box::new(asked));
-                return Err(Error::GroupSettings { path: path(), group: self.group.clone(), found, asked });
+                return Err(JoinError::OtherSettings { group: self.group.clone(), found, asked });
             }
             group::after_reboot(&group, boot_tag());
             return Ok(group);
         }
         let Some(group) = groups().find(|group| !taken(group)) else {
             let names: Vec<String> = groups().map(|group| format!("{:?}", name_of(&group))).collect();
-            return Err(Error::GroupsFull {
-                path: path(),
-                groups: geometry.groups(),
-                names: names.join(", "),
-            });
+            return Err(JoinError::GroupsFull { groups: geometry.groups(), names: names.join(", ") });
         };
         let settings = self.settings.unwrap_or_default();
         let created =
@@ -193,16 +194,12 @@ impl WorkerOptions {
         if Side::Producer.is_asleep(region) {
             Side::Producer.wake(region);
         }
-        let floor = created.map_err(|source| match source {
-            JoinError::Damaged(source) => Error::Damaged { path: path(), source },
-            source => Error::Start { path: path(), source },
-        })?;
-        attachment.record(EventKind::GroupCreated, floor, &self.group, std::process::id().into());
+        attachment.record(EventKind::GroupCreated, created?, &self.group, std::process::id().into());
         Ok(group)
     }
 
     /// Takes a free entry, or that of a worker who died.
-    fn find_entry(&self, attachment: &Attachment) -> Result<u32, Error> {
+    fn find_entry(&self, attachment: &Attachment) -> Result<u32, JoinError> {
         let (region, geometry) = (&attachment.region, attachment.geometry());
         let start = Instant::now();
         loop {
@@ -213,7 +210,7 @@ impl WorkerOptions {
                         attachment
                             .locks
                             .try_seize(Right::Worker(entry))
-                            .map_err(|source| io_error(attachment.path(), "lock a worker entry", source))
+                            .map_err(|error| OpenError::io("lock a worker entry", error))
                     };
                     if taken == dead && seize()? {
                         return Ok(entry);
@@ -222,8 +219,7 @@ impl WorkerOptions {
             }
             // Whoever looks whether an owner lives has the entry for a moment.
             if start.elapsed() > ENTRY_PATIENCE {
-                let (path, workers) = (attachment.path().to_path_buf(), geometry.workers());
-                return Err(Error::WorkersFull { path, workers });
+                return Err(JoinError::WorkersFull { workers: geometry.workers() });
             }
             std::thread::yield_now();
         }

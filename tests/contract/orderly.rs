@@ -4,7 +4,9 @@
 //! Readers come and go as fast as they can, at every kind of start, while the producer runs through tiny
 //! rings. Whatever a reader was given must be there and stay there for as long as it looks at it.
 
-use slipring::{Consumer, Error, JoinError, Observer, Producer, RecvError, Ring, RingOptions, Start};
+use slipring::{
+    AtPath, AttachError, Consumer, Observer, Producer, RecvError, Ring, RingOptions, Start, StartError,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -64,9 +66,9 @@ fn start(visit: u64, head: u64, capacity: u64) -> Start {
 }
 
 /// True if the attach failed as a start at a position may.
-fn was_late(error: Error, asked: Start) {
-    match (error, asked) {
-        (Error::Start { source: JoinError::Gone { requested, earliest }, .. }, Start::At(at)) => {
+fn was_late(error: AtPath<AttachError>, asked: Start) {
+    match (error.error, asked) {
+        (AttachError::Start(StartError::Gone { requested, earliest }), Start::At(at)) => {
             assert!(requested == at && requested < earliest);
         }
         (error, _) => panic!("{error:?}"),

@@ -12,8 +12,8 @@
 use kit::format::{consumer, group, producer, readers, record, size, slot, worker};
 use kit::{Child, Dice, TempDir};
 use slipring::{
-    Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
-    SendError, Start, Worker,
+    AttachError, Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, OpenError, Producer,
+    RecvError, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -187,14 +187,14 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         tally.refused += 1;
     };
-    let Some(ring) = Ring::open(path).map_err(&mut note).ok() else { return };
+    let Some(ring) = Ring::open(path).map_err(|error| note(error.into())).ok() else { return };
     inspect(&ring);
-    let mut producer = Producer::open(path).map_err(&mut note).ok();
+    let mut producer = Producer::open(path).map_err(|error| note(error.into())).ok();
     let first_new = producer.as_ref().filter(|_| !victim.forged.get()).map_or(u64::MAX, Producer::head);
     let consumer = Consumer::options().name("new").start(Start::Earliest).attach(path);
-    let mut consumer = consumer.map_err(&mut note).ok();
-    let mut observer = Observer::attach(path, Start::Earliest).map_err(&mut note).ok();
-    let worker = Worker::options("group").join(path).map_err(&mut note).ok();
+    let mut consumer = consumer.map_err(|error| note(error.into())).ok();
+    let mut observer = Observer::attach(path, Start::Earliest).map_err(|error| note(error.into())).ok();
+    let worker = Worker::options("group").join(path).map_err(|error| note(error.into())).ok();
     let acked = Cell::new(0);
     for _ in 0..2 * CAPACITY {
         if let Some(producer) = &mut producer {
@@ -307,7 +307,7 @@ fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Err
                 assert!(turns < ENOUGH);
             }
         }
-        Err(error) => refused(error),
+        Err(error) => refused(error.into()),
     }
     match Consumer::options().start(Start::Earliest).attach_evictable(path) {
         Ok(mut evictable) => {
@@ -318,7 +318,7 @@ fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Err
                 assert!(turns < ENOUGH);
             }
         }
-        Err(error) => refused(error),
+        Err(error) => refused(error.into()),
     }
 }
 
@@ -588,7 +588,7 @@ fn a_position_that_cannot_be_is_no_start() {
     let path = with_word(&dir, producer::PAGE, u64::MAX - 1);
     let error = Observer::attach(&path, Start::Earliest).unwrap_err();
     assert!(
-        matches!(&error, Error::Damaged { source, .. } if source.what == "claimed - capacity"),
+        matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "claimed - capacity"),
         "{error}"
     );
 
@@ -596,7 +596,10 @@ fn a_position_that_cannot_be_is_no_start() {
     write_word(&path, producer::HEAD, u64::MAX);
     write_word(&path, CONSUMERS, u64::MAX - 3);
     let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
-    assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "head"), "{error}");
+    assert!(
+        matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "head"),
+        "{error}"
+    );
 }
 
 #[test]

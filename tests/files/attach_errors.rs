@@ -6,8 +6,8 @@
 use kit::format::{header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
 use slipring::{
-    Consumer, Damage, Error, GeometryError, JoinError, Observer, Producer, RecvError, Ring, RingId,
-    RingOptions, Start, message,
+    AtPath, AttachError, Consumer, CreateError, Damage, EntryError, Error, GeometryError, Observer,
+    OpenError, Producer, RecvError, Ring, RingId, RingOptions, Start, StartError, message,
 };
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -51,24 +51,25 @@ fn forge(path: &Path, offset: u64, bytes: &[u8]) {
 /// What each of the ways into a ring says.
 fn doors(path: &Path) -> [(&'static str, Result<(), Error>); 4] {
     [
-        ("open", Ring::open(path).map(drop)),
-        ("produce", Producer::open(path).map(drop)),
-        ("consume", Consumer::attach(path, Start::Earliest).map(drop)),
-        ("observe", Observer::attach(path, Start::Earliest).map(drop)),
+        ("open", Ring::open(path).map(drop).map_err(Error::from)),
+        ("produce", Producer::open(path).map(drop).map_err(Error::from)),
+        ("consume", Consumer::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
+        ("observe", Observer::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
     ]
 }
 
 /// All ways in are shut, with an error that `is` it and says these things besides the path.
-fn all_refuse(path: &Path, is: impl Fn(&Error) -> bool, says: &[&str]) {
+fn all_refuse(path: &Path, is: impl Fn(&OpenError) -> bool, says: &[&str]) {
     for (door, result) in doors(path) {
         let error = result.expect_err(door);
-        assert!(is(&error), "{door}: {error:?}");
+        assert_eq!(error.path(), Some(path), "{door}");
+        assert!(matches!(&error, Error::Open(at) if is(&at.error)), "{door}: {error:#?}");
         names(&error, path, says);
     }
 }
 
 /// The error's text has the path and these parts.
-fn names(error: &Error, path: &Path, says: &[&str]) {
+fn names(error: &impl std::fmt::Display, path: &Path, says: &[&str]) {
     let text = error.to_string();
     let path = path.to_str().unwrap();
     assert!(text.contains(path), "{text:?} does not say {path:?}");
@@ -89,7 +90,7 @@ fn create_never_touches_what_is_there() {
     let path = dir.file("precious");
     std::fs::write(&path, b"not yours").unwrap();
     let error = RingOptions::new(48, 8).create(&path).unwrap_err();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    assert!(matches!(error.error, CreateError::AlreadyExists), "{error:?}");
     names(&error, &path, &["already exists"]);
     assert_eq!(std::fs::read(&path).unwrap(), b"not yours");
 
@@ -97,14 +98,23 @@ fn create_never_touches_what_is_there() {
     small(&ring);
     Producer::open(&ring).unwrap().send(b"published").unwrap();
     let before = std::fs::read(&ring).unwrap();
-    assert!(matches!(RingOptions::new(64, 16).create(&ring), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        RingOptions::new(64, 16).create(&ring),
+        Err(AtPath { error: CreateError::AlreadyExists, .. })
+    ));
     assert_eq!(std::fs::read(&ring).unwrap(), before);
 
     let (link, target) = (dir.file("link"), dir.file("target"));
     symlink(&target, &link).unwrap();
-    assert!(matches!(RingOptions::new(48, 8).create(&link), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        RingOptions::new(48, 8).create(&link),
+        Err(AtPath { error: CreateError::AlreadyExists, .. })
+    ));
     assert!(!target.exists() && link.is_symlink());
-    assert!(matches!(RingOptions::new(48, 8).create(dir.as_ref()), Err(Error::AlreadyExists { .. })));
+    assert!(matches!(
+        RingOptions::new(48, 8).create(dir.as_ref()),
+        Err(AtPath { error: CreateError::AlreadyExists, .. })
+    ));
     assert_eq!(entries_of(&dir), 3, "something was left behind");
 }
 
@@ -129,7 +139,7 @@ fn of_creators_that_race_exactly_one_wins() {
             results
                 .filter_map(|result| match result {
                     Ok(ring) => Some(ring.id()),
-                    Err(Error::AlreadyExists { .. }) => None,
+                    Err(AtPath { error: CreateError::AlreadyExists, .. }) => None,
                     Err(error) => panic!("{error:?}"),
                 })
                 .collect()
@@ -143,9 +153,9 @@ fn of_creators_that_race_exactly_one_wins() {
 #[test]
 fn what_is_not_there_is_not_found() {
     let dir = TempDir::new();
-    all_refuse(&dir.file("absent"), |error| matches!(error, Error::NotFound { .. }), &["no such ring"]);
+    all_refuse(&dir.file("absent"), |error| matches!(error, OpenError::NotFound), &["no such ring"]);
     let error = RingOptions::new(48, 8).create(dir.file("absent/ring")).unwrap_err();
-    assert!(matches!(error, Error::NoDirectory { .. }), "{error:?}");
+    assert!(matches!(error.error, CreateError::NoDirectory { .. }), "{error:?}");
     names(&error, &dir.file("absent/ring"), &["there is no directory"]);
 }
 
@@ -157,14 +167,14 @@ fn symlinks_are_not_followed() {
     symlink(&ring, &link).unwrap();
     symlink(dir.file("nowhere"), &dangling).unwrap();
     for path in [link, dangling] {
-        all_refuse(&path, |error| matches!(error, Error::Symlink { .. }), &["symbolic link"]);
+        all_refuse(&path, |error| matches!(error, OpenError::Symlink), &["symbolic link"]);
     }
 }
 
 #[test]
 fn what_is_not_a_file_neither_blocks_nor_passes() {
     let dir = TempDir::new();
-    let is = |wanted: &'static [&'static str]| move |error: &Error| matches!(error, Error::NotAFile { kind, .. } if wanted.contains(kind));
+    let is = |wanted: &'static [&'static str]| move |error: &OpenError| matches!(error, OpenError::NotAFile { kind, .. } if wanted.contains(kind));
     all_refuse(dir.as_ref(), is(&["directory"]), &["directory"]);
     all_refuse(Path::new("/dev/null"), is(&["device"]), &["device"]);
 
@@ -187,8 +197,8 @@ fn foreign_files_are_not_taken_for_rings() {
         std::fs::write(&path, content).unwrap();
         let len = content.len() as u64;
         let shown = format!("\"{}\"", content[..content.len().min(8)].escape_ascii());
-        let is = |error: &Error| match error {
-            Error::NotARing { len: found, begins, .. } => *found == len && content.starts_with(begins),
+        let is = |error: &OpenError| match error {
+            OpenError::NotARing { len: found, begins, .. } => *found == len && content.starts_with(begins),
             _ => false,
         };
         all_refuse(&path, is, &[&format!("{len} bytes"), "not a ring", &shown]);
@@ -202,7 +212,7 @@ fn a_ring_whose_creator_died_is_told_from_a_damaged_one() {
     let path = dir.file("ring");
     small(&path);
     write(&path, header::CHECKSUM, &[0; 8]);
-    all_refuse(&path, |error| matches!(error, Error::Incomplete { .. }), &["never finished"]);
+    all_refuse(&path, |error| matches!(error, OpenError::Incomplete), &["never finished"]);
 }
 
 #[test]
@@ -213,7 +223,7 @@ fn another_byte_order_is_recognised_before_any_number_is_read() {
     write(&path, header::BYTE_ORDER, &0x0A0B_0C0D_u32.to_be_bytes());
     // As that machine would have written its version.
     write(&path, header::VERSION, &1_u32.to_be_bytes());
-    all_refuse(&path, |error| matches!(error, Error::WrongByteOrder { .. }), &["byte order"]);
+    all_refuse(&path, |error| matches!(error, OpenError::WrongByteOrder), &["byte order"]);
 }
 
 #[test]
@@ -223,7 +233,7 @@ fn other_versions_are_named_before_their_checksum_is_judged() {
     small(&path);
     for (version, age) in [(0, "older"), (2, "newer"), (u32::MAX, "newer")] {
         write(&path, header::VERSION, &version.to_le_bytes());
-        let is = |error: &Error| matches!(error, Error::Version { found, .. } if *found == version);
+        let is = |error: &OpenError| matches!(error, OpenError::Version { found, .. } if *found == version);
         all_refuse(&path, is, &[age, &format!("version {version},"), "reads version 1"]);
     }
 }
@@ -237,13 +247,14 @@ fn unknown_required_features_keep_out_and_optional_ones_do_not() {
     assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
     for bits in [1 << 1, 1 << 63] {
         forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(bits));
-        let is = |error: &Error| matches!(error, Error::Features { bits: found, .. } if *found == bits);
+        let is =
+            |error: &OpenError| matches!(error, OpenError::Features { bits: found, .. } if *found == bits);
         all_refuse(&path, is, &[&format!("{bits:#x}")]);
     }
     // Groups are known, but this ring has none.
     forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(1));
-    let is = |error: &Error| {
-        matches!(error, Error::Layout { field: "features_required", found: 1, expected: 0, .. })
+    let is = |error: &OpenError| {
+        matches!(error, OpenError::Layout { field: "features_required", found: 1, expected: 0, .. })
     };
     all_refuse(&path, is, &["features_required"]);
 }
@@ -261,12 +272,14 @@ fn every_flipped_bit_of_the_header_is_noticed() {
             file.write_all_at(&[byte ^ 1 << bit], offset).unwrap();
             let error = Ring::open(&path).expect_err("a flipped bit went unnoticed");
             let right = match offset {
-                0..8 => matches!(error, Error::NotARing { .. }),
-                8..12 => matches!(error, Error::Version { .. }),
-                _ => matches!(error, Error::Checksum { stored, computed, .. } if stored != computed),
+                0..8 => matches!(error.error, OpenError::NotARing { .. }),
+                8..12 => matches!(error.error, OpenError::Version { .. }),
+                _ => {
+                    matches!(error.error, OpenError::Checksum { stored, computed, .. } if stored != computed)
+                }
             };
             assert!(right, "byte {offset}, bit {bit}: {error:?}");
-            if let Error::Checksum { stored, computed, .. } = error {
+            if let OpenError::Checksum { stored, computed, .. } = &error.error {
                 names(&error, &path, &[&format!("{stored:#018x}"), &format!("{computed:#018x}")]);
             }
         }
@@ -311,7 +324,7 @@ fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() 
         let right = u64::from_le_bytes(old);
         for wrong in [right + 1, right + 64, u64::MAX, 1 << 63] {
             forge(&path, offset, &wrong.to_le_bytes());
-            let is = |error: &Error| matches!(error, Error::Layout { field, found, expected, .. } if (*field, *found, *expected) == (name, wrong, right));
+            let is = |error: &OpenError| matches!(error, OpenError::Layout { field, found, expected, .. } if (*field, *found, *expected) == (name, wrong, right));
             all_refuse(&path, is, &[name, &wrong.to_string(), &right.to_string()]);
         }
         forge(&path, offset, &old);
@@ -322,11 +335,11 @@ fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() 
         [([groups].as_slice(), 1), (&[groups], u64::MAX), (&[workers], 1), (&[groups, workers], 1)]
     {
         more.iter().for_each(|&offset| forge(&path, offset, &u64::to_le_bytes(are)));
-        let is = |error: &Error| match error {
-            Error::Geometry { source, .. } => {
+        let is = |error: &OpenError| match error {
+            OpenError::Geometry(source) => {
                 matches!(source, GeometryError::Groups(_) | GeometryError::Workers(_))
             }
-            Error::Layout { field, .. } => ["features_required", "workers"].contains(field),
+            OpenError::Layout { field, .. } => ["features_required", "workers"].contains(field),
             _ => false,
         };
         all_refuse(&path, is, &[]);
@@ -355,15 +368,14 @@ fn sizes_out_of_range_are_refused_in_files() {
         File::open(&path).unwrap().read_exact_at(&mut old, offset).unwrap();
         for &value in values {
             forge(&path, offset, &value.to_le_bytes());
-            let is =
-                |error: &Error| matches!(error, Error::Geometry { source, .. } if *source == expected(value));
+            let is = |error: &OpenError| matches!(error, OpenError::Geometry(source) if *source == expected(value));
             all_refuse(&path, is, &[&value.to_string()]);
         }
         forge(&path, offset, &old);
     }
     forge(&path, header::SCHEMA, &[0xFF]);
     forge(&path, header::SCHEMA_LEN, &1_u64.to_le_bytes());
-    all_refuse(&path, |error| matches!(error, Error::Geometry { source: Bad::Schema(1), .. }), &[]);
+    all_refuse(&path, |error| matches!(error, OpenError::Geometry(Bad::Schema(1))), &[]);
 }
 
 #[test]
@@ -390,7 +402,10 @@ fn sizes_out_of_range_are_refused_at_creation_and_leave_nothing() {
     for (options, expected) in cases {
         for result in [options.create(&path), options.create_in_memory()] {
             let error = result.expect_err("created");
-            assert!(matches!(&error, Error::Geometry { source, .. } if *source == expected), "{error:?}");
+            assert!(
+                matches!(&error.error, CreateError::Geometry(source) if *source == expected),
+                "{error:?}"
+            );
         }
     }
     assert_eq!(entries_of(&dir), 0);
@@ -410,9 +425,9 @@ fn a_file_that_was_cut_or_grew_is_never_mapped() {
         std::fs::write(&path, &original).unwrap();
         OpenOptions::new().write(true).open(&path).unwrap().set_len(len).unwrap();
         let needed = if len < 4096 { 4096 } else { whole };
-        let is = |error: &Error| match *error {
-            Error::NotARing { len: found, .. } => len < 8 && found == len,
-            Error::Length { found, expected, .. } => len >= 8 && (found, expected) == (len, needed),
+        let is = |error: &OpenError| match *error {
+            OpenError::NotARing { len: found, .. } => len < 8 && found == len,
+            OpenError::Length { found, expected, .. } => len >= 8 && (found, expected) == (len, needed),
             _ => false,
         };
         all_refuse(&path, is, &[&len.to_string()]);
@@ -430,7 +445,7 @@ fn a_ring_larger_than_its_filesystem_is_refused_before_anything_is_written() {
         // 256 TiB and more; and about 4 EiB, the largest there can be.
         for capacity in [1 << 18, 1 << 32] {
             let error = RingOptions::new(1 << 30, capacity).create(&path).unwrap_err();
-            let Error::NoSpace { needed, available, .. } = error else { panic!("{error:?}") };
+            let CreateError::NoSpace { needed, available, .. } = error.error else { panic!("{error:?}") };
             assert!(needed > 1 << 48 && available < needed);
             names(&error, &path, &[&needed.to_string(), &available.to_string()]);
         }
@@ -455,7 +470,7 @@ fn create_under_a_file_size_limit(directory: &Path) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
     let path = directory.join("ring");
     let error = RingOptions::new(48, 8).create(&path).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+    assert!(matches!(error.error, CreateError::NoSpace { .. }), "{error:?}");
     names(&error, &path, &[]);
 }
 
@@ -499,23 +514,35 @@ fn meet_permissions(directory: &Path) {
         [Producer::open(&read_only).map(drop), Consumer::attach(&read_only, Start::Latest).map(drop)]
     {
         let error = result.unwrap_err();
-        assert!(matches!(error, Error::Permission { action: "open it for writing", .. }), "{error:?}");
+        assert!(
+            matches!(
+                error.error,
+                AttachError::Open(OpenError::Permission { action: "open it for writing", .. })
+            ),
+            "{error:?}"
+        );
         names(&error, &read_only, &["writing", "observe"]);
     }
     Ring::open(&read_only).unwrap();
     Observer::attach(&read_only, Start::Earliest).unwrap();
     let error = Ring::open(&read_only).unwrap().remove_consumer("x").unwrap_err();
-    assert!(matches!(error, Error::Permission { .. }), "{error:?}");
+    assert!(matches!(error.error, EntryError::Open(OpenError::Permission { .. })), "{error:?}");
 
     let secret = directory.join("secret");
     for (door, result) in doors(&secret) {
         let error = result.expect_err(door);
-        assert!(matches!(error, Error::Permission { .. }), "{door}: {error:?}");
+        assert!(
+            matches!(&error, Error::Open(at) if matches!(at.error, OpenError::Permission { .. })),
+            "{door}: {error:?}"
+        );
         names(&error, &secret, &["permission"]);
     }
     let path = directory.join("shut/ring");
     let error = RingOptions::new(48, 8).create(&path).unwrap_err();
-    assert!(matches!(error, Error::Permission { action: "create a file in its directory", .. }), "{error:?}");
+    assert!(
+        matches!(error.error, CreateError::Permission { action: "create a file in its directory", .. }),
+        "{error:?}"
+    );
     names(&error, &path, &["/dev/shm"]);
 }
 
@@ -549,11 +576,18 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
         for result in [Producer::open(&theirs).map(drop), Consumer::attach(&theirs, Start::Latest).map(drop)]
         {
             let error = result.unwrap_err();
-            assert!(matches!(error, Error::ForeignOwner { owner: 1234, user: 65534, .. }), "{error:?}");
+            assert!(
+                matches!(
+                    error.error,
+                    AttachError::Open(OpenError::ForeignOwner { owner: 1234, user: 65534, .. })
+                ),
+                "{error:?}"
+            );
             names(&error, &theirs, &["1234", "65534", "trust_owner(1234)"]);
         }
         let wrong = Producer::options().trust_owner(4321).open(&theirs);
-        assert!(matches!(wrong, Err(Error::ForeignOwner { .. })));
+        let wrong = wrong.map(drop).map_err(|error| error.error);
+        assert!(matches!(wrong, Err(AttachError::Open(OpenError::ForeignOwner { .. }))));
     }
     Producer::options().trust_owner(1234).open(&theirs).unwrap();
     let mut consumer = Consumer::options().trust_owner(1234).start(Start::Earliest).attach(&theirs).unwrap();
@@ -577,7 +611,7 @@ fn a_second_producer_is_told_who_the_first_is() {
     small(&path);
     let first = Producer::open(&path).unwrap();
     let error = Producer::open(&path).unwrap_err();
-    let Error::ProducerExists { pid, since_ms, .. } = error else { panic!("{error:?}") };
+    let AttachError::ProducerExists { pid, since_ms, .. } = error.error else { panic!("{error:?}") };
     assert_eq!(pid, u64::from(std::process::id()));
     assert_eq!(Some(since_ms), Ring::open(&path).unwrap().producer_info().map(|info| info.opened_unix_ms));
     names(&error, &path, &[&pid.to_string()]);
@@ -594,12 +628,15 @@ fn a_full_table_says_who_is_in_it() {
     let two = Consumer::options().name("two").durable(true).attach(&path).unwrap();
     for _ in 0..2 {
         let error = Consumer::attach(&path, Start::Latest).unwrap_err();
-        assert!(matches!(error, Error::TableFull { entries: 2, .. }), "{error:?}");
+        assert!(matches!(error.error, AttachError::TableFull { entries: 2, .. }), "{error:?}");
         names(&error, &path, &["2", "one", "two"]);
     }
     drop(two);
     // A durable consumer keeps its entry while it is away.
-    assert!(matches!(Consumer::attach(&path, Start::Latest), Err(Error::TableFull { .. })));
+    assert!(matches!(
+        Consumer::attach(&path, Start::Latest),
+        Err(AtPath { error: AttachError::TableFull { .. }, .. })
+    ));
     Ring::open(&path).unwrap().remove_consumer("two").unwrap();
     Consumer::attach(&path, Start::Latest).unwrap();
 }
@@ -615,10 +652,9 @@ fn a_name_belongs_to_one() {
         Consumer::options().name("twin").attach(&path).unwrap_err(),
         Consumer::options().name("twin").durable(true).attach(&path).unwrap_err(),
         Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
-        ring.remove_consumer("twin").unwrap_err(),
     ] {
         assert!(
-            matches!(&error, Error::NameInUse { name, pid, .. } if name == "twin" && *pid == me),
+            matches!(&error.error, AttachError::NameInUse { name, pid, .. } if name == "twin" && *pid == me),
             "{error:?}"
         );
         names(&error, &path, &["twin", &me.to_string()]);
@@ -629,11 +665,14 @@ fn a_name_belongs_to_one() {
         Consumer::options().name("twin").attach(&path).unwrap_err(),
         Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
     ] {
-        assert!(matches!(&error, Error::NameIsDurable { name, .. } if name == "twin"), "{error:?}");
+        assert!(
+            matches!(&error.error, AttachError::NameIsDurable { name, .. } if name == "twin"),
+            "{error:?}"
+        );
         names(&error, &path, &["twin", "durable(true)"]);
     }
     let error = ring.remove_consumer("nobody").unwrap_err();
-    assert!(matches!(&error, Error::NoSuchConsumer { name, .. } if name == "nobody"), "{error:?}");
+    assert!(matches!(&error.error, EntryError::NoSuchConsumer { name, .. } if name == "nobody"), "{error:?}");
     names(&error, &path, &["nobody"]);
 }
 
@@ -647,15 +686,18 @@ fn names_that_do_not_fit_are_refused() {
         |name: &str, durable| Consumer::options().name(name).durable(durable).attach(&path).map(drop);
     for (name, durable) in [("", true), (&too_long, false), (&too_long, true), ("nul\0", false)] {
         let error = attach(name, durable).unwrap_err();
-        assert!(matches!(&error, Error::BadName { name: found } if found == name), "{error:?}");
+        assert!(matches!(&error.error, AttachError::Name(found) if found.name == name), "{error:?}");
         assert!(error.to_string().contains(&format!("{name:?}")) && error.to_string().contains("64"));
         if durable {
             let created = RingOptions::new(48, 8).durable(name).create(dir.file("other"));
-            assert!(matches!(created, Err(Error::BadName { .. })));
+            assert!(matches!(created, Err(AtPath { error: CreateError::Name(_), .. })));
         }
     }
     let evictable = Consumer::options().name("both").durable(true).attach_evictable(&path).unwrap_err();
-    assert!(matches!(&evictable, Error::EvictableDurable { name } if name == "both"), "{evictable:?}");
+    assert!(
+        matches!(&evictable.error, AttachError::EvictableDurable { name, .. } if name == "both"),
+        "{evictable:?}"
+    );
     assert_eq!(ring.consumers(), []);
     assert_eq!(entries_of(&dir), 1);
     let longest = "x".repeat(64);
@@ -669,11 +711,11 @@ fn types_do_not_mix() {
     let (typed, untyped) = (dir.file("typed"), dir.file("untyped"));
     RingOptions::of::<Quote>(8).create(&typed).unwrap();
     RingOptions::new(size_of::<Quote>(), 8).create(&untyped).unwrap();
-    let refused = |error: Error, path: &Path, ring: &str, expected: &str| {
-        assert!(matches!(error, Error::TypeMismatch { .. }), "{error:?}");
+    let refused = |error: AtPath<AttachError>, path: &Path, ring: &str, expected: &str| {
+        assert!(matches!(error.error, AttachError::Open(OpenError::TypeMismatch { .. })), "{error:?}");
         names(&error, path, &[ring, expected]);
     };
-    let (quote, trade) = ("Quote{price:u64,size:u64,}", "Trade{price:u64,size:u64,}");
+    let (quote, trade) = ("Quote{price:u64,size:u64}", "Trade{price:u64,size:u64}");
     // Bytes of the right size, taken for a type.
     refused(Producer::options().open_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
     refused(Consumer::options().attach_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
@@ -705,12 +747,15 @@ fn a_ring_made_anew_is_not_taken_for_the_old_one() {
         // The handle of the old ring means the old ring.
         Producer::open(&old).unwrap_err(),
         Consumer::attach(&old, Start::Latest).unwrap_err(),
-        old.remove_consumer("x").unwrap_err(),
     ] {
-        let Error::WrongRing { found, expected, .. } = error else { panic!("{error:?}") };
+        let AttachError::Open(OpenError::WrongRing { found, expected, .. }) = error.error else {
+            panic!("{error:?}")
+        };
         assert_eq!((found, expected), (new.id(), old.id()));
         names(&error, &path, &[&new.id().to_string(), &old.id().to_string(), "Earliest"]);
     }
+    let error = old.remove_consumer("x").unwrap_err();
+    assert!(matches!(error.error, EntryError::Open(OpenError::WrongRing { .. })), "{error:?}");
     let consumer = Consumer::options().expect_ring(new.id()).attach(&path).unwrap();
     assert_eq!(consumer.ring_id().to_string().parse(), Ok(new.id()));
     assert!("0123".parse::<RingId>().is_err() && "+".repeat(32).parse::<RingId>().is_err());
@@ -728,7 +773,7 @@ fn start_positions_that_cannot_be_had_say_which_can() {
         drop(consumer.try_recv().unwrap());
     }
     // The producer took room at position 8, when all eight messages were released: it may write up to 16.
-    type Attach = fn(&Path, Start) -> Result<u64, Error>;
+    type Attach = fn(&Path, Start) -> Result<u64, AtPath<AttachError>>;
     let attempts: [(&str, Attach); 3] = [
         ("consumer", |path, start| Consumer::attach(path, start).map(|it| it.position())),
         ("observer", |path, start| Observer::attach(path, start).map(|it| it.position())),
@@ -738,7 +783,7 @@ fn start_positions_that_cannot_be_had_say_which_can() {
     ];
     for (who, attach) in attempts {
         let error = attach(&path, Start::At(2)).expect_err(who);
-        let Error::Start { source: JoinError::Gone { requested: 2, earliest }, .. } = error else {
+        let AttachError::Start(StartError::Gone { requested: 2, earliest }) = error.error else {
             panic!("{who}: {error:?}")
         };
         assert!((3..=8).contains(&earliest), "{who}: {earliest}");
@@ -746,7 +791,7 @@ fn start_positions_that_cannot_be_had_say_which_can() {
         assert_eq!(attach(&path, Start::At(earliest)).unwrap(), earliest);
 
         let error = attach(&path, Start::At(12)).expect_err(who);
-        let Error::Start { source: JoinError::Ahead { requested: 12, head: 11 }, .. } = error else {
+        let AttachError::Start(StartError::Ahead { requested: 12, head: 11 }) = error.error else {
             panic!("{who}: {error:?}")
         };
         names(&error, &path, &["position 12", "head, 11"]);
@@ -765,7 +810,7 @@ fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     let holder = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     lock(&holder, lock_byte::TABLE);
     let error = Consumer::attach(&path, Start::Latest).unwrap_err();
-    let Error::TableBusy { waited, .. } = error else { panic!("{error:?}") };
+    let AttachError::Open(OpenError::TableBusy { waited, .. }) = error.error else { panic!("{error:?}") };
     names(&error, &path, &[&format!("{waited:.1?}"), "lslocks"]);
     drop(holder);
     Consumer::attach(&path, Start::Latest).unwrap();
@@ -789,9 +834,9 @@ fn impossible_control_words_are_named_and_never_used() {
         let _ = std::fs::remove_file(&path);
         RingOptions::new(48, 8).consumers(2).durable("durable").create(&path).unwrap()
     };
-    let damaged = |error: Error, what: &str, found: u64| {
+    let damaged = |error: AtPath<AttachError>, what: &str, found: u64| {
         assert!(
-            matches!(&error, Error::Damaged { source, .. } if (source.what, source.found) == (what, found)),
+            matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if (source.what, source.found) == (what, found)),
             "{error:?}"
         );
         names(&error, &path, &[what, &found.to_string()]);
@@ -829,7 +874,10 @@ fn impossible_control_words_are_named_and_never_used() {
     fresh();
     write(&path, FIRST_ENTRY, &(1_u64 << 63).to_le_bytes());
     let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
-    assert!(matches!(&error, Error::Damaged { source, .. } if source.what == "durable tail"), "{error:?}");
+    assert!(
+        matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "durable tail"),
+        "{error:?}"
+    );
 
     fresh();
     write(&path, producer::LIMIT, &u64::MAX.to_le_bytes());
@@ -864,13 +912,13 @@ fn what_has_no_error_of_its_own_keeps_the_systems() {
     let too_long = dir.file(&"x".repeat(300));
     let through_a_file = dir.file("ring/ring");
     for path in [&too_long, &through_a_file] {
-        all_refuse(path, |error| matches!(error, Error::Io { .. }), &["cannot open"]);
+        all_refuse(path, |error| matches!(error, OpenError::Io { .. }), &["cannot open"]);
         let error = RingOptions::new(48, 8).create(path).unwrap_err();
-        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        assert!(matches!(error.error, CreateError::Io { .. }), "{error:?}");
         names(&error, path, &["cannot"]);
     }
     let nul = Path::new("/dev/shm/slipring\0");
-    all_refuse(nul, |error| matches!(error, Error::Io { .. }), &[]);
+    all_refuse(nul, |error| matches!(error, OpenError::Io { .. }), &[]);
 }
 
 /// Plays one of the roles of this file.

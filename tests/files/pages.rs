@@ -2,7 +2,8 @@
 
 use kit::TempDir;
 use slipring::{
-    Consumer, ConsumerOptions, Error, ObserverOptions, Pages, Producer, ProducerOptions, RingOptions, Start,
+    AtPath, AttachError, Consumer, ConsumerOptions, ObserverOptions, OpenError, Pages, Producer,
+    ProducerOptions, RingOptions, Start,
 };
 use std::path::Path;
 
@@ -50,7 +51,9 @@ fn pages_are_locked_or_the_error_names_the_limit() {
             assert!(kib(&path, "Locked") > 0);
             drop(producer);
         }
-        Err(error @ Error::Io { .. }) => assert!(error.to_string().contains("ulimit -l"), "{error}"),
+        Err(error @ AtPath { error: AttachError::Open(OpenError::Io { .. }), .. }) => {
+            assert!(error.to_string().contains("ulimit -l"), "{error}")
+        }
         Err(error) => panic!("{error}"),
     }
     let ring = RingOptions::new(48, 16).create_in_memory().unwrap();

@@ -6,8 +6,8 @@
 use kit::format::readers::SEGMENT_OF_SMALL;
 use kit::{Child, Dice, LONG, TempDir, message, tell};
 use slipring::{
-    Consumer, Error, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError,
-    Start, Wait, Worker,
+    AtPath, AttachError, Consumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector,
+    SendError, Start, Wait, Worker,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -283,7 +283,10 @@ fn sixty_four_consumers_each_get_everything() {
     RingOptions::new(48, 64).consumers(64).create(&path).unwrap();
     let consumers: Vec<Consumer> =
         (0..64).map(|_| Consumer::attach(&path, Start::Earliest).unwrap()).collect();
-    assert!(matches!(Consumer::attach(&path, Start::Latest), Err(Error::TableFull { .. })));
+    assert!(matches!(
+        Consumer::attach(&path, Start::Latest),
+        Err(AtPath { error: AttachError::TableFull { .. }, .. })
+    ));
     std::thread::scope(|scope| {
         for mut consumer in consumers {
             scope.spawn(move || {

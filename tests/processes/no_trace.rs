@@ -1,7 +1,10 @@
 //! What must leave no trace: a refusal, a forked child, a consumer that drains while its thread unwinds.
 
 use kit::TempDir;
-use slipring::{Consumer, Error, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait};
+use slipring::{
+    AtPath, AttachError, Consumer, OpenError, Producer, RecvError, Ring, RingOptions, Selector, SendError,
+    Start, Wait,
+};
 
 slipring::message! {
     struct Right { value: u64 }
@@ -16,7 +19,7 @@ fn a_refused_type_leaves_no_durable_consumer_that_would_hold_the_producer() {
     let path = dir.file("ring");
     let ring = RingOptions::of::<Right>(4).create(&path).unwrap();
     let refused = Consumer::options().name("d").durable(true).attach_typed::<Wrong>(&path);
-    assert!(matches!(refused, Err(Error::TypeMismatch { .. })));
+    assert!(matches!(refused, Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })));
     assert_eq!(ring.consumers(), []);
 }
 
@@ -27,7 +30,10 @@ fn a_refused_type_does_not_reopen_a_closed_stream() {
     RingOptions::of::<Right>(4).create(&path).unwrap();
     Producer::options().open_typed::<Right>(&path).unwrap().close();
     let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    assert!(matches!(Producer::options().open_typed::<Wrong>(&path), Err(Error::TypeMismatch { .. })));
+    assert!(matches!(
+        Producer::options().open_typed::<Wrong>(&path),
+        Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })
+    ));
     assert!(matches!(consumer.try_recv(), Err(RecvError::Closed)));
 }
 

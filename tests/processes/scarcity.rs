@@ -4,8 +4,8 @@
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
-    Consumer, DeadLetters, Error, GroupSettings, Observer, Producer, RecvError, Rejected, Ring, RingOptions,
-    SendError, Start, Worker,
+    Consumer, CreateError, DeadLetters, Error, GroupSettings, Observer, OpenError, Producer, RecvError,
+    Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -61,7 +61,7 @@ fn full_filesystem(directory: &Path) {
     }
     assert_eq!(DeadLetters::open(&path).unwrap().purge(100), Ok(6));
     let error = RingOptions::new(48, 1024).create(&late).unwrap_err();
-    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    assert!(matches!(error.error, CreateError::NoSpace { .. }), "{error}");
     assert!(filled > 0 && !late.exists());
     // The dead-letter ring cannot be made again. The message waits for that, and is not lost.
     std::fs::remove_file(at.join("ring.dead")).unwrap();
@@ -93,12 +93,12 @@ fn no_descriptors(path: &Path) {
         hoard.push(file);
     }
     let errors = [
-        Ring::open(path).map(drop),
-        Producer::open(path).map(drop),
-        Consumer::attach(path, Start::Latest).map(drop),
-        Observer::attach(path, Start::Latest).map(drop),
-        Worker::join(path, "group").map(drop),
-        RingOptions::new(48, 8).create(path.with_extension("late")).map(drop),
+        Ring::open(path).map(drop).map_err(Error::from),
+        Producer::open(path).map(drop).map_err(Error::from),
+        Consumer::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Observer::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Worker::join(path, "group").map(drop).map_err(Error::from),
+        RingOptions::new(48, 8).create(path.with_extension("late")).map(drop).map_err(Error::from),
     ];
     for error in errors {
         let error = error.unwrap_err();
@@ -165,15 +165,16 @@ fn no_locks(path: &Path) {
     let worker = Worker::join(path, "group").unwrap();
     refuse_locks();
     let errors = [
-        Producer::open(path).map(drop),
-        Consumer::attach(path, Start::Latest).map(drop),
-        Worker::join(path, "group").map(drop),
-        DeadLetters::open(path).map(drop),
-        Ring::open(path).and_then(|ring| ring.remove_group("group")),
+        Producer::open(path).map(drop).map_err(Error::from),
+        Consumer::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Worker::join(path, "group").map(drop).map_err(Error::from),
+        DeadLetters::open(path).map(drop).map_err(Error::from),
+        Ring::open(path).unwrap().remove_group("group").map_err(Error::from),
     ];
     for error in errors {
         let error = error.unwrap_err();
-        assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("lock"), "{error}");
+        let is_io = matches!(&error, Error::Open(at) if matches!(at.error, OpenError::Io { .. }));
+        assert!(is_io && error.to_string().contains("lock"), "{error}");
     }
     for position in 0..20 {
         producer.send_timeout(0, &message(position), LONG).unwrap();

@@ -6,8 +6,8 @@
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
-    Consumer, DeadLetters, Error, GroupSettings, HolderRole, Observer, Producer, RecvError, Rejected, Ring,
-    RingOptions, SendError, Start, Worker,
+    AtPath, AttachError, Consumer, DeadLetters, GroupSettings, HolderRole, Observer, Producer, RecvError,
+    Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,7 +84,10 @@ fn a_stopped_producer_is_still_the_producer() {
         stopped(&child, || {
             while read(Duration::from_millis(1)).is_ok() {}
             assert!(matches!(read(Duration::from_millis(1)), Err(RecvError::TimedOut(_))));
-            assert!(matches!(Producer::open(&path), Err(Error::ProducerExists { .. })));
+            assert!(matches!(
+                Producer::open(&path),
+                Err(AtPath { error: AttachError::ProducerExists { .. }, .. })
+            ));
         });
     }
     while read(LONG).is_ok() {}
@@ -255,7 +258,10 @@ fn a_stopped_keeper_of_dead_letters_keeps_them() {
     };
     while producer.head() < LETTERS {
         stopped(&child, || {
-            assert!(matches!(DeadLetters::open(&path), Err(Error::NameInUse { .. })));
+            assert!(matches!(
+                DeadLetters::open(&path),
+                Err(AtPath { error: AttachError::NameInUse { .. }, .. })
+            ));
             // Until the dead-letter ring is full: from then on they wait.
             while producer.head() < LETTERS && reject_next(&mut producer) == Ok(Rejected::Settled) {}
         });

@@ -28,7 +28,7 @@ const MESSAGE: [u8; 48] = [1; 48];
 /// No operation but `around` needs to look at the tails for room.
 const CAPACITY: usize = 1 << 14;
 
-fn ring() -> Result<Ring, slipring::Error> {
+fn ring() -> Result<Ring, slipring::AtPath<slipring::CreateError>> {
     options().create_in_memory()
 }
 

@@ -1,6 +1,8 @@
 //! How a verb ends: with a text that says what to do, and an exit code that a script can go by.
 
-use slipring::{Error, RecvError, RedriveError, SendError};
+use slipring::{
+    AtPath, AttachError, CreateError, Error, JoinError, OpenError, RecvError, RedriveError, SendError,
+};
 use std::io;
 use std::process::ExitCode;
 
@@ -73,13 +75,35 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let text = error.to_string();
         match error {
-            Error::NotFound { path } => Failure::Error(format!(
+            Error::Open(AtPath { path, error: OpenError::NotFound, .. }) => Failure::Error(format!(
                 "{text}: slipring create {} --block-size 112 --capacity 1024",
                 path.display()
             )),
-            Error::Geometry { .. } | Error::Settings { .. } | Error::BadName { .. } => Failure::Usage(text),
+            error if is_usage(&error) => Failure::Usage(text),
             _ => Failure::Error(text),
         }
+    }
+}
+
+/// True if a number, a name or a setting of the command line is the cause.
+fn is_usage(error: &Error) -> bool {
+    match error {
+        Error::Create(at) => {
+            matches!(at.error, CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. })
+        }
+        Error::Open(at) => matches!(at.error, OpenError::Geometry(_)),
+        Error::Attach(at) => matches!(at.error, AttachError::Name(_)),
+        Error::Join(at) => matches!(at.error, JoinError::Name(_) | JoinError::Settings { .. }),
+        _ => false,
+    }
+}
+
+impl<E> From<AtPath<E>> for Failure
+where
+    Error: From<AtPath<E>>,
+{
+    fn from(error: AtPath<E>) -> Failure {
+        Error::from(error).into()
     }
 }
 

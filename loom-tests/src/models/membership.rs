@@ -7,7 +7,7 @@ use loom::thread;
 use slipring_core::format::{EntryFlags, Meta};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
-use slipring_core::protocol::table::{self, JoinError, Start};
+use slipring_core::protocol::table::{self, Start, StartError};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and
@@ -27,7 +27,7 @@ fn join(bound: usize, start: Start) -> usize {
         let joined = table::join(&memory, &geometry, 0, start, false);
         let mut reader = match joined {
             Ok(tail) => Some(Reader::new(memory.clone(), geometry, 0, tail)),
-            Err(JoinError::Gone { requested, earliest }) => {
+            Err(StartError::Gone { requested, earliest }) => {
                 assert!(requested < earliest);
                 None
             }

@@ -3,8 +3,8 @@
 use super::{fill, group, holder, join, next, patient, recorded, text};
 use kit::{TempDir, until};
 use slipring::{
-    DeadLetterPolicy, DeadLetters, Delivery, Error, EventKind, GroupSettings, HolderRole, Producer,
-    RecvError, Rejected, Ring, RingOptions, WorkerOptions,
+    AtPath, AttachError, CreateError, DeadLetterPolicy, DeadLetters, Delivery, EventKind, GroupSettings,
+    HolderRole, OpenError, Producer, RecvError, Rejected, Ring, RingOptions, WorkerOptions,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn a_dead_letter_ring_that_was_removed_is_made_again() {
     let before = Ring::open(dead(&path)).unwrap();
     assert_eq!((before.capacity(), before.block_size()), (4, 48 + 192));
     std::fs::remove_file(dead(&path)).unwrap();
-    assert!(matches!(ring.dead_letters(), Err(Error::NotFound { .. })));
+    assert!(matches!(ring.dead_letters(), Err(AtPath { error: AttachError::Open(OpenError::NotFound), .. })));
     let mut producer = Producer::open(&path).unwrap();
     let worker = join(&ring, "work");
     fill(&mut producer, 1);
@@ -106,8 +106,8 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
         fill(&mut producer, 1);
         assert_eq!(next(&worker).reject("where to?").unwrap(), Rejected::Waiting);
         let said = format!(
-            "is not where the dead letters of ring {} go{whose}; move it away, a new one is made when it is \
-             needed",
+            "does not hold the dead letters of ring {}{whose}; move it away, and slipring creates a new one when it \
+             is needed",
             ring.id()
         );
         assert_eq!(text(ring.dead_letters()), said);
@@ -135,7 +135,9 @@ fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
     let options = RingOptions::new(48, 8).group("work", patient());
     let refused = |what: &str| {
         let before = std::fs::read(dead(&path)).unwrap();
-        let Err(Error::AlreadyExists { path: taken }) = options.create(&path) else { panic!("{what}") };
+        let Err(AtPath { path: taken, error: CreateError::AlreadyExists, .. }) = options.create(&path) else {
+            panic!("{what}")
+        };
         assert_eq!(taken, dead(&path), "{what}");
         assert!(!path.exists(), "{what}: half a ring was left");
         assert!(std::fs::read(dead(&path)).unwrap() == before, "{what} was touched");
@@ -165,7 +167,9 @@ fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
     assert_ne!(Ring::open(dead(&path)).unwrap().id(), left);
     assert_eq!(ring.dead_letters().unwrap(), []);
     // The ring that is there, and its letters, are left alone.
-    assert!(matches!(options.create(&path), Err(Error::AlreadyExists { path: taken }) if taken == path));
+    assert!(
+        matches!(options.create(&path), Err(AtPath { path: taken, error: CreateError::AlreadyExists, .. }) if taken == path)
+    );
     assert_eq!(ring.dead_letters().unwrap(), []);
 }
 
@@ -181,7 +185,7 @@ fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
         assert_eq!(next(&worker).reject(&format!("note {n}")).unwrap(), Rejected::Settled);
     }
     let mut letters = DeadLetters::open(&path).unwrap();
-    assert!(matches!(DeadLetters::open(&path), Err(Error::NameInUse { .. })));
+    assert!(matches!(DeadLetters::open(&path), Err(AtPath { error: AttachError::NameInUse { .. }, .. })));
     for _ in 0..3 {
         let letter = letters.peek().unwrap().unwrap();
         assert_eq!((letter.bytes, letter.note.as_str(), letter.kind), (vec![0], "note 0", 0));

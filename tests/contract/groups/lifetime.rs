@@ -3,8 +3,8 @@
 use super::{HOUR, fill, group, hasty, holder, in_memory, join, next, patient, recorded};
 use kit::{LONG, TempDir, until};
 use slipring::{
-    Consumer, Delivery, Error, EventKind, HolderRole, JoinError, Kinds, Observer, Producer, RecvError, Ring,
-    RingOptions, Start, Worker, WorkerOptions,
+    AtPath, Consumer, Delivery, EventKind, HolderRole, JoinError, Kinds, Observer, Producer, RecvError, Ring,
+    RingOptions, Start, StartError, Worker, WorkerOptions,
 };
 use std::time::Duration;
 
@@ -80,13 +80,13 @@ fn a_late_group_begins_where_it_was_told_to() {
     drop(some);
     assert_eq!(next(&begin("some", Start::Latest).unwrap()).position(), 1004);
     let source = |result| match result {
-        Err(Error::Start { source, .. }) => source,
+        Err(AtPath { error: JoinError::Start(source), .. }) => source,
         other => panic!("{other:?}"),
     };
     let ahead = source(begin("never", Start::At(1012)));
-    assert_eq!(ahead, JoinError::Ahead { requested: 1012, head: 1011 });
+    assert_eq!(ahead, StartError::Ahead { requested: 1012, head: 1011 });
     let gone = source(begin("never", Start::At(999)));
-    assert_eq!(gone, JoinError::Gone { requested: 999, earliest: 1000 });
+    assert_eq!(gone, StartError::Gone { requested: 999, earliest: 1000 });
     assert_eq!(ring.groups().len(), 3, "a group that could not begin is there");
 }
 

@@ -3,8 +3,8 @@
 use super::{HOUR, fill, group, holder, in_memory, join, next, patient, recorded, take_over, text};
 use kit::until;
 use slipring::{
-    Backoff, DeadLetters, Delivery, Error, EventKind, GroupSettings, HolderRole, Kinds, Reason, RecvError,
-    Rejected, RingOptions, Worker, WorkerOptions,
+    AtPath, Backoff, DeadLetters, Delivery, EventKind, GroupSettings, HolderRole, JoinError, Kinds, Reason,
+    RecvError, Rejected, RingOptions, Worker, WorkerOptions,
 };
 use std::time::Duration;
 
@@ -175,24 +175,29 @@ fn a_note_is_cut_between_characters() {
 #[test]
 fn every_refusal_says_what_is_and_what_to_do() {
     let none = RingOptions::new(48, 8).create_in_memory().unwrap();
-    let said = "has no groups; create it anew with room for some";
+    let said = "has no groups; create it anew with room for some (`groups`)";
     assert_eq!(text(Worker::join(&none, "work")), said);
     assert_eq!(text(DeadLetters::open(&none)), said);
     assert_eq!(none.groups(), []);
     assert_eq!(none.dead_letters().unwrap(), []);
-    assert_eq!(text(none.remove_group("work")), "no group is named \"work\"");
+    assert_eq!(
+        text(none.remove_group("work")),
+        "no group is named \"work\"; check the name (`slipring group ls PATH` lists all)"
+    );
 
     let ring = RingOptions::new(48, 8).groups(2).workers(2).create_in_memory().unwrap();
     let one = Worker::join(&ring, "one").unwrap();
     let asked = GroupSettings::new().max_deliver(3).backoff(Backoff::steps(&[Duration::from_millis(7)]));
     let refused = WorkerOptions::new("one").settings(asked).join(&ring);
-    let Err(Error::GroupSettings { found, asked: wanted, .. }) = &refused else { panic!("{refused:?}") };
+    let Err(AtPath { error: JoinError::OtherSettings { found, asked: wanted, .. }, .. }) = &refused else {
+        panic!("{refused:?}")
+    };
     assert_eq!((**found, **wanted), (GroupSettings::new(), asked));
     assert_eq!(
         text(refused),
-        "group \"one\" has ack_wait 30000 ms, max_deliver 5, max_ack_pending 1000, backoff none; asked for was \
+        "group \"one\" has ack_wait 30000 ms, max_deliver 5, max_ack_pending 1000, backoff none; the worker asked for \
          ack_wait 30000 ms, max_deliver 3, max_ack_pending 1000, backoff [7] ms; join without settings, with \
-         the same, or remove the group first"
+         the same, or remove the group first (`slipring group rm PATH one`)"
     );
     let same = WorkerOptions::new("one").settings(GroupSettings::new()).join(&ring).unwrap();
     assert_eq!((same.settings(), same.group(), same.ring_id()), (&GroupSettings::new(), "one", ring.id()));
@@ -209,18 +214,21 @@ fn every_refusal_says_what_is_and_what_to_do() {
     drop(one);
     assert_eq!(
         text(Worker::join(&ring, "three")),
-        "all 2 groups are taken (\"one\", \"two\"); join one of them, remove one, or create the ring with more \
-         `groups`"
+        "all 2 groups are taken (\"one\", \"two\"); join one of them, remove one (`slipring group rm PATH \
+         NAME`), or create the ring with more `groups`"
     );
-    assert_eq!(text(ring.remove_group("three")), "no group is named \"three\"");
+    assert_eq!(
+        text(ring.remove_group("three")),
+        "no group is named \"three\"; check the name (`slipring group ls PATH` lists all)"
+    );
     ring.remove_group("one").unwrap();
     drop((Worker::join(&ring, "three").unwrap(), two));
     let names: Vec<String> = ring.groups().into_iter().map(|group| group.name).collect();
     assert_eq!(names, ["three", "two"]);
 
-    assert!(matches!(Worker::join(&ring, ""), Err(Error::BadName { .. })));
+    assert!(matches!(Worker::join(&ring, ""), Err(AtPath { error: JoinError::Name(_), .. })));
     let zero = GroupSettings::new().max_ack_pending(0);
-    let said = "max_ack_pending is 0, and must be from 1 to 18446744073709551615";
+    let said = "group \"four\": max_ack_pending is 0, and must be from 1 to 18446744073709551615";
     assert_eq!(text(WorkerOptions::new("four").settings(zero).join(&ring)), said);
     assert_eq!(text(RingOptions::new(48, 8).group("four", zero).create_in_memory()), said);
 }

@@ -14,7 +14,7 @@ mod limits;
 
 use kit::{LONG, until};
 use slipring::{
-    Delivery, Error, EventKind, GroupInfo, GroupSettings, HolderRole, Producer, Ring, RingOptions, SendError,
+    Delivery, EventKind, GroupInfo, GroupSettings, HolderRole, Producer, Ring, RingOptions, SendError,
     Worker, WorkerOptions,
 };
 use std::time::Duration;
@@ -84,7 +84,8 @@ fn take_over(worker: &Worker) -> Delivery<'_> {
 }
 
 /// The text of an error, without the path.
-fn text(result: Result<impl Sized, Error>) -> String {
-    let told = result.map(drop).unwrap_err().to_string();
+fn text<E: std::fmt::Display>(result: Result<impl Sized, E>) -> String {
+    let Err(error) = result else { panic!("not refused") };
+    let told = error.to_string();
     told.split_once(": ").map(|(_, what)| what.to_owned()).unwrap()
 }

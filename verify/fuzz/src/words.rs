@@ -13,7 +13,7 @@ use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::publish::{Publisher, Who};
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
 use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::table::{self, JoinError, Start};
+use slipring_core::protocol::table::{self, Start, StartError};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -308,7 +308,7 @@ impl Ring {
             Copied::Evicted => {
                 let join = |start| table::join(&self.memory, &self.geometry, BY_COPY, start, true);
                 let joined = match join(Start::At(reader.tail())) {
-                    Err(JoinError::Gone { .. }) => join(Start::Earliest),
+                    Err(StartError::Gone { .. }) => join(Start::Earliest),
                     joined => joined,
                 };
                 match joined {

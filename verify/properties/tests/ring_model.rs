@@ -8,8 +8,8 @@
 use kit::TempDir;
 use proptest::prelude::*;
 use slipring::{
-    Consumer, Error, EvictableConsumer, HolderRole, JoinError, Observer, Producer, RecvError, Ring,
-    RingOptions, SendError, Start,
+    AtPath, AttachError, Consumer, CreateError, EntryError, EvictableConsumer, HolderRole, Observer,
+    Producer, RecvError, Ring, RingOptions, SendError, Start, StartError,
 };
 use std::collections::BTreeMap;
 
@@ -189,7 +189,7 @@ impl Harness {
     }
 
     fn check_full(&self, error: SendError, n: usize) {
-        let SendError::Full { capacity, holder } = error else { panic!("{error:?}") };
+        let SendError::Full { capacity, holder, .. } = error else { panic!("{error:?}") };
         let entry = self.entries[n].as_ref().unwrap();
         let name = entry.name.map_or("", |name| NAMES[name]);
         assert_eq!(capacity, self.capacity);
@@ -345,12 +345,12 @@ impl Harness {
             _ => options.attach(&self.ring).map(|it| Handle::Gating(it, 0)),
         };
         let handle = match (attached, place) {
-            (Err(Error::TableFull { .. }), None) => return,
-            (Err(Error::NameInUse { .. }), Some(n)) => {
+            (Err(AtPath { error: AttachError::TableFull { .. }, .. }), None) => return,
+            (Err(AtPath { error: AttachError::NameInUse { .. }, .. }), Some(n)) => {
                 assert!(namesake.is_some() && self.entries[n].as_ref().unwrap().attached);
                 return;
             }
-            (Err(Error::Start { source, .. }), Some(_)) => {
+            (Err(AtPath { error: AttachError::Start(source), .. }), Some(_)) => {
                 assert!(namesake.is_none(), "a durable consumer resumes");
                 self.check_refusal(start, source);
                 return;
@@ -395,14 +395,14 @@ impl Harness {
         }
     }
 
-    fn check_refusal(&self, start: Start, error: JoinError) {
+    fn check_refusal(&self, start: Start, error: StartError) {
         match (start, error) {
-            (Start::At(at), JoinError::Gone { requested, earliest }) => {
+            (Start::At(at), StartError::Gone { requested, earliest }) => {
                 assert_eq!(at, requested);
                 assert!(requested < earliest);
                 self.check_start(Start::Earliest, earliest);
             }
-            (Start::At(at), JoinError::Ahead { requested, head }) => {
+            (Start::At(at), StartError::Ahead { requested, head }) => {
                 assert_eq!((requested, head), (at, self.head));
                 assert!(requested > head);
             }
@@ -422,11 +422,11 @@ impl Harness {
                 assert!((self.oldest()..=self.head).contains(&next));
                 self.handles.push(Handle::Observer { observer, next, missed: 0 });
             }
-            Err(Error::Start { source: JoinError::Gone { requested, earliest }, .. }) => {
+            Err(AtPath { error: AttachError::Start(StartError::Gone { requested, earliest }), .. }) => {
                 assert_eq!((requested, earliest), (next, self.oldest()));
                 assert!(next < earliest);
             }
-            Err(Error::Start { source: JoinError::Ahead { requested, head }, .. }) => {
+            Err(AtPath { error: AttachError::Start(StartError::Ahead { requested, head }), .. }) => {
                 assert_eq!((requested, head), (next, self.head));
                 assert!(next > head);
             }
@@ -577,10 +577,10 @@ impl Harness {
                 assert!(!self.entries[n].as_ref().unwrap().attached);
                 self.entries[n] = None;
             }
-            (Err(Error::NameInUse { .. }), Some(n)) => {
+            (Err(AtPath { error: EntryError::ConsumerInUse { .. }, .. }), Some(n)) => {
                 assert!(self.entries[n].as_ref().unwrap().attached);
             }
-            (Err(Error::NoSuchConsumer { .. }), None) => {}
+            (Err(AtPath { error: EntryError::NoSuchConsumer { .. }, .. }), None) => {}
             (result, _) => panic!("{result:?}"),
         }
     }
@@ -593,7 +593,7 @@ impl Harness {
                 self.producer = Some(producer);
                 self.closed = false;
             }
-            Err(Error::ProducerExists { .. }) => assert!(self.producer.is_some()),
+            Err(AtPath { error: AttachError::ProducerExists { .. }, .. }) => assert!(self.producer.is_some()),
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -679,7 +679,7 @@ fn shape() -> impl Strategy<Value = Shape> {
         .prop_map(|(block_size, capacity, first)| Shape { block_size, capacity, first })
 }
 
-fn run(shape: &Shape, ops: &[Op], create: impl FnOnce(&RingOptions) -> Result<Ring, Error>) {
+fn run(shape: &Shape, ops: &[Op], create: impl FnOnce(&RingOptions) -> Result<Ring, AtPath<CreateError>>) {
     let options = RingOptions::new(shape.block_size, shape.capacity)
         .consumers(u32::try_from(ENTRIES).unwrap())
         .first_position(shape.first);

@@ -5,7 +5,7 @@ use crate::facts::policy_name;
 use crate::parse::{self, GroupSpec, SETTINGS_HELP};
 use crate::{output, pages};
 use clap::ValueEnum;
-use slipring::{DeadLetterPolicy, RingOptions};
+use slipring::{AtPath, CreateError, DeadLetterPolicy, RingOptions};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,14 +108,16 @@ pub(crate) fn run(args: &Create) -> Outcome {
         options = options.dead_letter_capacity(blocks);
     }
     let ring = match options.create(&args.path) {
-        Err(slipring::Error::AlreadyExists { path }) if path != args.path => {
+        Err(AtPath { path, error: CreateError::AlreadyExists, .. }) if path != args.path => {
             return Err(Failure::error(format!(
                 "{}: already exists, and the dead letters of a ring with groups belong there; choose another path, or \
                  remove it first",
                 path.display()
             )));
         }
-        Err(slipring::Error::AlreadyExists { .. }) if args.if_absent => slipring::Ring::open(&args.path)?,
+        Err(AtPath { error: CreateError::AlreadyExists, .. }) if args.if_absent => {
+            slipring::Ring::open(&args.path)?
+        }
         other => other?,
     };
     if args.huge_pages {

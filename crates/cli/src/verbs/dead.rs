@@ -5,7 +5,7 @@ use crate::format::{self, FormatOptions, View};
 use crate::output::{self, Table};
 use crate::signals;
 use serde_json::{Value, json};
-use slipring::{DeadLetter, DeadLetters, Error, Producer, Reason, Ring, SendError};
+use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
 use std::path::{Path, PathBuf};
 
 /// Looks at messages that groups gave up, sends them once more, or removes them
@@ -109,7 +109,8 @@ pub(crate) fn run(args: &Dead) -> Outcome {
 fn letters(path: &Path) -> Result<Vec<DeadLetter>, Failure> {
     let ring = Ring::open(path)?;
     if ring.group_entries() == 0 {
-        return Err(Error::NoGroups { path: path.to_path_buf() }.into());
+        // Says that it cannot have dead letters.
+        DeadLetters::open(&ring)?;
     }
     Ok(ring.dead_letters()?)
 }
@@ -211,13 +212,13 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
     let Some(last) = letters.last() else { return Err(none(path)) };
     let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
     let mut dead = DeadLetters::open(path)?;
-    let mut producer = Producer::open(path).map_err(|error| match error {
-        Error::ProducerExists { pid, .. } => Failure::error(format!(
+    let mut producer = Producer::open(path).map_err(|error| match error.error {
+        AttachError::ProducerExists { pid, .. } => Failure::error(format!(
             "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
              (DeadLetters::redrive), or stop it",
             path.display()
         )),
-        error => error.into(),
+        _ => error.into(),
     })?;
     let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
         while !signals::interrupted() {

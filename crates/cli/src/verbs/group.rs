@@ -5,7 +5,9 @@ use crate::facts::{self, Facts, group_json};
 use crate::output::{self, Table};
 use crate::parse::{GroupSpec, Origin, SETTINGS_HELP};
 use serde_json::{Value, json};
-use slipring::{Error, GroupInfo, GroupSettings, Observer, PendingState, Ring, Start, Worker};
+use slipring::{
+    AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start, Worker,
+};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -100,7 +102,9 @@ pub(crate) fn run(args: &GroupArgs) -> Outcome {
         Verb::Rm { path, group } => {
             let ring = Ring::open(path)?;
             match ring.remove_group(group) {
-                Err(Error::NoSuchGroup { .. }) => Err(facts::no_such_group(&ring, group)),
+                Err(AtPath { error: EntryError::NoSuchGroup { .. }, .. }) => {
+                    Err(facts::no_such_group(&ring, group))
+                }
                 other => Ok(other?),
             }
         }
@@ -202,7 +206,9 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
 fn pending(path: &Path, name: &str, json: bool) -> Outcome {
     let ring = Ring::open(path)?;
     let pending = match ring.pending(name) {
-        Err(Error::NoSuchGroup { .. }) => return Err(facts::no_such_group(&ring, name)),
+        Err(AtPath { error: EntryError::NoSuchGroup { .. }, .. }) => {
+            return Err(facts::no_such_group(&ring, name));
+        }
         other => other?,
     };
     // What the table shows, and what the object says.
@@ -255,7 +261,7 @@ fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
 }
 
 /// A group begins with its first worker, which leaves at once.
-fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), Error> {
+fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), AtPath<JoinError>> {
     Worker::options(name).settings(settings).start(start).join(path).map(drop)
 }
 
@@ -280,7 +286,9 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
         facts.ring.remove_group(name)?;
         match create(path, name, group.settings, Start::At(target)) {
             // The producer went past it meanwhile: as far back as it still goes.
-            Err(Error::Start { .. }) => create(path, name, group.settings, Start::Earliest)?,
+            Err(AtPath { error: JoinError::Start(_), .. }) => {
+                create(path, name, group.settings, Start::Earliest)?
+            }
             other => other?,
         }
     }

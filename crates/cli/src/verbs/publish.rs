@@ -105,7 +105,6 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
 
 /// Where messages go to: as fast as there is room, or as the rate says.
 struct Outlet {
-    path: PathBuf,
     producer: Producer,
     kind: u32,
     left: u64,
@@ -119,7 +118,6 @@ struct Outlet {
 impl Outlet {
     fn open(args: &Publish) -> Result<Outlet, Failure> {
         Ok(Outlet {
-            path: args.path.clone(),
             producer: Producer::open(&args.path)?,
             kind: args.kind,
             left: args.count.unwrap_or(u64::MAX),
@@ -133,9 +131,9 @@ impl Outlet {
 
     /// The ring did not take the next message.
     fn refused(&self, error: SendError) -> Failure {
-        let said = format!("{}: {error}; {} messages are published", self.path.display(), self.sent);
+        let said = format!("{error}; {} messages are published", self.sent);
         match error {
-            SendError::TooLarge { len, block_size } => Failure::error(format!(
+            SendError::TooLarge { len, block_size, .. } => Failure::error(format!(
                 "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
                  --block-size, or cut the input into blocks with --raw; the {} messages before it are published",
                 self.sent + 1,

@@ -8,7 +8,7 @@ use crate::parse;
 use crate::progress;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
-use slipring::{Error, Producer, Ring, RingOptions, SendError};
+use slipring::{AtPath, OpenError, Producer, Ring, RingOptions, SendError};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Restore) -> Outcome {
 /// The ring, and whether it was made just now.
 fn find_or_make(path: &Path, head: &Head) -> Result<(Ring, bool), Failure> {
     match Ring::open(path) {
-        Err(Error::NotFound { .. }) => {}
+        Err(AtPath { error: OpenError::NotFound, .. }) => {}
         other => return Ok((other?, false)),
     }
     let size = |n| usize::try_from(n).unwrap_or(usize::MAX);

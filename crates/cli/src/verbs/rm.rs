@@ -2,7 +2,7 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::{Facts, dead_path};
-use slipring::{Error, Ring};
+use slipring::{AtPath, OpenError, Ring};
 use std::path::{Path, PathBuf};
 
 /// Removes rings, unless somebody is attached or dead letters would be lost
@@ -30,8 +30,8 @@ pub(crate) fn run(args: &Rm) -> Outcome {
 fn remove(path: &Path, force: bool) -> Outcome {
     let shown = path.display();
     let ring = match Ring::open(path) {
-        Err(Error::NotFound { .. }) if force => return Ok(()),
-        Err(Error::NotFound { .. }) => {
+        Err(AtPath { error: OpenError::NotFound, .. }) if force => return Ok(()),
+        Err(AtPath { error: OpenError::NotFound, .. }) => {
             return Err(Failure::error(format!("{shown}: no such ring; check the path")));
         }
         other => other?,

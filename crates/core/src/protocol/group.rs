@@ -3,7 +3,7 @@
 
 use super::message::{find, last_published};
 use super::settings::{GroupSettings, Standing};
-use super::table::{JoinError, Start, join_at};
+use super::table::{Start, StartError, join_at};
 use super::{recorder, sightings};
 use crate::format::producer_page::HEAD;
 use crate::format::{
@@ -338,7 +338,7 @@ pub fn create<M: Memory>(
     start: Start,
     boot: u64,
     unix_ms: u64,
-) -> Result<u64, JoinError> {
+) -> Result<u64, StartError> {
     let Group { memory, geometry, .. } = group;
     let store = |at, value| memory.store(group.entry_word(at), value, Relaxed);
     store(group::FLAGS, group_flags::UNFINISHED);

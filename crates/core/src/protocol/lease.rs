@@ -40,14 +40,16 @@ pub struct Lease {
     pub message: Message,
 }
 
-/// The lease was over: its time ran out and somebody else took the message, or settled it. Nothing was
+/// The lease was over: its time ran out, and another worker took the message over, or settled it. Nothing was
 /// changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the lease on the message at position {position} was lost: it ran out and was taken over; nothing was changed"
+    "the lease on the message at position {position} was lost: it ran out, and another worker took the message \
+     over; nothing was changed"
 )]
+#[non_exhaustive]
 pub struct LeaseLost {
-    /// Which message.
+    /// The position of the message.
     pub position: u64,
 }
 

@@ -47,6 +47,7 @@ pub mod table;
 /// Something in shared memory cannot be what this protocol wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {found}, but only {low}..={high} can be true")]
+#[non_exhaustive]
 pub struct Damage {
     /// The word at fault.
     pub what: &'static str,
@@ -59,6 +60,11 @@ pub struct Damage {
 }
 
 impl Damage {
+    /// The word `what` is `found`, which is outside `low..=high`.
+    pub const fn new(what: &'static str, found: u64, low: u64, high: u64) -> Damage {
+        Damage { what, found, low, high }
+    }
+
     /// Passes `found` through if it is inside `low..=high`.
     pub fn bound(what: &'static str, found: u64, low: u64, high: u64) -> Result<u64, Damage> {
         if (low..=high).contains(&found) { Ok(found) } else { Err(Damage { what, found, low, high }) }

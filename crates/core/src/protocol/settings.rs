@@ -151,6 +151,7 @@ impl fmt::Display for GroupSettings {
 /// A setting that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {found}, and must be from {low} to {high}")]
+#[non_exhaustive]
 pub struct SettingsError {
     /// Which.
     pub what: &'static str,

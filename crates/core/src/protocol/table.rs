@@ -24,11 +24,14 @@ pub enum Start {
     At(u64),
 }
 
-/// Why a reader cannot begin where it asked to.
+/// Why a reader cannot begin at the start it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JoinError {
+#[non_exhaustive]
+pub enum StartError {
     /// The position was overwritten, or may be at any moment.
-    #[error("position {requested} is gone; the earliest that can be had is {earliest}")]
+    #[error(
+        "position {requested} is gone; attach at {earliest}, the earliest that can be had, or with `Start::Earliest`"
+    )]
     Gone {
         /// What was asked for.
         requested: u64,
@@ -36,7 +39,9 @@ pub enum JoinError {
         earliest: u64,
     },
     /// The position was not published yet, nor is it the next one.
-    #[error("position {requested} lies beyond the head, {head}")]
+    #[error(
+        "position {requested} lies beyond the head, {head}; attach at or below the head, or with `Start::Latest`"
+    )]
     Ahead {
         /// What was asked for.
         requested: u64,
@@ -68,7 +73,7 @@ pub fn join<M: Memory>(
     entry: u32,
     start: Start,
     evictable: bool,
-) -> Result<u64, JoinError> {
+) -> Result<u64, StartError> {
     join_at(memory, geometry, geometry.tail(entry), start, evictable)
 }
 
@@ -79,7 +84,7 @@ pub fn join_at<M: Memory>(
     tail: Word,
     start: Start,
     evictable: bool,
-) -> Result<u64, JoinError> {
+) -> Result<u64, StartError> {
     let lowest = Tail::at(geometry.first_position(), evictable);
     // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
     // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
@@ -106,16 +111,16 @@ fn choose<M: Memory>(
     start: Start,
     earliest: u64,
     head: u64,
-) -> Result<u64, JoinError> {
+) -> Result<u64, StartError> {
     Damage::bound("limit - capacity", earliest, 0, POSITION_MAX)?;
     Damage::bound("head", head, 0, POSITION_MAX)?;
     match start {
         Start::Earliest => Ok(earliest),
         // `head` may be older than the scan behind `earliest`, so that it may be the lower of the two.
         Start::Latest => Ok(head.max(earliest)),
-        Start::At(requested) if requested < earliest => Err(JoinError::Gone { requested, earliest }),
+        Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
         Start::At(requested) if !is_reached(memory, geometry, requested, head) => {
-            Err(JoinError::Ahead { requested, head })
+            Err(StartError::Ahead { requested, head })
         }
         Start::At(requested) => Ok(requested),
     }

@@ -5,7 +5,7 @@ use super::say;
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World, block};
 use kit::raw::dead_path;
-use slipring::{Error, Ring};
+use slipring::{AtPath, CreateError, OpenError, Ring};
 use std::path::Path;
 
 pub(super) fn unborn(directory: &Path, mode: Mode) -> World {
@@ -43,7 +43,7 @@ fn create_again(world: &mut World, end: &Ending, shape: Shape) {
     assert!(there || !end.succeeded());
     match World::options(shape, world.mode).create(&world.path) {
         Ok(_) => assert!(!there),
-        Err(Error::AlreadyExists { .. }) => assert!(there),
+        Err(AtPath { error: CreateError::AlreadyExists, .. }) => assert!(there),
         Err(error) => panic!("creating again: {error}"),
     }
     let directory = world.path.parent().unwrap();
@@ -61,12 +61,12 @@ fn create_again(world: &mut World, end: &Ending, shape: Shape) {
 fn whole_or_absent(path: &Path, shape: Shape) {
     match Ring::open(path) {
         Ok(ring) => assert_eq!((ring.capacity(), ring.block_size()), (CAPACITY, block())),
-        Err(Error::NotFound { .. }) => assert!(!path.exists()),
+        Err(AtPath { error: OpenError::NotFound, .. }) => assert!(!path.exists()),
         Err(error) => panic!("half a ring: {error}"),
     }
     match Ring::open(dead_path(path)) {
         Ok(_) => assert!(shape.group),
-        Err(Error::NotFound { .. }) => {}
+        Err(AtPath { error: OpenError::NotFound, .. }) => {}
         Err(error) => panic!("half a dead-letter ring: {error}"),
     }
 }

@@ -4,7 +4,7 @@ use super::before::{reader, reading};
 use super::{done, say};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World};
-use slipring::{Consumer, ConsumerOptions, Error, Ring, Start};
+use slipring::{AtPath, Consumer, ConsumerOptions, EntryError, Ring, Start};
 use std::path::Path;
 
 /// `audit` was there, read all but three, and is away.
@@ -95,6 +95,6 @@ pub(super) fn is_removed(world: &mut World, end: &Ending) {
         drop(back.attach(&world.path).unwrap());
     }
     let again = world.ring().remove_consumer("gone");
-    let gone = matches!(again, Err(Error::NoSuchConsumer { .. }));
+    let gone = matches!(again, Err(AtPath { error: EntryError::NoSuchConsumer { .. }, .. }));
     assert!(gone || again.is_ok() && !end.succeeded(), "{again:?}");
 }

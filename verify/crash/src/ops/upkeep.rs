@@ -4,7 +4,7 @@ use super::before::{self, corpse, working};
 use super::{group, say};
 use crate::trace::Marks;
 use crate::world::{Ending, Mode, World, join};
-use slipring::{Error, Ring, WorkerOptions};
+use slipring::{AtPath, EntryError, Ring, WorkerOptions};
 use std::path::Path;
 
 /// A second group, whose only worker died with a lease.
@@ -49,7 +49,10 @@ pub(super) fn group_is_removed(world: &mut World, end: &Ending) {
     // Otherwise the others meet what was left.
     if end.newcomers_first {
         let again = world.ring().remove_group("h");
-        assert!(matches!((there, &again), (true, Ok(())) | (false, Err(Error::NoSuchGroup { .. }))));
+        assert!(matches!(
+            (there, &again),
+            (true, Ok(())) | (false, Err(AtPath { error: EntryError::NoSuchGroup { .. }, .. }))
+        ));
     }
     group::staff_second(world, end);
 }

@@ -2,7 +2,9 @@
 
 use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
 use kit::raw::{Delivery, Raw, dead_path};
-use slipring::{Consumer, Error, Holder, HolderRole, Producer, Start, Worker};
+use slipring::{
+    AtPath, AttachError, Consumer, CreateError, Holder, HolderRole, OpenError, Producer, Start, Worker,
+};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,10 @@ impl World {
     pub(crate) fn others_go_on(&mut self, victim: u64) {
         if !self.path.exists() {
             let created = World::options(self.shape, self.mode).create(&self.path);
-            assert!(matches!(created, Ok(_) | Err(Error::AlreadyExists { .. })), "{created:?}");
+            assert!(
+                matches!(created, Ok(_) | Err(AtPath { error: CreateError::AlreadyExists, .. })),
+                "{created:?}"
+            );
             return;
         }
         if self.unborn {
@@ -30,7 +35,7 @@ impl World {
         self.drain();
         if raw.has_producer() && self.producer.is_none() {
             match Producer::open(&self.path) {
-                Err(Error::ProducerExists { .. }) => return,
+                Err(AtPath { error: AttachError::ProducerExists { .. }, .. }) => return,
                 other => panic!("beside a stopped producer: {other:?}"),
             }
         }
@@ -60,7 +65,10 @@ impl World {
         let start = Instant::now();
         let refused = Consumer::attach(&self.path, Start::Latest);
         let waited = start.elapsed();
-        assert!(matches!(refused, Err(Error::TableBusy { .. })), "beside a stopped editor: {refused:?}");
+        assert!(
+            matches!(refused, Err(AtPath { error: AttachError::Open(OpenError::TableBusy { .. }), .. })),
+            "beside a stopped editor: {refused:?}"
+        );
         assert!(waited < 2 * PATIENCE, "told after {waited:?}");
     }
 
@@ -69,7 +77,7 @@ impl World {
         let rival = Consumer::options().name("child").start(Start::Latest).attach(&self.path);
         match rival {
             Ok(consumer) => self.add_reading(consumer, RIVAL),
-            Err(Error::NameInUse { .. }) => {}
+            Err(AtPath { error: AttachError::NameInUse { .. }, .. }) => {}
             Err(error) => panic!("beside a stopped one of the same name: {error}"),
         }
     }

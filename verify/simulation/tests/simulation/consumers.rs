@@ -7,7 +7,7 @@ use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
-use slipring_core::protocol::table::{self, JoinError, Start};
+use slipring_core::protocol::table::{self, Start, StartError};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Entries that belong to the durable ones.
@@ -46,7 +46,7 @@ fn settle(turn: &mut Turn<'_>, entry: u32, durable: bool, evictable: bool) -> Op
     if let (Ok(position), Start::At(asked)) = (joined, start) {
         assert_eq!(position, asked);
     }
-    assert!(!matches!(joined, Err(JoinError::Damaged(_))), "{joined:?}");
+    assert!(!matches!(joined, Err(StartError::Damaged(_))), "{joined:?}");
     // From here on nothing is overwritten, unless it was evicted already.
     let evicted = memory.shared.word(geometry.tail(entry)).get() == Tail::EVICTED.0;
     if let (Ok(position), false) = (joined, evicted) {
@@ -228,7 +228,7 @@ impl EvictableReader {
         let (memory, geometry, entry, old) = (turn.memory, turn.geometry(), reader.entry(), reader.tail());
         let join = |start| table::join(memory, &geometry, entry, start, true);
         let joined = match join(Start::At(old)) {
-            Err(JoinError::Gone { .. }) => join(Start::Earliest),
+            Err(StartError::Gone { .. }) => join(Start::Earliest),
             joined => joined,
         };
         let tail = joined.expect("an earliest one can always be had");

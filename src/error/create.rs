@@ -1,0 +1,132 @@
+//! Why a ring was not created.
+
+use crate::error::{NameError, OpenError};
+use slipring_core::format::{GeometryError, POSITION_MAX};
+use slipring_core::protocol::Damage;
+use slipring_core::protocol::settings::SettingsError;
+use slipring_core::protocol::table::StartError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a ring was not created. Nothing was left behind.
+///
+/// ```
+/// use slipring::{CreateError, RingOptions};
+///
+/// let error = RingOptions::new(48, 1024).create("/no/such/directory/ring").unwrap_err();
+/// assert!(matches!(error.error, CreateError::NoDirectory { .. }));
+/// assert_eq!(
+///     error.to_string(),
+///     "/no/such/directory/ring: there is no directory /no/such/directory; make it first, or choose another path"
+/// );
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The path is taken: by the file there, or, if the error's path is that of the dead-letter ring, by the
+    /// file there. Nothing was touched.
+    #[error("already exists; open it, choose another path, or remove it first")]
+    AlreadyExists,
+    /// The directory of the path does not exist.
+    #[error("there is no directory {directory}; make it first, or choose another path", directory = directory.display())]
+    #[non_exhaustive]
+    NoDirectory {
+        /// The directory that is missing.
+        directory: PathBuf,
+    },
+    /// A number that was asked for is out of range.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// A declared consumer or group has an impossible name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A setting of a declared group is out of range.
+    #[error("group {group:?}: {error}")]
+    #[non_exhaustive]
+    Settings {
+        /// The group.
+        group: String,
+        /// The setting, and its range.
+        error: SettingsError,
+    },
+    /// The filesystem has not enough room.
+    #[error("needs {needed} bytes, {available} are free; free some, or ask for fewer or smaller blocks")]
+    #[non_exhaustive]
+    NoSpace {
+        /// Bytes the ring needs.
+        needed: u64,
+        /// Bytes the filesystem said were free.
+        available: u64,
+    },
+    /// This user may not write the directory or its filesystem.
+    #[error("no permission to {action}; choose a directory that you may write, such as /dev/shm")]
+    #[non_exhaustive]
+    Permission {
+        /// The action that was refused.
+        action: &'static str,
+    },
+    /// A shared mapping is not shared across a network.
+    #[error(
+        "lies on {filesystem}, where neither mappings nor locks are shared; use a local path such as /dev/shm"
+    )]
+    #[non_exhaustive]
+    RemoteFilesystem {
+        /// The kind of filesystem.
+        filesystem: &'static str,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {action}: {error}")]
+    #[non_exhaustive]
+    Io {
+        /// The action that failed.
+        action: &'static str,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+    /// The ring was created, and could not be opened: another process removed or replaced it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl CreateError {
+    /// The error of an action that the operating system refused.
+    pub(crate) fn io(action: &'static str, error: io::Error) -> CreateError {
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => CreateError::AlreadyExists,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                CreateError::Permission { action }
+            }
+            _ => CreateError::Io { action, error },
+        }
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            CreateError::AlreadyExists => io::ErrorKind::AlreadyExists,
+            CreateError::NoDirectory { .. } => io::ErrorKind::NotFound,
+            CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. } => {
+                io::ErrorKind::InvalidInput
+            }
+            CreateError::NoSpace { .. } => io::ErrorKind::StorageFull,
+            CreateError::Permission { .. } => io::ErrorKind::PermissionDenied,
+            CreateError::RemoteFilesystem { .. } => io::ErrorKind::Unsupported,
+            CreateError::Io { error, .. } => error.kind(),
+            CreateError::Open(error) => error.io_kind(),
+        }
+    }
+}
+
+/// A declared group begins at the first position of the new ring, which is there unless the memory lost it.
+impl From<StartError> for CreateError {
+    fn from(error: StartError) -> CreateError {
+        let damage = match error {
+            StartError::Damaged(damage) => damage,
+            StartError::Gone { requested: found, earliest } => {
+                Damage::new("first position", found, earliest, POSITION_MAX)
+            }
+            StartError::Ahead { requested: found, head } => Damage::new("first position", found, 0, head),
+            _ => Damage::new("first position", 0, 0, POSITION_MAX),
+        };
+        CreateError::Open(OpenError::Damaged(damage))
+    }
+}

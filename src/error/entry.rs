@@ -1,0 +1,64 @@
+//! Why a consumer or a group was not found, or not removed.
+
+use crate::error::OpenError;
+use std::io;
+
+/// Why a consumer or a group of a ring was not found by its name, or not removed. The ring is as it was.
+///
+/// ```
+/// use slipring::{EntryError, RingOptions};
+///
+/// let ring = RingOptions::new(48, 1024).create_in_memory()?;
+/// let error = ring.remove_consumer("audit").unwrap_err();
+/// assert!(matches!(error.error, EntryError::NoSuchConsumer { .. }));
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The file at the path is not a ring that this process can use, or can write.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// No consumer has this name.
+    #[error("no consumer is named {name:?}; check the name (`slipring consumers PATH` lists all)")]
+    #[non_exhaustive]
+    NoSuchConsumer {
+        /// The name asked for.
+        name: String,
+    },
+    /// The consumer is attached.
+    #[error("consumer {name:?} is attached, by process {pid}; stop it first")]
+    #[non_exhaustive]
+    ConsumerInUse {
+        /// The name asked for.
+        name: String,
+        /// The process that is attached under this name.
+        pid: u64,
+    },
+    /// No group has this name.
+    #[error("no group is named {name:?}; check the name (`slipring group ls PATH` lists all)")]
+    #[non_exhaustive]
+    NoSuchGroup {
+        /// The name asked for.
+        name: String,
+    },
+    /// The group has living workers.
+    #[error("group {group:?} has a living worker, process {pid}; stop its workers first")]
+    #[non_exhaustive]
+    GroupInUse {
+        /// The group.
+        group: String,
+        /// The process of one of its workers.
+        pid: u64,
+    },
+}
+
+impl EntryError {
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            EntryError::Open(error) => error.io_kind(),
+            EntryError::NoSuchConsumer { .. } | EntryError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
+            EntryError::ConsumerInUse { .. } | EntryError::GroupInUse { .. } => io::ErrorKind::ResourceBusy,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! From a path to a validated ring: why that can fail.
+
+use crate::id::RingId;
+use slipring_core::format::{FORMAT_VERSION, GeometryError};
+use slipring_core::protocol::Damage;
+use std::io;
+use std::time::Duration;
+
+/// Why this process cannot use the ring at a path: the file is missing, no ring, damaged, of another version,
+/// type or owner, or lies where it cannot be shared.
+///
+/// Every operation that opens a ring can meet these, and has them as its variant `Open`.
+///
+/// ```
+/// use slipring::{OpenError, Ring};
+///
+/// let error = Ring::open("/dev/null").unwrap_err();
+/// assert!(matches!(error.error, OpenError::NotAFile { kind: "device", .. }));
+/// assert_eq!(error.to_string(), "/dev/null: is a device, not a regular file; name the ring itself");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no such file.
+    #[error("no such ring; create it first, or check the path")]
+    NotFound,
+    /// The path ends in a symbolic link. Links are not followed: their target can change.
+    #[error("is a symbolic link, and links are not followed; name the ring itself")]
+    Symlink,
+    /// A directory, FIFO, socket or device.
+    #[error("is a {kind}, not a regular file; name the ring itself")]
+    #[non_exhaustive]
+    NotAFile {
+        /// The kind of file.
+        kind: &'static str,
+    },
+    /// A regular file, but its first bytes are not a ring's.
+    #[error("is not a ring ({len} bytes, begins with \"{begins}\"); it was left alone", begins = begins.escape_ascii())]
+    #[non_exhaustive]
+    NotARing {
+        /// Length of the file in bytes.
+        len: u64,
+        /// Its first bytes.
+        begins: Vec<u8>,
+    },
+    /// The header has no checksum yet: the creating process died before it finished the ring.
+    #[error("its creation was never finished; remove the file and create the ring again")]
+    Incomplete,
+    /// Written on a machine of the other byte order.
+    #[error("was written by a machine of the other byte order; create it on this one")]
+    WrongByteOrder,
+    /// Written by an older or a newer version of this library.
+    #[error(
+        "has {age} format version {found}, this program reads version {FORMAT_VERSION}; \
+         use a matching version of slipring, or drain the ring with the old one and create it anew",
+        age = if *found < FORMAT_VERSION { "the older" } else { "the newer" }
+    )]
+    #[non_exhaustive]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// Uses features that this version does not know.
+    #[error("uses features {bits:#x} that this version of slipring does not know; upgrade it")]
+    #[non_exhaustive]
+    Features {
+        /// The unknown feature bits.
+        bits: u64,
+    },
+    /// The header does not match its checksum.
+    #[error(
+        "the header is damaged (checksum {computed:#018x}, stored {stored:#018x}); \
+         restore the file from a copy, or remove it and create the ring again"
+    )]
+    #[non_exhaustive]
+    Checksum {
+        /// The checksum in the header.
+        stored: u64,
+        /// The checksum of the header.
+        computed: u64,
+    },
+    /// The header says something of the layout that cannot be, although its checksum is right.
+    #[error("{field} is {found} where the geometry demands {expected}; the file was not written by slipring")]
+    #[non_exhaustive]
+    Layout {
+        /// The field of the header.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+        /// The only value that is right.
+        expected: u64,
+    },
+    /// A number of the header is out of range, although its checksum is right.
+    #[error("{0}; the file was not written by slipring")]
+    Geometry(GeometryError),
+    /// The file is shorter or longer than its header says.
+    #[error(
+        "has {found} bytes, its header says {expected}; it was cut or overwritten: restore it, or create it again"
+    )]
+    #[non_exhaustive]
+    Length {
+        /// Bytes in the file.
+        found: u64,
+        /// Bytes the header speaks of.
+        expected: u64,
+    },
+    /// This user may not read or write the file, its directory or its filesystem.
+    #[error("no permission to {action}; {advice}")]
+    #[non_exhaustive]
+    Permission {
+        /// The action that was refused.
+        action: &'static str,
+        /// The way out.
+        advice: &'static str,
+    },
+    /// The file belongs to another user, who could change it under this process.
+    #[error(
+        "belongs to user {owner}, this process acts as {user}; observe it, or say `trust_owner({owner})`"
+    )]
+    #[non_exhaustive]
+    ForeignOwner {
+        /// The user that the file belongs to.
+        owner: u32,
+        /// The user that this process acts as.
+        user: u32,
+    },
+    /// A shared mapping is not shared across a network.
+    #[error(
+        "lies on {filesystem}, where neither mappings nor locks are shared; use a local path such as /dev/shm"
+    )]
+    #[non_exhaustive]
+    RemoteFilesystem {
+        /// The kind of filesystem.
+        filesystem: &'static str,
+    },
+    /// The ring carries messages of another type.
+    #[error(
+        "carries {ring}, this program expects {expected}; attach with the matching type, or to the right ring"
+    )]
+    #[non_exhaustive]
+    TypeMismatch {
+        /// The type of the ring's messages.
+        ring: String,
+        /// The type that was asked for.
+        expected: String,
+    },
+    /// The ring at this path is another one than the caller's saved position speaks of.
+    #[error(
+        "is ring {found}, the saved position speaks of {expected}; it was made anew since: begin at Earliest"
+    )]
+    #[non_exhaustive]
+    WrongRing {
+        /// The ring that is there.
+        found: RingId,
+        /// The ring that was expected.
+        expected: RingId,
+    },
+    /// The file beside a ring, at the path of its dead-letter ring, is not that ring's.
+    #[error("does not hold the dead letters of ring {ring}{whose}; move it away, and slipring creates a new one when it is needed", whose = of.map_or(String::new(), |of| format!(", but those of ring {of}")))]
+    #[non_exhaustive]
+    NotItsDeadLetters {
+        /// The ring.
+        ring: RingId,
+        /// The ring whose dead letters the file holds; none if it is no dead-letter ring.
+        of: Option<RingId>,
+    },
+    /// A control word in the file cannot be what slipring wrote.
+    #[error(
+        "{0}; the file is damaged: `slipring check` lists all damage; restore the file, or create the ring again"
+    )]
+    Damaged(Damage),
+    /// Another process has held the table lock for longer than an edit takes: it is stopped, or being debugged.
+    #[error(
+        "another process has been editing the consumer table for {waited:.1?}; find the stopped process (lslocks) and continue or kill it"
+    )]
+    #[non_exhaustive]
+    TableBusy {
+        /// How long this process waited.
+        waited: Duration,
+    },
+    /// The operating system refused something else.
+    #[error("cannot {action}: {error}")]
+    #[non_exhaustive]
+    Io {
+        /// The action that failed.
+        action: &'static str,
+        /// The error of the operating system.
+        error: io::Error,
+    },
+}
+
+impl OpenError {
+    /// The error of an action that the operating system refused.
+    pub(crate) fn io(action: &'static str, error: io::Error) -> OpenError {
+        match error.kind() {
+            io::ErrorKind::NotFound => OpenError::NotFound,
+            io::ErrorKind::PermissionDenied => OpenError::Permission {
+                action,
+                advice: "ask its owner for access to the file and its directory, or observe it read-only",
+            },
+            io::ErrorKind::ReadOnlyFilesystem => OpenError::Permission {
+                action,
+                advice: "its filesystem is mounted read-only: observe it, or use another path such as /dev/shm",
+            },
+            io::ErrorKind::IsADirectory => OpenError::NotAFile { kind: "directory" },
+            _ if error.raw_os_error() == Some(libc::ELOOP) => OpenError::Symlink,
+            _ => OpenError::Io { action, error },
+        }
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            OpenError::NotFound => io::ErrorKind::NotFound,
+            OpenError::Symlink => io::ErrorKind::InvalidInput,
+            OpenError::NotAFile { kind: "directory" } => io::ErrorKind::IsADirectory,
+            OpenError::NotAFile { .. } => io::ErrorKind::InvalidInput,
+            OpenError::Version { .. } | OpenError::Features { .. } | OpenError::RemoteFilesystem { .. } => {
+                io::ErrorKind::Unsupported
+            }
+            OpenError::Permission { .. } | OpenError::ForeignOwner { .. } => io::ErrorKind::PermissionDenied,
+            OpenError::TableBusy { .. } => io::ErrorKind::ResourceBusy,
+            OpenError::Io { error, .. } => error.kind(),
+            OpenError::NotARing { .. }
+            | OpenError::Incomplete
+            | OpenError::WrongByteOrder
+            | OpenError::Checksum { .. }
+            | OpenError::Layout { .. }
+            | OpenError::Geometry(_)
+            | OpenError::Length { .. }
+            | OpenError::TypeMismatch { .. }
+            | OpenError::WrongRing { .. }
+            | OpenError::NotItsDeadLetters { .. }
+            | OpenError::Damaged(_) => io::ErrorKind::InvalidData,
+        }
+    }
+}

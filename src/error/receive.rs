@@ -1,0 +1,100 @@
+//! Why no message was received.
+
+use slipring_core::protocol::Damage;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why no message was received.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
+///
+/// let ring = RingOptions::new(48, 16).create_in_memory()?;
+/// let mut producer = Producer::open(&ring)?;
+/// let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+/// assert!(matches!(consumer.try_recv(), Err(RecvError::Empty)));
+/// producer.close();
+/// assert!(matches!(consumer.recv(), Err(RecvError::Closed)));
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// Nothing is there at the moment.
+    #[error("nothing to receive yet")]
+    Empty,
+    /// Nothing came in the given time.
+    #[error("nothing to receive for {0:.1?}")]
+    TimedOut(Duration),
+    /// The producer closed the stream, and everything it published was received.
+    #[error("the stream is closed and drained")]
+    Closed,
+    /// The producer died without closing the stream, and everything it published was received. A new
+    /// producer may go on; receiving again then works.
+    #[error("{path}: the producer (process {pid}) is dead and left nothing more to receive; start another producer", path = path.display())]
+    #[non_exhaustive]
+    ProducerDead {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The producer's process number in its own pid namespace.
+        pid: u64,
+    },
+    /// This consumer had agreed to be evicted and lagged a whole ring behind. It stands at the earliest
+    /// message that is still there; receiving goes on from it.
+    #[error("evicted for lagging behind: {missed} messages missed")]
+    Evicted {
+        /// How many messages were lost to this consumer.
+        missed: u64,
+    },
+    /// The file was cut short: nothing more can be read from it. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
+    Truncated {
+        /// The path of the ring.
+        path: PathBuf,
+    },
+    /// The file at the path is not the one this reader has mapped any more.
+    #[error("{path}: was removed or replaced; attach again to reach the new ring", path = path.display())]
+    Replaced {
+        /// The path of the ring.
+        path: PathBuf,
+    },
+    /// Shared memory holds what no producer writes.
+    #[error("the ring is damaged: {0}; `slipring check` lists all damage")]
+    Damaged(Damage),
+}
+
+impl From<Damage> for RecvError {
+    #[inline]
+    fn from(damage: Damage) -> RecvError {
+        RecvError::Damaged(damage)
+    }
+}
+
+impl RecvError {
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            RecvError::ProducerDead { path, .. }
+            | RecvError::Truncated { path }
+            | RecvError::Replaced { path } => Some(path),
+            RecvError::Empty
+            | RecvError::TimedOut(_)
+            | RecvError::Closed
+            | RecvError::Evicted { .. }
+            | RecvError::Damaged(_) => None,
+        }
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            RecvError::Empty => io::ErrorKind::WouldBlock,
+            RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
+            RecvError::Closed | RecvError::ProducerDead { .. } | RecvError::Truncated { .. } => {
+                io::ErrorKind::UnexpectedEof
+            }
+            RecvError::Evicted { .. } | RecvError::Damaged(_) => io::ErrorKind::InvalidData,
+            RecvError::Replaced { .. } => io::ErrorKind::BrokenPipe,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a message was not sent, and the reader that holds the ring full.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a message was not claimed, sent or published. Nothing of it is visible then.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
+///
+/// let ring = RingOptions::new(48, 1).create_in_memory()?;
+/// let mut producer = Producer::open(&ring)?;
+/// let _slow = Consumer::options().name("audit").start(Start::Earliest).attach(&ring)?;
+/// producer.send(b"one fills the ring")?;
+/// match producer.try_send(0, b"another") {
+///     Err(SendError::Full { holder, .. }) => assert_eq!((holder.name.as_str(), holder.lag), ("audit", 1)),
+///     other => panic!("the ring is full: {other:?}"),
+/// }
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// Every slot holds a message that a reader has not released.
+    #[error("{path}: the ring of {capacity} blocks is full: {holder}; wait, or let that one catch up, stop it or remove it", path = path.display())]
+    #[non_exhaustive]
+    Full {
+        /// The path of the ring.
+        path: PathBuf,
+        /// Blocks in the ring.
+        capacity: u64,
+        /// The reader that holds it.
+        holder: Box<Holder>,
+    },
+    /// Fewer readers are attached than this producer requires.
+    #[error("{path}: {attached} consumers are attached, this producer requires {required}; start them, or require fewer", path = path.display())]
+    #[non_exhaustive]
+    TooFewReaders {
+        /// The path of the ring.
+        path: PathBuf,
+        /// Gating consumers now.
+        attached: u32,
+        /// What [`require_readers`](crate::ProducerOptions::require_readers) demands.
+        required: u32,
+    },
+    /// The message does not fit a block.
+    #[error(
+        "a message of {len} bytes does not fit a block of {block_size}; split it, or create the ring with larger blocks"
+    )]
+    TooLarge {
+        /// Bytes of the message.
+        len: usize,
+        /// Bytes of a block.
+        block_size: usize,
+    },
+    /// The file was cut short: what this producer sent since then is lost. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
+    Truncated {
+        /// The path of the ring.
+        path: PathBuf,
+    },
+    /// The file at the path is not the one this producer writes any more.
+    #[error("{path}: was removed or replaced, and a reader that attaches now does not see the messages of this producer; open the new ring", path = path.display())]
+    Replaced {
+        /// The path of the ring.
+        path: PathBuf,
+    },
+}
+
+impl SendError {
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            SendError::Full { path, .. }
+            | SendError::TooFewReaders { path, .. }
+            | SendError::Truncated { path }
+            | SendError::Replaced { path } => Some(path),
+            SendError::TooLarge { .. } => None,
+        }
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            SendError::Full { .. } | SendError::TooFewReaders { .. } => io::ErrorKind::WouldBlock,
+            SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            SendError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
+            SendError::Replaced { .. } => io::ErrorKind::BrokenPipe,
+        }
+    }
+}
+
+/// The role of a reader that holds the ring full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HolderRole {
+    /// A consumer.
+    Consumer,
+    /// A consumer whose tail outlives it.
+    DurableConsumer,
+    /// A group: a message that none of its workers has settled.
+    Group,
+    /// A worker that has lost its lease on a message, and may still be reading it.
+    Worker,
+}
+
+/// The reader that holds the ring full: the one with the lowest position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its role.
+    pub role: HolderRole,
+    /// Its name; empty for an anonymous consumer or worker.
+    pub name: String,
+    /// Its process number in its own pid namespace, for display; 0 for a group.
+    pub pid: u64,
+    /// How many messages it is behind the head.
+    pub lag: u64,
+    /// False for a durable consumer that is away, or was never there, and for a group without workers.
+    pub alive: bool,
+    /// For how long the ring has been full for this producer.
+    pub full_for: Duration,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Holder { name, pid, lag, full_for, .. } = self;
+        match (self.role, self.alive) {
+            (HolderRole::Group, true) => write!(f, "group {name:?} is")?,
+            (HolderRole::Group, false) => write!(f, "group {name:?} has no workers and is")?,
+            (HolderRole::Worker, _) => write!(f, "worker {name:?} (process {pid}) reads in place,")?,
+            (HolderRole::Consumer, true) => write!(f, "consumer {name:?} (process {pid}) is")?,
+            (HolderRole::DurableConsumer, true) => {
+                write!(f, "durable consumer {name:?} (process {pid}) is")?;
+            }
+            (_, false) => write!(f, "durable consumer {name:?} is away and")?,
+        }
+        write!(f, " {lag} messages behind, for {full_for:.1?}")
+    }
+}
