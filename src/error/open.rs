@@ -1,6 +1,7 @@
 //! From a path to a validated ring: why that can fail.
 
 use crate::id::RingId;
+use crate::system::Refusal;
 use slipring_core::format::{FORMAT_VERSION, GeometryError};
 use slipring_core::protocol::Damage;
 use std::io;
@@ -203,7 +204,7 @@ impl OpenError {
                 advice: "its filesystem is mounted read-only: observe it, or use another path such as /dev/shm",
             },
             io::ErrorKind::IsADirectory => OpenError::NotAFile { kind: "directory" },
-            _ if error.raw_os_error() == Some(libc::ELOOP) => OpenError::Symlink,
+            _ if Refusal::of(&error) == Some(Refusal::Symlink) => OpenError::Symlink,
             _ => OpenError::Io { action, error },
         }
     }

@@ -349,9 +349,8 @@ fn open_file(path: &Path, access: Access) -> Result<File, OpenError> {
         Access::Nothing => "open it for reading",
         Access::Readers | Access::Everything => "open it for writing",
     };
-    system::open(path, access != Access::Nothing).map_err(|error| match error.raw_os_error() {
-        // A socket, or a device without a driver.
-        Some(libc::ENXIO | libc::ENODEV) => OpenError::NotAFile { kind: "socket or device" },
+    system::open(path, access != Access::Nothing).map_err(|error| match system::Refusal::of(&error) {
+        Some(system::Refusal::NoFile) => OpenError::NotAFile { kind: "socket or device" },
         _ => OpenError::io(action, error),
     })
 }

@@ -62,8 +62,8 @@ impl Draft {
         if geometry.file_len() > filesystem.available {
             return Err(no_space());
         }
-        system::reserve(&self.file, geometry.file_len()).map_err(|error| match error.raw_os_error() {
-            Some(libc::ENOSPC | libc::EFBIG | libc::EDQUOT) => no_space(),
+        system::reserve(&self.file, geometry.file_len()).map_err(|error| match system::Refusal::of(&error) {
+            Some(system::Refusal::NoSpace) => no_space(),
             _ => CreateError::io("reserve its space", error),
         })
     }

@@ -8,6 +8,7 @@ pub(crate) mod fork;
 mod futex;
 mod identity;
 mod lock;
+mod refusal;
 pub(crate) mod sigbus;
 mod time;
 
@@ -20,6 +21,7 @@ pub(crate) use filesystem::Filesystem;
 pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any, futex_wake_all};
 pub(crate) use identity::{boot_id, effective_user, random_id};
 pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
+pub(crate) use refusal::Refusal;
 pub(crate) use time::{
     coarse_monotonic_ms, coarse_resolution, monotonic_ms, time_namespace_shift_ms, unix_now, unix_now_ms,
 };

@@ -84,10 +84,9 @@ impl Side {
             // lost the race and went away would leave its clearing unordered with the next announcement.
             Side::Producer => {
                 let mut seen = memory.load(ROOM, Relaxed);
-                while let Err(now) =
-                    memory.compare_exchange(ROOM, seen, seen.wrapping_add(1), Release, Relaxed)
-                // TICKET
-                {
+                let count =
+                    |seen: u64| memory.compare_exchange(ROOM, seen, seen.wrapping_add(1), Release, Relaxed); // TICKET
+                while let Err(now) = count(seen) {
                     seen = now;
                 }
             }

@@ -1,0 +1,95 @@
+//! The rules of `tidy`, applied to this repository.
+
+use tidy::prose::{Ceiling, of_comments, of_document};
+use tidy::source::{File, file, files};
+use tidy::{Finding, doors, names, orderings, prose, rooms, tables};
+
+/// Figures of the comments in `src` and the core. To be lowered to 1.5, 0.5 and 0.
+const COMMENTS: Ceiling = Ceiling { who: 6.2, begins: 5.1, long: 600 };
+/// Figures of the documents. To be lowered to 1.5 and 0.5.
+const DOCUMENTS: Ceiling = Ceiling { who: 3.2, begins: 3.0, long: 0 };
+
+#[track_caller]
+fn nothing(findings: &[Finding]) {
+    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert!(lines.is_empty(), "\n{}\n", lines.join("\n"));
+}
+
+fn library() -> Vec<File> {
+    files(&["src"], &[".rs"])
+}
+
+fn core() -> Vec<File> {
+    files(&["crates/core/src"], &[".rs"])
+}
+
+#[test]
+fn knowledge_points_downwards() {
+    nothing(&rooms::check(&library(), rooms::ROOMS, rooms::UPWARDS));
+}
+
+#[test]
+fn the_core_has_no_circle() {
+    nothing(&rooms::check_circles(&core()));
+}
+
+#[test]
+fn every_ordering_has_its_pair() {
+    nothing(&orderings::check(&core(), &file(orderings::TABLE)));
+}
+
+#[test]
+fn system_calls_are_in_one_room() {
+    nothing(&doors::check(&library(), &doors::SYSTEM));
+}
+
+#[test]
+fn the_rings_memory_is_written_by_the_core() {
+    nothing(&doors::check(&library(), &doors::STORES));
+}
+
+#[test]
+fn the_table_of_models_is_the_list_of_models() {
+    nothing(&tables::check_models(&file(tables::MODELS.0), &file(tables::MODELS.1)));
+}
+
+#[test]
+fn the_documented_offsets_are_the_librarys_and_the_kits() {
+    nothing(&tables::check_offsets(&file(tables::FORMAT), &tables::offsets()));
+}
+
+#[test]
+fn old_names_do_not_come_back() {
+    let all = files(
+        &[
+            "src",
+            "crates",
+            "tests",
+            "verify",
+            "loom-tests",
+            "benches",
+            "examples",
+            "docs",
+            "README.md",
+            "ARCHITECTURE.md",
+        ],
+        &[".rs", ".md", ".toml", ".sh"],
+    );
+    let all: Vec<File> = all.into_iter().filter(|file| file.path != "verify/tidy/src/names.rs").collect();
+    nothing(&names::check(&all, names::OLD));
+}
+
+#[test]
+fn sentences_have_actors_with_names() {
+    let figures: Vec<_> =
+        library().iter().chain(&core()).map(|file| (file.path.clone(), of_comments(file))).collect();
+    nothing(&prose::check("comments", &figures, COMMENTS));
+    let documents = files(tidy::DOCUMENTS, &[".md"]);
+    let figures: Vec<_> = documents.iter().map(|file| (file.path.clone(), of_document(file))).collect();
+    nothing(&prose::check("documents", &figures, DOCUMENTS));
+}
+
+#[test]
+fn the_formatter_keeps_the_width_of_code() {
+    assert_eq!(file("rustfmt.toml").text, "max_width = 110\nuse_small_heuristics = \"Max\"\n");
+}
