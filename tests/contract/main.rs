@@ -2,6 +2,7 @@
 
 mod groups;
 mod holding;
+mod message_types;
 mod orderly;
 mod runs;
 mod typed;

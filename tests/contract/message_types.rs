@@ -11,10 +11,10 @@ message! {
 /// Declared elsewhere, with its fields the other way round.
 mod swapped {
     slipring::message! {
-        pub(super) struct Level { pub(super) size: u64, pub(super) price: u64 }
+        pub(crate) struct Level { pub(crate) size: u64, pub(crate) price: u64 }
     }
     /// Whose levels are others.
-    pub(super) mod book {
+    pub(crate) mod book {
         use super::Level;
         slipring::message! {
             pub(crate) struct Book { pub(crate) best: Level, pub(crate) all: [Level; 2] }
