@@ -23,8 +23,9 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread::ThreadId;
 use slipring_core::format::{Block, Geometry, Tail, producer_page as page, readers_page};
 use slipring_core::memory::{Futex, Liveness, Memory, Right, Word};
-use slipring_core::protocol::group;
+use slipring_core::protocol::{group, statistic::is_statistic};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
@@ -186,7 +187,7 @@ impl LoomMemory {
     /// What tells people something, if the word is such a one.
     fn statistic(&self, word: Word) -> Option<std::sync::MutexGuard<'_, HashMap<Word, u64>>> {
         let modelled = self.shared.words.contains_key(&word);
-        (!modelled && group::is_statistic(&self.shared.geometry, word))
+        (!modelled && is_statistic(&self.shared.geometry, word))
             .then(|| self.shared.statistics.lock().expect("no model panics in here"))
     }
 
@@ -429,6 +430,12 @@ impl LoomRights {
     pub fn party(&self, party: u32) -> LoomRights {
         LoomRights { holders: Arc::clone(&self.holders), party }
     }
+
+    /// This party is dead: the kernel takes everything away from it.
+    pub fn drop_all(&self) {
+        let mut holders = self.holders.lock().expect("no model panics in the kernel");
+        holders.retain(|_, holder| *holder != self.party);
+    }
 }
 
 impl Default for LoomRights {
@@ -438,9 +445,11 @@ impl Default for LoomRights {
 }
 
 impl Liveness for LoomRights {
-    fn seize(&self, right: Right) -> bool {
+    type Error = Infallible;
+
+    fn try_seize(&self, right: Right) -> Result<bool, Infallible> {
         let mut holders = self.holders.lock().expect("no model panics in the kernel");
-        *holders.entry(right).or_insert(self.party) == self.party
+        Ok(*holders.entry(right).or_insert(self.party) == self.party)
     }
 
     fn release(&self, right: Right) {

@@ -8,14 +8,9 @@ use crate::region::Region;
 use crate::ring::attach::Place;
 use crate::system;
 use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
-use slipring_core::format::producer_page::HEAD;
-use slipring_core::format::{POSITION_MAX, entry};
-use slipring_core::memory::Memory;
-use slipring_core::protocol::Damage;
+use slipring_core::protocol::membership;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::{Copied, CopyingReader};
-use slipring_core::protocol::table::{self, Start, StartError};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// A copied message. Dereferences to its bytes, which are the reader's own.
@@ -142,33 +137,6 @@ impl EvictableConsumer {
         let (position, len, kind) = self.pending.take().unwrap_or((self.reader.tail(), 0, 0));
         CopiedMessage::new(&self.buffer[..len], position, kind, 0)
     }
-
-    /// Joins again and returns how many messages were lost: none, if it came back before the producer used
-    /// the room.
-    #[cold]
-    fn rejoin(&mut self) -> Result<u64, RecvError> {
-        let attachment = &self.seat.attachment;
-        let geometry = *attachment.geometry();
-        let old = self.reader.tail();
-        // The entry is still this consumer's, by its lock; nobody else writes it. It goes on where it was if
-        // that is still there: a reader never goes back.
-        let join = |start| table::join(&attachment.region, &geometry, self.seat.entry, start, true);
-        let tail = match join(Start::At(old)) {
-            Err(StartError::Gone { .. }) => join(Start::Earliest),
-            joined => joined,
-        };
-        let tail = tail.map_err(|error| match error {
-            StartError::Damaged(damage) => damage,
-            // The head lies below the position that this consumer has read up to.
-            _ => Damage::new("head", attachment.region.load(HEAD, Relaxed), old, POSITION_MAX),
-        })?;
-        let missed = tail.saturating_sub(old);
-        let word = geometry.entry_word(self.seat.entry, entry::MISSED);
-        let total = attachment.region.load(word, Relaxed).saturating_add(missed);
-        attachment.region.store(word, total, Relaxed);
-        self.reader.rejoined(tail);
-        Ok(missed)
-    }
 }
 
 impl Waiting for EvictableConsumer {
@@ -190,7 +158,7 @@ impl Waiting for EvictableConsumer {
                     return Ok(true);
                 }
                 Copied::Empty => return Ok(false),
-                Copied::Evicted => match self.rejoin()? {
+                Copied::Evicted => match membership::rejoin(&mut self.reader)? {
                     0 => {}
                     missed => return Err(RecvError::Evicted { missed }),
                 },

@@ -1,22 +1,22 @@
-//! What a producer does when the ring is full: look again, remove who may be removed, wait, and say who holds
-//! it.
+//! What a producer does when the ring is full: look again, remove what may be removed, wait, and say which party
+//! holds it.
 
 use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::Producer;
-use crate::region::rights::Locks;
+use crate::region::clock::SystemClock;
+use crate::ring::attach::Attachment;
 use crate::system;
 use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
-use slipring_core::format::{EntryFlags, entry, group as group_entry, producer_page, worker};
-use slipring_core::memory::{Liveness, Memory, Right, Word};
-use slipring_core::protocol::group::{self, Group};
+use slipring_core::memory::Right;
+use slipring_core::protocol::group::{Group, members};
+use slipring_core::protocol::make_room::{self, Removal};
+use slipring_core::protocol::membership;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::publish::{Gate, Scan, Who};
-use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::table;
-use std::sync::atomic::Ordering::Relaxed;
+use slipring_core::protocol::recorder::EventKind;
 use std::time::{Duration, Instant};
 
-/// How long a proof that who gates lives is believed.
+/// How long a sleeping producer does not look whether the party that gates lives.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A producer writes at most one "full" into the flight recorder in this time.
@@ -41,105 +41,28 @@ impl Producer {
         Ok(())
     }
 
-    /// Scans, and removes from the way whoever may be removed: the dead and the evictable.
+    /// Scans, and removes from the way what may be removed: the dead, the evictable and the expired.
     fn look_for_room(&mut self) -> bool {
-        let geometry = self.attachment.geometry();
-        // Each turn frees an entry or is the last. Who fills them again meanwhile does not hold this up.
-        let turns = 1 + geometry.consumers() + geometry.groups() + geometry.workers();
-        for _ in 0..turns {
-            let scan = self.publisher.rescan(self.required_readers);
-            if self.publisher.room() > 0 {
-                self.full_since = None;
-                return true;
-            }
-            if scan.gates < self.required_readers || !scan.lowest.is_some_and(|gate| self.dislodge(gate)) {
-                return false;
-            }
-        }
-        false
-    }
-
-    /// Removes from the way whoever may be removed. False if that one stays.
-    fn dislodge(&mut self, gate: Gate) -> bool {
-        if let Who::Consumer(_, tail) = gate.who {
-            if tail.is_evictable() {
-                // If the tail moved instead, there is room.
-                if self.publisher.evict(gate) {
-                    self.log(EventKind::Evicted, gate);
-                }
-                return true;
-            }
-        }
-        let now = Instant::now();
-        let proved = self.checked.is_some_and(|(who, at)| {
-            who == gate.who && now.saturating_duration_since(at) < LIVENESS_INTERVAL
-        });
-        if proved {
-            return false;
-        }
-        let (name, pid) = self.name_and_pid(gate);
-        let (region, geometry) = (&self.attachment.region, *self.attachment.geometry());
-        let locks: &Locks = &self.attachment.locks;
-        let (kind, removed) = match gate.who {
-            Who::Consumer(entry, _) if self.flags(entry).is_kept() => {
-                (EventKind::Removed, self.expire_durable(entry))
-            }
-            Who::Consumer(entry, _) => (EventKind::Died, table::reap(region, &geometry, locks, entry)),
-            Who::Worker(entry) => (EventKind::Died, group::unpin_dead(region, &geometry, locks, entry)),
-            Who::Group(number) => (EventKind::Removed, self.clear_unfinished(number)),
+        let attachment = &self.attachment;
+        let log = |removal: Removal| {
+            attachment.try_record(removal.kind, removal.position, &removal.name, removal.pid);
         };
-        self.checked = (!removed).then_some((gate.who, now));
-        if removed {
-            self.attachment.try_record(kind, gate.position, &name, pid);
+        let made = self.room.make_room(&mut self.publisher, &attachment.locks, &SystemClock, log);
+        if made {
+            self.full_since = None;
         }
-        removed
-    }
-
-    /// Removes a group whose creator died over it.
-    fn clear_unfinished(&self, number: u32) -> bool {
-        let locks: &Locks = &self.attachment.locks;
-        let group = Group::new(self.attachment.region.clone(), *self.attachment.geometry(), number);
-        if !locks.seize(Right::Table) {
-            return false;
-        }
-        let cleared = group::clear_unfinished(&group);
-        locks.release(Right::Table);
-        cleared
-    }
-
-    /// Removes a durable consumer that has been away for longer than the ring allows.
-    fn expire_durable(&self, entry: u32) -> bool {
-        let threshold = self.attachment.header.durable_inactive_ms;
-        let locks: &Locks = &self.attachment.locks;
-        if threshold == 0 || !locks.seize(Right::Consumer(entry)) {
-            return false;
-        }
-        let region = &self.attachment.region;
-        let detached = self.attachment.geometry().entry_word(entry, entry::DETACHED_MS);
-        let (now, since) = (system::unix_now_ms(), region.load(detached, Relaxed));
-        if since == 0 {
-            // It was killed: its absence counts from now.
-            region.store(detached, now, Relaxed);
-        }
-        let expired = since != 0 && now.saturating_sub(since) > threshold;
-        if expired {
-            table::leave(region, self.attachment.geometry(), entry, false);
-        }
-        locks.release(Right::Consumer(entry));
-        expired
+        made
     }
 
     fn became_full(&mut self) {
         let now = Instant::now();
         self.full_since = Some(now);
-        let region = &self.attachment.region;
-        let count = region.load(producer_page::FULL_COUNT, Relaxed);
-        region.store(producer_page::FULL_COUNT, count.wrapping_add(1), Relaxed);
+        self.publisher.count_full();
         // A ring that is full now and then is at work; its recorder is for rarer things.
         if self.full_logged.is_some_and(|at| now.saturating_duration_since(at) < FULL_LOG_INTERVAL) {
             return;
         }
-        if let Some(gate) = self.publisher.rescan(self.required_readers).lowest {
+        if let Some(gate) = self.publisher.rescan(self.room.policy().required_readers).lowest {
             self.full_logged = Some(now);
             self.log(EventKind::Full, gate);
         }
@@ -150,26 +73,8 @@ impl Producer {
         self.attachment.try_record(kind, gate.position, &name, pid);
     }
 
-    fn flags(&self, entry: u32) -> EntryFlags {
-        EntryFlags(self.attachment.region.load(self.attachment.geometry().flags(entry), Relaxed))
-    }
-
-    /// The name of who gates, and the process; 0 for a group.
     fn name_and_pid(&self, gate: Gate) -> (String, u64) {
-        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        let name = |word: &dyn Fn(u64) -> Word| recorder::load_name(region, word);
-        let load = |word| region.load(word, Relaxed);
-        match gate.who {
-            Who::Consumer(entry, _) => (
-                name(&|at| geometry.entry_word(entry, entry::NAME + at)),
-                load(geometry.entry_word(entry, entry::PID)),
-            ),
-            Who::Group(number) => (name(&|at| geometry.group_word(number, group_entry::NAME + at)), 0),
-            Who::Worker(entry) => (
-                name(&|at| geometry.worker_word(entry, worker::NAME + at)),
-                load(geometry.worker_word(entry, worker::PID)),
-            ),
-        }
+        make_room::name_and_pid(&self.attachment.region, self.attachment.geometry(), gate.who)
     }
 
     #[cold]
@@ -178,10 +83,10 @@ impl Producer {
         if self.attachment.region.is_lost() {
             return SendError::Truncated { path: path() };
         }
-        let scan: Scan = self.publisher.rescan(self.required_readers);
-        if scan.gates < self.required_readers {
-            let (path, attached, required) = (path(), scan.gates, self.required_readers);
-            return SendError::TooFewReaders { path, attached, required };
+        let required = self.room.policy().required_readers;
+        let scan: Scan = self.publisher.rescan(required);
+        if scan.gates < required {
+            return SendError::TooFewReaders { path: path(), attached: scan.gates, required };
         }
         let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
         let holder = match scan.lowest {
@@ -204,7 +109,8 @@ impl Producer {
         let locks = &self.attachment.locks;
         let (role, alive) = match gate.who {
             Who::Consumer(entry, _) => {
-                let durable = self.flags(entry).is_durable();
+                let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+                let durable = membership::flags(region, geometry, entry).is_durable();
                 let role = if durable { HolderRole::DurableConsumer } else { HolderRole::Consumer };
                 (role, locks.is_held(Right::Consumer(entry)))
             }
@@ -216,12 +122,9 @@ impl Producer {
     }
 
     fn has_workers(&self, number: u32) -> bool {
-        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        let workers = u32::try_from(geometry.workers()).unwrap_or(u32::MAX);
-        (0..workers).any(|entry| {
-            region.load(geometry.worker_word(entry, worker::GROUP), Relaxed) == u64::from(number) + 1
-                && self.attachment.locks.is_held(Right::Worker(entry))
-        })
+        let Attachment { region, locks, .. } = &self.attachment;
+        let group = Group::new(region.clone(), *self.attachment.geometry(), number);
+        members::of(&group).any(|entry| locks.is_held(Right::Worker(entry)))
     }
 }
 

@@ -12,9 +12,10 @@ use crate::ring::attach::{Attachment, Demands, Place as RingPlace};
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::{Block, Meta, Slot, producer_page};
-use slipring_core::memory::{Memory, Right};
+use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::batch::Sealer;
-use slipring_core::protocol::publish::{Publisher, Who};
+use slipring_core::protocol::make_room::{Policy, RoomMaker};
+use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::recorder::EventKind;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -101,22 +102,22 @@ impl ProducerOptions {
         let publisher = Publisher::take_over(attachment.region.clone(), geometry)
             .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
         let pid = u64::from(std::process::id());
-        attachment.region.store(producer_page::PID, pid, Relaxed);
-        attachment.region.store(producer_page::OPENED_MS, system::unix_now_ms(), Relaxed);
+        publisher.introduce(pid, system::unix_now_ms());
         if orphaned {
             attachment.try_record(EventKind::Abandoned, publisher.head(), "", predecessor);
         }
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
         attachment.try_record(kind, publisher.head(), "", pid);
         let block_size = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
+        let durable_inactive_ms = attachment.header.durable_inactive_ms;
+        let policy = Policy { required_readers: self.required_readers, durable_inactive_ms };
         Ok(Producer {
             publisher,
             attachment,
             wait: self.wait,
-            required_readers: self.required_readers,
+            room: RoomMaker::new(policy),
             full_since: None,
             full_logged: None,
-            checked: None,
             block_size,
             closed: false,
         })
@@ -136,13 +137,11 @@ pub struct Producer {
     pub(crate) publisher: Publisher<Region>,
     pub(crate) attachment: Attachment,
     pub(crate) wait: Wait,
-    pub(crate) required_readers: u32,
+    pub(crate) room: RoomMaker,
     /// Since when the ring has been full without interruption.
     pub(crate) full_since: Option<Instant>,
     /// When a full ring was last written into the flight recorder.
     pub(crate) full_logged: Option<Instant>,
-    /// Who was last proved alive, and when.
-    pub(crate) checked: Option<(Who, Instant)>,
     block_size: usize,
     closed: bool,
 }

@@ -2,7 +2,22 @@
 
 use crate::system;
 use slipring_core::format::Millis;
+use slipring_core::memory::Clock;
 use std::sync::OnceLock;
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Millis {
+        now()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        system::unix_now_ms()
+    }
+}
 
 /// By how much, at most, the quick reading is behind the clock: what the kernel says, a few milliseconds.
 pub(crate) fn grain_ms() -> u32 {

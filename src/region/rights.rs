@@ -54,14 +54,6 @@ impl Locks {
         Locks::Heap { ring: Arc::clone(ring), party: holders.0 }
     }
 
-    /// As [`Liveness::seize`], with the system's own error.
-    pub(crate) fn try_seize(&self, right: Right) -> io::Result<bool> {
-        match self {
-            Locks::File { file, .. } => system::try_lock(file.file(), lock_offset(right)),
-            Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
-        }
-    }
-
     /// True if another party, alive, holds the right.
     pub(crate) fn is_held(&self, right: Right) -> bool {
         match self {
@@ -73,8 +65,13 @@ impl Locks {
 }
 
 impl Liveness for Locks {
-    fn seize(&self, right: Right) -> bool {
-        self.try_seize(right).unwrap_or(false)
+    type Error = io::Error;
+
+    fn try_seize(&self, right: Right) -> io::Result<bool> {
+        match self {
+            Locks::File { file, .. } => system::try_lock(file.file(), lock_offset(right)),
+            Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
+        }
     }
 
     fn release(&self, right: Right) {

@@ -327,10 +327,9 @@ impl Attachment {
 
     /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
     pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
-        if self.locks.seize(Right::Table) {
-            self.record(kind, position, name, pid);
-            self.locks.release(Right::Table);
-        }
+        let unix_ms = system::unix_now_ms();
+        let entry = recorder::Entry { kind, position, pid, unix_ms, name };
+        recorder::try_record(&self.region, self.geometry(), &self.locks, entry);
     }
 
     /// Writes an event. The table right is held.
@@ -341,6 +340,23 @@ impl Attachment {
             self.geometry(),
             recorder::Entry { kind, position, pid, unix_ms, name },
         );
+    }
+}
+
+/// How long a party that only clears up may have an entry's lock.
+const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Tries again for a moment, as long as it fails because an entry is held.
+pub(crate) fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_held: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(error) if is_held(&error) && start.elapsed() < ENTRY_PATIENCE => std::thread::yield_now(),
+            result => return result,
+        }
     }
 }
 

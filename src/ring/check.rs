@@ -4,14 +4,13 @@ use crate::error::{AtPath, OpenError};
 use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::{Attachment, Demands};
-use crate::worker::{all_groups, worker_entries};
 use slipring_core::format::{
     DeliveryWord, EntryFlags, Meta, Sequence, Tail, entry, group as group_entry, group_flags, producer_page,
     worker,
 };
-use slipring_core::memory::{Liveness, Memory, Right, Word};
-use slipring_core::protocol::group::{self, Group, NOWHERE};
-use slipring_core::protocol::table;
+use slipring_core::memory::{Memory, Right, Word};
+use slipring_core::protocol::clear::{self, Cleared};
+use slipring_core::protocol::group::{Group, NOWHERE};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -87,7 +86,7 @@ impl Ring {
         let window = self.check_producer(&mut findings);
         self.check_slots(&mut findings, &window);
         self.check_consumers(&mut findings, &window);
-        for group in all_groups(&self.attachment.region, self.attachment.geometry()) {
+        for group in Group::all(&self.attachment.region, self.attachment.geometry()) {
             self.check_group(&mut findings, &window, &group);
         }
         self.check_workers(&mut findings, &window);
@@ -159,7 +158,7 @@ impl Ring {
 
     fn check_consumers(&self, findings: &mut Findings, window: &Snapshot) {
         let geometry = self.attachment.geometry();
-        for n in 0..u32::try_from(geometry.consumers()).unwrap_or(u32::MAX) {
+        for n in geometry.consumer_entries() {
             let place = format!("consumer {n}");
             let load = |at| self.load(geometry.entry_word(n, at));
             let (tail, flags) = (Tail(load(entry::TAIL)), EntryFlags(load(entry::FLAGS)));
@@ -191,7 +190,7 @@ impl Ring {
         if flags == group_flags::FREE && group.stored_floor().is_none() {
             return;
         }
-        let name = crate::ring::groups::name_of(&self.attachment.region, group);
+        let name = group.name();
         let place = format!("group {name:?}");
         if flags != group_flags::TAKEN {
             if !self.attachment.locks.is_held(Right::Table) {
@@ -224,7 +223,7 @@ impl Ring {
 
     fn check_workers(&self, findings: &mut Findings, window: &Snapshot) {
         let geometry = self.attachment.geometry();
-        for n in worker_entries(geometry) {
+        for n in geometry.worker_entries() {
             let place = format!("worker {n}");
             let of = self.load(geometry.worker_word(n, worker::GROUP));
             let pin = self.load(geometry.worker_word(n, worker::PIN));
@@ -255,36 +254,15 @@ impl Ring {
     /// [`OpenError::TableBusy`]; the others of [`Ring::open`].
     pub fn repair(&self) -> Result<Vec<String>, AtPath<OpenError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
-        let (region, geometry, locks) = (&attachment.region, *attachment.geometry(), &attachment.locks);
-        let mut done = Vec::new();
-        attachment.with_table(|| {
-            for group in all_groups(region, &geometry) {
-                if group::clear_unfinished(&group) {
-                    done.push(format!("cleared group entry {}, which was never finished", group.number));
-                }
-            }
-            for n in 0..u32::try_from(geometry.consumers()).unwrap_or(u32::MAX) {
-                let load = |at| region.load(geometry.entry_word(n, at), Relaxed);
-                let left = EntryFlags(load(entry::FLAGS)).is_taken() || load(entry::TAIL) != Tail::NONE.0;
-                if left && table::reap(region, &geometry, locks, n) {
-                    done.push(format!("cleared consumer entry {n}, whose owner is dead"));
-                }
-            }
-            for n in worker_entries(&geometry) {
-                let load = |at| region.load(geometry.worker_word(n, at), Relaxed);
-                let left = load(worker::GROUP) != 0 || load(worker::PIN) != NOWHERE;
-                if left && locks.seize(Right::Worker(n)) {
-                    group::free_worker(region, &geometry, n);
-                    locks.release(Right::Worker(n));
-                    done.push(format!("returned the leases of worker entry {n}, whose owner is dead"));
-                }
-            }
-            Ok::<(), OpenError>(())
-        })?;
-        if !done.is_empty() {
-            slipring_core::protocol::park::Side::Producer.wake(region);
-        }
-        Ok(done)
+        let Attachment { region, locks, .. } = &attachment;
+        let cleared = attachment
+            .with_table(|| Ok::<_, OpenError>(clear::clear_dead(region, attachment.geometry(), locks)))?;
+        let tell = |cleared| match cleared {
+            Cleared::Group(n) => format!("cleared group entry {n}, which was never finished"),
+            Cleared::Consumer(n) => format!("cleared consumer entry {n}, whose owner is dead"),
+            Cleared::Worker(n) => format!("returned the leases of worker entry {n}, whose owner is dead"),
+        };
+        Ok(cleared.into_iter().map(tell).collect())
     }
 }
 

@@ -4,12 +4,11 @@ use crate::error::{AtPath, EntryError};
 use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::Ring;
-use crate::ring::attach::{Attachment, Demands};
-use crate::worker::{all_groups, worker_entries};
-use slipring_core::format::{Count, State, group as group_entry, group_flags, worker};
-use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group};
-use slipring_core::protocol::park::Side;
+use crate::ring::attach::{Attachment, Demands, patiently};
+use slipring_core::format::{Count, State, group as group_entry, worker};
+use slipring_core::memory::{Memory, Right};
+use slipring_core::protocol::group::{self, Group, members, table};
+use slipring_core::protocol::membership::RemoveError;
 use slipring_core::protocol::recorder::{self, EventKind};
 use slipring_core::protocol::settings::{GroupSettings, Standing};
 use std::sync::atomic::Ordering::Relaxed;
@@ -120,11 +119,7 @@ impl Ring {
     /// [`groups`](Self::groups) does: for people, not for tight loops.
     pub fn group(&self, name: &str) -> Option<GroupInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        all_groups(region, geometry)
-            .find(|group| {
-                name_of(region, group) == name && group.load(group_entry::FLAGS) == group_flags::TAKEN
-            })
-            .and_then(|group| self.group_info(&group))
+        Group::named(region, geometry, name).and_then(|group| self.group_info(&group))
     }
 
     /// The messages that the group of this name was given and has not settled, oldest first. Reads only.
@@ -134,14 +129,12 @@ impl Ring {
     /// [`EntryError::NoSuchGroup`].
     pub fn pending(&self, name: &str) -> Result<Vec<PendingMessage>, AtPath<EntryError>> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        let found = all_groups(region, geometry).find(|group| {
-            group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
-        });
+        let found = Group::named(region, geometry, name);
         let floor = found.as_ref().and_then(Group::stored_floor);
         let (Some(group), Some(floor)) = (found, floor) else {
             return Err(self.attachment.at_path(EntryError::NoSuchGroup { name: name.to_owned() }));
         };
-        let settings = GroupSettings::load(region, |at| group.entry_word(at));
+        let settings = group.settings();
         let now = clock::now();
         let delivered = group.window(floor).filter(|slip| slip.word.attempt() > 0);
         Ok(delivered
@@ -157,7 +150,7 @@ impl Ring {
                         let longest = settings.ack_wait_ms.saturating_add(64);
                         let left_ms = slip.word.deadline().ahead_of(now, longest);
                         PendingState::Leased {
-                            pid: region.load(geometry.worker_word(entry, worker::PID), Relaxed),
+                            pid: members::pid(region, geometry, entry),
                             time_left: Duration::from_millis(left_ms.into()),
                         }
                     }
@@ -172,19 +165,18 @@ impl Ring {
     /// Every group of the ring.
     pub fn groups(&self) -> Vec<GroupInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        all_groups(region, geometry).filter_map(|group| self.group_info(&group)).collect()
+        Group::all(region, geometry).filter_map(|group| self.group_info(&group)).collect()
     }
 
     fn group_info(&self, group: &Group<Region>) -> Option<GroupInfo> {
-        if group.load(group_entry::FLAGS) != group_flags::TAKEN {
+        if !group.is_taken() {
             return None;
         }
-        let region = &self.attachment.region;
         let census = group.census(clock::now())?;
         let count = |what: Count| group.load(group_entry::COUNTS + what as u64 * 8);
         Some(GroupInfo {
-            name: name_of(region, group),
-            settings: GroupSettings::load(region, |at| group.entry_word(at)),
+            name: group.name(),
+            settings: group.settings(),
             ack_floor: census.floor,
             num_pending: census.pending,
             num_ack_pending: census.ack_pending,
@@ -200,15 +192,13 @@ impl Ring {
             dropped: count(Count::Dropped),
             lost: count(Count::Lost),
             created_unix_ms: group.load(group_entry::CREATED_MS),
-            workers: self.workers_of(group.number),
+            workers: self.workers_of(group),
         })
     }
 
-    fn workers_of(&self, number: u32) -> Vec<WorkerInfo> {
+    fn workers_of(&self, group: &Group<Region>) -> Vec<WorkerInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
-        let entries = worker_entries(geometry)
-            .filter(|&entry| belongs(region, geometry.worker_word(entry, worker::GROUP), number));
-        entries
+        members::of(group)
             .map(|entry| {
                 let load = |at| region.load(geometry.worker_word(entry, at), Relaxed);
                 WorkerInfo {
@@ -234,45 +224,21 @@ impl Ring {
     /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
-        let (region, geometry) = (&attachment.region, *attachment.geometry());
+        let Attachment { region, locks, .. } = &attachment;
         attachment.with_table(|| {
-            let found = all_groups(region, &geometry).find(|group| {
-                group.load(group_entry::FLAGS) == group_flags::TAKEN && name_of(region, group) == name
-            });
-            let Some(group) = found else {
-                return Err(EntryError::NoSuchGroup { name: name.to_owned() });
-            };
-            let members: Vec<u32> = worker_entries(&geometry)
-                .filter(|&entry| belongs(region, geometry.worker_word(entry, worker::GROUP), group.number))
-                .collect();
-            // All of them, before anything is changed.
-            if let Some(&entry) = members.iter().find(|&&n| !attachment.locks.seize(Right::Worker(n))) {
-                let pid = region.load(geometry.worker_word(entry, worker::PID), Relaxed);
-                members.iter().for_each(|&n| attachment.locks.release(Right::Worker(n)));
-                return Err(EntryError::GroupInUse { group: name.to_owned(), pid });
-            }
-            let floor = group.stored_floor().unwrap_or(0);
-            group::remove(&group);
-            for &entry in &members {
-                group::free_worker(region, &geometry, entry);
-                attachment.locks.release(Right::Worker(entry));
-            }
-            attachment.record(EventKind::GroupRemoved, floor, name, std::process::id().into());
+            let removed = patiently(
+                || table::remove(region, attachment.geometry(), locks, name),
+                |error| matches!(error, RemoveError::InUse { .. }),
+            );
+            let removed = removed.map_err(|error| match error {
+                RemoveError::NotFound => EntryError::NoSuchGroup { name: name.to_owned() },
+                RemoveError::InUse { pid } => EntryError::GroupInUse { group: name.to_owned(), pid },
+            })?;
+            let pid = std::process::id().into();
+            attachment.record(EventKind::GroupRemoved, removed.position, name, pid);
             Ok(())
-        })?;
-        if Side::Producer.is_asleep(region) {
-            Side::Producer.wake(region);
-        }
-        Ok(())
+        })
     }
-}
-
-fn belongs(region: &Region, word: slipring_core::memory::Word, number: u32) -> bool {
-    region.load(word, Relaxed) == u64::from(number) + 1
-}
-
-pub(crate) fn name_of(region: &Region, group: &Group<Region>) -> String {
-    recorder::load_name(region, |at| group.entry_word(group_entry::NAME + at))
 }
 
 #[cfg(test)]

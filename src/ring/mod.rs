@@ -10,7 +10,9 @@ use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Header, IN_MEMORY, Kind, Place, Sealed, Source, dead_path};
+use crate::ring::attach::{
+    Attachment, Demands, Header, IN_MEMORY, Kind, Place, Sealed, Source, dead_path, patiently,
+};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
 use crate::ring::draft::Draft;
 use crate::system;
@@ -19,11 +21,12 @@ use slipring_core::format::{
     producer_page,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::group::table::Birth;
+use slipring_core::protocol::membership::{self, RemoveError, StartError};
 use slipring_core::protocol::observe::Watcher;
 use slipring_core::protocol::recorder::{self, Event, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
-use slipring_core::protocol::table::{self, Start, StartError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
@@ -334,38 +337,11 @@ impl RingOptions {
         Ok((geometry, raw))
     }
 
-    /// Fills the control pages of a ring that nobody else can see yet.
+    /// Fills the control pages of a ring that no other party can see yet.
     fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
-        use producer_page::{CLAIMED, HEAD, LIMIT};
-        for word in [CLAIMED, HEAD, LIMIT] {
-            region.store(word, self.first_position, Relaxed);
-        }
-        let now = system::unix_now_ms();
-        let mut durable = self.durable.iter();
-        for n in (0_u32..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
-            let word = |at| geometry.entry_word(n, at);
-            region.store(word(entry::TAIL), Tail::NONE.0, Relaxed);
-            if let Some(name) = durable.next() {
-                recorder::store_name(region, |at| word(entry::NAME + at), name);
-                region.store(word(entry::JOINED_MS), now, Relaxed);
-                region.store(word(entry::DETACHED_MS), now, Relaxed);
-                region.store(word(entry::FLAGS), EntryFlags::taken(true, false).0, Relaxed);
-                region.store(word(entry::TAIL), self.first_position, Relaxed);
-            }
-        }
-        for (word, value) in group::words(geometry) {
-            region.store(word, value, Relaxed);
-        }
-        let start = Start::At(self.first_position);
-        for (number, (name, settings)) in (0_u32..).zip(&self.declared_groups) {
-            let group = Group::new(region.clone(), *geometry, number);
-            group::create(&group, name, settings, start, boot_tag(), now)?;
-        }
-        let pid = u64::from(std::process::id());
-        let kind = EventKind::Created;
-        let event = recorder::Entry { kind, position: self.first_position, pid, unix_ms: now, name: "" };
-        recorder::record(region, geometry, event);
-        Ok(())
+        let declared = Declared { durables: &self.durable, groups: &self.declared_groups };
+        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms() };
+        furnish(region, geometry, declared, std::process::id().into(), birth)
     }
 }
 
@@ -584,8 +560,8 @@ impl Ring {
     /// Every consumer that has an entry, alive or not.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         let head = self.head();
-        let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
-        (0..entries).filter_map(|n| self.consumer(n, head)).collect()
+        let entries = self.attachment.geometry().consumer_entries();
+        entries.filter_map(|n| self.consumer(n, head)).collect()
     }
 
     fn consumer(&self, n: u32, head: u64) -> Option<ConsumerInfo> {
@@ -621,20 +597,17 @@ impl Ring {
     /// [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_consumer(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let Attachment { region, locks, .. } = &attachment;
         attachment.with_table(|| {
-            let head = self.head();
-            let entries = u32::try_from(self.consumer_entries()).unwrap_or(u32::MAX);
-            let found = (0..entries)
-                .find_map(|n| self.consumer(n, head).filter(|info| info.name == name).map(|info| (n, info)));
-            let Some((n, info)) = found else {
-                return Err(EntryError::NoSuchConsumer { name: name.to_owned() });
-            };
-            if !attachment.locks.seize(Right::Consumer(n)) {
-                return Err(EntryError::ConsumerInUse { name: name.to_owned(), pid: info.pid });
-            }
-            table::leave(&attachment.region, attachment.geometry(), n, false);
-            attachment.record(EventKind::Removed, info.tail.unwrap_or(head), name, info.pid);
-            attachment.locks.release(Right::Consumer(n));
+            let removed = patiently(
+                || membership::remove(region, attachment.geometry(), locks, name),
+                |error| matches!(error, RemoveError::InUse { .. }),
+            );
+            let removed = removed.map_err(|error| match error {
+                RemoveError::NotFound => EntryError::NoSuchConsumer { name: name.to_owned() },
+                RemoveError::InUse { pid } => EntryError::ConsumerInUse { name: name.to_owned(), pid },
+            })?;
+            attachment.record(EventKind::Removed, removed.position, name, removed.pid);
             Ok(())
         })
     }

@@ -12,28 +12,18 @@ use crate::ring::attach::{Attachment, Place};
 use crate::system;
 use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
 use crate::worker::delivery::Delivery;
-use slipring_core::format::{Geometry, Millis, worker};
-use slipring_core::memory::{Futex, Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group, Kinds};
-use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Lessee};
+use slipring_core::format::Millis;
+use slipring_core::memory::Futex;
+use slipring_core::protocol::group::{self, Kinds, members};
+use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Lessee, Tally};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::is_closed;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub use options::WorkerOptions;
-
-pub(crate) fn all_groups(region: &Region, geometry: &Geometry) -> impl Iterator<Item = Group<Region>> {
-    let numbers = 0..u32::try_from(geometry.groups()).unwrap_or(u32::MAX);
-    numbers.map(|number| Group::new(region.clone(), *geometry, number))
-}
-
-pub(crate) fn worker_entries(geometry: &Geometry) -> std::ops::Range<u32> {
-    0..u32::try_from(geometry.workers()).unwrap_or(u32::MAX)
-}
 
 /// What became of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +31,6 @@ pub(crate) enum Outcome {
     Acked,
     /// Not done: the message can be had again, or is doomed.
     GivenBack,
-}
-
-/// What a worker did, for people; each is a word of its entry.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    delivered: Cell<u64>,
-    acked: Cell<u64>,
-    failed: Cell<u64>,
-    lost: Cell<u64>,
 }
 
 /// A worker of a group: each message goes to one worker at a time, under a lease, until one of them settles it.
@@ -84,7 +65,6 @@ pub struct Worker {
     notice_dead_producer: bool,
     /// When this worker last looked after what others let fall.
     swept: Cell<Millis>,
-    tally: Tally,
     pub(crate) attachment: Attachment,
 }
 
@@ -233,15 +213,8 @@ impl Worker {
 
     #[inline(always)]
     fn deliver(&self, lease: Lease) -> Delivery<'_> {
-        self.count(&self.tally.delivered, worker::DELIVERED);
+        self.lessee.count(Tally::Delivered);
         Delivery::new(self, lease)
-    }
-
-    #[inline(always)]
-    fn count(&self, counter: &Cell<u64>, at: u64) {
-        counter.set(counter.get() + 1);
-        let word = self.lessee.geometry().worker_word(self.lessee.entry(), at);
-        self.lessee.memory().store(word, counter.get(), Relaxed);
     }
 
     #[inline(always)]
@@ -284,19 +257,11 @@ impl Worker {
 
     /// Returns what dead colleagues had leased.
     fn reap(&self) {
-        let (region, geometry) = (self.lessee.memory(), self.lessee.geometry());
-        let ours = u64::from(self.lessee.group().number) + 1;
-        for entry in worker_entries(geometry) {
-            let word = |at| region.load(geometry.worker_word(entry, at), Relaxed);
-            if entry == self.lessee.entry() || word(worker::GROUP) != ours {
-                continue;
-            }
-            let pid = word(worker::PID);
-            if group::reap_worker(region, geometry, &self.attachment.locks, entry) {
-                let floor = self.lessee.group().stored_floor().unwrap_or(0);
-                self.attachment.try_record(EventKind::WorkerDied, floor, &self.group_name, pid);
-            }
-        }
+        let group = self.lessee.group();
+        members::reap_all(group, &self.attachment.locks, self.lessee.entry(), |pid| {
+            let floor = group.stored_floor().unwrap_or(0);
+            self.attachment.try_record(EventKind::WorkerDied, floor, &self.group_name, pid);
+        });
     }
 
     fn await_lease(&self, kinds: Kinds, timeout: Option<Duration>) -> Result<Lease, RecvError> {
@@ -325,11 +290,11 @@ impl Worker {
         let ended = end(&self.lessee, lease);
         self.lessee.unpin(lease.position);
         self.lessee.settled(lease.position);
-        match outcome {
-            _ if ended.is_err() => self.count(&self.tally.lost, worker::LOST),
-            Outcome::Acked => self.count(&self.tally.acked, worker::ACKED),
-            Outcome::GivenBack => self.count(&self.tally.failed, worker::FAILED),
-        }
+        self.lessee.count(match outcome {
+            _ if ended.is_err() => Tally::Lost,
+            Outcome::Acked => Tally::Acked,
+            Outcome::GivenBack => Tally::Failed,
+        });
         self.wake_producer();
         if outcome == Outcome::GivenBack {
             self.wake_colleagues();
@@ -359,12 +324,8 @@ impl Drop for Worker {
         if self.attachment.is_foreign() {
             return;
         }
-        let (region, geometry) = (self.lessee.memory(), *self.lessee.geometry());
-        group::free_worker(region, &geometry, self.lessee.entry());
-        self.attachment.locks.release(Right::Worker(self.lessee.entry()));
-        if Side::Producer.is_asleep(region) {
-            Side::Producer.wake(region);
-        }
+        let (region, geometry) = (self.lessee.memory(), self.lessee.geometry());
+        members::leave(region, geometry, &self.attachment.locks, self.lessee.entry());
         self.wake_colleagues();
         let floor = self.lessee.group().stored_floor().unwrap_or(0);
         let pid = u64::from(std::process::id());

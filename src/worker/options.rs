@@ -1,30 +1,25 @@
 //! How a worker joins its group, and how a group begins.
 
-use super::{Tally, Worker, all_groups, worker_entries};
+use super::Worker;
 use crate::error::{AtPath, JoinError, NameError, OpenError};
 use crate::id::RingId;
 use crate::region::clock;
 use crate::region::pages::Pages;
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Place};
+use crate::ring::attach::{Attachment, Demands, Place, patiently};
 use crate::ring::boot_tag;
-use crate::ring::groups;
 use crate::system;
 use crate::wait::Wait;
-use slipring_core::format::{group as group_entry, group_flags, worker};
-use slipring_core::memory::{Memory, Right};
-use slipring_core::protocol::group::{self, Group};
+use slipring_core::protocol::group::Group;
+use slipring_core::protocol::group::members::{self, EnlistError};
+use slipring_core::protocol::group::table::{self, Birth, GroupError, Wanted};
 use slipring_core::protocol::lease::Lessee;
-use slipring_core::protocol::park::Side;
-use slipring_core::protocol::recorder::{self, EventKind};
+use slipring_core::protocol::membership::Identity;
+use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
 use slipring_core::protocol::table::Start;
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-
-/// How long somebody who only clears up may have an entry's lock.
-const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
+use std::time::Duration;
 
 /// How a worker joins its group.
 #[derive(Clone, Debug)]
@@ -134,12 +129,11 @@ impl WorkerOptions {
         self.check().map_err(|error| source.at_path(error))?;
         let attachment = Attachment::open(source, Access::Readers, self.demands)?;
         let (group, entry) = attachment.with_table(|| {
-            let group = self.find_group(&attachment)?;
-            let entry = self.find_entry(&attachment)?;
-            self.settle_in(&attachment, &group, entry);
+            let group = self.join_group(&attachment)?;
+            let entry = self.enlist(&attachment, &group)?;
             Ok::<_, JoinError>((group, entry))
         })?;
-        let settings = GroupSettings::load(&attachment.region, |at| group.entry_word(at));
+        let settings = group.settings();
         Ok(Worker {
             lessee: Lessee::new(group, entry, settings, clock::grain_ms()),
             group_name: self.group.clone(),
@@ -147,7 +141,6 @@ impl WorkerOptions {
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
             notice_dead_producer: self.notice_dead_producer,
             swept: Cell::new(clock::coarse_now()),
-            tally: Tally::default(),
             attachment,
         })
     }
@@ -162,83 +155,47 @@ impl WorkerOptions {
         checked.map_err(|error| JoinError::Settings { group: self.group.clone(), error })
     }
 
-    fn find_group(&self, attachment: &Attachment) -> Result<Group<Region>, JoinError> {
-        let (region, geometry) = (&attachment.region, attachment.geometry());
-        let groups = || all_groups(region, geometry);
-        if geometry.groups() == 0 {
-            return Err(JoinError::NoGroups);
+    /// Finds the group, or creates it. The table right is held.
+    fn join_group(&self, attachment: &Attachment) -> Result<Group<Region>, JoinError> {
+        let wanted = Wanted { name: &self.group, settings: self.settings, start: self.start };
+        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms() };
+        let joined = table::join(&attachment.region, attachment.geometry(), &wanted, birth);
+        let joined = joined.map_err(|error| self.refusal(attachment, error))?;
+        if let Some(floor) = joined.created {
+            attachment.record(EventKind::GroupCreated, floor, &self.group, std::process::id().into());
         }
-        for group in groups() {
-            group::clear_unfinished(&group);
-        }
-        let flags = |group: &Group<Region>| group.load(group_entry::FLAGS);
-        let name_of = |group: &Group<Region>| groups::name_of(region, group);
-        let taken = |group: &Group<Region>| flags(group) == group_flags::TAKEN;
-        if let Some(group) = groups().find(|group| taken(group) && name_of(group) == self.group) {
-            let found = GroupSettings::load(region, |at| group.entry_word(at));
-            if let Some(asked) = self.settings.filter(|asked| *asked != found) {
-                let (found, asked) = (Box::new(found), Box::new(asked));
-                return Err(JoinError::OtherSettings { group: self.group.clone(), found, asked });
-            }
-            group::after_reboot(&group, boot_tag());
-            return Ok(group);
-        }
-        let Some(group) = groups().find(|group| !taken(group)) else {
-            let names: Vec<String> = groups().map(|group| format!("{:?}", name_of(&group))).collect();
-            return Err(JoinError::GroupsFull { groups: geometry.groups(), names: names.join(", ") });
-        };
-        let settings = self.settings.unwrap_or_default();
-        let created =
-            group::create(&group, &self.group, &settings, self.start, boot_tag(), system::unix_now_ms());
-        // The producer may have gone to sleep over the first, lowest floor.
-        if Side::Producer.is_asleep(region) {
-            Side::Producer.wake(region);
-        }
-        attachment.record(EventKind::GroupCreated, created?, &self.group, std::process::id().into());
-        Ok(group)
+        Ok(joined.group)
     }
 
-    /// Takes a free entry, or that of a worker who died.
-    fn find_entry(&self, attachment: &Attachment) -> Result<u32, JoinError> {
-        let (region, geometry) = (&attachment.region, attachment.geometry());
-        let start = Instant::now();
-        loop {
-            for dead in [false, true] {
-                for entry in worker_entries(geometry) {
-                    let taken = region.load(geometry.worker_word(entry, worker::GROUP), Relaxed) != 0;
-                    let seize = || {
-                        attachment
-                            .locks
-                            .try_seize(Right::Worker(entry))
-                            .map_err(|error| OpenError::io("lock a worker entry", error))
-                    };
-                    if taken == dead && seize()? {
-                        return Ok(entry);
-                    }
-                }
+    fn refusal(&self, attachment: &Attachment, error: GroupError) -> JoinError {
+        match error {
+            GroupError::NoGroups => JoinError::NoGroups,
+            GroupError::Settings(found) => {
+                let asked = Box::new(self.settings.unwrap_or_default());
+                JoinError::OtherSettings { group: self.group.clone(), found, asked }
             }
-            // Whoever looks whether an owner lives has the entry for a moment.
-            if start.elapsed() > ENTRY_PATIENCE {
-                return Err(JoinError::WorkersFull { workers: geometry.workers() });
+            GroupError::Full(names) => {
+                let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+                JoinError::GroupsFull { groups: attachment.geometry().groups(), names: names.join(", ") }
             }
-            std::thread::yield_now();
+            GroupError::Start(error) => error.into(),
         }
     }
 
-    /// Returns what still carries the entry's number, then becomes visible.
-    fn settle_in(&self, attachment: &Attachment, group: &Group<Region>, entry: u32) {
-        let (region, geometry) = (&attachment.region, attachment.geometry());
-        let word = |at| geometry.worker_word(entry, at);
-        group::free_worker(region, geometry, entry);
-        for at in [worker::DELIVERED, worker::ACKED, worker::FAILED, worker::LOST] {
-            region.store(word(at), 0, Relaxed);
-        }
-        recorder::store_name(region, |at| word(worker::NAME + at), &self.name);
-        let pid = u64::from(std::process::id());
-        region.store(word(worker::PID), pid, Relaxed);
-        region.store(word(worker::JOINED_MS), system::unix_now_ms(), Relaxed);
-        region.store(word(worker::GROUP), u64::from(group.number) + 1, Relaxed);
+    /// Takes an entry. The table right is held.
+    fn enlist(&self, attachment: &Attachment, group: &Group<Region>) -> Result<u32, JoinError> {
+        let (pid, unix_ms) = (u64::from(std::process::id()), system::unix_now_ms());
+        let who = Identity { name: &self.name, pid, unix_ms };
+        let enlisted = patiently(
+            || members::enlist(group, &attachment.locks, &who),
+            |error| matches!(error, EnlistError::Full),
+        );
+        let entry = enlisted.map_err(|error| match error {
+            EnlistError::Full => JoinError::WorkersFull { workers: attachment.geometry().workers() },
+            EnlistError::Unknown(error) => OpenError::io("lock a worker entry", error).into(),
+        })?;
         attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
+        Ok(entry)
     }
 }
 
@@ -246,6 +203,9 @@ impl WorkerOptions {
 mod tests {
     use super::*;
     use crate::{Producer, RingOptions};
+    use slipring_core::format::group as group_entry;
+    use slipring_core::memory::Memory;
+    use std::sync::atomic::Ordering::Relaxed;
 
     /// The clock began anew: in its time, a lease of the boot before may last for weeks.
     #[test]

@@ -10,7 +10,7 @@
 //! verification weakens one ordering at a time, or stops a party before its n-th access, without
 //! touching the source.
 
-use crate::format::Block;
+use crate::format::{Block, Millis};
 pub use crate::format::{Segment, Word};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -126,9 +126,26 @@ pub enum Right {
 /// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead party
 /// wrote happens before the taking returns.
 pub trait Liveness {
-    /// Takes `right` if nobody alive holds it. Taking what one holds already succeeds.
-    fn seize(&self, right: Right) -> bool;
+    /// Why the kernel cannot tell whether a right is free.
+    type Error;
+
+    /// Takes `right` if no living party holds it. Taking a right that the caller holds already succeeds.
+    fn try_seize(&self, right: Right) -> Result<bool, Self::Error>;
+
+    /// As [`try_seize`](Self::try_seize); a holder that the kernel cannot tell of counts as alive.
+    fn seize(&self, right: Right) -> bool {
+        self.try_seize(right).unwrap_or(false)
+    }
 
     /// Gives `right` back.
     fn release(&self, right: Right);
+}
+
+/// The two clocks that decide something in shared memory.
+pub trait Clock {
+    /// The machine's monotonic clock, the same for every process of a boot.
+    fn now(&self) -> Millis;
+
+    /// The system clock, in milliseconds since 1970.
+    fn unix_ms(&self) -> u64;
 }

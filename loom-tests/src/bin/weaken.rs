@@ -47,11 +47,12 @@ fn main() -> ExitCode {
 /// look like an ordering that is proved.
 fn unreached(sites: &[(Site, Vec<&Model>)]) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/core/src/protocol");
-    let Ok(files) = std::fs::read_dir(folder) else { return vec![format!("{folder} cannot be read")] };
+    let files = [folder.to_owned(), format!("{folder}/group")].map(std::fs::read_dir);
     let mut unreached = Vec::new();
-    for path in files.filter_map(|file| Some(file.ok()?.path())) {
+    for file in files.into_iter().flat_map(|files| files.expect("the protocol is there")) {
+        let path = file.expect("the protocol can be read").path();
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
         for (line, code) in (1_u32..).zip(text.lines()) {
             let orders = ["Acquire)", "Release)", "SeqCst)", "Release,", "Acquire,", "AcqRel,", "_fence()"];
             let code = code.trim();

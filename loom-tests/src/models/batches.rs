@@ -14,7 +14,7 @@ use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
-use slipring_core::protocol::table::{self, Start};
+use slipring_core::protocol::table::{self, Eviction, Start};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Claims, fills and seals the next `n` positions.
@@ -165,7 +165,8 @@ pub(super) fn sealed_copied(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
-        let tail = table::join(&memory, &geometry, 0, Start::Earliest, true).expect("an empty ring");
+        let tail =
+            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
         let publisher = producer(&memory, &geometry);
         let publishing = thread::spawn(move || life(publisher, geometry));
@@ -269,7 +270,7 @@ pub(super) fn bare_join(bound: usize) -> usize {
             publisher.rescan(0);
             send_bare(&mut publisher, &geometry, 2);
         });
-        let joined = table::join(&memory, &geometry, 0, Start::At(1), false);
+        let joined = table::join(&memory, &geometry, 0, Start::At(1), Eviction::Refused);
         let reader = joined.ok().map(|tail| Reader::new(memory.clone(), geometry, 0, tail));
         if let Some(mut reader) = reader {
             assert!(take_bare(&mut reader), "the message it joined at was published before");

@@ -1,6 +1,8 @@
 //! Groups and the producer: the floor, how a group begins and ends, and what is buried.
 
-use super::leases::{NOW, check, drain, finish, geometry, group, lease, ring, settings, settle, worker};
+use super::leases::{
+    NOW, check, create, drain, finish, geometry, group, lease, ring, settings, settle, worker,
+};
 use super::pins::lap;
 use super::{copied_words, producer, publish, words};
 use crate::explore::explore;
@@ -8,11 +10,10 @@ use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, group_flags};
 use slipring_core::memory::{Memory, Word};
-use slipring_core::protocol::group::{self, Kinds};
+use slipring_core::protocol::group::{self, Kinds, members, table};
 use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::table::Start;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -148,8 +149,7 @@ pub(super) fn group_join(bound: usize) -> usize {
             publisher
         });
         let group = group(&memory, &geometry);
-        let floor =
-            group::create(&group, "g", &settings(), Start::Earliest, 0, 0).expect("can always be had");
+        let floor = create(&group).expect("can always be had");
         let worker = worker(&memory, &geometry, 0);
         let held = lease(&worker, NOW);
         let publisher = publishing.join().expect("the producer ends");
@@ -178,7 +178,7 @@ pub(super) fn group_leave(bound: usize) -> usize {
         let held = worker.next(NOW).expect("it is there");
         check(&worker, held);
         worker.unpin(held.position);
-        group::remove(worker.group());
+        table::clear(worker.group());
         let mut publisher = publishing.join().expect("the producer ends");
         assert!(publish(&mut publisher, &geometry), "nobody gates any more");
     })
@@ -202,11 +202,11 @@ pub(super) fn creator_killed(bound: usize) -> usize {
             let mut publisher = producer(&memory, &geometry);
             assert!(publish(&mut publisher, &geometry));
             let doomed = group(&memory.doomed(accesses), &geometry);
-            let lived = mortal(|| group::create(&doomed, "g", &settings(), Start::Earliest, 0, 0).is_ok());
+            let lived = mortal(|| create(&doomed).is_ok());
             outcome.store(lived.is_some(), Relaxed);
             let group = group(&memory, &geometry);
             let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
-            group::clear_unfinished(&group);
+            table::clear_unfinished(&group);
             assert!(lived.is_none() || complete);
             assert_ne!(publish(&mut publisher, &geometry), complete, "only a whole group gates");
         });
@@ -269,7 +269,7 @@ pub(super) fn burial_killed(bound: usize) -> usize {
                 }
             });
             outcome.store(lived.is_some(), Relaxed);
-            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            members::reap(&memory, &geometry, &LoomRights::new(), 0);
             let colleague = worker(&memory, &geometry, 1);
             let mut buffer = [0; 16];
             if let Some(doomed) = colleague.exhume(0, NOW, &mut buffer) {

@@ -7,10 +7,11 @@ use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Meta, Millis, worker_group};
 use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group, Kinds};
+use slipring_core::protocol::group::table::{self, Birth};
+use slipring_core::protocol::group::{Group, Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
 use slipring_core::protocol::settings::GroupSettings;
-use slipring_core::protocol::table::Start;
+use slipring_core::protocol::table::{Start, StartError};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -35,11 +36,19 @@ pub(super) fn group(memory: &LoomMemory, geometry: &Geometry) -> Group<LoomMemor
     Group::new(memory.clone(), *geometry, 0)
 }
 
+/// When a model's group is created.
+pub(super) const BIRTH: Birth = Birth { boot: 0, unix_ms: 0 };
+
+/// Creates the group, from the earliest message on.
+pub(super) fn create(group: &Group<LoomMemory>) -> Result<u64, StartError> {
+    table::create(group, "g", &settings(), Start::Earliest, BIRTH)
+}
+
 /// An empty ring with one group.
 pub(super) fn ring(capacity: u64) -> (Geometry, LoomMemory) {
     let geometry = geometry(capacity);
     let memory = LoomMemory::new(&geometry);
-    let created = group::create(&group(&memory, &geometry), "g", &settings(), Start::Earliest, 0, 0);
+    let created = create(&group(&memory, &geometry));
     assert_eq!(created, Ok(0));
     (geometry, memory)
 }
@@ -233,10 +242,10 @@ pub(super) fn entry_reuse(bound: usize) -> usize {
         let _ = lease(&dead, NOW).expect("it is there");
         drop(dead);
         let (memory_there, hand) = (memory.clone(), rights.party(1));
-        let reaping = thread::spawn(move || group::reap_worker(&memory_there, &geometry, &hand, 0));
+        let reaping = thread::spawn(move || members::reap(&memory_there, &geometry, &hand, 0));
         let hand = rights.party(2);
         if hand.seize(Right::Worker(0)) {
-            group::free_worker(&memory, &geometry, 0);
+            members::free(&memory, &geometry, 0);
             let new = worker(&memory, &geometry, 0);
             let leased = lease(&new, NOW).expect("what the dead had was returned");
             assert_eq!(leased.word.attempt(), 2, "the attempt that killed its worker counts");
@@ -286,7 +295,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
             });
             outcome.store(lived.is_some(), Relaxed);
             let colleague = worker(&memory, &geometry, 1);
-            let reaped = group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            let reaped = members::reap(&memory, &geometry, &LoomRights::new(), 0);
             assert!(reaped, "its entry says that it was somebody's");
             let settled_before = (0..3)
                 .filter(|&position| colleague.group().settled_until(position, position + 1) > position)
@@ -323,10 +332,10 @@ pub(super) fn reaper_killed(bound: usize) -> usize {
             }
             drop(dead);
             let doomed = memory.doomed(accesses);
-            let lived = mortal(|| group::reap_worker(&doomed, &geometry, &LoomRights::new(), 0));
+            let lived = mortal(|| members::reap(&doomed, &geometry, &LoomRights::new(), 0));
             outcome.store(lived.is_some(), Relaxed);
             // Whether there is anything left to do depends on where the first one died.
-            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            members::reap(&memory, &geometry, &LoomRights::new(), 0);
             let colleague = worker(&memory, &geometry, 1);
             for _ in 0..2 {
                 let found = colleague.search(Kinds::Any, NOW, true).lease.expect("returned at once");
@@ -371,7 +380,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
             let taken_over = taken.is_some_and(|taken| finish(&colleague, taken));
             dying.join().expect("the victim ends");
             assert!(!(taken_over && acked.load(Relaxed)), "acknowledged by two holders");
-            group::reap_worker(&memory, &geometry, &LoomRights::new(), 0);
+            members::reap(&memory, &geometry, &LoomRights::new(), 0);
             let left = drain(&colleague);
             assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
             assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");

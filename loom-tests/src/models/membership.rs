@@ -6,8 +6,9 @@ use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
 use slipring_core::format::{EntryFlags, Meta};
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::membership;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
-use slipring_core::protocol::table::{self, Start, StartError};
+use slipring_core::protocol::table::{self, Eviction, Start, StartError};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and
@@ -24,7 +25,7 @@ fn join(bound: usize, start: Start) -> usize {
             }
             publisher
         });
-        let joined = table::join(&memory, &geometry, 0, start, false);
+        let joined = table::join(&memory, &geometry, 0, start, Eviction::Refused);
         let mut reader = match joined {
             Ok(tail) => Some(Reader::new(memory.clone(), geometry, 0, tail)),
             Err(StartError::Gone { requested, earliest }) => {
@@ -135,7 +136,7 @@ pub(super) fn leave(bound: usize) -> usize {
             publisher
         });
         assert!(read(&mut reader));
-        table::leave(&memory, &geometry, 0, false);
+        membership::free(&memory, &geometry, 0);
         let mut publisher = thread.join().expect("the producer ends");
         assert!(publish(&mut publisher, &geometry), "nobody gates any more");
     })
@@ -147,7 +148,8 @@ pub(super) fn eviction(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
-        let tail = table::join(&memory, &geometry, 0, Start::Earliest, true).expect("an empty ring");
+        let tail =
+            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
         let mut publisher = producer(&memory, &geometry);
         assert!(publish(&mut publisher, &geometry));
@@ -176,13 +178,10 @@ pub(super) fn eviction(bound: usize) -> usize {
                 }
                 Copied::Evicted => {
                     // It may have come back before the producer used what it had taken.
-                    let tail = table::join(reader.memory(), &geometry, 0, Start::At(next), true)
-                        .or_else(|_| table::join(reader.memory(), &geometry, 0, Start::Earliest, true))
-                        .expect("the earliest can always be had");
-                    assert!(tail >= next, "a reader never goes back");
-                    missed += tail - next;
-                    next = tail;
-                    reader.rejoined(tail);
+                    let lost = membership::rejoin(reader).expect("the earliest can always be had");
+                    assert_eq!(reader.tail(), next + lost, "a reader never goes back");
+                    missed += lost;
+                    next = reader.tail();
                     true
                 }
             }
@@ -200,7 +199,8 @@ pub(super) fn copy_release(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry).copying_in_place();
-        let tail = table::join(&memory, &geometry, 0, Start::Earliest, true).expect("an empty ring");
+        let tail =
+            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
         let mut publisher = producer(&memory, &geometry);
         assert!(publish(&mut publisher, &geometry));
@@ -254,7 +254,7 @@ pub(super) fn reap(bound: usize) -> usize {
         let thread = thread::spawn(move || {
             for _ in 0..2 {
                 if !publish(&mut publisher, &geometry) {
-                    table::reap(publisher.memory(), &geometry, &hand, 0);
+                    membership::reap(publisher.memory(), &geometry, &hand, 0);
                 }
             }
             publish(&mut publisher, &geometry);

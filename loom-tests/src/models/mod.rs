@@ -20,7 +20,7 @@ use slipring_core::memory::Memory;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Reader, Ready};
-use slipring_core::protocol::table::{self, Start};
+use slipring_core::protocol::table::{self, Eviction, Start};
 
 /// Every model, cheap ones first within their family.
 pub const MODELS: &[Model] = &[
@@ -417,7 +417,8 @@ fn producer(memory: &LoomMemory, geometry: &Geometry) -> Publisher<LoomMemory> {
 }
 
 fn consumer(memory: &LoomMemory, geometry: &Geometry, entry: u32, start: Start) -> Reader<LoomMemory> {
-    let tail = table::join(memory, geometry, entry, start, false).expect("a start that can be had");
+    let tail =
+        table::join(memory, geometry, entry, start, Eviction::Refused).expect("a start that can be had");
     Reader::new(memory.clone(), *geometry, entry, tail)
 }
 

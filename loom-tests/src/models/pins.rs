@@ -7,7 +7,7 @@ use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
 use slipring_core::format::Geometry;
 use slipring_core::memory::{Liveness, Right};
-use slipring_core::protocol::group::{self, Kinds};
+use slipring_core::protocol::group::{Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
 use slipring_core::protocol::publish::Publisher;
 
@@ -111,7 +111,7 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
         let (geometry, memory, mut publisher, late, lost) = lost_lease(1);
         let leaving = thread::spawn(move || {
             check(&late, lost);
-            group::free_worker(&memory, &geometry, 0);
+            members::free(&memory, &geometry, 0);
         });
         lap(&mut publisher, &geometry, 1);
         leaving.join().expect("the worker ends");
@@ -136,14 +136,14 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
                 if !publish(&mut publisher, &geometry) {
-                    group::unpin_dead(publisher.memory(), &geometry, &hand, 0);
+                    members::unpin_dead(publisher.memory(), &geometry, &hand, 0);
                 }
             }
             publisher
         });
         let hand = rights.party(2);
         if hand.seize(Right::Worker(0)) {
-            group::free_worker(&memory, &geometry, 0);
+            members::free(&memory, &geometry, 0);
             let new = worker(&memory, &geometry, 0);
             let held = new.search(Kinds::Any, NOW, false).lease.expect("it was handed back");
             assert!(new.ack(held).is_ok());
@@ -153,7 +153,7 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let mut publisher = publishing.join().expect("the producer ends");
         drain(&colleague);
         if publisher.head() < 2 {
-            group::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
+            members::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
             assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
         }
     })

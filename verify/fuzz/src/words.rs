@@ -3,19 +3,22 @@
 use crate::input::Input;
 use crate::memory::Checked;
 use slipring::{Backoff, GroupSettings};
-use slipring_core::format::{
-    EntryFlags, Geometry, Meta, Millis, Tail, group_flags, producer_page, worker_group,
-};
-use slipring_core::memory::{Liveness, Memory, Right, Segment, Word};
-use slipring_core::protocol::group::{self, Group, Kinds};
+use slipring_core::format::{Geometry, Meta, Millis, producer_page};
+use slipring_core::memory::{Clock, Liveness, Memory, Right, Segment, Word};
+use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::group::table::{self, Birth, Wanted};
+use slipring_core::protocol::group::{Group, Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::make_room::{Policy, Removal, RoomMaker};
+use slipring_core::protocol::membership::{self, ConsumerKind, Entered, Identity};
 use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::publish::{Publisher, Who};
+use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
 use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::table::{self, Start, StartError};
+use slipring_core::protocol::table::Start;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -31,10 +34,14 @@ const WORKERS: u64 = GROUPS + 2 * 1024;
 const DELIVERIES: u64 = GROUPS + 4096;
 /// A batch of so many is filled and not published.
 const GIVEN_UP: u64 = 4;
-/// Consumer entries, by what reads from them.
-const IN_PLACE: u32 = 0;
-const BY_COPY: u32 = 1;
-const DURABLE: u32 = 2;
+/// When everything begins.
+const BIRTH: Birth = Birth { boot: 1, unix_ms: 1 };
+/// Consumers, by how they read.
+const IN_PLACE: ConsumerKind = ConsumerKind::Ephemeral;
+const BY_COPY: ConsumerKind = ConsumerKind::Evictable;
+const DURABLE: ConsumerKind = ConsumerKind::Durable;
+/// A durable consumer may be away for so long, in milliseconds.
+const AWAY_MAX: u64 = 1000;
 
 thread_local! {
     static MEMORY: Checked = Checked::new(&geometry(BLOCKS[0], 0), PRODUCER_LEN);
@@ -59,10 +66,33 @@ impl Alive {
 }
 
 impl Liveness for Alive {
-    fn seize(&self, right: Right) -> bool {
-        self.0.get() & Alive::bit(right) == 0
+    type Error = Infallible;
+
+    fn try_seize(&self, right: Right) -> Result<bool, Infallible> {
+        Ok(self.0.get() & Alive::bit(right) == 0)
     }
-    fn release(&self, _: Right) {}
+    fn release(&self, right: Right) {
+        self.0.set(self.0.get() & !Alive::bit(right));
+    }
+}
+
+impl Alive {
+    /// Whoever has this right lives, until it is released.
+    fn born(&self, right: Right) {
+        self.0.set(self.0.get() | Alive::bit(right));
+    }
+}
+
+/// The lease clock is the system clock, too.
+struct Time(Millis);
+
+impl Clock for Time {
+    fn now(&self) -> Millis {
+        self.0
+    }
+    fn unix_ms(&self) -> u64 {
+        self.0.0.into()
+    }
 }
 
 struct Ring {
@@ -71,6 +101,7 @@ struct Ring {
     alive: Alive,
     now: Millis,
     producer: Option<Publisher<Checked>>,
+    room: RoomMaker,
     consumer: Option<Reader<Checked>>,
     copying: Option<CopyingReader<Checked>>,
     durable: Option<Reader<Checked>>,
@@ -96,10 +127,6 @@ pub fn run(bytes: &[u8]) {
     });
 }
 
-fn stores(memory: &Checked, pairs: &[(Word, u64)]) {
-    pairs.iter().for_each(|&(word, value)| memory.poke(word, value));
-}
-
 /// Every third message is bare, if it is sent in a batch.
 fn described(geometry: &Geometry, position: u64) -> Meta {
     if position % 3 == 0 { Meta::new(geometry.block_size() as u32, 0) } else { Meta::new(8, position as u32) }
@@ -116,23 +143,20 @@ impl Ring {
             _ => (1 << 63) - (1 << 40),
         };
         let geometry = geometry(block, first);
-        use producer_page::{CLAIMED, HEAD, LIMIT};
-        stores(&memory, &[CLAIMED, HEAD, LIMIT].map(|word| (word, first)));
-        stores(&memory, &[0, 1, 2].map(|n| (geometry.tail(n), Tail::NONE.0)));
-        stores(&memory, &group::words(&geometry));
+        furnish(&memory, &geometry, Declared::default(), 1, BIRTH).unwrap();
         let settings = GroupSettings::new()
             .ack_wait(Duration::from_millis(100))
             .max_deliver(3)
             .max_ack_pending(3)
             .backoff(Backoff::exponential(Duration::from_millis(2), Duration::from_millis(50)));
+        let alive = Alive(Cell::new(0));
         let workers = [0, 1].map(|n| {
             let group = Group::new(memory.clone(), geometry, n % 2 * u32::from(input.byte() % 2 == 0));
-            if memory.peek(Word::readers(GROUPS + u64::from(group_number(&memory, n)) * 1024)) == Tail::NONE.0
-            {
-                let _ = group::create(&group, "g", &settings, Start::Earliest, 1, 1);
+            if !group.is_taken() {
+                let _ = table::create(&group, "g", &settings, Start::Earliest, BIRTH);
             }
-            memory.poke(worker_group(&geometry, n), 1);
-            Lessee::new(group, n, settings, 0)
+            let entry = enlist(&group, &alive);
+            Lessee::new(group, entry, settings, 0)
         });
         let mut ring = Ring {
             producer: Publisher::take_over(memory.clone(), geometry).ok(),
@@ -142,7 +166,8 @@ impl Ring {
             observer: Watcher::new(memory.clone(), geometry, first),
             workers,
             leases: RefCell::default(),
-            alive: Alive(Cell::new(u32::MAX)),
+            alive,
+            room: RoomMaker::new(Policy { required_readers: 0, durable_inactive_ms: AWAY_MAX }),
             now: Millis(7),
             forged: false,
             let_go: false,
@@ -168,9 +193,9 @@ impl Ring {
             15 => self.die(input),
             16 => {
                 let start = self.start(input);
-                self.join(u32::from(input.byte() % 2), start);
+                self.join(if input.byte() % 2 == 0 { IN_PLACE } else { BY_COPY }, start);
             }
-            17 => self.resume(),
+            17 => self.join(DURABLE, Start::Earliest),
             18 => self.look(input),
             _ => self.record(input),
         }
@@ -193,36 +218,24 @@ impl Ring {
             9 | 10 => Word::readers(DELIVERIES + 128 * nth(input, 2) + 8 * nth(input, CAPACITY)),
             _ => Word::readers(8 * nth(input, (DELIVERIES + 256) / 8)),
         };
-        let owned = [IN_PLACE, BY_COPY, DURABLE].map(|n| self.geometry.tail(n));
+        let owned = [0, 1, 2].map(|n| self.geometry.tail(n));
         self.forged |= word.segment == Segment::Producer || owned.contains(&word);
         self.let_go |= word.segment == Segment::Readers && word.offset >= GROUPS;
         let old = self.memory.peek(word);
         self.memory.poke(word, input.value(old));
     }
 
-    /// As a producer does that finds the ring full: it removes from the way whoever may be removed.
+    /// As a producer does that finds the ring full: it removes from the way what may be removed.
     fn send(&mut self, want: u64) {
         let Some(producer) = &mut self.producer else { return };
-        for _ in 0..8 {
-            if producer.room() > 0 {
-                break;
-            }
-            let scan = producer.rescan(0);
-            let Some(gate) = scan.lowest else { break };
-            assert!(gate.position <= producer.head());
-            let gone = producer.room() > 0
-                || match gate.who {
-                    Who::Consumer(n, tail) if tail.is_evictable() => producer.evict(gate) || n < 3,
-                    Who::Consumer(n, _) => table::reap(&self.memory, &self.geometry, &self.alive, n),
-                    Who::Worker(n) => group::unpin_dead(&self.memory, &self.geometry, &self.alive, n),
-                    Who::Group(n) => {
-                        group::clear_unfinished(&Group::new(self.memory.clone(), self.geometry, n))
-                    }
-                };
-            if !gone {
-                break;
-            }
+        let log = |Removal { kind, position, name, pid }: Removal| {
+            let entry = recorder::Entry { kind, position, pid, unix_ms: 1, name: &name };
+            recorder::try_record(&self.memory, &self.geometry, &self.alive, entry);
+        };
+        if producer.room() == 0 {
+            self.room.make_room(producer, &self.alive, &Time(self.now), log);
         }
+        assert!(producer.rescan(0).lowest.is_none_or(|gate| gate.position <= producer.head()));
         let count = producer.room().min(want);
         producer.claim(count);
         let slots = self.geometry.slots();
@@ -286,13 +299,15 @@ impl Ring {
     }
 
     fn read(&mut self, want: u64) {
-        for which in [IN_PLACE, DURABLE] {
-            let slot = if which == IN_PLACE { &mut self.consumer } else { &mut self.durable };
-            let Some(mut reader) = slot.take() else { continue };
+        for kind in [IN_PLACE, DURABLE] {
+            let Some(mut reader) = self.in_place(kind).take() else { continue };
             self.read_one(&mut reader, want);
-            let slot = if which == IN_PLACE { &mut self.consumer } else { &mut self.durable };
-            *slot = Some(reader);
+            *self.in_place(kind) = Some(reader);
         }
+    }
+
+    fn in_place(&mut self, kind: ConsumerKind) -> &mut Option<Reader<Checked>> {
+        if kind == DURABLE { &mut self.durable } else { &mut self.consumer }
     }
 
     fn read_by_copy(&mut self) {
@@ -305,17 +320,11 @@ impl Ring {
                 self.saw(position, meta, buffer);
             }
             Copied::Empty => drop(reader.is_drained()),
-            Copied::Evicted => {
-                let join = |start| table::join(&self.memory, &self.geometry, BY_COPY, start, true);
-                let joined = match join(Start::At(reader.tail())) {
-                    Err(StartError::Gone { .. }) => join(Start::Earliest),
-                    joined => joined,
-                };
-                match joined {
-                    Ok(tail) => reader.rejoined(tail),
-                    Err(_) => return,
-                }
+            // Without a tail it is in the table no more.
+            Copied::Evicted if membership::rejoin(&mut reader).is_err() => {
+                return self.alive.release(Right::Consumer(reader.entry()));
             }
+            Copied::Evicted => {}
         }
         self.copying = Some(reader);
     }
@@ -403,49 +412,46 @@ impl Ring {
             0 => self.producer = Publisher::take_over(self.memory.clone(), self.geometry).ok(),
             1 => self.kill(input),
             2 => {
-                let entry = u32::from(input.byte() % 2);
-                group::reap_worker(&self.memory, &self.geometry, &self.alive, entry);
+                let worker = &self.workers[usize::from(input.byte() % 2)];
+                members::reap_all(worker.group(), &self.alive, worker.entry(), |_| {});
             }
             3 => {
                 self.leases.borrow_mut().clear();
-                for n in 0..2 {
-                    group::free_worker(&self.memory, &self.geometry, n);
-                    self.workers[n as usize] = self.worker(n);
-                    self.memory.poke(worker_group(&self.geometry, n), 1);
-                }
+                self.workers.iter().for_each(|it| self.alive.release(Right::Worker(it.entry())));
+                self.workers = [0, 1].map(|_| self.worker());
             }
             4 => drop(self.producer.as_mut().map(Publisher::close)),
             _ => {
                 let start = self.start(input);
-                let number = input.byte() % 2;
-                let group = Group::new(self.memory.clone(), self.geometry, number.into());
-                group::clear_unfinished(&group);
-                // Nobody makes a group where there is one.
-                if self.memory.peek(flags(number)) != group_flags::TAKEN {
-                    let _ = group::create(&group, "h", &GroupSettings::new(), start, 1, 1);
-                } else {
-                    group::after_reboot(&group, u64::from(input.byte()));
-                }
+                let name = ["g", "h"][usize::from(input.byte() % 2)];
+                let birth = Birth { boot: input.byte().into(), ..BIRTH };
+                let wanted = Wanted { name, settings: None, start };
+                let _ = table::join(&self.memory, &self.geometry, &wanted, birth);
             }
         }
     }
 
     /// A consumer dies: nobody uses its handle any more, and it may be cleared away.
     fn kill(&mut self, input: &mut Input<'_>) {
-        let entry = u32::from(input.byte() % 3);
-        match entry {
-            IN_PLACE => self.consumer = None,
-            BY_COPY => self.copying = None,
-            _ => self.durable = None,
+        let kind = [IN_PLACE, BY_COPY, DURABLE][usize::from(input.byte() % 3)];
+        if let Some(entry) = self.vacate(kind) {
+            self.alive.release(Right::Consumer(entry));
         }
-        self.alive.0.set(self.alive.0.get() & !(1 << entry));
+    }
+
+    /// Nobody uses this consumer's handle any more.
+    fn vacate(&mut self, kind: ConsumerKind) -> Option<u32> {
+        match kind {
+            BY_COPY => self.copying.take().map(|reader| reader.entry()),
+            _ => self.in_place(kind).take().map(|reader| reader.entry()),
+        }
     }
 
     /// As a worker that joins: it takes the group's settings from the group.
-    fn worker(&self, n: u32) -> Lessee<Checked> {
+    fn worker(&self) -> Lessee<Checked> {
         let group = Group::new(self.memory.clone(), self.geometry, 0);
-        let settings = GroupSettings::load(&self.memory, |at| Word::readers(GROUPS + at));
-        Lessee::new(group, n, settings, 10)
+        let (entry, settings) = (enlist(&group, &self.alive), group.settings());
+        Lessee::new(group, entry, settings, 10)
     }
 
     fn start(&self, input: &mut Input<'_>) -> Start {
@@ -456,28 +462,22 @@ impl Ring {
         }
     }
 
-    fn join(&mut self, entry: u32, start: Start) {
-        let evictable = entry == BY_COPY;
-        self.alive.0.set(self.alive.0.get() | 1 << entry);
-        table::leave(&self.memory, &self.geometry, entry, false);
-        self.memory.store(self.geometry.flags(entry), EntryFlags::taken(false, evictable).0, Relaxed);
-        let joined = table::join(&self.memory, &self.geometry, entry, start, evictable).ok();
-        let memory = || self.memory.clone();
-        if evictable {
-            self.copying = joined.map(|tail| CopyingReader::new(memory(), self.geometry, entry, tail));
-        } else {
-            self.consumer = joined.map(|tail| Reader::new(memory(), self.geometry, entry, tail));
+    /// A consumer goes, if it is there, and comes, or comes back.
+    fn join(&mut self, kind: ConsumerKind, start: Start) {
+        let (memory, geometry) = (self.memory.clone(), self.geometry);
+        let unix_ms = Time(self.now).unix_ms();
+        if let Some(entry) = self.vacate(kind) {
+            membership::leave(&memory, &geometry, &self.alive, entry, kind, unix_ms);
         }
-    }
-
-    fn resume(&mut self) {
-        self.alive.0.set(self.alive.0.get() | 1 << DURABLE);
-        self.memory.store(self.geometry.flags(DURABLE), EntryFlags::taken(true, false).0, Relaxed);
-        if Tail(self.memory.peek(self.geometry.tail(DURABLE))).position().is_none() {
-            let _ = table::join(&self.memory, &self.geometry, DURABLE, Start::Earliest, false);
+        let name = if kind == DURABLE { "audit" } else { "" };
+        let who = Identity { name, pid: 1, unix_ms };
+        let entered = membership::enter(&memory, &geometry, &self.alive, kind, start, &who);
+        let Ok(Entered { entry, tail, .. }) = entered else { return };
+        self.alive.born(Right::Consumer(entry));
+        match kind {
+            BY_COPY => self.copying = Some(CopyingReader::new(memory, geometry, entry, tail)),
+            _ => *self.in_place(kind) = Some(Reader::new(memory, geometry, entry, tail)),
         }
-        let resumed = table::resume(&self.memory, &self.geometry, DURABLE).ok();
-        self.durable = resumed.map(|tail| Reader::new(self.memory.clone(), self.geometry, DURABLE, tail));
     }
 
     /// Whatever only looks.
@@ -503,11 +503,10 @@ impl Ring {
     }
 }
 
-fn flags(number: u8) -> Word {
-    Word::readers(GROUPS + 1024 * u64::from(number) + 256)
-}
-
-/// The group that a worker begins in: there is one, or one for each.
-fn group_number(memory: &Checked, n: u32) -> u32 {
-    if memory.peek(flags(0)) == group_flags::TAKEN { n } else { 0 }
+/// Two entries and two workers: there is always one for the next.
+fn enlist(group: &Group<Checked>, alive: &Alive) -> u32 {
+    let who = Identity { name: "w", pid: 1, unix_ms: 1 };
+    let entry = members::enlist(group, alive, &who).expect("an entry whose worker is dead");
+    alive.born(Right::Worker(entry));
+    entry
 }

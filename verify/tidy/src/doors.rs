@@ -35,13 +35,6 @@ pub const STORES: Door = Door {
             "src/system/fork.rs",
             "its words are this process's own: mappings and locks to be dropped after a fork",
         ),
-        ("src/consumer/seat.rs", "entering and leaving, until the core has them"),
-        ("src/copying/evictable.rs", "the count of missed messages, until the core has it"),
-        ("src/producer/full.rs", "making room, until the core has it"),
-        ("src/producer/mod.rs", "what a producer tells of itself, until the core has it"),
-        ("src/ring/mod.rs", "the words of a new ring, until the core has them"),
-        ("src/worker/mod.rs", "a worker's counters, until the core has them"),
-        ("src/worker/options.rs", "entering, until the core has it"),
     ],
 };
 

@@ -28,8 +28,7 @@ pub const ROOMS: &[Room] = &[
 ];
 
 /// Arrows upwards that are allowed, with the reason. At most one.
-pub const UPWARDS: &[(&str, &str, &str)] =
-    &[("ring", "worker", "numbers of groups and of worker entries, until the core lends them")];
+pub const UPWARDS: &[(&str, &str, &str)] = &[];
 
 /// An import: of which file and line, from which room, of which.
 #[derive(Clone, Debug, PartialEq, Eq)]

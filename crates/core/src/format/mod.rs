@@ -4,6 +4,8 @@
 //! All integers are little-endian and of fixed width. Nothing here is a pointer, a `usize`, a `bool` or
 //! a type whose layout Rust chooses.
 
+use core::ops::Range;
+
 mod delivery;
 mod header;
 mod slot;
@@ -429,6 +431,21 @@ impl Geometry {
     pub fn workers(&self) -> u64 {
         self.workers
     }
+    /// The numbers of the consumer entries.
+    #[inline(always)]
+    pub fn consumer_entries(&self) -> Range<u32> {
+        numbers(self.consumers)
+    }
+    /// The numbers of the group entries.
+    #[inline(always)]
+    pub fn group_entries(&self) -> Range<u32> {
+        numbers(self.groups)
+    }
+    /// The numbers of the worker entries, of all groups.
+    #[inline(always)]
+    pub fn worker_entries(&self) -> Range<u32> {
+        numbers(self.workers)
+    }
     /// Which time round the ring a position is.
     #[inline(always)]
     pub fn lap(&self, position: u64) -> u64 {
@@ -495,6 +512,13 @@ impl Geometry {
         debug_assert!(index < self.recorder_entries && at < event::LEN);
         Word::readers(self.recorder + index * event::LEN + at)
     }
+}
+
+/// The numbers of a table of so many entries: no table has more than 4096.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "no table has more than 4096 entries")]
+const fn numbers(entries: u64) -> Range<u32> {
+    0..entries as u32
 }
 
 /// The word that says which group a worker's entry belongs to: 1 + its number, or 0.

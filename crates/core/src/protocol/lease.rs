@@ -53,6 +53,31 @@ pub struct LeaseLost {
     pub position: u64,
 }
 
+/// What a worker did, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tally {
+    /// Leases that it got.
+    Delivered,
+    /// Leases that it acknowledged.
+    Acked,
+    /// Leases that it gave back.
+    Failed,
+    /// Leases that it ended too late.
+    Lost,
+}
+
+impl Tally {
+    #[inline(always)]
+    const fn word(self) -> u64 {
+        match self {
+            Tally::Delivered => worker::DELIVERED,
+            Tally::Acked => worker::ACKED,
+            Tally::Failed => worker::FAILED,
+            Tally::Lost => worker::LOST,
+        }
+    }
+}
+
 /// What a search found, besides a lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -91,6 +116,8 @@ pub struct Lessee<M> {
     has_withdrawn: Cell<bool>,
     /// The position and the word of a lease that looked longer than any can be, in the search before.
     suspect: Cell<Option<(u64, u64)>>,
+    /// How often it did what: see [`Tally`].
+    tallies: [Cell<u64>; 4],
 }
 
 impl<M: Memory> Lessee<M> {
@@ -108,6 +135,7 @@ impl<M: Memory> Lessee<M> {
             holds_one: Cell::new(true),
             has_withdrawn: Cell::new(false),
             suspect: Cell::new(None),
+            tallies: Default::default(),
         }
     }
 
@@ -130,6 +158,13 @@ impl<M: Memory> Lessee<M> {
     /// Number of its entry.
     pub fn entry(&self) -> u32 {
         self.entry
+    }
+    /// Counts something that it did.
+    #[inline(always)]
+    pub fn count(&self, what: Tally) {
+        let count = &self.tallies[what as usize];
+        count.set(count.get() + 1);
+        self.memory().store(self.geometry().worker_word(self.entry, what.word()), count.get(), Relaxed);
     }
     /// Leases the next new message, if it is there and nothing was handed back: the usual case of
     /// [`search`](Self::search), without the search.

@@ -11,7 +11,7 @@
 //! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*`, `ahead` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
-//! | LEAVE | [`table`], [`group`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
+//! | LEAVE | [`membership`], [`group::table`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word and head once more | everything published before | `close` |
@@ -22,7 +22,7 @@
 //! | PIN | [`lease`]: pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead` |
 //! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
-//! | UNPIN | [`lease`], [`group`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
+//! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
 //! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
 //!
 //! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
@@ -32,8 +32,12 @@
 //! not be seen by a joiner, who would then start at a position that is being overwritten.
 
 pub mod batch;
+pub mod clear;
+pub mod furnish;
 pub mod group;
 pub mod lease;
+pub mod make_room;
+pub mod membership;
 mod message;
 pub mod observe;
 pub mod park;
@@ -42,6 +46,7 @@ pub mod read;
 pub mod recorder;
 pub mod settings;
 pub mod sightings;
+pub mod statistic;
 pub mod table;
 
 /// Something in shared memory cannot be what this protocol wrote.

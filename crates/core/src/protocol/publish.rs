@@ -4,7 +4,7 @@ use super::batch::Sealer;
 use super::message::words;
 use super::{Damage, group, park};
 use crate::format::producer_page::{
-    ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, HEAD, LIMIT,
+    ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, LIMIT, OPENED_MS, PID,
 };
 use crate::format::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
 use crate::memory::{Futex, Memory};
@@ -46,11 +46,6 @@ impl Scan {
             self.lowest = Some(Gate { who, position });
         }
     }
-}
-
-/// The numbers of a table of so many entries.
-fn numbers(entries: u64) -> core::ops::Range<u32> {
-    0..u32::try_from(entries).unwrap_or(u32::MAX)
 }
 
 /// The producer's half of the protocol. Holds the producer's right for as long as it lives.
@@ -144,6 +139,18 @@ impl<M: Memory> Publisher<M> {
     pub fn stretching(mut self, stretch: u64) -> Publisher<M> {
         self.stretch = stretch;
         self
+    }
+
+    /// Shows people which process the producer is, and since when.
+    pub fn introduce(&self, pid: u64, unix_ms: u64) {
+        self.memory.store(PID, pid, Relaxed);
+        self.memory.store(OPENED_MS, unix_ms, Relaxed);
+    }
+
+    /// Counts that the ring was found full.
+    pub fn count_full(&self) {
+        let count = self.memory.load(FULL_COUNT, Relaxed).wrapping_add(1);
+        self.memory.store(FULL_COUNT, count, Relaxed);
     }
 
     /// The memory this producer writes.
@@ -337,21 +344,21 @@ impl<M: Memory> Publisher<M> {
     /// between two looks shows to the second (see [`lease`](super::lease)).
     fn look_at_tails(&self, required: u32) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
-        for entry in numbers(self.geometry.consumers()) {
+        for entry in self.geometry.consumer_entries() {
             let tail = Tail(self.memory.load(self.geometry.tail(entry), Relaxed));
             let Some(position) = tail.position() else { continue };
             scan.gates += 1;
             // Another process wrote it: a tail beyond the head would grant room that is not there.
             scan.note(Who::Consumer(entry, tail), position.min(self.head));
         }
-        for number in numbers(self.geometry.groups()) {
+        for number in self.geometry.group_entries() {
             let Some(position) = group::gate(&self.memory, &self.geometry, number, self.head) else {
                 continue;
             };
             scan.gates += 1;
             scan.note(Who::Group(number), position);
         }
-        for entry in numbers(self.geometry.workers()) {
+        for entry in self.geometry.worker_entries() {
             if let Some(position) = group::pin(&self.memory, &self.geometry, entry) {
                 scan.note(Who::Worker(entry), position.min(self.head));
             }

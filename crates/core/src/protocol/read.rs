@@ -311,6 +311,10 @@ impl<M: Memory> CopyingReader<M> {
     pub fn tail(&self) -> u64 {
         self.tail
     }
+    /// The ring's geometry.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
     /// Number of this consumer's entry.
     pub fn entry(&self) -> u32 {
         self.entry

@@ -4,7 +4,7 @@
 //! number is 0, which readers skip and the next writer writes over.
 
 use crate::format::{Geometry, NAME_MAX, event, readers_page::NEXT_EVENT};
-use crate::memory::{Memory, Word};
+use crate::memory::{Liveness, Memory, Right, Word};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -156,6 +156,14 @@ pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
     store_name(memory, |at| word(event::NAME + at), entry.name);
     memory.store(word(event::NUMBER), next + 1, Release); // LOGGED
     memory.store(NEXT_EVENT, next + 1, Relaxed);
+}
+
+/// Writes an event if the table right is to be had at once: a recorder must never hold up the flight.
+pub fn try_record<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: Entry<'_>) {
+    if rights.seize(Right::Table) {
+        record(memory, geometry, entry);
+        rights.release(Right::Table);
+    }
 }
 
 /// The event of this number, unless it was written over, is being written, or never was.

@@ -1,14 +1,15 @@
-//! The consumer table: joining while the producer runs, resuming, leaving, and clearing up after the dead.
+//! Where a reader begins: the race of a joining reader with the producer, and the checks on a position that a
+//! durable consumer comes back to.
 //!
-//! Whoever calls these holds the right to the entry; [`join`] and [`resume`] are called under the table
-//! right besides.
+//! The caller holds the right to the entry. The life of the entry around these steps is
+//! [`membership`](super::membership).
 
 use super::Damage;
 use super::message::is_published;
 use crate::format::producer_page::{HEAD, LIMIT};
-use crate::format::{EntryFlags, Geometry, POSITION_MAX, Tail};
-use crate::memory::{Liveness, Memory, Right, Word};
-use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use crate::format::{Geometry, POSITION_MAX, Tail};
+use crate::memory::{Memory, Word};
+use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Where a new reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,6 +23,15 @@ pub enum Start {
     Latest,
     /// This position.
     At(u64),
+}
+
+/// Whether the producer may take a reader's tail away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// No: the reader reads in place.
+    Refused,
+    /// Yes: the reader copies, and learns that it was evicted when it reads.
+    Agreed,
 }
 
 /// Why a reader cannot begin at the start it asked for.
@@ -72,9 +82,9 @@ pub fn join<M: Memory>(
     geometry: &Geometry,
     entry: u32,
     start: Start,
-    evictable: bool,
+    eviction: Eviction,
 ) -> Result<u64, StartError> {
-    join_at(memory, geometry, geometry.tail(entry), start, evictable)
+    join_at(memory, geometry, geometry.tail(entry), start, eviction)
 }
 
 /// As [`join`], for whatever word holds the tail: a group's floor gates as a consumer's tail does.
@@ -83,8 +93,9 @@ pub fn join_at<M: Memory>(
     geometry: &Geometry,
     tail: Word,
     start: Start,
-    evictable: bool,
+    eviction: Eviction,
 ) -> Result<u64, StartError> {
+    let evictable = eviction == Eviction::Agreed;
     let lowest = Tail::at(geometry.first_position(), evictable);
     // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
     // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
@@ -144,33 +155,4 @@ pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<
         return Damage::bound("durable tail", tail, earliest, tail.max(earliest));
     }
     Err(Damage { what: "durable tail", found: tail, low: earliest, high: head })
-}
-
-/// Stops gating and frees the entry; with `keep_tail`, as a durable consumer, neither.
-pub fn leave<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, keep_tail: bool) {
-    if keep_tail {
-        return;
-    }
-    // First of all ephemeral: killed between the steps, it is cleared away like any other.
-    memory.store(geometry.flags(entry), EntryFlags::taken(false, false).0, Relaxed);
-    memory.store(geometry.tail(entry), Tail::NONE.0, Release); // LEAVE
-    memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
-}
-
-/// Frees the entry of an ephemeral consumer that died. False if it lives, or is durable: then its tail
-/// stands for somebody who will come back.
-///
-/// Holding the right while writing keeps a new owner from taking the entry in between.
-pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &L, entry: u32) -> bool {
-    let right = Right::Consumer(entry);
-    if !liveness.seize(right) {
-        return false;
-    }
-    let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
-    let reaped = !flags.is_kept();
-    if reaped {
-        leave(memory, geometry, entry, false);
-    }
-    liveness.release(right);
-    reaped
 }

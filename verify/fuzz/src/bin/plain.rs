@@ -32,8 +32,7 @@ fn main() {
             let other = &corpus[dice.index(corpus.len())];
             input.extend_from_slice(&other[dice.index(other.len() + 1)..]);
         }
-        let changes =
-            dice.size(8) + if input.iter().all(|&byte| byte == 0) { LONGEST } else { 0 };
+        let changes = dice.size(8) + if input.iter().all(|&byte| byte == 0) { LONGEST } else { 0 };
         for _ in 0..changes.min(2 * input.len()) {
             let at = dice.index(input.len());
             input[at] = dice.any() as u8;

@@ -3,15 +3,13 @@
 use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
-use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
-use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::format::{Meta, Tail};
+use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol::membership::{
+    self, ConsumerKind, EnterError, Entered, Identity, Start, StartError,
+};
 use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
-use slipring_core::protocol::table::{self, Start, StartError};
-use std::sync::atomic::Ordering::Relaxed;
-
-/// Entries that belong to the durable ones.
-const RESERVED: u32 = 2;
 
 fn any_start(turn: &mut Turn<'_>) -> Start {
     let (first, end) = (turn.geometry().first_position(), turn.oracle().end());
@@ -22,111 +20,79 @@ fn any_start(turn: &mut Turn<'_>) -> Start {
     }
 }
 
-/// Takes a free entry, or that of one who died.
-fn find_entry(memory: &SimMemory, geometry: &Geometry) -> Option<u32> {
-    let entries = RESERVED..u32::try_from(geometry.consumers()).unwrap();
-    for dead in [false, true] {
-        for entry in entries.clone() {
-            let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
-            if flags.is_taken() == dead && memory.seize(Right::Consumer(entry)) {
-                return Some(entry);
-            }
-        }
+/// Enters the table, unless another party has it just now.
+fn enter(turn: &mut Turn<'_>, kind: ConsumerKind, name: &str) -> Option<Entered> {
+    let (memory, geometry, start) = (turn.memory, turn.geometry(), any_start(turn));
+    if !memory.seize(Right::Table) {
+        return None;
     }
-    None
+    let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
+    let entered = membership::enter(memory, &geometry, memory, kind, start, &who);
+    // Killed over this, it has an entry that its actor does not know of: the oracle must not, either.
+    memory.release(Right::Table);
+    let refused = matches!(entered, Err(EnterError::NameIsDurable | EnterError::Unknown(_)));
+    let damaged = matches!(entered, Err(EnterError::Start(StartError::Damaged(_))));
+    assert!(!refused && !damaged, "{entered:?}");
+    if let (Ok(Entered { entry, tail, resumed: false }), false) = (entered, kind == ConsumerKind::Durable) {
+        begins(turn, entry, tail, kind == ConsumerKind::Evictable);
+    }
+    if let (Ok(Entered { tail, resumed: false, .. }), Start::At(asked)) = (entered, start) {
+        assert_eq!(tail, asked);
+    }
+    entered.ok()
 }
 
-/// Joins with a seized entry; until it is done, it is ephemeral.
-fn settle(turn: &mut Turn<'_>, entry: u32, durable: bool, evictable: bool) -> Option<u64> {
-    let (memory, geometry) = (turn.memory, turn.geometry());
-    let start = any_start(turn);
-    table::leave(memory, &geometry, entry, false);
-    memory.store(geometry.flags(entry), EntryFlags::taken(false, evictable).0, Relaxed);
-    let joined = table::join(memory, &geometry, entry, start, evictable);
-    if let (Ok(position), Start::At(asked)) = (joined, start) {
-        assert_eq!(position, asked);
+/// From here on nothing is overwritten, unless the reader was evicted already.
+fn begins(turn: &Turn<'_>, entry: u32, tail: u64, evictable: bool) {
+    let stored = turn.memory.shared.word(turn.geometry().tail(entry)).get();
+    if stored != Tail::EVICTED.0 {
+        turn.oracle().begins(entry, tail, evictable);
     }
-    assert!(!matches!(joined, Err(StartError::Damaged(_))), "{joined:?}");
-    // From here on nothing is overwritten, unless it was evicted already.
-    let evicted = memory.shared.word(geometry.tail(entry)).get() == Tail::EVICTED.0;
-    if let (Ok(position), false) = (joined, evicted) {
-        turn.oracle().begins(entry, position, evictable);
-    }
-    let flags = joined.map_or(EntryFlags::FREE, |_| EntryFlags::taken(durable, evictable));
-    memory.store(geometry.flags(entry), flags.0, Relaxed);
-    if joined.is_err() {
-        memory.release(Right::Consumer(entry));
-    }
-    joined.ok()
 }
 
 /// A reader in place, ephemeral or durable.
 pub(crate) struct InPlace {
-    durable: Option<u32>,
+    /// The name of a durable one.
+    durable: Option<&'static str>,
     entry: Option<u32>,
     reader: Option<Reader<SimMemory>>,
     /// Positions that it holds, from its tail on.
     held: Vec<u64>,
     /// Where a durable one stood before the release during which it may have died.
     before_release: Option<u64>,
-    /// It is in the table as a durable one: nothing is forgotten any more.
-    agreed: bool,
 }
 
 impl InPlace {
     pub(crate) fn plain() -> InPlace {
-        InPlace {
-            durable: None,
-            entry: None,
-            reader: None,
-            held: Vec::new(),
-            before_release: None,
-            agreed: false,
-        }
+        InPlace { durable: None, entry: None, reader: None, held: Vec::new(), before_release: None }
     }
 
-    pub(crate) fn durable(entry: u32) -> InPlace {
-        InPlace { durable: Some(entry), agreed: entry == 0, ..InPlace::plain() }
+    pub(crate) fn durable(name: &'static str) -> InPlace {
+        InPlace { durable: Some(name), ..InPlace::plain() }
+    }
+
+    fn kind(&self) -> ConsumerKind {
+        if self.durable.is_some() { ConsumerKind::Durable } else { ConsumerKind::Ephemeral }
     }
 
     fn join(&mut self, turn: &mut Turn<'_>) {
-        let (memory, geometry) = (turn.memory.clone(), turn.geometry());
-        if !memory.seize(Right::Table) {
-            return;
+        let Some(entered) = enter(turn, self.kind(), self.durable.unwrap_or("")) else { return };
+        let Entered { entry, tail, resumed } = entered;
+        if self.durable.is_some() {
+            self.check_resumed(turn, entered);
         }
-        let tail = match self.durable {
-            Some(entry) if memory.seize(Right::Consumer(entry)) => {
-                self.entry = Some(entry);
-                let flags = EntryFlags(memory.load(geometry.flags(entry), Relaxed));
-                let tail = Tail(memory.load(geometry.tail(entry), Relaxed));
-                if flags.is_taken() && flags.is_durable() && tail.position().is_some() {
-                    Some(self.resume(turn, entry))
-                } else {
-                    let tail = settle(turn, entry, true, false);
-                    self.agreed = tail.is_some();
-                    tail
-                }
-            }
-            Some(_) => None,
-            None => {
-                self.entry = find_entry(&memory, &geometry);
-                self.entry.and_then(|entry| settle(turn, entry, false, false))
-            }
-        };
-        memory.release(Right::Table);
-        // Without a tail it has no entry either: somebody else may take it.
-        self.entry = self.entry.filter(|_| tail.is_some());
-        self.reader = tail.zip(self.entry).map(|(tail, entry)| Reader::new(memory, geometry, entry, tail));
+        assert!(self.durable.is_some() || !resumed);
+        self.entry = Some(entry);
+        self.reader = Some(Reader::new(turn.memory.clone(), turn.geometry(), entry, tail));
     }
 
-    /// Where it stopped, or before what it was just releasing.
-    fn resume(&mut self, turn: &Turn<'_>, entry: u32) -> u64 {
-        let tail = table::resume(turn.memory, &turn.geometry(), entry).expect("a sound ring");
+    /// It begins where it stopped, or before what it was just releasing.
+    fn check_resumed(&self, turn: &Turn<'_>, Entered { entry, tail, resumed }: Entered) {
         let mut oracle = turn.oracle();
         let reader = oracle.readers[entry as usize].as_mut().expect("a durable one is never forgotten");
-        assert!(tail == reader.next || Some(tail) == self.before_release, "resumed at {tail}: {reader:?}");
+        let is_before = resumed && Some(tail) == self.before_release;
+        assert!(tail == reader.next || is_before, "resumed at {tail}: {reader:?}");
         reader.next = tail;
-        tail
     }
 
     fn read(&mut self, turn: &mut Turn<'_>) {
@@ -176,11 +142,9 @@ impl InPlace {
         self.entry = None;
         let entry = reader.entry();
         self.held.drain(..).for_each(|position| turn.oracle().unhold(position));
-        if self.durable.is_none() {
-            turn.oracle().readers[entry as usize] = None;
-        }
-        table::leave(turn.memory, &turn.geometry(), entry, self.durable.is_some());
-        turn.memory.release(Right::Consumer(entry));
+        turn.oracle().ends(entry);
+        let (memory, now) = (turn.memory, turn.memory.unix_ms());
+        membership::leave(memory, &turn.geometry(), memory, entry, self.kind(), now);
     }
 }
 
@@ -197,9 +161,8 @@ impl Actor for InPlace {
     fn died(&mut self, oracle: &mut Oracle) {
         self.held.drain(..).for_each(|position| oracle.unhold(position));
         self.reader = None;
-        // Until its joining is done, a durable one is like any other.
-        if let Some(entry) = self.entry.take().filter(|_| !self.agreed) {
-            oracle.readers[entry as usize] = None;
+        if let Some(entry) = self.entry.take() {
+            oracle.ends(entry);
         }
     }
 
@@ -225,18 +188,10 @@ pub(crate) struct EvictableReader {
 impl EvictableReader {
     /// Goes on where it was, or at the earliest that is left.
     fn rejoin(turn: &Turn<'_>, reader: &mut CopyingReader<SimMemory>) {
-        let (memory, geometry, entry, old) = (turn.memory, turn.geometry(), reader.entry(), reader.tail());
-        let join = |start| table::join(memory, &geometry, entry, start, true);
-        let joined = match join(Start::At(old)) {
-            Err(StartError::Gone { .. }) => join(Start::Earliest),
-            joined => joined,
-        };
-        let tail = joined.expect("an earliest one can always be had");
-        assert!(tail >= old, "a reader never goes back");
-        if memory.shared.word(geometry.tail(entry)).get() != Tail::EVICTED.0 {
-            turn.oracle().begins(entry, tail, true);
-        }
-        reader.rejoined(tail);
+        let old = reader.tail();
+        let missed = membership::rejoin(reader).expect("an earliest one can always be had");
+        assert_eq!(reader.tail(), old + missed, "a reader never goes back");
+        begins(turn, reader.entry(), reader.tail(), true);
     }
 }
 
@@ -244,14 +199,9 @@ impl Actor for EvictableReader {
     fn act(&mut self, turn: &mut Turn<'_>) {
         let (memory, geometry) = (turn.memory.clone(), turn.geometry());
         let Some(reader) = &mut self.reader else {
-            if memory.seize(Right::Table) {
-                self.entry = find_entry(&memory, &geometry);
-                let tail = self.entry.and_then(|entry| settle(turn, entry, false, true));
-                memory.release(Right::Table);
-                self.entry = self.entry.filter(|_| tail.is_some());
-                self.reader = tail
-                    .zip(self.entry)
-                    .map(|(tail, entry)| CopyingReader::new(memory, geometry, entry, tail));
+            if let Some(Entered { entry, tail, .. }) = enter(turn, ConsumerKind::Evictable, "tape") {
+                self.entry = Some(entry);
+                self.reader = Some(CopyingReader::new(memory, geometry, entry, tail));
             }
             return;
         };
@@ -267,7 +217,7 @@ impl Actor for EvictableReader {
     fn died(&mut self, oracle: &mut Oracle) {
         self.reader = None;
         if let Some(entry) = self.entry.take() {
-            oracle.readers[entry as usize] = None;
+            oracle.ends(entry);
         }
     }
 

@@ -2,11 +2,11 @@
 //! get their turn; each write is shown to the oracle.
 
 use crate::oracle::{Intent, Oracle};
-use slipring_core::format::{Block, Geometry, Millis, Tail, producer_page as page};
-use slipring_core::memory::{Futex, Liveness, Memory, Right, Segment, Word};
-use slipring_core::protocol::group;
+use slipring_core::format::{Block, Geometry, Millis};
+use slipring_core::memory::{Clock, Futex, Liveness, Memory, Right, Segment, Word};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Shared {
         // More than there is: where it begins in the file is nobody's business here.
         let readers = geometry.file_len();
         let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
-        let shared = Shared {
+        Shared {
             geometry,
             oracle: RefCell::new(oracle),
             now: Cell::new(now),
@@ -65,17 +65,7 @@ impl Shared {
             interrupt: Cell::new(None),
             others: RefCell::new(None),
             segments: [words(last), words(readers)],
-        };
-        for word in [page::CLAIMED, page::HEAD, page::LIMIT] {
-            shared.word(word).set(geometry.first_position());
         }
-        for entry in 0..u32::try_from(geometry.consumers()).unwrap() {
-            shared.word(geometry.tail(entry)).set(Tail::NONE.0);
-        }
-        for (word, value) in group::words(&geometry) {
-            shared.word(word).set(value);
-        }
-        shared
     }
 
     pub(crate) fn word(&self, word: Word) -> &Cell<u64> {
@@ -282,15 +272,28 @@ impl Futex for SimMemory {
 }
 
 impl Liveness for SimMemory {
-    fn seize(&self, right: Right) -> bool {
-        self.step()
-            && *self.shared.rights.borrow_mut().entry(right).or_insert(self.life.party) == self.life.party
+    type Error = Infallible;
+
+    fn try_seize(&self, right: Right) -> Result<bool, Infallible> {
+        let seize = || *self.shared.rights.borrow_mut().entry(right).or_insert(self.life.party);
+        Ok(self.step() && seize() == self.life.party)
     }
 
     fn release(&self, right: Right) {
         if self.step() && self.shared.holder(right) == Some(self.life.party) {
             self.shared.rights.borrow_mut().remove(&right);
         }
+    }
+}
+
+/// The system clock is the lease clock here: it leaps, and is set back.
+impl Clock for SimMemory {
+    fn now(&self) -> Millis {
+        self.shared.now.get()
+    }
+
+    fn unix_ms(&self) -> u64 {
+        u64::from(self.now().0) + 1
     }
 }
 

@@ -2,12 +2,14 @@
 
 use crate::deliveries::GroupBook;
 use crate::memory::{Life, Shared};
-use slipring_core::format::{Geometry, Sequence, Tail, group_flags, producer_page};
+use slipring_core::format::{EntryFlags, Geometry, Sequence, Tail, group_flags, producer_page};
 use slipring_core::memory::{Right, Word};
 use slipring_core::protocol::group;
 use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const GROUPS: usize = 2;
+/// The party that creates the ring.
+pub(crate) const CREATOR: u32 = 0;
 
 /// A message as it was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(crate) struct Reader {
     /// From here on nothing is overwritten.
     pub(crate) next: u64,
     pub(crate) evictable: bool,
+    /// It is in the table as a durable one: nothing is forgotten any more.
+    pub(crate) durable: bool,
 }
 
 /// Which words are watched.
@@ -41,6 +45,7 @@ enum Place {
     Head,
     Sequence,
     Tail(u32),
+    ConsumerFlags(u32),
     Delivery(usize, u64),
     Floor(usize),
     Flags(usize),
@@ -73,6 +78,7 @@ impl Oracle {
         }
         for entry in 0..u32::try_from(geometry.consumers()).unwrap() {
             places.insert(geometry.tail(entry), Place::Tail(entry));
+            places.insert(geometry.flags(entry), Place::ConsumerFlags(entry));
         }
         for (number, words) in group::words(&geometry).chunks_exact(4).take(GROUPS).enumerate() {
             places.insert(words[0].0, Place::Floor(number));
@@ -138,7 +144,13 @@ impl Oracle {
             "a reader begins at {next}: {}",
             self.bounds()
         );
-        self.readers[entry as usize] = Some(Reader { next, evictable });
+        self.readers[entry as usize] = Some(Reader { next, evictable, durable: false });
+    }
+
+    /// A reader is gone, unless it is durable.
+    pub(crate) fn ends(&mut self, entry: u32) {
+        let reader = &mut self.readers[entry as usize];
+        *reader = reader.filter(|reader| reader.durable);
     }
 
     fn bounds(&self) -> String {
@@ -170,6 +182,7 @@ impl Oracle {
             Some(Place::Head) => self.wrote_head(shared, life, new),
             Some(Place::Sequence) => self.wrote_sequence(shared, life, old, new),
             Some(Place::Tail(entry)) => self.wrote_tail(shared, life, entry, Tail(new)),
+            Some(Place::ConsumerFlags(entry)) => self.wrote_flags(shared, life, entry, EntryFlags(new)),
             Some(Place::Delivery(number, index)) => {
                 let end = self.end();
                 // The last one that was published in this slot.
@@ -235,6 +248,22 @@ impl Oracle {
         assert_eq!(Some(&found), self.meant.get(&end), "what is published at {end}, and what was meant");
         self.messages.push(found);
         self.groups.iter_mut().for_each(|group| group.published(end));
+    }
+
+    /// From the moment at which an entry says so, its consumer is durable, until it does so no more.
+    fn wrote_flags(&mut self, shared: &Shared, life: &Life, entry: u32, new: EntryFlags) {
+        let is_holder = shared.holder(Right::Consumer(entry)) == Some(life.party);
+        assert!(is_holder || life.party == CREATOR, "the entry of another");
+        if new.is_kept() {
+            let tail = Tail(shared.word(self.geometry.tail(entry)).get());
+            self.begins(entry, tail.position().expect("a durable consumer gates"), false);
+        }
+        if let Some(reader) = &mut self.readers[entry as usize] {
+            let was_durable = std::mem::replace(&mut reader.durable, new.is_kept());
+            if was_durable && !new.is_kept() {
+                self.readers[entry as usize] = None;
+            }
+        }
     }
 
     fn wrote_tail(&mut self, shared: &Shared, life: &Life, entry: u32, new: Tail) {

@@ -3,16 +3,25 @@
 use crate::memory::SimMemory;
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
-use slipring_core::format::{Block, EntryFlags, Meta};
-use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group};
-use slipring_core::protocol::publish::{Gate, Publisher, Who};
-use slipring_core::protocol::table;
+use slipring_core::format::{Block, Meta};
+use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol::make_room::{Policy, Removal, RoomMaker};
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::recorder;
 use std::sync::atomic::Ordering::Relaxed;
 
-#[derive(Default)]
 pub(crate) struct Publishing {
     publisher: Option<Publisher<SimMemory>>,
+    policy: Policy,
+    room: RoomMaker,
+}
+
+impl Publishing {
+    /// Durable consumers may be away for so long, and the producer wants room; 0: for ever.
+    pub(crate) fn patient_for(durable_inactive_ms: u64) -> Publishing {
+        let policy = Policy { required_readers: 0, durable_inactive_ms };
+        Publishing { publisher: None, policy, room: RoomMaker::new(policy) }
+    }
 }
 
 impl Actor for Publishing {
@@ -24,6 +33,7 @@ impl Actor for Publishing {
                 // As large rings do: what is claimed is more than what is asked for.
                 let publisher = publisher.stretching(turn.dice.pick(&[1, 2, 7]));
                 assert_eq!(publisher.head(), turn.oracle().end(), "where the next producer begins");
+                self.room = RoomMaker::new(self.policy);
                 self.publisher = Some(publisher);
             }
             return;
@@ -36,7 +46,12 @@ impl Actor for Publishing {
             self.publisher = None;
             return;
         }
-        if publisher.room() == 0 && !make_room(publisher, &memory) {
+        let geometry = turn.geometry();
+        let log = |Removal { kind, position, name, pid }: Removal| {
+            let entry = recorder::Entry { kind, position, pid, unix_ms: memory.unix_ms(), name: &name };
+            recorder::try_record(&memory, &geometry, &memory, entry);
+        };
+        if publisher.room() == 0 && !self.room.make_room(publisher, &memory, &memory, log) {
             return;
         }
         let room = publisher.room().min(turn.geometry().capacity());
@@ -106,38 +121,4 @@ fn write(
     // SAFETY: the block is of this geometry, and the position claimed.
     unsafe { publisher.memory().write_block(block) }.fill(words);
     meta
-}
-
-/// Scans, and removes from the way whoever may be removed: the dead and the evictable.
-fn make_room(publisher: &mut Publisher<SimMemory>, memory: &SimMemory) -> bool {
-    loop {
-        let scan = publisher.rescan(0);
-        if publisher.room() > 0 {
-            return true;
-        }
-        if !scan.lowest.is_some_and(|gate| dislodge(publisher, memory, gate)) {
-            return false;
-        }
-    }
-}
-
-fn dislodge(publisher: &mut Publisher<SimMemory>, memory: &SimMemory, gate: Gate) -> bool {
-    let geometry = *publisher.geometry();
-    match gate.who {
-        Who::Consumer(_, tail) if tail.is_evictable() => {
-            publisher.evict(gate);
-            true
-        }
-        Who::Consumer(entry, _) => {
-            let durable = EntryFlags(memory.load(geometry.flags(entry), Relaxed)).is_durable();
-            !durable && table::reap(memory, &geometry, memory, entry)
-        }
-        Who::Worker(entry) => group::unpin_dead(memory, &geometry, memory, entry),
-        Who::Group(number) => {
-            let cleared = memory.seize(Right::Table)
-                && group::clear_unfinished(&Group::new(memory.clone(), geometry, number));
-            memory.release(Right::Table);
-            cleared
-        }
-    }
 }

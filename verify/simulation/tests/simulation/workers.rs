@@ -2,13 +2,12 @@
 
 use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
 use crate::oracle::{Intent, Message, Oracle};
-use crate::world::{ACK_WAIT, Actor, GRAIN, Turn};
-use slipring_core::format::{group_flags, worker_group};
-use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::group::{self, Group, Kinds};
+use crate::world::{ACK_WAIT, Actor, BIRTH, CREWS, GRAIN, Turn};
+use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol::group::table::{self, Wanted};
+use slipring_core::protocol::group::{Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
-use slipring_core::protocol::table::Start;
-use std::sync::atomic::Ordering::Relaxed;
+use slipring_core::protocol::membership::{Identity, Start};
 
 /// A burial that was not possible is tried again after so long.
 const RETRY_MS: u32 = 100;
@@ -27,39 +26,24 @@ impl Working {
         Working { number, spare, lessee: None, held: Vec::new() }
     }
 
-    fn group(&self, turn: &Turn<'_>) -> Group<SimMemory> {
-        Group::new(turn.memory.clone(), turn.geometry(), self.number)
-    }
-
-    /// Finds the group or makes it, takes an entry, and clears up after who had it before.
+    /// Finds the group or creates it, and enlists.
     fn join(&mut self, turn: &mut Turn<'_>) {
-        let (memory, geometry, group) = (turn.memory, turn.geometry(), self.group(turn));
+        let (memory, geometry) = (turn.memory, turn.geometry());
+        let settings = turn.world.settings[self.number as usize];
+        let start = if turn.dice.hits(2) { Start::Earliest } else { Start::Latest };
         if !memory.seize(Right::Table) {
             return;
         }
-        group::clear_unfinished(&group);
-        let settings = turn.world.settings[self.number as usize];
-        let flags = group::words(&geometry)[4 * self.number as usize + 3].0;
-        if memory.load(flags, Relaxed) != group_flags::TAKEN {
-            let start = if turn.dice.hits(2) { Start::Earliest } else { Start::Latest };
-            group::create(&group, "frail", &settings, start, 0, 0).expect("can always be had");
-        }
-        if let Some(entry) = self.find_entry(turn) {
-            group::free_worker(memory, &geometry, entry);
+        let name = CREWS[self.number as usize];
+        let wanted = Wanted { name, settings: Some(settings), start };
+        let group = table::join(memory, &geometry, &wanted, BIRTH).expect("can always be had").group;
+        assert_eq!(group.number, self.number);
+        let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
+        if let Ok(entry) = members::enlist(&group, memory, &who) {
             turn.oracle().groups.iter().for_each(|group| group.returned(entry));
-            memory.store(worker_group(&geometry, entry), u64::from(self.number) + 1, Relaxed);
             self.lessee = Some(Lessee::new(group, entry, settings, GRAIN));
         }
         memory.release(Right::Table);
-    }
-
-    fn find_entry(&self, turn: &Turn<'_>) -> Option<u32> {
-        let (memory, geometry) = (turn.memory, turn.geometry());
-        let entries = || 0..u32::try_from(geometry.workers()).unwrap();
-        let is_taken = |entry| memory.load(worker_group(&geometry, entry), Relaxed) != 0;
-        [false, true].into_iter().find_map(|dead| {
-            entries().find(|&entry| is_taken(entry) == dead && memory.seize(Right::Worker(entry)))
-        })
     }
 
     fn take(&mut self, turn: &mut Turn<'_>) {
@@ -69,10 +53,10 @@ impl Working {
         // Read once: what follows may take longer than anybody thinks.
         let now = turn.now();
         let sweeps = turn.dice.hits(3);
-        if sweeps {
-            self.reap(turn);
-        }
         let Some(lessee) = &self.lessee else { return };
+        if sweeps {
+            members::reap_all(lessee.group(), turn.memory, lessee.entry(), |_| {});
+        }
         let kinds = match turn.dice.roll(8) {
             0 if !turn.calm() => Kinds::Equal(turn.dice.roll32(3)),
             1 if !turn.calm() => Kinds::AtMost(turn.dice.roll32(3)),
@@ -100,18 +84,6 @@ impl Working {
         }
         if let Some(first) = doomed {
             self.bury_from(turn, first);
-        }
-    }
-
-    /// Returns what dead colleagues had leased.
-    fn reap(&self, turn: &Turn<'_>) {
-        let (memory, geometry) = (turn.memory, turn.geometry());
-        let own = self.lessee.as_ref().map(Lessee::entry);
-        for entry in 0..u32::try_from(geometry.workers()).unwrap() {
-            let ours = memory.load(worker_group(&geometry, entry), Relaxed) == u64::from(self.number) + 1;
-            if Some(entry) != own && ours {
-                group::reap_worker(memory, &geometry, memory, entry);
-            }
         }
     }
 
@@ -179,8 +151,7 @@ impl Working {
     fn leave(&mut self, turn: &mut Turn<'_>) {
         let Some(lessee) = self.lessee.take() else { return };
         self.held.drain(..).for_each(|lease| turn.oracle().unhold(lease.position));
-        group::free_worker(turn.memory, &turn.geometry(), lessee.entry());
-        turn.memory.release(Right::Worker(lessee.entry()));
+        members::leave(turn.memory, &turn.geometry(), turn.memory, lessee.entry());
     }
 }
 

@@ -5,19 +5,20 @@ use crate::consumers::{EvictableReader, InPlace, Onlooker};
 use crate::deliveries::GroupBook;
 use crate::grave::Grave;
 use crate::memory::{BLOCK_SIZES, Shared, SimMemory, survives};
-use crate::oracle::{GROUPS, Oracle};
+use crate::oracle::{CREATOR, GROUPS, Oracle};
 use crate::producer::Publishing;
 use crate::workers::Working;
 use kit::Dice;
 use slipring::Backoff;
 use slipring_core::format as layout;
-use slipring_core::format::{EntryFlags, Geometry, Millis, group_flags};
-use slipring_core::protocol::group::{self, Group};
+use slipring_core::format::{Geometry, Millis};
+use slipring_core::memory::{Liveness, Right};
+use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::group::Group;
+use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::settings::GroupSettings;
-use slipring_core::protocol::table::Start;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Turns with kills, pauses and steps of the clock; then turns without, until all is done.
@@ -25,6 +26,11 @@ const WILD_TURNS: u32 = 400;
 const CALM_TURNS: u32 = 20_000;
 pub(crate) const ACK_WAIT: u32 = 50;
 pub(crate) const GRAIN: u32 = 10;
+/// Names of the durable consumers; the first is declared at creation.
+const DURABLES: [&str; 2] = ["audit", "ledger"];
+/// Names of the groups; the first is declared at creation.
+pub(crate) const CREWS: [&str; GROUPS] = ["steady", "frail"];
+pub(crate) const BIRTH: Birth = Birth { boot: 1, unix_ms: 1 };
 /// A clock that is set back by more makes a lease look longer than any is, and it is taken over.
 const STEP_BACK_MAX: u32 = 50;
 
@@ -117,11 +123,11 @@ impl World {
             base.deliver_without_end().max_ack_pending(pending),
             base.max_deliver(limits[1]).backoff(dice.pick(&[Backoff::None, Backoff::steps(&rest)])),
         ];
-        furnish(&shared, &settings[0]);
+        create(&shared, settings[0]);
         let mut actors: Vec<Box<dyn Actor>> = vec![
-            Box::new(Publishing::default()),
-            Box::new(InPlace::durable(0)),
-            Box::new(InPlace::durable(1)),
+            Box::new(Publishing::patient_for(dice.pick(&[0, 0, 300]))),
+            Box::new(InPlace::durable(DURABLES[0])),
+            Box::new(InPlace::durable(DURABLES[1])),
             Box::new(InPlace::plain()),
             Box::new(EvictableReader::default()),
             Box::new(Onlooker::default()),
@@ -312,7 +318,7 @@ impl World {
     fn check(&self) {
         let oracle = self.shared.oracle.borrow();
         oracle.check(&self.shared);
-        let spectator = SimMemory::of(&self.shared, 0);
+        let spectator = SimMemory::of(&self.shared, CREATOR);
         for (number, book) in (0..).zip(&oracle.groups).filter(|(_, book)| book.exists()) {
             let group = Group::new(spectator.clone(), self.shared.geometry, number);
             let ((open, count), floor) = (book.open(), group.floor());
@@ -327,15 +333,11 @@ impl World {
 }
 
 /// A new ring with one durable consumer and one group.
-fn furnish(shared: &Rc<Shared>, settings: &GroupSettings) {
-    let creator = SimMemory::of(shared, 0);
-    let geometry = shared.geometry;
-    shared.word(geometry.tail(0)).set(geometry.first_position());
-    shared.word(geometry.flags(0)).set(EntryFlags::taken(true, false).0);
-    shared.oracle.borrow_mut().begins(0, geometry.first_position(), false);
-    let group = Group::new(creator.clone(), geometry, 0);
-    let start = Start::At(geometry.first_position());
-    group::create(&group, "steady", settings, start, 0, 0).unwrap();
-    let flags = group::words(&geometry)[3].0;
-    assert_eq!(slipring_core::memory::Memory::load(&creator, flags, Relaxed), group_flags::TAKEN);
+fn create(shared: &Rc<Shared>, settings: GroupSettings) {
+    let creator = SimMemory::of(shared, CREATOR);
+    assert!(creator.seize(Right::Producer));
+    let declared =
+        Declared { durables: &[DURABLES[0].to_owned()], groups: &[(CREWS[0].to_owned(), settings)] };
+    furnish(&creator, &shared.geometry, declared, 0, BIRTH).expect("a sound ring");
+    shared.drop_rights(CREATOR);
 }

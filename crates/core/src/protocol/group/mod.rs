@@ -1,15 +1,18 @@
-//! What a group is to everybody: its floor, its window of deliveries, its entry in the table, and what is
-//! cleared away when a worker or a whole group goes.
+//! What a group is to everybody: its floor and its window of deliveries. [`table`] is the life of a group's entry,
+//! [`members`] that of its workers' entries.
+
+pub mod members;
+pub mod table;
 
 use super::message::{find, last_published};
 use super::settings::{GroupSettings, Standing};
-use super::table::{Start, StartError, join_at};
 use super::{recorder, sightings};
 use crate::format::producer_page::HEAD;
 use crate::format::{
-    Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, State, Tail, group, group_flags, worker,
+    Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, Tail, group, group_flags, worker,
 };
-use crate::memory::{Liveness, Memory, Right, Word};
+use crate::memory::{Memory, Word};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -69,6 +72,37 @@ impl<M: Memory> Group<M> {
     /// Group `number`, which is below the ring's number of groups.
     pub fn new(memory: M, geometry: Geometry, number: u32) -> Group<M> {
         Group { memory, geometry, number }
+    }
+
+    /// Every group entry of a ring, taken or not.
+    pub fn all(memory: &M, geometry: &Geometry) -> impl Iterator<Item = Group<M>>
+    where
+        M: Clone,
+    {
+        geometry.group_entries().map(|number| Group::new(memory.clone(), *geometry, number))
+    }
+
+    /// The group of this name.
+    pub fn named(memory: &M, geometry: &Geometry, name: &str) -> Option<Group<M>>
+    where
+        M: Clone,
+    {
+        Group::all(memory, geometry).find(|group| group.is_taken() && group.name() == name)
+    }
+
+    /// True for a whole group: not for a free entry, nor for a group that is being created or removed.
+    pub fn is_taken(&self) -> bool {
+        self.load(group::FLAGS) == group_flags::TAKEN
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        recorder::load_name(&self.memory, |at| self.entry_word(group::NAME + at))
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> GroupSettings {
+        GroupSettings::load(&self.memory, |at| self.entry_word(at))
     }
 
     #[inline(always)]
@@ -193,26 +227,9 @@ impl<M: Memory> Group<M> {
         }
     }
 
-    /// Returns every lease that carries the number of a worker who is dead, or leaves.
-    pub fn return_leases(&self, owner: u32) -> u64 {
-        let Some(floor) = self.floor() else { return 0 };
-        let mut returned = 0;
-        for slip in self.window(floor) {
-            let theirs = slip.word.state() == State::Leased && slip.word.owner() == owner;
-            if theirs && self.replace(slip, slip.word.returned()) {
-                self.hint_returned(slip.position);
-                returned += 1;
-            }
-        }
-        if returned > 0 {
-            self.count(Count::Abandoned, returned);
-        }
-        returned
-    }
-
     /// Counts what is in the window.
     pub fn census(&self, now: Millis) -> Option<Census> {
-        let settings = GroupSettings::load(&self.memory, |at| self.entry_word(at));
+        let settings = self.settings();
         let floor = self.floor()?;
         let mut census = Census { floor, ..Census::default() };
         for slip in self.window(floor) {
@@ -327,134 +344,6 @@ pub fn pin<M: Memory>(memory: &M, geometry: &Geometry, worker: u32) -> Option<u6
     Some(memory.load(geometry.worker_word(worker, worker::PIN), Relaxed)).filter(|&pin| pin != NOWHERE)
 }
 
-/// Creates a group in a free entry, gating from `start` on. The caller holds the table right.
-///
-/// Until everything is in place the entry says so: if this process dies in between, whoever has the table
-/// right next clears it away ([`clear_unfinished`]).
-pub fn create<M: Memory>(
-    group: &Group<M>,
-    name: &str,
-    settings: &GroupSettings,
-    start: Start,
-    boot: u64,
-    unix_ms: u64,
-) -> Result<u64, StartError> {
-    let Group { memory, geometry, .. } = group;
-    let store = |at, value| memory.store(group.entry_word(at), value, Relaxed);
-    store(group::FLAGS, group_flags::UNFINISHED);
-    for position in 0..geometry.capacity() {
-        let word = geometry.delivery(group.number, position);
-        // Looking first leaves pages alone that nobody ever wrote.
-        if memory.load(word, Relaxed) != 0 {
-            memory.store(word, 0, Relaxed);
-        }
-    }
-    settings.store(memory, |at| group.entry_word(at));
-    recorder::store_name(memory, |at| group.entry_word(group::NAME + at), name);
-    store(group::BOOT, boot);
-    store(group::CREATED_MS, unix_ms);
-    for at in (group::COUNTS..group::LEN).step_by(8) {
-        store(at, 0);
-    }
-    store(group::FRONTIER, 0);
-    store(group::RETURNED, NOWHERE);
-    match join_at(memory, geometry, group.entry_word(group::FLOOR), start, false) {
-        Ok(floor) => {
-            store(group::FRONTIER, floor);
-            store(group::FLAGS, group_flags::TAKEN);
-            Ok(floor)
-        }
-        Err(error) => {
-            store(group::FLAGS, group_flags::FREE);
-            Err(error)
-        }
-    }
-}
-
-/// Removes a group: it gates no more. The caller holds the table right and the right of every worker of the
-/// group.
-pub fn remove<M: Memory>(group: &Group<M>) {
-    let Group { memory, .. } = group;
-    memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
-    memory.store(group.entry_word(group::FLOOR), Tail::NONE.0, Release); // LEAVE
-    memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
-}
-
-/// Clears away a group whose creator or remover died over it, and what only a damaged file has: a floor of
-/// nobody's group, which would hold the producer for ever. The caller holds the table right. True if it was one.
-pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
-    let unfinished = match group.load(group::FLAGS) {
-        group_flags::TAKEN => false,
-        group_flags::FREE => group.stored_floor().is_some(),
-        _ => true,
-    };
-    if unfinished {
-        remove(group);
-    }
-    unfinished
-}
-
-/// After a reboot the clock began anew: what a worker of an earlier boot leased or delayed is due now. The
-/// caller holds the table right.
-pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
-    if group.load(group::BOOT) == boot {
-        return;
-    }
-    if let Some(floor) = group.floor() {
-        for slip in group.window(floor) {
-            if matches!(slip.word.state(), State::Leased | State::Delayed) {
-                group.replace(slip, slip.word.returned());
-                group.hint_returned(slip.position);
-            }
-        }
-    }
-    group.memory.store(group.entry_word(group::BOOT), boot, Relaxed);
-}
-
-/// Frees a worker's entry: returns its leases, takes its pin away, and lets the entry go. The caller holds the
-/// right to it.
-pub fn free_worker<M: Memory + Clone>(memory: &M, geometry: &Geometry, entry: u32) {
-    let word = |at| geometry.worker_word(entry, at);
-    let of = memory.load(word(worker::GROUP), Relaxed);
-    let number = of.checked_sub(1).filter(|&number| number < geometry.groups());
-    if let Some(number) = number.and_then(|number| u32::try_from(number).ok()) {
-        Group::new(memory.clone(), *geometry, number).return_leases(entry);
-    }
-    memory.store(word(worker::PIN), NOWHERE, Release); // UNPIN
-    memory.store(word(worker::GROUP), 0, Relaxed);
-}
-
-/// Clears up after a worker that died: what it had leased can be had again at once. False if it lives, or if
-/// there is nothing to clear up.
-pub fn reap_worker<M: Memory + Clone, L: Liveness>(
-    memory: &M,
-    geometry: &Geometry,
-    liveness: &L,
-    entry: u32,
-) -> bool {
-    let word = geometry.worker_word(entry, worker::GROUP);
-    if memory.load(word, Relaxed) == 0 || !liveness.seize(Right::Worker(entry)) {
-        return false;
-    }
-    let reaped = memory.load(word, Relaxed) != 0;
-    if reaped {
-        free_worker(memory, geometry, entry);
-    }
-    liveness.release(Right::Worker(entry));
-    reaped
-}
-
-/// Takes away the pin of a worker that died. For the producer, who leaves its leases to the group. False if it
-/// lives.
-pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, liveness: &L, entry: u32) -> bool {
-    if !liveness.seize(Right::Worker(entry)) {
-        return false;
-    }
-    memory.store(geometry.worker_word(entry, worker::PIN), NOWHERE, Relaxed);
-    liveness.release(Right::Worker(entry));
-    true
-}
-
 /// The next position to publish, for those who read nothing by it.
 pub fn head<M: Memory>(memory: &M) -> u64 {
     memory.load(HEAD, Relaxed).min(POSITION_MAX)
@@ -462,22 +351,13 @@ pub fn head<M: Memory>(memory: &M) -> u64 {
 
 /// The words that the protocol of groups orders its steps by, with their values in a new ring.
 pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
-    let numbers = |count: u64| 0..u32::try_from(count).unwrap_or(u32::MAX);
-    let groups = numbers(geometry.groups()).flat_map(|number| {
+    let groups = geometry.group_entries().flat_map(|number| {
         [(group::FLOOR, Tail::NONE.0), (group::FRONTIER, 0), (group::RETURNED, NOWHERE), (group::FLAGS, 0)]
             .map(|(at, value)| (geometry.group_word(number, at), value))
     });
-    let workers = numbers(geometry.workers()).flat_map(|entry| {
+    let workers = geometry.worker_entries().flat_map(|entry| {
         [(worker::PIN, NOWHERE), (worker::GROUP, 0)]
             .map(|(at, value)| (geometry.worker_word(entry, at), value))
     });
     groups.chain(workers).collect()
-}
-
-/// True for the words of a group's entry that only tell people something: nothing is decided by them.
-pub fn is_statistic(geometry: &Geometry, word: Word) -> bool {
-    (0..geometry.groups()).any(|number| {
-        let entry = geometry.group_word(u32::try_from(number).unwrap_or(0), 0).offset;
-        (entry + group::BOOT..entry + group::LEN).contains(&word.offset) && word == Word::readers(word.offset)
-    })
 }

@@ -1,0 +1,165 @@
+//! The life of a worker's entry: enlisting in a group, leaving it, and what is done about workers that died.
+//!
+//! | state | group | pin | right |
+//! |---|---|---|---|
+//! | free | 0 | none | free |
+//! | a worker | the group's number + 1 | a position, or none | the worker's |
+//! | a dead worker | the same | the same | free |
+//!
+//! A dead worker's leases carry the number of its entry. They are returned before the entry is free, so that no
+//! later worker is taken for their owner.
+
+use super::{Group, NOWHERE};
+use crate::format::{Count, Geometry, State, worker};
+use crate::memory::{Futex, Liveness, Memory, Right};
+use crate::protocol::membership::Identity;
+use crate::protocol::park::Side;
+use crate::protocol::recorder;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Why a worker gets no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnlistError<E> {
+    /// Every entry is held. A party that only clears up holds an entry for a moment: try again.
+    Full,
+    /// The kernel cannot tell whether an entry is held.
+    Unknown(E),
+}
+
+/// Takes an entry for a worker of the group, free or a dead worker's, and holds the right to it from then on. What
+/// the dead worker had leased can be had again. The caller holds the table right.
+pub fn enlist<M: Memory + Clone, L: Liveness>(
+    group: &Group<M>,
+    rights: &L,
+    who: &Identity<'_>,
+) -> Result<u32, EnlistError<L::Error>> {
+    let Group { memory, geometry, .. } = group;
+    let entry = seize_entry(memory, geometry, rights)?;
+    let word = |at| geometry.worker_word(entry, at);
+    free(memory, geometry, entry);
+    for at in [worker::DELIVERED, worker::ACKED, worker::FAILED, worker::LOST] {
+        memory.store(word(at), 0, Relaxed);
+    }
+    recorder::store_name(memory, |at| word(worker::NAME + at), who.name);
+    memory.store(word(worker::PID), who.pid, Relaxed);
+    memory.store(word(worker::JOINED_MS), who.unix_ms, Relaxed);
+    memory.store(word(worker::GROUP), u64::from(group.number) + 1, Relaxed);
+    Ok(entry)
+}
+
+/// A free entry, or else a dead worker's.
+fn seize_entry<M: Memory, L: Liveness>(
+    memory: &M,
+    geometry: &Geometry,
+    rights: &L,
+) -> Result<u32, EnlistError<L::Error>> {
+    for dead in [false, true] {
+        for entry in geometry.worker_entries() {
+            let seize = || rights.try_seize(Right::Worker(entry)).map_err(EnlistError::Unknown);
+            if is_taken(memory, geometry, entry) == dead && seize()? {
+                return Ok(entry);
+            }
+        }
+    }
+    Err(EnlistError::Full)
+}
+
+/// A worker goes: what it still had leased can be had again, and its entry is free.
+pub fn leave<M: Memory + Futex + Clone, L: Liveness>(
+    memory: &M,
+    geometry: &Geometry,
+    rights: &L,
+    entry: u32,
+) {
+    free(memory, geometry, entry);
+    rights.release(Right::Worker(entry));
+    if Side::Producer.is_asleep(memory) {
+        Side::Producer.wake(memory);
+    }
+}
+
+/// Frees a worker's entry: returns its leases, takes its pin away, and lets the entry go. The caller holds the
+/// right to it.
+pub fn free<M: Memory + Clone>(memory: &M, geometry: &Geometry, entry: u32) {
+    let word = |at| geometry.worker_word(entry, at);
+    let of = memory.load(word(worker::GROUP), Relaxed);
+    let number = of.checked_sub(1).filter(|&number| number < geometry.groups());
+    if let Some(number) = number.and_then(|number| u32::try_from(number).ok()) {
+        return_leases(&Group::new(memory.clone(), *geometry, number), entry);
+    }
+    memory.store(word(worker::PIN), NOWHERE, Release); // UNPIN
+    memory.store(word(worker::GROUP), 0, Relaxed);
+}
+
+/// Returns every lease that carries the number of a worker that died, or leaves.
+fn return_leases<M: Memory>(group: &Group<M>, owner: u32) {
+    let Some(floor) = group.floor() else { return };
+    let mut returned = 0;
+    for slip in group.window(floor) {
+        let theirs = slip.word.state() == State::Leased && slip.word.owner() == owner;
+        if theirs && group.replace(slip, slip.word.returned()) {
+            group.hint_returned(slip.position);
+            returned += 1;
+        }
+    }
+    if returned > 0 {
+        group.count(Count::Abandoned, returned);
+    }
+}
+
+/// Clears up after a worker that died: what it had leased can be had again at once. False if it lives, or if
+/// there is nothing to clear up.
+pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
+    if !is_taken(memory, geometry, entry) || !rights.seize(Right::Worker(entry)) {
+        return false;
+    }
+    let reaped = is_taken(memory, geometry, entry);
+    if reaped {
+        free(memory, geometry, entry);
+    }
+    rights.release(Right::Worker(entry));
+    reaped
+}
+
+/// Clears up after every worker of the group that died, but for `own` entry: the right to it is the caller's
+/// already. `died` is told each one's process.
+pub fn reap_all<M: Memory + Clone, L: Liveness>(
+    group: &Group<M>,
+    rights: &L,
+    own: u32,
+    mut died: impl FnMut(u64),
+) {
+    for entry in of(group).filter(|&entry| entry != own) {
+        let pid = pid(&group.memory, &group.geometry, entry);
+        if reap(&group.memory, &group.geometry, rights, entry) {
+            died(pid);
+        }
+    }
+}
+
+/// Takes away the pin of a worker that died. For the producer, which leaves its leases to the group. False if the
+/// worker lives.
+pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
+    if !rights.seize(Right::Worker(entry)) {
+        return false;
+    }
+    memory.store(geometry.worker_word(entry, worker::PIN), NOWHERE, Relaxed);
+    rights.release(Right::Worker(entry));
+    true
+}
+
+/// The entries of the group's workers, alive or not.
+pub fn of<M: Memory>(group: &Group<M>) -> impl Iterator<Item = u32> + '_ {
+    let belongs = u64::from(group.number) + 1;
+    let word = |entry| group.geometry.worker_word(entry, worker::GROUP);
+    group.geometry.worker_entries().filter(move |&entry| group.memory.load(word(entry), Relaxed) == belongs)
+}
+
+/// The process of the worker that has, or last had this entry.
+pub fn pid<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
+    memory.load(geometry.worker_word(entry, worker::PID), Relaxed)
+}
+
+fn is_taken<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> bool {
+    memory.load(geometry.worker_word(entry, worker::GROUP), Relaxed) != 0
+}

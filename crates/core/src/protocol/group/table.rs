@@ -1,0 +1,208 @@
+//! The life of a group's entry: creating, joining, removing, and clearing up after a creator that died.
+//!
+//! | state | flags | floor |
+//! |---|---|---|
+//! | free | `FREE` | none |
+//! | being created, or removed | `UNFINISHED` | none, or a position |
+//! | a group | `TAKEN` | a position |
+//!
+//! An unfinished group is changed under the table right only: a party that holds the right and finds one knows
+//! that the group's creator, or remover, died.
+
+use super::{Group, NOWHERE, members};
+use crate::format::{Geometry, State, Tail, group, group_flags};
+use crate::memory::{Futex, Liveness, Memory, Right};
+use crate::protocol::membership::{Eviction, RemoveError, Removed};
+use crate::protocol::recorder;
+use crate::protocol::settings::GroupSettings;
+use crate::protocol::table::{Start, StartError, join_at};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+/// When a group is created: what its entry shows of that.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// Tells one boot of the machine from another.
+    pub boot: u64,
+    /// The system clock, in milliseconds since 1970.
+    pub unix_ms: u64,
+}
+
+/// The group that a worker asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The group's name.
+    pub name: &'a str,
+    /// The settings that the group must have; none: any, and the default ones for a new group.
+    pub settings: Option<GroupSettings>,
+    /// Where a new group begins.
+    pub start: Start,
+}
+
+/// The group of a worker that joins.
+#[derive(Clone, Debug)]
+pub struct Joined<M> {
+    /// The group.
+    pub group: Group<M>,
+    /// The floor of a group that this worker created.
+    pub created: Option<u64>,
+}
+
+/// Why a worker has no group to join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupError {
+    /// The ring has no room for any group.
+    NoGroups,
+    /// The group has other settings than the worker insists on.
+    Settings(Box<GroupSettings>),
+    /// Every entry is taken by another group; their names.
+    Full(Vec<String>),
+    /// A new group cannot begin where it shall.
+    Start(StartError),
+}
+
+/// Finds the group that a worker asks for, or creates it. The caller holds the table right.
+pub fn join<M: Memory + Futex + Clone>(
+    memory: &M,
+    geometry: &Geometry,
+    wanted: &Wanted<'_>,
+    birth: Birth,
+) -> Result<Joined<M>, GroupError> {
+    if geometry.groups() == 0 {
+        return Err(GroupError::NoGroups);
+    }
+    for group in Group::all(memory, geometry) {
+        clear_unfinished(&group);
+    }
+    if let Some(group) = Group::named(memory, geometry, wanted.name) {
+        let found = group.settings();
+        if wanted.settings.is_some_and(|asked| asked != found) {
+            return Err(GroupError::Settings(Box::new(found)));
+        }
+        after_reboot(&group, birth.boot);
+        return Ok(Joined { group, created: None });
+    }
+    let Some(group) = Group::all(memory, geometry).find(|group| !group.is_taken()) else {
+        let names = Group::all(memory, geometry).map(|group| group.name());
+        return Err(GroupError::Full(names.collect()));
+    };
+    let created = create(&group, wanted.name, &wanted.settings.unwrap_or_default(), wanted.start, birth);
+    // The producer may have gone to sleep over the first, lowest floor.
+    wake_producer(memory);
+    let created = Some(created.map_err(GroupError::Start)?);
+    Ok(Joined { group, created })
+}
+
+/// Creates a group in a free entry, gating from `start` on. The caller holds the table right.
+///
+/// Until everything is in place the entry says so: if this process dies in between, the next holder of the table
+/// right clears it away ([`clear_unfinished`]).
+pub fn create<M: Memory>(
+    group: &Group<M>,
+    name: &str,
+    settings: &GroupSettings,
+    start: Start,
+    birth: Birth,
+) -> Result<u64, StartError> {
+    let Group { memory, geometry, .. } = group;
+    let store = |at, value| memory.store(group.entry_word(at), value, Relaxed);
+    store(group::FLAGS, group_flags::UNFINISHED);
+    for position in 0..geometry.capacity() {
+        let word = geometry.delivery(group.number, position);
+        // Looking first leaves pages alone that were never written.
+        if memory.load(word, Relaxed) != 0 {
+            memory.store(word, 0, Relaxed);
+        }
+    }
+    settings.store(memory, |at| group.entry_word(at));
+    recorder::store_name(memory, |at| group.entry_word(group::NAME + at), name);
+    store(group::BOOT, birth.boot);
+    store(group::CREATED_MS, birth.unix_ms);
+    for at in (group::COUNTS..group::LEN).step_by(8) {
+        store(at, 0);
+    }
+    store(group::FRONTIER, 0);
+    store(group::RETURNED, NOWHERE);
+    let joined = join_at(memory, geometry, group.entry_word(group::FLOOR), start, Eviction::Refused);
+    match joined {
+        Ok(floor) => {
+            store(group::FRONTIER, floor);
+            store(group::FLAGS, group_flags::TAKEN);
+        }
+        Err(_) => store(group::FLAGS, group_flags::FREE),
+    }
+    joined
+}
+
+/// Removes the group of this name, which has no living worker: it gates no more, and the entries of its dead workers
+/// are free. The caller holds the table right.
+pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
+    memory: &M,
+    geometry: &Geometry,
+    rights: &L,
+    name: &str,
+) -> Result<Removed, RemoveError> {
+    let group = Group::named(memory, geometry, name).ok_or(RemoveError::NotFound)?;
+    let workers: Vec<u32> = members::of(&group).collect();
+    // All of them, before anything is changed.
+    if let Some(&entry) = workers.iter().find(|&&entry| !rights.seize(Right::Worker(entry))) {
+        workers.iter().for_each(|&entry| rights.release(Right::Worker(entry)));
+        return Err(RemoveError::InUse { pid: members::pid(memory, geometry, entry) });
+    }
+    let position = group.stored_floor().unwrap_or(0);
+    clear(&group);
+    for entry in workers {
+        members::free(memory, geometry, entry);
+        rights.release(Right::Worker(entry));
+    }
+    wake_producer(memory);
+    Ok(Removed { position, pid: 0 })
+}
+
+/// Stops gating and frees the entry. The caller holds the table right and the right of every worker of the group.
+pub fn clear<M: Memory>(group: &Group<M>) {
+    let Group { memory, .. } = group;
+    memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
+    memory.store(group.entry_word(group::FLOOR), Tail::NONE.0, Release); // LEAVE
+    memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
+}
+
+/// Clears away a group whose creator or remover died over it, and what only a damaged file has: a floor of a free
+/// entry, which would hold the producer for ever. The caller holds the table right. True if it was one.
+pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
+    let unfinished = match group.load(group::FLAGS) {
+        group_flags::TAKEN => false,
+        group_flags::FREE => group.stored_floor().is_some(),
+        _ => true,
+    };
+    if unfinished {
+        clear(group);
+    }
+    unfinished
+}
+
+/// After a reboot the clock began anew: what a worker of an earlier boot leased or delayed is due now. The
+/// caller holds the table right.
+pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
+    if group.load(group::BOOT) == boot {
+        return;
+    }
+    if let Some(floor) = group.floor() {
+        for slip in group.window(floor) {
+            if matches!(slip.word.state(), State::Leased | State::Delayed) {
+                group.replace(slip, slip.word.returned());
+                group.hint_returned(slip.position);
+            }
+        }
+    }
+    group.memory.store(group.entry_word(group::BOOT), boot, Relaxed);
+}
+
+fn wake_producer<M: Memory + Futex>(memory: &M) {
+    use crate::protocol::park::Side;
+    if Side::Producer.is_asleep(memory) {
+        Side::Producer.wake(memory);
+    }
+}

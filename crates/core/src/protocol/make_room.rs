@@ -1,0 +1,166 @@
+//! Making room: what the producer of a full ring removes from its way.
+//!
+//! | the lowest gate is | removed if | how |
+//! |---|---|---|
+//! | an evictable consumer | always | its tail is taken away |
+//! | an ephemeral consumer | its process died | its entry is freed ([`membership::reap`]) |
+//! | a durable consumer | it has been away for too long | its entry is freed ([`membership::expire`]) |
+//! | a worker | its process died | its pin is taken away ([`members::unpin_dead`]) |
+//! | a group | its creator, or remover, died over it | its entry is freed ([`clear_unfinished`]) |
+
+use super::group::table::clear_unfinished;
+use super::group::{Group, members};
+use super::publish::{Gate, Publisher, Who};
+use super::recorder::EventKind;
+use super::{membership, recorder};
+use crate::format::{Geometry, Millis, worker};
+use crate::memory::{Clock, Liveness, Memory, Right};
+use alloc::string::String;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// How long a proof is believed that the party which gates lives: to ask the kernel costs a system call.
+const PROOF_MS: u32 = 10;
+
+/// What a producer insists on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Policy {
+    /// With fewer tails and groups gating, nothing is granted.
+    pub required_readers: u32,
+    /// For how long a durable consumer may be away, in milliseconds; 0: for ever.
+    pub durable_inactive_ms: u64,
+}
+
+/// A party that was removed from the producer's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Why.
+    pub kind: EventKind,
+    /// Where it gated.
+    pub position: u64,
+    /// Its name.
+    pub name: String,
+    /// Its process; 0 for a group.
+    pub pid: u64,
+}
+
+/// Makes room for a producer, and remembers for a while which party was proved alive.
+#[derive(Debug)]
+pub struct RoomMaker {
+    policy: Policy,
+    proved: Option<(Who, Millis)>,
+}
+
+impl RoomMaker {
+    /// For a producer with this policy.
+    pub fn new(policy: Policy) -> RoomMaker {
+        RoomMaker { policy, proved: None }
+    }
+
+    /// What the producer insists on.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// Scans, and removes from the way what may be removed, until there is room. False if there is none.
+    pub fn make_room<M: Memory + Clone>(
+        &mut self,
+        producer: &mut Publisher<M>,
+        rights: &impl Liveness,
+        clock: &impl Clock,
+        mut removed: impl FnMut(Removal),
+    ) -> bool {
+        let geometry = *producer.geometry();
+        // Each turn frees an entry or is the last. Parties that fill them again meanwhile do not hold this up.
+        let turns = 1 + geometry.consumers() + geometry.groups() + geometry.workers();
+        for _ in 0..turns {
+            let scan = producer.rescan(self.policy.required_readers);
+            if producer.room() > 0 {
+                return true;
+            }
+            let gate = scan.lowest.filter(|_| scan.gates >= self.policy.required_readers);
+            if !gate.is_some_and(|gate| self.dislodge(producer, gate, rights, clock, &mut removed)) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Removes from the way what may be removed. False if it stays.
+    fn dislodge<M: Memory + Clone>(
+        &mut self,
+        producer: &mut Publisher<M>,
+        gate: Gate,
+        rights: &impl Liveness,
+        clock: &impl Clock,
+        removed: &mut impl FnMut(Removal),
+    ) -> bool {
+        let Gate { who, position } = gate;
+        let (name, pid) = name_and_pid(producer.memory(), producer.geometry(), who);
+        if matches!(who, Who::Consumer(_, tail) if tail.is_evictable()) {
+            // If the tail moved instead, there is room.
+            if producer.evict(gate) {
+                removed(Removal { kind: EventKind::Evicted, position, name, pid });
+            }
+            return true;
+        }
+        let now = clock.now();
+        if self.proved.is_some_and(|(proved, at)| proved == who && now.0.wrapping_sub(at.0) < PROOF_MS) {
+            return false;
+        }
+        let done = self.remove(producer.memory(), producer.geometry(), who, rights, clock);
+        self.proved = done.is_none().then_some((who, now));
+        if let Some(kind) = done {
+            removed(Removal { kind, position, name, pid });
+        }
+        done.is_some()
+    }
+
+    /// Removes what has died or stayed away, and says which of the two it was.
+    fn remove<M: Memory + Clone>(
+        &self,
+        memory: &M,
+        geometry: &Geometry,
+        who: Who,
+        rights: &impl Liveness,
+        clock: &impl Clock,
+    ) -> Option<EventKind> {
+        let (kind, removed) = match who {
+            Who::Consumer(entry, _) if membership::flags(memory, geometry, entry).is_kept() => {
+                let (threshold, now) = (self.policy.durable_inactive_ms, clock.unix_ms());
+                let expired = membership::expire(memory, geometry, rights, entry, threshold, now);
+                (EventKind::Removed, expired)
+            }
+            Who::Consumer(entry, _) => (EventKind::Died, membership::reap(memory, geometry, rights, entry)),
+            Who::Worker(entry) => (EventKind::Died, members::unpin_dead(memory, geometry, rights, entry)),
+            Who::Group(number) => {
+                let group = Group::new(memory.clone(), *geometry, number);
+                (EventKind::Removed, clear_abandoned(&group, rights))
+            }
+        };
+        removed.then_some(kind)
+    }
+}
+
+/// Clears away a group whose creator or remover died over it.
+fn clear_abandoned<M: Memory>(group: &Group<M>, rights: &impl Liveness) -> bool {
+    if !rights.seize(Right::Table) {
+        return false;
+    }
+    let cleared = clear_unfinished(group);
+    rights.release(Right::Table);
+    cleared
+}
+
+/// The name of a party that gates, and its process; 0 for a group.
+pub fn name_and_pid<M: Memory + Clone>(memory: &M, geometry: &Geometry, who: Who) -> (String, u64) {
+    match who {
+        Who::Consumer(entry, _) => {
+            (membership::name(memory, geometry, entry), membership::pid(memory, geometry, entry))
+        }
+        Who::Group(number) => (Group::new(memory.clone(), *geometry, number).name(), 0),
+        Who::Worker(entry) => {
+            let name = recorder::load_name(memory, |at| geometry.worker_word(entry, worker::NAME + at));
+            (name, memory.load(geometry.worker_word(entry, worker::PID), Relaxed))
+        }
+    }
+}

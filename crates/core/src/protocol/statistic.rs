@@ -1,0 +1,29 @@
+//! Words that only tell people something, or that are read and written under a right alone: a model checker need not
+//! take them for words that parties race for.
+
+use crate::format::{Geometry, Segment, Word, entry, event, group, producer_page, worker};
+
+/// True for such a word.
+pub fn is_statistic(geometry: &Geometry, word: Word) -> bool {
+    match word.segment {
+        Segment::Producer => {
+            [producer_page::PID, producer_page::OPENED_MS, producer_page::FULL_COUNT].contains(&word)
+        }
+        Segment::Readers => {
+            geometry.consumer_entries().any(|n| {
+                let at = |at| geometry.entry_word(n, at).offset;
+                (at(entry::PID)..at(0) + entry::LEN).contains(&word.offset)
+            }) || geometry.worker_entries().any(|n| {
+                let at = |at| geometry.worker_word(n, at).offset;
+                (at(worker::DELIVERED)..at(worker::GROUP)).contains(&word.offset)
+                    || (at(worker::PID)..at(0) + worker::LEN).contains(&word.offset)
+            }) || geometry.group_entries().any(|n| {
+                let at = |at| geometry.group_word(n, at).offset;
+                (at(group::BOOT)..at(0) + group::LEN).contains(&word.offset)
+            }) || (0..geometry.recorder_entries()).any(|n| {
+                let start = geometry.event_word(n, 0).offset;
+                (start..start + event::LEN).contains(&word.offset)
+            })
+        }
+    }
+}
