@@ -19,7 +19,7 @@ const STEPS_MAX: usize = group::BACKOFF_STEPS_MAX as usize;
 
 /// How long a message that failed rests before it is delivered again.
 ///
-/// Applies after a lease that ran out, and after [`nack`](crate::Delivery::nack) without a delay of its own.
+/// Applies after a lease that ran out, and after `Delivery::nack` without a delay of its own.
 /// What a dead worker held, and what was released, is delivered again at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backoff {
