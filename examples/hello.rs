@@ -1,9 +1,8 @@
 //! Both ends of a ring: `cargo run --example hello`. They would be two processes; nothing else changes.
 
 use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
-use std::error::Error;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), slipring::Error> {
     let path = std::env::temp_dir().join(format!("slipring-hello-{}", std::process::id()));
 
     // Once, by anybody: 1024 blocks of 48 bytes, in a file.
@@ -28,5 +27,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(error) => return Err(error.into()),
         } // the message is dropped here: the producer may use its block again
     }
-    Ok(std::fs::remove_file(&path)?)
+    drop(std::fs::remove_file(&path));
+    Ok(())
 }

@@ -6,6 +6,7 @@
 use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 use std::thread;
 
 slipring::message! {
@@ -43,7 +44,13 @@ const QUOTES: u64 = 100_000;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    let Err(failure) = run() else { return ExitCode::SUCCESS };
+    eprintln!("typed: {failure}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<(), Failure> {
     let path = std::env::temp_dir().join(format!("slipring-typed-{}", std::process::id()));
     let ring = RingOptions::of::<Quote>(4096).durable("book").create(&path)?;
     println!("{} carries {}", path.display(), ring.schema().unwrap_or("bytes"));

@@ -1,13 +1,10 @@
 //! Work that must not be lost: `cargo run --example work`. Workers would be processes; nothing else changes.
 
 use slipring::{Backoff, DeadLetters, GroupSettings, Producer, RecvError, RingOptions, Worker};
-use std::error::Error;
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let dir = std::env::temp_dir().join(format!("slipring-work-{}", std::process::id()));
-    std::fs::create_dir(&dir)?;
-    let path = dir.join("orders");
+fn main() -> Result<(), slipring::Error> {
+    let path = std::env::temp_dir().join(format!("slipring-work-{}", std::process::id()));
 
     // How a group delivers belongs to the ring. Other groups get every message too.
     let sms = GroupSettings::new()
@@ -39,7 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     producer.close();
     assert!(matches!(worker.recv(), Err(RecvError::Closed))); // the group has settled everything
-    Ok(std::fs::remove_dir_all(&dir)?)
+    drop(std::fs::remove_file(&path));
+    drop(std::fs::remove_file(path.with_extension("dead"))); // the dead-letter ring beside it
+    Ok(())
 }
 
 enum Trouble {

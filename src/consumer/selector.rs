@@ -22,7 +22,7 @@ use std::time::Duration;
 /// let (which, message) = selector.recv()?;
 /// assert_eq!((which, &*message), (1, &b"to the second"[..]));
 /// # drop(message);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Selector {

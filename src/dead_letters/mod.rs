@@ -208,7 +208,7 @@ impl Place for &Dead {
 /// assert_eq!((letter.bytes.as_slice(), letter.note.as_str()), (&b"to nobody"[..], "no such number"));
 /// assert_eq!(dead.redrive(&mut producer, u64::MAX)?, 1); // back into the ring, as a new message
 /// assert_eq!(&*worker.recv()?, b"to nobody");
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct DeadLetters {

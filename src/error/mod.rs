@@ -13,6 +13,8 @@ mod open;
 mod receive;
 mod redrive;
 mod send;
+#[cfg(test)]
+mod tests;
 
 pub use at_path::AtPath;
 pub use attach::AttachError;

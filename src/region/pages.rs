@@ -7,7 +7,7 @@
 /// # let ring = slipring::RingOptions::new(48, 16).create_in_memory()?;
 /// use slipring::{Pages, Producer};
 /// let producer = Producer::options().pages(Pages::new().prefault(true).lock(true)).open(&ring)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), slipring::Error>(())
 /// ```
 ///
 /// A ring on the heap has pages of its own, which are left alone.

@@ -24,7 +24,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// let batch = consumer.recv_batch(32)?;
 /// let sum: f64 = batch.slices().flatten().sum(); // likewise
 /// assert_eq!(sum, 16.0);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct TypedBatchClaim<'a, T> {

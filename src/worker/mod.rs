@@ -54,7 +54,7 @@ pub(crate) enum Outcome {
 /// let delivery = worker.recv()?;
 /// assert_eq!(delivery.attempt(), 2);
 /// delivery.ack()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Worker {

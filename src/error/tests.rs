@@ -1,0 +1,532 @@
+//! The fear: an error that does not say what to do, says a cause twice, or says it only to a debugger.
+
+use super::*;
+use crate::id::RingId;
+use slipring_core::format::GeometryError;
+use slipring_core::protocol::Damage;
+use slipring_core::protocol::settings::{GroupSettings, SettingsError};
+use slipring_core::protocol::table::StartError;
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+type Table<E> = Vec<(E, ErrorKind, &'static str)>;
+
+/// The names of the variants in the source of an enum: lines of four blanks and a capital letter.
+fn variants(source: &str) -> BTreeSet<&str> {
+    let body = source.split_once("\npub enum ").and_then(|(_, rest)| rest.split_once("\n}")).unwrap().0;
+    let names = body.lines().filter_map(|line| line.strip_prefix("    "));
+    let names = names.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+    names.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap()).collect()
+}
+
+/// Each variant of the enum is in the table, has its text and its kind, and hides no source behind it.
+fn check<E: std::error::Error>(source: &str, kind: fn(&E) -> ErrorKind, table: &Table<E>) {
+    let mut seen = BTreeSet::new();
+    let debug: Vec<String> = table.iter().map(|(error, ..)| format!("{error:?}")).collect();
+    for ((error, expected, text), debug) in table.iter().zip(&debug) {
+        assert_eq!(error.to_string(), *text);
+        assert_eq!(kind(error), *expected, "{error}");
+        assert!(error.source().is_none(), "{error}: the text has its cause, and the source says it again");
+        seen.insert(debug.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+    }
+    assert_eq!(seen, variants(source), "the variants of the table, and those of the enum");
+}
+
+/// As an operation returns it, and as the sum: path and text, printed the same by `{}` and `{:?}`.
+fn check_sum<E: std::error::Error>(table: Table<E>, is_open: fn(&E) -> bool, is_own: fn(&Error) -> bool)
+where
+    Error: From<AtPath<E>>,
+{
+    for (error, kind, text) in table {
+        let is_open = is_open(&error);
+        let at = AtPath { path: PathBuf::from("/dev/shm/q"), error };
+        let whole = format!("/dev/shm/q: {text}");
+        assert_eq!((at.to_string(), format!("{at:?}")), (whole.clone(), whole.clone()));
+        assert!(format!("{at:#?}").starts_with("AtPath {\n"), "{at:#?}");
+        let sum = Error::from(at);
+        assert!(if is_open { matches!(sum, Error::Open(_)) } else { is_own(&sum) }, "{sum:#?}");
+        assert_eq!((sum.to_string(), format!("{sum:?}")), (whole.clone(), whole.clone()));
+        assert_eq!((sum.path(), sum.source().is_none()), (Some(Path::new("/dev/shm/q")), true));
+        let io = io::Error::from(sum);
+        assert_eq!((io.kind(), io.to_string()), (kind, whole));
+    }
+}
+
+fn refused(kind: ErrorKind) -> io::Error {
+    io::Error::new(kind, "the kernel's words")
+}
+
+fn open_errors() -> Table<OpenError> {
+    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, PermissionDenied, ResourceBusy, Unsupported};
+    let (one, two) = (RingId([0x11; 16]), RingId([0x22; 16]));
+    vec![
+        (OpenError::NotFound, ErrorKind::NotFound, "no such ring; create it first, or check the path"),
+        (
+            OpenError::Symlink,
+            InvalidInput,
+            "is a symbolic link, and links are not followed; name the ring itself",
+        ),
+        (
+            OpenError::NotAFile { kind: "directory" },
+            IsADirectory,
+            "is a directory, not a regular file; name the ring itself",
+        ),
+        (
+            OpenError::NotAFile { kind: "FIFO" },
+            InvalidInput,
+            "is a FIFO, not a regular file; name the ring itself",
+        ),
+        (
+            OpenError::NotARing { len: 9, begins: b"\x7FELF".to_vec() },
+            InvalidData,
+            "is not a ring (9 bytes, begins with \"\\x7fELF\"); it was left alone",
+        ),
+        (
+            OpenError::Incomplete,
+            InvalidData,
+            "its creation was never finished; remove the file and create the ring again",
+        ),
+        (
+            OpenError::WrongByteOrder,
+            InvalidData,
+            "was written by a machine of the other byte order; create it on this one",
+        ),
+        (
+            OpenError::Version { found: 0 },
+            Unsupported,
+            "has the older format version 0, this program reads version 1; use a matching version of slipring, \
+             or drain the ring with the old one and create it anew",
+        ),
+        (
+            OpenError::Version { found: 7 },
+            Unsupported,
+            "has the newer format version 7, this program reads version 1; use a matching version of slipring, \
+             or drain the ring with the old one and create it anew",
+        ),
+        (
+            OpenError::Features { bits: 8 },
+            Unsupported,
+            "uses features 0x8 that this version of slipring does not know; upgrade it",
+        ),
+        (
+            OpenError::Checksum { stored: 1, computed: 2 },
+            InvalidData,
+            "the header is damaged (checksum 0x0000000000000002, stored 0x0000000000000001); restore the file \
+             from a copy, or remove it and create the ring again",
+        ),
+        (
+            OpenError::Layout { field: "file_len", found: 1, expected: 2 },
+            InvalidData,
+            "file_len is 1 where the geometry demands 2; the file was not written by slipring",
+        ),
+        (
+            OpenError::Geometry(GeometryError::Capacity(0)),
+            InvalidData,
+            "capacity of 0 blocks: a ring has 1 to 4294967296; the file was not written by slipring",
+        ),
+        (
+            OpenError::Length { found: 1, expected: 2 },
+            InvalidData,
+            "has 1 bytes, its header says 2; it was cut or overwritten: restore it, or create it again",
+        ),
+        (
+            OpenError::io("open it for writing", refused(PermissionDenied)),
+            PermissionDenied,
+            "no permission to open it for writing; ask its owner for access to the file and its directory, or \
+             observe it read-only",
+        ),
+        (
+            OpenError::io("open it for writing", refused(ErrorKind::ReadOnlyFilesystem)),
+            PermissionDenied,
+            "no permission to open it for writing; its filesystem is mounted read-only: observe it, or use \
+             another path such as /dev/shm",
+        ),
+        (
+            OpenError::ForeignOwner { owner: 7, user: 8 },
+            PermissionDenied,
+            "belongs to user 7, this process acts as 8; observe it, or say `trust_owner(7)`",
+        ),
+        (
+            OpenError::RemoteFilesystem { filesystem: "NFS" },
+            Unsupported,
+            "lies on NFS, where neither mappings nor locks are shared; use a local path such as /dev/shm",
+        ),
+        (
+            OpenError::TypeMismatch { ring: "A{}".to_owned(), expected: "B{}".to_owned() },
+            InvalidData,
+            "carries A{}, this program expects B{}; attach with the matching type, or to the right ring",
+        ),
+        (
+            OpenError::WrongRing { found: one, expected: two },
+            InvalidData,
+            "is ring 11111111111111111111111111111111, the saved position speaks of \
+             22222222222222222222222222222222; it was made anew since: begin at Earliest",
+        ),
+        (
+            OpenError::NotItsDeadLetters { ring: one, of: None },
+            InvalidData,
+            "does not hold the dead letters of ring 11111111111111111111111111111111; move it away, and slipring \
+             creates a new one when it is needed",
+        ),
+        (
+            OpenError::NotItsDeadLetters { ring: one, of: Some(two) },
+            InvalidData,
+            "does not hold the dead letters of ring 11111111111111111111111111111111, but those of ring \
+             22222222222222222222222222222222; move it away, and slipring creates a new one when it is needed",
+        ),
+        (
+            OpenError::Damaged(Damage::new("head", 9, 1, 2)),
+            InvalidData,
+            "head is 9, but only 1..=2 can be true; the file is damaged: `slipring check` lists all damage; \
+             restore the file, or create the ring again",
+        ),
+        (
+            OpenError::TableBusy { waited: Duration::from_secs(5) },
+            ResourceBusy,
+            "another process has been editing the consumer table for 5.0s; find the stopped process (lslocks) \
+             and continue or kill it",
+        ),
+        (
+            OpenError::Io { action: "map it", error: refused(ErrorKind::OutOfMemory) },
+            ErrorKind::OutOfMemory,
+            "cannot map it: the kernel's words",
+        ),
+    ]
+}
+
+fn create_errors() -> Table<CreateError> {
+    use ErrorKind::{InvalidInput, PermissionDenied};
+    vec![
+        (
+            CreateError::AlreadyExists,
+            ErrorKind::AlreadyExists,
+            "already exists; open it, choose another path, or remove it first",
+        ),
+        (
+            CreateError::NoDirectory { directory: PathBuf::from("/no") },
+            ErrorKind::NotFound,
+            "there is no directory /no; make it first, or choose another path",
+        ),
+        (
+            CreateError::Geometry(GeometryError::Durables { durables: 2, consumers: 1 }),
+            InvalidInput,
+            "2 durable consumers are declared, and there are 1 consumer entries; ask for more entries",
+        ),
+        (CreateError::Name(no_name()), InvalidInput, NO_NAME),
+        (
+            CreateError::Settings { group: "sms".to_owned(), error: no_attempts() },
+            InvalidInput,
+            "group \"sms\": max_deliver is 0, and must be from 1 to 126",
+        ),
+        (
+            CreateError::NoSpace { needed: 2, available: 1 },
+            ErrorKind::StorageFull,
+            "needs 2 bytes, 1 are free; free some, or ask for fewer or smaller blocks",
+        ),
+        (
+            CreateError::io("create a file in its directory", refused(PermissionDenied)),
+            PermissionDenied,
+            "no permission to create a file in its directory; choose a directory that you may write, such as \
+             /dev/shm",
+        ),
+        (
+            CreateError::RemoteFilesystem { filesystem: "NFS" },
+            ErrorKind::Unsupported,
+            "lies on NFS, where neither mappings nor locks are shared; use a local path such as /dev/shm",
+        ),
+        (
+            CreateError::io("map it", refused(ErrorKind::OutOfMemory)),
+            ErrorKind::OutOfMemory,
+            "cannot map it: the kernel's words",
+        ),
+        (
+            CreateError::Open(OpenError::NotFound),
+            ErrorKind::NotFound,
+            "no such ring; create it first, or check the path",
+        ),
+    ]
+}
+
+fn attach_errors() -> Table<AttachError> {
+    use ErrorKind::{InvalidInput, ResourceBusy};
+    let name = || "audit".to_owned();
+    vec![
+        (
+            AttachError::Open(OpenError::NotFound),
+            ErrorKind::NotFound,
+            "no such ring; create it first, or check the path",
+        ),
+        (
+            AttachError::ProducerExists { pid: 7, since_ms: 1 },
+            ResourceBusy,
+            "process 7 is its producer; stop it first, or use a ring of your own",
+        ),
+        (
+            AttachError::TableFull { entries: 1, names: "\"audit\"".to_owned() },
+            ResourceBusy,
+            "all 1 consumer entries are taken (\"audit\"); stop a consumer, remove a durable one (`slipring \
+             consumers PATH --rm NAME`), or create the ring with more `consumers`",
+        ),
+        (
+            AttachError::NameInUse { name: name(), pid: 7 },
+            ResourceBusy,
+            "the name \"audit\" is in use by process 7; stop it, or choose another name",
+        ),
+        (
+            AttachError::NameIsDurable { name: name() },
+            ResourceBusy,
+            "\"audit\" is a durable consumer; attach with `durable(true)`, choose another name, or remove it \
+             (`slipring consumers PATH --rm NAME`)",
+        ),
+        (AttachError::Name(no_name()), InvalidInput, NO_NAME),
+        (
+            AttachError::EvictableDurable { name: name() },
+            InvalidInput,
+            "consumer \"audit\" cannot be durable and evictable; leave out `durable(true)`, or attach without \
+             eviction",
+        ),
+        (
+            StartError::Gone { requested: 1, earliest: 5 }.into(),
+            InvalidInput,
+            "position 1 is gone; attach at 5, the earliest that can be had, or with `Start::Earliest`",
+        ),
+        (
+            StartError::Ahead { requested: 9, head: 5 }.into(),
+            InvalidInput,
+            "position 9 lies beyond the head, 5; attach at or below the head, or with `Start::Latest`",
+        ),
+        (
+            StartError::Damaged(Damage::new("head", 9, 1, 2)).into(),
+            ErrorKind::InvalidData,
+            "head is 9, but only 1..=2 can be true; the file is damaged: `slipring check` lists all damage; \
+             restore the file, or create the ring again",
+        ),
+        (AttachError::NoGroups, InvalidInput, NO_GROUPS),
+    ]
+}
+
+fn join_errors() -> Table<JoinError> {
+    use ErrorKind::{InvalidInput, ResourceBusy};
+    let group = || "sms".to_owned();
+    vec![
+        (
+            JoinError::Open(OpenError::NotFound),
+            ErrorKind::NotFound,
+            "no such ring; create it first, or check the path",
+        ),
+        (JoinError::Name(no_name()), InvalidInput, NO_NAME),
+        (
+            JoinError::Settings { group: group(), error: no_attempts() },
+            InvalidInput,
+            "group \"sms\": max_deliver is 0, and must be from 1 to 126",
+        ),
+        (
+            JoinError::OtherSettings {
+                group: group(),
+                found: Box::new(GroupSettings::new()),
+                asked: Box::new(GroupSettings::new().max_deliver(2)),
+            },
+            InvalidInput,
+            "group \"sms\" has ack_wait 30000 ms, max_deliver 5, max_ack_pending 1000, backoff none; the worker \
+             asked for ack_wait 30000 ms, max_deliver 2, max_ack_pending 1000, backoff none; join without \
+             settings, with the same, or remove the group first (`slipring group rm PATH sms`)",
+        ),
+        (JoinError::NoGroups, InvalidInput, NO_GROUPS),
+        (
+            JoinError::GroupsFull { groups: 1, names: "\"sms\"".to_owned() },
+            ResourceBusy,
+            "all 1 groups are taken (\"sms\"); join one of them, remove one (`slipring group rm PATH NAME`), or \
+             create the ring with more `groups`",
+        ),
+        (
+            JoinError::WorkersFull { workers: 1 },
+            ResourceBusy,
+            "all 1 worker entries are taken; stop one, or create the ring with more `workers`",
+        ),
+        (
+            StartError::Gone { requested: 1, earliest: 5 }.into(),
+            InvalidInput,
+            "position 1 is gone; attach at 5, the earliest that can be had, or with `Start::Earliest`",
+        ),
+    ]
+}
+
+fn entry_errors() -> Table<EntryError> {
+    use ErrorKind::ResourceBusy;
+    let name = || "audit".to_owned();
+    vec![
+        (
+            EntryError::Open(OpenError::NotFound),
+            ErrorKind::NotFound,
+            "no such ring; create it first, or check the path",
+        ),
+        (
+            EntryError::NoSuchConsumer { name: name() },
+            ErrorKind::NotFound,
+            "no consumer is named \"audit\"; check the name (`slipring consumers PATH` lists all)",
+        ),
+        (
+            EntryError::ConsumerInUse { name: name(), pid: 7 },
+            ResourceBusy,
+            "consumer \"audit\" is attached, by process 7; stop it first",
+        ),
+        (
+            EntryError::NoSuchGroup { name: name() },
+            ErrorKind::NotFound,
+            "no group is named \"audit\"; check the name (`slipring group ls PATH` lists all)",
+        ),
+        (
+            EntryError::GroupInUse { group: name(), pid: 7 },
+            ResourceBusy,
+            "group \"audit\" has a living worker, process 7; stop its workers first",
+        ),
+    ]
+}
+
+fn send_errors() -> Table<SendError> {
+    let path = || PathBuf::from("/dev/shm/q");
+    let holder = Holder {
+        role: HolderRole::DurableConsumer,
+        name: "audit".to_owned(),
+        pid: 7,
+        lag: 8,
+        alive: true,
+        full_for: Duration::from_millis(1500),
+    };
+    vec![
+        (
+            SendError::Full { path: path(), capacity: 8, holder: Box::new(holder) },
+            ErrorKind::WouldBlock,
+            "/dev/shm/q: the ring of 8 blocks is full: durable consumer \"audit\" (process 7) is 8 messages \
+             behind, for 1.5s; wait, or let that one catch up, stop it or remove it",
+        ),
+        (
+            SendError::TooFewReaders { path: path(), attached: 1, required: 2 },
+            ErrorKind::WouldBlock,
+            "/dev/shm/q: 1 consumers are attached, this producer requires 2; start them, or require fewer",
+        ),
+        (
+            SendError::TooLarge { len: 49, block_size: 48 },
+            ErrorKind::InvalidInput,
+            "a message of 49 bytes does not fit a block of 48; split it, or create the ring with larger blocks",
+        ),
+        (
+            SendError::Truncated { path: path() },
+            ErrorKind::UnexpectedEof,
+            "/dev/shm/q: was cut short while in use; restore it, or create it again",
+        ),
+        (
+            SendError::Replaced { path: path() },
+            ErrorKind::BrokenPipe,
+            "/dev/shm/q: was removed or replaced, and a reader that attaches now does not see the messages of \
+             this producer; open the new ring",
+        ),
+    ]
+}
+
+fn receive_errors() -> Table<RecvError> {
+    let path = || PathBuf::from("/dev/shm/q");
+    vec![
+        (RecvError::Empty, ErrorKind::WouldBlock, "nothing to receive yet"),
+        (
+            RecvError::TimedOut(Duration::from_millis(1500)),
+            ErrorKind::TimedOut,
+            "nothing to receive for 1.5s",
+        ),
+        (RecvError::Closed, ErrorKind::UnexpectedEof, "the stream is closed and drained"),
+        (
+            RecvError::ProducerDead { path: path(), pid: 7 },
+            ErrorKind::UnexpectedEof,
+            "/dev/shm/q: the producer (process 7) is dead and left nothing more to receive; start another producer",
+        ),
+        (
+            RecvError::Evicted { missed: 3 },
+            ErrorKind::InvalidData,
+            "evicted for lagging behind: 3 messages missed",
+        ),
+        (
+            RecvError::Truncated { path: path() },
+            ErrorKind::UnexpectedEof,
+            "/dev/shm/q: was cut short while in use; restore it, or create it again",
+        ),
+        (
+            RecvError::Replaced { path: path() },
+            ErrorKind::BrokenPipe,
+            "/dev/shm/q: was removed or replaced; attach again to reach the new ring",
+        ),
+        (
+            RecvError::Damaged(Damage::new("head", 9, 1, 2)),
+            ErrorKind::InvalidData,
+            "the ring is damaged: head is 9, but only 1..=2 can be true; `slipring check` lists all damage",
+        ),
+    ]
+}
+
+const NO_GROUPS: &str = "has no groups; create it anew with room for some (`groups`)";
+const NO_NAME: &str = "the name \"\" is not possible: a name has 1 to 64 bytes and no NUL, and durable consumers \
+                       need one";
+
+fn no_name() -> NameError {
+    NameError::check("").unwrap_err()
+}
+
+fn no_attempts() -> SettingsError {
+    GroupSettings::new().max_deliver(0).check().unwrap_err()
+}
+
+#[test]
+fn every_variant_says_what_is_and_what_to_do_and_hides_no_source() {
+    check(include_str!("open.rs"), OpenError::io_kind, &open_errors());
+    check(include_str!("create.rs"), CreateError::io_kind, &create_errors());
+    check(include_str!("attach.rs"), AttachError::io_kind, &attach_errors());
+    check(include_str!("join.rs"), JoinError::io_kind, &join_errors());
+    check(include_str!("entry.rs"), EntryError::io_kind, &entry_errors());
+    check(include_str!("send.rs"), SendError::io_kind, &send_errors());
+    check(include_str!("receive.rs"), RecvError::io_kind, &receive_errors());
+}
+
+#[test]
+fn the_sum_sorts_by_what_failed_and_prints_its_text() {
+    check_sum(open_errors(), |_| true, |_| false);
+    check_sum(
+        create_errors(),
+        |error| matches!(error, CreateError::Open(_)),
+        |sum| matches!(sum, Error::Create(_)),
+    );
+    check_sum(
+        attach_errors(),
+        |error| matches!(error, AttachError::Open(_)),
+        |sum| matches!(sum, Error::Attach(_)),
+    );
+    check_sum(
+        join_errors(),
+        |error| matches!(error, JoinError::Open(_)),
+        |sum| matches!(sum, Error::Join(_)),
+    );
+    check_sum(
+        entry_errors(),
+        |error| matches!(error, EntryError::Open(_)),
+        |sum| matches!(sum, Error::Entry(_)),
+    );
+}
+
+#[test]
+fn what_sending_and_receiving_say_passes_through_the_sum_as_it_is() {
+    let pass = |error: Error, text: &str| {
+        assert_eq!((error.to_string(), format!("{error:?}")), (text.to_owned(), text.to_owned()));
+        assert!(error.source().is_none());
+        let path = text.starts_with('/').then(|| Path::new("/dev/shm/q"));
+        assert_eq!(error.path(), path, "{text}");
+    };
+    for (error, _, text) in send_errors() {
+        pass(RedriveError::Send(error.clone()).into(), text);
+        pass(error.into(), text);
+    }
+    for (error, _, text) in receive_errors() {
+        pass(RedriveError::Receive(error.clone()).into(), text);
+        pass(error.into(), text);
+    }
+}
