@@ -17,7 +17,7 @@ fn a_restored_ring_has_the_same_messages_at_the_same_positions() {
         frames.extend(u32::try_from(len).unwrap().to_le_bytes());
         frames.extend((0..len).map(|at| u8::try_from((n * 49 + at) % 256).unwrap()));
     }
-    std::fs::write(place.0.join("frames"), frames).unwrap();
+    std::fs::write(place.file("frames"), frames).unwrap();
     place.good("slipring create $R -b 48 -c 64 && slipring pub $R --framed --kind 5 < frames");
     for options in ["", "--binary"] {
         place.good(&format!("slipring dump $R {options} -o file && slipring restore copy < file"));

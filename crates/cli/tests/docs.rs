@@ -69,7 +69,7 @@ fn the_readme_works_as_written() {
     let text = page("README.md");
     let section = text.split("## From a shell").nth(1).unwrap().split("\n## ").next().unwrap();
     let ring = place.ring();
-    std::fs::write(place.0.join("app.log"), "one\ntwo\n").unwrap();
+    std::fs::write(place.file("app.log"), "one\ntwo\n").unwrap();
     place.good("printf '#!/bin/sh\ncat >> sent; echo >> sent\n' > send-sms; chmod +x send-sms");
     for command in
         commands(section).into_iter().filter(|line| line.contains("slipring") && !line.starts_with("cargo"))

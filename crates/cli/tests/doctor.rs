@@ -34,7 +34,7 @@ fn every_finding_has_a_verdict_and_what_is_not_ok_an_advice() {
 #[test]
 fn what_is_planted_is_found() {
     let place = Place::new();
-    let root = place.0.join("root");
+    let root = place.file("root");
     let clock = "sys/devices/system/clocksource/clocksource0/current_clocksource";
     let governor = "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor";
     let huge = "sys/kernel/mm/transparent_hugepage/shmem_enabled";

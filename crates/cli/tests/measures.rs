@@ -10,7 +10,7 @@ fn json(text: &str) -> Value {
 }
 
 fn is_empty(place: &Place) -> bool {
-    std::fs::read_dir(&place.0).unwrap().next().is_none()
+    std::fs::read_dir(place.file("")).unwrap().next().is_none()
 }
 
 #[test]

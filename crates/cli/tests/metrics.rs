@@ -97,11 +97,11 @@ fn they_are_served_until_it_is_interrupted() {
 fn a_file_of_them_is_whole_at_any_time() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64; slipring metrics --textfile out.prom $R; slipring pub $R x");
-    let first = std::fs::read_to_string(place.0.join("out.prom")).unwrap();
+    let first = std::fs::read_to_string(place.file("out.prom")).unwrap();
     assert!(!parse(&first).is_empty());
     place.good("slipring metrics --textfile out.prom $R; ls out.prom*");
-    assert_ne!(std::fs::read_to_string(place.0.join("out.prom")).unwrap(), first);
-    assert_eq!(std::fs::read_dir(&place.0).unwrap().count(), 2, "the ring and the file");
+    assert_ne!(std::fs::read_to_string(place.file("out.prom")).unwrap(), first);
+    assert_eq!(std::fs::read_dir(place.file("")).unwrap().count(), 2, "the ring and the file");
     assert_eq!(place.bad("slipring metrics --textfile absent/out.prom $R").0, 1);
     assert_eq!(place.bad("slipring metrics --textfile out.prom --every 0s $R").0, 2);
     assert_eq!(place.bad("slipring metrics --textfile out.prom --every 18446744073709551615s $R").0, 2);

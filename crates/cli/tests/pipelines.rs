@@ -37,7 +37,7 @@ fn a_file_larger_than_any_buffer_goes_through_line_by_line() {
 fn binary_data_survives_byte_for_byte() {
     let place = Place::new();
     let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    std::fs::File::create(place.0.join("data")).unwrap().write_all(&bytes).unwrap();
+    std::fs::File::create(place.file("data")).unwrap().write_all(&bytes).unwrap();
     place.good("slipring create $R --block-size 112 --capacity 4096");
     place.good("slipring pub $R --raw -f data && slipring sub $R -e --raw > copy && cmp data copy");
     place.good("slipring rm $R && slipring create $R --block-size 112 --capacity 4096");
@@ -65,9 +65,9 @@ fn exit_codes_say_what_happened() {
     assert!(code == 1 && error.contains("--block-size"), "{error}");
     let (code, error) = place.bad("printf '\\x05\\0\\0\\0a' | slipring pub $R --framed");
     assert!(code == 1 && error.contains("ends within"), "{error}");
-    std::fs::write(place.0.join("other"), "not a ring").unwrap();
+    std::fs::write(place.file("other"), "not a ring").unwrap();
     assert_eq!(place.bad("slipring rm other").0, 1);
-    assert!(place.0.join("other").exists());
+    assert!(place.file("other").exists());
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl Terminal {
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_slipring"));
         command.args(args);
-        command.cwd(&place.0);
+        command.cwd(place.file(""));
         command.env("TERM", "xterm-256color");
         let child = pty.slave.spawn_command(command).unwrap();
         let (mut reader, keys) = (pty.master.try_clone_reader().unwrap(), pty.master.take_writer().unwrap());

@@ -2,7 +2,7 @@
 //!
 //! The protocol knows 64-bit words, blocks, fences and two kernel services: "sleep until this word
 //! changes" ([`Futex`]) and "is the owner of this byte alive" ([`Liveness`]). It never sees a file, a
-//! path or a system call. The shipped implementation is `Region` in `src/mapping.rs` (a mapped file or
+//! path or a system call. The shipped implementation is `Region` in `src/region/mod.rs` (a mapped file or
 //! heap memory, both by raw pointer, inlined to nothing); the model checker implements the same traits
 //! over its own atomics, so what it explores is the code that ships.
 //!

@@ -2,7 +2,7 @@
 
 use tidy::prose::{Ceiling, of_comments, of_document};
 use tidy::source::{File, file, files};
-use tidy::{Finding, doors, names, orderings, prose, rooms, tables};
+use tidy::{Finding, doors, names, orderings, paths, prose, rooms, source, tables};
 
 /// Figures of the comments in `src` and the core. To be lowered to 1.5, 0.5 and 0.
 const COMMENTS: Ceiling = Ceiling { who: 6.2, begins: 5.1, long: 600 };
@@ -58,25 +58,37 @@ fn the_documented_offsets_are_the_librarys_and_the_kits() {
     nothing(&tables::check_offsets(&file(tables::FORMAT), &tables::offsets()));
 }
 
+/// All that people read and write, but for what was given to them.
+fn everything() -> Vec<File> {
+    let all = [
+        "src",
+        "crates",
+        "tests",
+        "verify",
+        "loom-tests",
+        "benches",
+        "examples",
+        "docs",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ];
+    files(&all, &[".rs", ".md", ".toml", ".sh"])
+}
+
 #[test]
 fn old_names_do_not_come_back() {
-    let all = files(
-        &[
-            "src",
-            "crates",
-            "tests",
-            "verify",
-            "loom-tests",
-            "benches",
-            "examples",
-            "docs",
-            "README.md",
-            "ARCHITECTURE.md",
-        ],
-        &[".rs", ".md", ".toml", ".sh"],
-    );
-    let all: Vec<File> = all.into_iter().filter(|file| file.path != "verify/tidy/src/names.rs").collect();
-    nothing(&names::check(&all, names::OLD));
+    let table = "verify/tidy/src/names.rs";
+    let files: Vec<File> = everything().into_iter().filter(|file| file.path != table).collect();
+    nothing(&names::check(&files, names::OLD));
+}
+
+#[test]
+fn paths_that_are_named_exist() {
+    let planted = "verify/tidy/src/paths.rs";
+    let files: Vec<File> = everything().into_iter().filter(|file| file.path != planted).collect();
+    nothing(&paths::check(&files, |path| source::root().join(path).exists()));
 }
 
 #[test]

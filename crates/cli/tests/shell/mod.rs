@@ -2,24 +2,25 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
+use kit::TempDir;
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A directory of its own for each test, gone afterwards.
-pub(crate) struct Place(pub(crate) PathBuf);
+pub(crate) struct Place(TempDir);
 
 impl Place {
     pub(crate) fn new() -> Place {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PathBuf::from("/dev/shm").join(format!("slipring-cli-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Place(path)
+        Place(TempDir::new())
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.file(name)
     }
 
     pub(crate) fn ring(&self) -> String {
-        self.0.join("ring").to_str().unwrap().to_owned()
+        self.0.file("ring").to_str().unwrap().to_owned()
     }
 
     /// Runs a shell pipeline in which `slipring` is the binary and `$R` the ring.
@@ -30,7 +31,7 @@ impl Place {
             .args(["-c", &format!("set -o pipefail; {script}")])
             .env("PATH", format!("{}:{path}", bin.parent().unwrap().display()))
             .env("R", self.ring())
-            .current_dir(&self.0)
+            .current_dir(self.0.as_ref())
             .output()
             .unwrap()
     }
@@ -46,11 +47,5 @@ impl Place {
     pub(crate) fn bad(&self, script: &str) -> (i32, String) {
         let output = self.shell(script);
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
     }
 }
