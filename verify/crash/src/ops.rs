@@ -152,8 +152,15 @@ fn anything(_: &mut World, _: &Ending) {}
 fn say<T: Debug, E: Debug>(result: Result<T, E>) -> String {
     match result {
         Ok(value) => format!("ok {value:?}"),
-        Err(error) => format!("err {error:?}"),
+        Err(error) => format!("err {}", name_of(&error)),
     }
+}
+
+/// The name of an error's variant. The fields that `{:#?}` prints end, for an error at a path, with the error.
+fn name_of(error: &impl Debug) -> String {
+    let fields = format!("{error:#?}");
+    let error = fields.split_once("\n    error: ").map_or(&*fields, |(_, error)| error);
+    error.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
 fn done() -> String {
