@@ -3,7 +3,7 @@
 //! Every way in which creating, opening or attaching can fail is provoked here. Each must end in its own
 //! error, which names the path and the numbers, and must leave what it found as it was.
 
-use kit::format::{header, lock as lock_byte, producer, readers, slot, write};
+use kit::format::{checksum, header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
 use slipring::{
     AtPath, AttachError, Consumer, CreateError, Damage, EntryError, Error, GeometryError, Observer,
@@ -40,11 +40,7 @@ fn small(path: &Path) -> Ring {
 /// Writes into the header and makes its checksum right again.
 fn forge(path: &Path, offset: u64, bytes: &[u8]) {
     write(path, offset, bytes);
-    let mut header = vec![0; 4088];
-    File::open(path).unwrap().read_exact_at(&mut header, 0).unwrap();
-    let sum = header.iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let sum = checksum(&std::fs::read(path).unwrap());
     write(path, header::CHECKSUM, &sum.to_le_bytes());
 }
 

@@ -4,6 +4,7 @@
 //! again, and then what is to be done with it.
 
 use crate::input::Input;
+use kit::format::{self, checksum, header, producer, size, slot};
 use slipring::{
     Backoff, Consumer, DeadLetterPolicy, DeadLetters, EvictableConsumer, GroupSettings, Kinds, Observer,
     Producer, Ring, RingOptions, Start, Worker,
@@ -132,28 +133,28 @@ pub fn run(bytes: &[u8]) {
 
 /// Changes some words, and makes the checksum right.
 fn patch(image: &mut Vec<u8>, input: &mut Input<'_>) {
-    let readers = word_of(image, 104).min(image.len() as u64 - 8);
+    let readers = word_of(image, header::READERS).min(image.len() as u64 - 8);
     for _ in 0..input.byte() % 8 {
         let offset = match input.byte() % 8 {
             0 => 8 * input.below(45),
-            1 => 4096 + 128 * input.below(6) + 8 * input.below(3),
-            2 => 8192 + 64 * input.below(8) + 8 * input.below(3),
+            1 => producer::PAGE + 128 * input.below(6) + 8 * input.below(3),
+            2 => slot::FIRST + 64 * input.below(8) + 8 * input.below(3),
             3 => readers + 128 * input.below(4),
-            4 => readers + 4096 + 128 * input.below(6) + 8 * input.below(2),
+            4 => readers + format::readers::CONSUMERS + 128 * input.below(6) + 8 * input.below(2),
             5 => {
-                readers.wrapping_add(word_of(image, 160)) % SANE + 128 * input.below(24) + 8 * input.below(16)
+                readers.wrapping_add(word_of(image, header::GROUP_TABLE)) % SANE
+                    + 128 * input.below(24)
+                    + 8 * input.below(16)
             }
-            6 => readers.wrapping_add(word_of(image, 184)) % SANE + 8 * input.below(16),
+            6 => readers.wrapping_add(word_of(image, header::DELIVERIES)) % SANE + 8 * input.below(16),
             _ => readers + 8 * input.below((image.len() as u64 - readers) / 8),
         };
         let Ok(at) = usize::try_from(offset % (image.len() as u64 - 7) / 8 * 8) else { continue };
         let old = word_of(image, at as u64);
         image[at..at + 8].copy_from_slice(&input.value(old).to_le_bytes());
     }
-    let sum = image[..4088].iter().fold(0xcbf2_9ce4_8422_2325, |sum: u64, &byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    image[4088..4096].copy_from_slice(&sum.to_le_bytes());
+    let sum = checksum(image);
+    image[size(header::CHECKSUM)..][..8].copy_from_slice(&sum.to_le_bytes());
     match input.byte() {
         0 => image.truncate(image.len().saturating_sub(usize::from(input.byte()) * 512)),
         1 => image.resize(image.len() + usize::from(input.byte()), 1),

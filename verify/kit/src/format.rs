@@ -186,6 +186,19 @@ pub fn word(path: &Path, at: u64) -> u64 {
     word_in(&File::open(path).unwrap(), at)
 }
 
+/// The checksum of a header: FNV-1a, 64 bits, of the bytes before the checksum.
+///
+/// # Panics
+///
+/// Panics if the file ends inside the header.
+#[must_use]
+pub fn checksum(file: &[u8]) -> u64 {
+    let bytes = &file[..size(header::CHECKSUM)];
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Overwrites bytes of a file.
 ///
 /// # Panics

@@ -50,6 +50,36 @@ pub fn check(files: &[File], table: &File) -> Vec<Finding> {
     findings
 }
 
+/// Checks that the models which the table of pairs names in its last column are in the list of models.
+///
+/// A name that ends with a star stands for all that begin so.
+#[must_use]
+pub fn check_models(table: &File, list: &File) -> Vec<Finding> {
+    let models = crate::tables::models(list);
+    let mut findings = Vec::new();
+    for (line, number) in table.text.lines().zip(1..) {
+        let Some(row) = line.strip_prefix("//! | ").filter(|row| row.split(" | ").next().is_some_and(is_tag))
+        else {
+            continue;
+        };
+        let column = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let named: Vec<&str> = column.split('`').skip(1).step_by(2).collect();
+        if named.is_empty() {
+            findings.push(Finding::new(&table.path, number, "names no model that fails without this pair"));
+        }
+        for name in named {
+            let is_model = match name.strip_suffix('*') {
+                Some(start) => models.keys().any(|model| model.starts_with(start)),
+                None => models.contains_key(name),
+            };
+            if !is_model {
+                findings.push(Finding::new(&table.path, number, format!("there is no model {name}")));
+            }
+        }
+    }
+    findings
+}
+
 /// The tags of the table: first column of its rows.
 fn pairs(table: &File) -> BTreeSet<String> {
     let rows = table.text.lines().filter_map(|line| line.strip_prefix("//! | "));
@@ -105,5 +135,18 @@ mod tests {
         assert!(unknown.len() == 1 && unknown[0].contains("GONE has no row"), "{unknown:?}");
         let unused = found("m.store(x, 1, Release); // PUB\n");
         assert!(unused.len() == 1 && unused[0].contains("no line is tagged FREE"), "{unused:?}");
+    }
+
+    #[test]
+    fn a_pair_without_a_model_and_a_model_that_is_gone_are_found() {
+        let list = File::planted("m.rs", "name: \"park_one\",\nexecutions: 1,\n");
+        let rows = "//! | PUB | a | b | `park_*` |\n//! | FREE | a | b | `park_two`, `park_one` |\n//! | X | a | b | none |\n";
+        let found = check_models(&File::planted(TABLE, rows), &list);
+        let found: Vec<(usize, &str)> =
+            found.iter().map(|finding| (finding.line, finding.text.as_str())).collect();
+        assert_eq!(
+            found,
+            [(2, "there is no model park_two"), (3, "names no model that fails without this pair")]
+        );
     }
 }

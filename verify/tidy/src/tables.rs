@@ -54,7 +54,7 @@ pub fn check_models(document: &File, code: &File) -> Vec<Finding> {
 }
 
 /// The models of the list, each with its number of executions.
-fn models(code: &File) -> BTreeMap<String, String> {
+pub(crate) fn models(code: &File) -> BTreeMap<String, String> {
     let mut models = BTreeMap::new();
     let mut name = String::new();
     for line in code.lines() {

@@ -35,7 +35,9 @@ fn the_core_has_no_circle() {
 
 #[test]
 fn every_ordering_has_its_pair() {
-    nothing(&orderings::check(&core(), &file(orderings::TABLE)));
+    let table = file(orderings::TABLE);
+    nothing(&orderings::check(&core(), &table));
+    nothing(&orderings::check_models(&table, &file(tables::MODELS.1)));
 }
 
 #[test]
