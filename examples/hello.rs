@@ -9,10 +9,10 @@ fn main() -> Result<(), slipring::Error> {
     RingOptions::new(48, 1024).create(&path)?;
 
     // In one process. There is only one producer at a time; the kernel sees to that.
-    let mut producer = Producer::open(&path)?;
+    let mut producer = Producer::<[u8]>::open(&path)?;
 
     // In any number of others.
-    let mut consumer = Consumer::attach(&path, Start::Earliest)?;
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest)?;
 
     producer.send(b"hello")?;
     let mut claim = producer.claim()?; // or in place: no copy at all

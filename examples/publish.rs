@@ -105,7 +105,7 @@ fn publish(options: &Options) -> Result<(), Failure> {
         }
         Err(error) => return Err(error.into()),
     }
-    let mut producer = Producer::open(&options.path)?;
+    let mut producer = Producer::<[u8]>::open(&options.path)?;
     common::catch_interrupts();
 
     let first = producer.head();
@@ -150,7 +150,7 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
 fn send(producer: &mut Producer, kind: u32, message: &[u8]) -> Result<bool, SendError> {
     let mut told = None;
     while !common::interrupted() {
-        match producer.send_timeout(kind, message, Duration::from_millis(200)) {
+        match producer.send_timeout((kind, message), Duration::from_millis(200)) {
             Ok(_) => return Ok(true),
             Err(SendError::Full { holder, .. }) => {
                 if told.as_ref() != Some(&holder.name) {

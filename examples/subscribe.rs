@@ -6,7 +6,7 @@ mod kinds;
 
 use common::{Failure, Usage, number};
 use kinds::CONTINUES;
-use slipring::{Consumer, Observer, RecvError, Start};
+use slipring::{ConsumerOptions, Observer, RecvError, Start};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -88,10 +88,10 @@ fn print(output: &mut impl Write, kind: u32, message: &[u8]) -> io::Result<()> {
 }
 
 fn consume(options: &Options, output: &mut impl Write) -> Result<(), Failure> {
-    let how = Consumer::options().start(options.start);
+    let how = ConsumerOptions::new().start(options.start);
     let mut consumer = match &options.name {
-        Some(name) => how.name(name).durable(true).attach(&options.path)?,
-        None => how.attach(&options.path)?,
+        Some(name) => how.name(name).durable(true).attach::<[u8]>(&options.path)?,
+        None => how.attach::<[u8]>(&options.path)?,
     };
     eprintln!("subscribe: from position {}", consumer.position());
     while !common::interrupted() {
@@ -115,7 +115,7 @@ fn consume(options: &Options, output: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn observe(options: &Options, output: &mut impl Write) -> Result<(), Failure> {
-    let mut observer = Observer::attach(&options.path, options.start)?;
+    let mut observer = Observer::<[u8]>::attach(&options.path, options.start)?;
     eprintln!("subscribe: observing from position {}", observer.position());
     while !common::interrupted() {
         let message = match observer.try_recv() {
@@ -127,11 +127,11 @@ fn observe(options: &Options, output: &mut impl Write) -> Result<(), Failure> {
         };
         match message {
             Ok(message) => {
-                if message.missed() > 0 {
-                    output.flush()?;
-                    eprintln!("subscribe: missed {} messages", message.missed());
-                }
                 print(output, message.kind(), &message)?;
+            }
+            Err(RecvError::Lagged { missed }) => {
+                output.flush()?;
+                eprintln!("subscribe: missed {missed} messages");
             }
             Err(RecvError::TimedOut(_)) => {}
             Err(RecvError::Closed) => break,

@@ -3,7 +3,7 @@
 //! A ring carries quotes; one thread publishes them, another keeps the best bid. A program with another
 //! idea of a quote is refused when it attaches, not surprised when it reads.
 
-use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
+use slipring::{ConsumerOptions, ProducerOptions, RecvError, RingOptions, Start};
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,7 +64,7 @@ fn run() -> Result<(), Failure> {
         Ok(())
     });
 
-    let stranger = Consumer::options().start(Start::Earliest).attach_typed::<last_week::Quote>(&path);
+    let stranger = ConsumerOptions::new().start(Start::Earliest).attach::<last_week::Quote>(&path);
     match stranger {
         Err(refusal) => println!("refused: {refusal}"),
         Ok(_) => println!("the wrong type was accepted; that is a bug"),
@@ -74,21 +74,21 @@ fn run() -> Result<(), Failure> {
 }
 
 fn publish(path: &Path) -> Result<(), Failure> {
-    let mut producer = Producer::options().open_typed::<Quote>(path)?;
+    let mut producer = ProducerOptions::new().open::<Quote>(path)?;
     for n in 0..QUOTES {
         let instrument = if n % 3 == 0 { 7 } else { 11 };
         let price = i64::try_from(n * 7919 % 2001)? - 1000;
         // Filled in place: the value is built in the ring.
         let mut quote = producer.claim()?;
         *quote = Quote { time_ns: n, instrument, size: 1, price };
-        quote.publish()?;
+        quote.publish();
     }
     producer.close();
     Ok(())
 }
 
 fn keep_book(path: &Path) -> Result<(), Failure> {
-    let mut consumer = Consumer::options().name("book").durable(true).attach_typed::<Quote>(path)?;
+    let mut consumer = ConsumerOptions::new().name("book").durable(true).attach::<Quote>(path)?;
     let (mut count, mut best) = (0_u64, None::<Quote>);
     loop {
         match consumer.recv() {

@@ -13,13 +13,13 @@ fn main() -> Result<(), slipring::Error> {
         .backoff(Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10)));
     RingOptions::new(48, 1024).group("sms", sms).create(&path)?;
 
-    let mut producer = Producer::open(&path)?;
+    let mut producer = Producer::<[u8]>::open(&path)?;
     for order in ["to 600123456", "to 600654321", "to 12"] {
         producer.send(order.as_bytes())?;
     }
 
     // In as many processes as you like: each message goes to one of them at a time.
-    let worker = Worker::join(&path, "sms")?;
+    let worker = Worker::<[u8]>::join(&path, "sms")?;
     while let Ok(delivery) = worker.try_recv() {
         match send_sms(&delivery.id().to_string(), &delivery) {
             Ok(()) => delivery.ack()?,

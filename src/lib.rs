@@ -11,8 +11,8 @@
 //! use slipring::{Consumer, Producer, RingOptions, Start};
 //!
 //! RingOptions::new(48, 1024).create(&path)?; // 1024 blocks of 48 bytes
-//! let mut producer = Producer::open(&path)?; // in one process
-//! let mut consumer = Consumer::attach(&path, Start::Earliest)?; // in another
+//! let mut producer = Producer::<[u8]>::open(&path)?; // in one process
+//! let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest)?; // in another
 //!
 //! producer.send(b"hello")?;
 //! let message = consumer.recv()?; // a `&[u8]` into the mapping
@@ -62,13 +62,13 @@ mod producer;
 mod region;
 mod ring;
 mod system;
-mod typed;
 mod wait;
 mod worker;
 
 pub use consumer::selector::Selector;
-pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received};
-pub use copying::evictable::{CopiedMessage, EvictableConsumer};
+pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received, Slices};
+pub use copying::CopiedMessage;
+pub use copying::evictable::EvictableConsumer;
 pub use copying::observer::{Observer, ObserverOptions};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use error::{
@@ -76,8 +76,8 @@ pub use error::{
     RecvError, RedriveError, SendError,
 };
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
-pub use message::{Checked, Code, InvalidCode, Message, Schema, Value};
-pub use producer::claim::{BatchClaim, Claim};
+pub use message::{Checked, Code, InvalidCode, Message, Outgoing, Schema, Value};
+pub use producer::claim::{BatchClaim, Claim, Filled};
 pub use producer::{Producer, ProducerOptions};
 pub use region::pages::Pages;
 pub use ring::attach::Place;
@@ -93,10 +93,6 @@ pub use slipring_core::protocol::recorder::{Event, EventKind};
 pub use slipring_core::protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
 pub use slipring_core::protocol::table::{Start, StartError};
 pub use system::sigbus::handle_sigbus;
-pub use typed::{
-    TypedBatch, TypedBatchClaim, TypedBatchIter, TypedClaim, TypedConsumer, TypedItem, TypedProducer,
-    TypedReceived, TypedSlices,
-};
 pub use wait::Wait;
 pub use worker::delivery::{Delivery, Rejected};
 pub use worker::{Worker, WorkerOptions};

@@ -5,7 +5,7 @@ use crate::place::Place;
 use crate::process::Process;
 use crate::readers::ECHO;
 use crate::times::Times;
-use slipring::{Consumer, Producer, RecvError, RingOptions};
+use slipring::{ConsumerOptions, Producer, RecvError, RingOptions};
 use std::time::{Duration, Instant};
 
 const WARM_UP: usize = 20_000;
@@ -18,8 +18,8 @@ pub(crate) fn measure(place: &Place, count: usize) -> Result<Option<Times>, Fail
     }
     RingOptions::new(48, 64).durable(ECHO).create(place.file("ping"))?;
     RingOptions::new(48, 64).durable("ping").create(place.file("pong"))?;
-    let mut ping = Producer::open(place.file("ping"))?;
-    let mut pong = Consumer::options().name("ping").durable(true).attach(place.file("pong"))?;
+    let mut ping = Producer::<[u8]>::open(place.file("ping"))?;
+    let mut pong = ConsumerOptions::new().name("ping").durable(true).attach::<[u8]>(place.file("pong"))?;
     let mut echo = Process::start(ECHO, place)?;
     let mut times = Vec::with_capacity(count);
     for n in 0..WARM_UP + count {

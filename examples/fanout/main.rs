@@ -148,7 +148,7 @@ fn stage(options: &Options, text: &Text, script: &Script<'_>, place: &Place) -> 
     }
     let ring = ring.create(place.file("stream"))?;
     // Before the readers start: they go by whether the producer lives.
-    let producer = Producer::open(place.file("stream"))?;
+    let producer = Producer::<[u8]>::open(place.file("stream"))?;
 
     let mut out = io::stdout().lock();
     writeln!(

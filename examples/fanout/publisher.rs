@@ -63,7 +63,7 @@ pub(crate) fn publish(
         };
         while batch.remaining() > 0 {
             let Some((kind, bytes)) = messages.next() else { break };
-            batch.push(kind, bytes)?;
+            batch.push((kind, bytes))?;
             checksum = checksum.wrapping_add(tally::hash(position, kind, bytes));
             position += 1;
         }

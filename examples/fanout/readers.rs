@@ -4,7 +4,7 @@ use crate::common::Failure;
 use crate::place::Place;
 use crate::process;
 use crate::tally::{Record, Tally};
-use slipring::{Batch, Consumer, Observer, Producer, RecvError, Start};
+use slipring::{Batch, ConsumerOptions, ObserverOptions, Producer, RecvError, Start};
 use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
@@ -62,11 +62,11 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
 fn consume(name: &str, place: &Place) -> Result<(), Failure> {
     let record = Record::open(&record_path(place, name))?;
     let mut tally = record.load()?;
-    let mut consumer = Consumer::options()
+    let mut consumer = ConsumerOptions::new()
         .name(name)
         .durable(true)
         .notice_dead_producer(true)
-        .attach(place.file("stream"))?;
+        .attach::<[u8]>(place.file("stream"))?;
     tally.resumed_at = consumer.position();
     let recorded = tally.next;
     loop {
@@ -104,19 +104,26 @@ fn work(batch: &Batch<'_>, recorded: u64, tally: &mut Tally, record: &Record) ->
 
 /// Reads what it can, from a mapping that it cannot write. Says at the end which positions it saw.
 fn observe(place: &Place) -> Result<(), Failure> {
-    let mut observer =
-        Observer::options().start(Start::Earliest).notice_dead_producer(true).attach(place.file("stream"))?;
+    let mut observer = ObserverOptions::new()
+        .start(Start::Earliest)
+        .notice_dead_producer(true)
+        .attach::<[u8]>(place.file("stream"))?;
     let mut tally = Tally { resumed_at: observer.position(), ..Tally::default() };
     let record = Record::open(&record_path(place, OBSERVER))?; // its appearance tells the parent: attached
     let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+    let mut missed = 0;
     loop {
         let message = match observer.recv() {
             Ok(message) => message,
+            Err(RecvError::Lagged { missed: more }) => {
+                missed += more;
+                continue;
+            }
             Err(RecvError::Closed) => break,
             Err(error) => return Err(error.into()),
         };
         let position = message.position();
-        tally.count(position, message.kind(), &message, message.missed());
+        tally.count(position, message.kind(), &message, std::mem::take(&mut missed));
         match runs.last_mut() {
             Some(run) if run.end == position => run.end += 1,
             _ => runs.push(position..position + 1),
@@ -134,12 +141,15 @@ fn observe(place: &Place) -> Result<(), Failure> {
 
 /// Sends every ping back as a pong.
 fn echo(place: &Place) -> Result<(), Failure> {
-    let mut pong = Producer::open(place.file("pong"))?;
-    let mut ping =
-        Consumer::options().name(ECHO).durable(true).notice_dead_producer(true).attach(place.file("ping"))?;
+    let mut pong = Producer::<[u8]>::open(place.file("pong"))?;
+    let mut ping = ConsumerOptions::new()
+        .name(ECHO)
+        .durable(true)
+        .notice_dead_producer(true)
+        .attach::<[u8]>(place.file("ping"))?;
     loop {
         match ping.recv() {
-            Ok(message) => pong.send(&message)?,
+            Ok(message) => pong.send(&*message)?,
             Err(RecvError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
         };

@@ -9,7 +9,7 @@ use crate::process::Process;
 use crate::progress::{Progress, grouped};
 use crate::publisher::{Cues, Published, publish};
 use crate::workers::{AUDIT, GATEWAY, POINTS, SMS, SMS_WORKERS};
-use slipring::{DeadLetter, DeadLetters, GroupInfo, Producer, Ring, TypedProducer};
+use slipring::{DeadLetter, DeadLetters, GroupInfo, Producer, Ring};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -74,7 +74,7 @@ pub(crate) fn run(
     total: u64,
     seed: u64,
     ring: &Ring,
-    producer: TypedProducer<Order>,
+    producer: Producer<Order>,
     place: &Place,
 ) -> Result<Run, Failure> {
     let mut processes = Vec::new();
@@ -294,12 +294,11 @@ impl Stage<'_> {
     /// Sees to the dead letters, and ends the stream.
     fn finish(
         &mut self,
-        published: (TypedProducer<Order>, Published),
+        published: (Producer<Order>, Published),
         gateway: Owner,
         start: Instant,
     ) -> Result<Run, Failure> {
-        let (producer, published) = published;
-        let mut producer = producer.into_inner();
+        let (mut producer, published) = published;
         let mut letters = Vec::new();
         let mut redriven = 0;
         for _ in 0..REDRIVES_MAX {
@@ -357,7 +356,7 @@ impl Stage<'_> {
 }
 
 /// Publishes all dead letters again, repaired where they can be, each with a word on which message it was.
-fn redrive(ring: &Ring, producer: &mut Producer) -> Result<u64, Failure> {
+fn redrive(ring: &Ring, producer: &mut Producer<Order>) -> Result<u64, Failure> {
     let mut dead = DeadLetters::open(ring)?;
     let redriven = dead.redrive_with(producer, u64::MAX, |letter, bytes| {
         // What is not an order is redriven as it is; nobody but this program publishes here.

@@ -30,7 +30,7 @@ use common::{Failure, Usage, number};
 use order::Order;
 use place::Place;
 use progress::grouped;
-use slipring::{Producer, RingOptions};
+use slipring::{ProducerOptions, RingOptions};
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -126,7 +126,7 @@ fn stage(options: &Options, place: &Place) -> Result<bool, Failure> {
         .durable(workers::AUDIT)
         .create(place.file("orders"))?;
     // Before the workers start: they go by whether the producer lives.
-    let producer = Producer::options().open_typed::<Order>(&ring)?;
+    let producer = ProducerOptions::new().open::<Order>(&ring)?;
 
     let mut out = io::stdout().lock();
     writeln!(

@@ -3,7 +3,7 @@
 use crate::common::{self, Failure};
 use crate::order::Order;
 use crate::times::Times;
-use slipring::{SendError, TypedProducer};
+use slipring::{Producer, SendError};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,11 +40,11 @@ pub(crate) struct Published {
 /// Publishes a fifth of the orders at a moderate rate, two fifths at once, the rest at the moderate rate. Gives the producer
 /// back, for the dead letters.
 pub(crate) fn publish(
-    mut producer: TypedProducer<Order>,
+    mut producer: Producer<Order>,
     total: u64,
     seed: u64,
     cues: &Cues,
-) -> Result<(TypedProducer<Order>, Published), Failure> {
+) -> Result<(Producer<Order>, Published), Failure> {
     let burst = total / 5..total * 3 / 5;
     let (mut kept_up, mut in_burst, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     let (mut longest_behind, mut found_full) = (0, 0);
@@ -64,13 +64,13 @@ pub(crate) fn publish(
         }
         let order = Order::new(nth + 1, total, seed);
         let start = Instant::now();
-        let mut sent = producer.try_send(0, &order);
+        let mut sent = producer.try_send(&order);
         while let Err(SendError::Full { .. }) = sent {
             found_full += 1;
             if common::interrupted() || cues.stop.load(Ordering::Relaxed) {
                 return Err("stopped".into());
             }
-            sent = producer.send_timeout(0, &order, PATIENCE);
+            sent = producer.send_timeout(&order, PATIENCE);
         }
         let took = start.elapsed();
         let waiting = sent?.saturating_sub(cues.sms_done.load(Ordering::Relaxed));

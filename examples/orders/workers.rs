@@ -5,7 +5,7 @@ use crate::gateway::{self, Answer, Gateway};
 use crate::order::Order;
 use crate::place::Place;
 use crate::process;
-use slipring::{Backoff, Consumer, Delivery, GroupSettings, LeaseLost, RecvError, Worker};
+use slipring::{Backoff, ConsumerOptions, Delivery, GroupSettings, LeaseLost, RecvError, WorkerOptions};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -53,7 +53,8 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
 /// of it, by a key that is the same at every delivery of a message: its id. A redriven message is a new
 /// message with another id, so it carries that of the first one.
 fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
-    let worker = Worker::options(SMS).name(name).notice_dead_producer(true).join(place.file("orders"))?;
+    let worker =
+        WorkerOptions::new(SMS).name(name).notice_dead_producer(true).join::<[u8]>(place.file("orders"))?;
     let mut gateway = Gateway::new(place);
     loop {
         let delivery = match worker.recv() {
@@ -63,7 +64,7 @@ fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
         };
         if let Err(error) = gateway.connect() {
             // Not the order's fault, and nothing was tried: it goes back untouched, for who has a gateway.
-            delivery.release().or_else(too_late)?;
+            delivery.hand_back().or_else(too_late)?;
             return Err(format!("no gateway: {error}").into());
         }
         attempt(delivery, &mut gateway)?;
@@ -94,8 +95,10 @@ pub(crate) const BOOKING: u64 = 8;
 /// A booking has its place by the position of the order's first message, so that whoever comes to an order
 /// again, after a kill or by a redriven message, finds it booked.
 fn add_points(place: &Place) -> Result<(), Failure> {
-    let worker =
-        Worker::options(POINTS).name(POINTS).notice_dead_producer(true).join(place.file("orders"))?;
+    let worker = WorkerOptions::new(POINTS)
+        .name(POINTS)
+        .notice_dead_producer(true)
+        .join::<[u8]>(place.file("orders"))?;
     let ledger = open(place, POINTS)?;
     loop {
         let delivery = match worker.recv() {
@@ -135,11 +138,11 @@ pub(crate) fn audit_line(order: &Order) -> String {
 /// Gets every order, in order: not a worker but a durable consumer. Started again after a kill, it gets what
 /// it had not released, and writes the same lines to the same places.
 fn audit(place: &Place) -> Result<(), Failure> {
-    let mut consumer = Consumer::options()
+    let mut consumer = ConsumerOptions::new()
         .name(AUDIT)
         .durable(true)
         .notice_dead_producer(true)
-        .attach(place.file("orders"))?;
+        .attach::<[u8]>(place.file("orders"))?;
     let file = open(place, AUDIT)?;
     loop {
         let message = match consumer.recv() {

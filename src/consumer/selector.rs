@@ -1,7 +1,9 @@
 //! Many rings at once: many producers means one ring each, and one thread to read them all.
 
+use crate::consumer::raw::RawConsumer;
 use crate::consumer::{Consumer, Received};
 use crate::error::RecvError;
+use crate::message::Message;
 use crate::system::{self, FutexWord};
 use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
 use std::time::Duration;
@@ -16,17 +18,17 @@ use std::time::Duration;
 /// let rings = [RingOptions::new(32, 8).create_in_memory()?, RingOptions::new(32, 8).create_in_memory()?];
 /// let mut selector = Selector::new(Wait::Park);
 /// for ring in &rings {
-///     selector.add(Consumer::attach(ring, Start::Earliest)?);
+///     selector.add(Consumer::<[u8]>::attach(ring, Start::Earliest)?);
 /// }
-/// Producer::open(&rings[1])?.send(b"to the second")?;
+/// Producer::<[u8]>::open(&rings[1])?.send(b"to the second")?;
 /// let (which, message) = selector.recv()?;
 /// assert_eq!((which, &*message), (1, &b"to the second"[..]));
 /// # drop(message);
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Selector {
-    consumers: Vec<Member>,
+pub struct Selector<T: ?Sized + Message = [u8]> {
+    consumers: Vec<Member<T>>,
     wait: Wait,
     /// Where the next look begins.
     turn: usize,
@@ -35,20 +37,20 @@ pub struct Selector {
 }
 
 #[derive(Debug)]
-struct Member {
-    consumer: Consumer,
+struct Member<T: ?Sized + Message> {
+    consumer: Consumer<T>,
     /// Its stream ended, was replaced, or is damaged: why.
     ended: Option<RecvError>,
 }
 
-impl Selector {
+impl<T: ?Sized + Message> Selector<T> {
     /// A selector without consumers, which waits this way. The consumers' own ways do not matter.
-    pub fn new(wait: Wait) -> Selector {
+    pub fn new(wait: Wait) -> Selector<T> {
         Selector { consumers: Vec::new(), wait, turn: 0, found: None }
     }
 
     /// Adds a consumer and returns its index: 0 for the first, 1 for the second, and so on.
-    pub fn add(&mut self, consumer: Consumer) -> usize {
+    pub fn add(&mut self, consumer: Consumer<T>) -> usize {
         self.consumers.push(Member { consumer, ended: None });
         self.consumers.len() - 1
     }
@@ -64,7 +66,7 @@ impl Selector {
     }
 
     /// The consumer of this index.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut Consumer> {
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Consumer<T>> {
         self.consumers.get_mut(index).map(|member| &mut member.consumer)
     }
 
@@ -81,7 +83,7 @@ impl Selector {
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended ([`ended`](Self::ended)
     /// says how each did), or no consumer was added.
-    pub fn try_recv(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+    pub fn try_recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         if self.look()? {
             return self.fetch();
         }
@@ -95,7 +97,7 @@ impl Selector {
     /// # Errors
     ///
     /// [`RecvError::Closed`], as [`try_recv`](Self::try_recv).
-    pub fn recv(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+    pub fn recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         let how = self.wait;
         wait_for(self, how, None)?;
         self.fetch()
@@ -106,22 +108,22 @@ impl Selector {
     /// # Errors
     ///
     /// Besides those of `recv`, [`RecvError::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<(usize, Received<'_>), RecvError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<(usize, Received<'_, T>), RecvError> {
         let how = self.wait;
         wait_for(self, how, Some(timeout))?;
         self.fetch()
     }
 
-    fn fetch(&mut self) -> Result<(usize, Received<'_>), RecvError> {
+    fn fetch(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         let index = self.found.take().ok_or(RecvError::Empty)?;
         self.turn = index + 1;
         self.consumers[index].consumer.try_recv().map(|message| (index, message))
     }
 
     /// Asks each member that has not ended; one that errs has ended.
-    fn ask(&mut self, question: impl Fn(&mut Consumer) -> Result<(), RecvError>) -> Result<(), RecvError> {
+    fn ask(&mut self, question: impl Fn(&mut RawConsumer) -> Result<(), RecvError>) -> Result<(), RecvError> {
         for member in self.consumers.iter_mut().filter(|member| member.ended.is_none()) {
-            member.ended = question(&mut member.consumer).err();
+            member.ended = question(member.consumer.raw()).err();
         }
         if self.consumers.iter().all(|member| member.ended.is_some()) {
             Err(RecvError::Closed)
@@ -144,7 +146,7 @@ impl Selector {
     }
 }
 
-impl Waiting for Selector {
+impl<T: ?Sized + Message> Waiting for Selector<T> {
     type Error = RecvError;
 
     fn look(&mut self) -> Result<bool, RecvError> {
@@ -152,7 +154,7 @@ impl Waiting for Selector {
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
             // One whose stream had ended is looked at too: a successor of its producer may have gone on.
-            match member.consumer.can_take() {
+            match member.consumer.raw().can_take() {
                 Ok(true) => {
                     member.ended = None;
                     self.found = Some(index);
@@ -166,20 +168,20 @@ impl Waiting for Selector {
     }
 
     fn glance(&mut self) -> Result<(), RecvError> {
-        self.ask(Consumer::glance)
+        self.ask(RawConsumer::glance)
     }
 
     fn check_up(&mut self) -> Result<(), RecvError> {
-        self.ask(Consumer::check_up)
+        self.ask(RawConsumer::check_up)
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         let words: Vec<FutexWord> = self
             .consumers
-            .iter()
+            .iter_mut()
             .filter(|member| member.ended.is_none())
             .map(|member| {
-                let (ticket, address) = member.consumer.announce();
+                let (ticket, address) = member.consumer.raw().announce();
                 FutexWord::new(address, ticket.0)
             })
             .collect();

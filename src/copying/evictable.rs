@@ -2,51 +2,20 @@
 //! missed.
 
 use crate::consumer::{ConsumerOptions, Seat};
+use crate::copying::{CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
+use crate::message::Message;
 use crate::region::Region;
-use crate::ring::attach::Place;
+use crate::ring::attach::{Attachment, Place};
 use crate::system;
-use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
+use crate::wait::{CHECK_UP, NAP};
 use slipring_core::protocol::membership;
-use slipring_core::protocol::park::Side;
+use slipring_core::protocol::park::{Side, Ticket};
 use slipring_core::protocol::read::{Copied, CopyingReader};
+use slipring_core::protocol::table::Start;
+use std::marker::PhantomData;
 use std::time::Duration;
-
-/// A copied message. Dereferences to its bytes, which are the reader's own.
-#[derive(Clone, Copy, Debug)]
-pub struct CopiedMessage<'a> {
-    bytes: &'a [u8],
-    position: u64,
-    kind: u32,
-    missed: u64,
-}
-
-impl<'a> CopiedMessage<'a> {
-    pub(crate) fn new(bytes: &'a [u8], position: u64, kind: u32, missed: u64) -> CopiedMessage<'a> {
-        CopiedMessage { bytes, position, kind, missed }
-    }
-    /// The message's position.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-    /// What the producer said it is; 0 by default.
-    pub fn kind(&self) -> u32 {
-        self.kind
-    }
-    /// How many messages this reader missed since the one it read before. Always 0 for an evictable
-    /// consumer, which learns it from [`RecvError::Evicted`].
-    pub fn missed(&self) -> u64 {
-        self.missed
-    }
-}
-
-impl std::ops::Deref for CopiedMessage<'_> {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        self.bytes
-    }
-}
 
 impl ConsumerOptions {
     /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
@@ -55,71 +24,83 @@ impl ConsumerOptions {
     /// # Errors
     ///
     /// [`AttachError::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
-    pub fn attach_evictable(&self, place: impl Place) -> Result<EvictableConsumer, AtPath<AttachError>> {
-        Ok(EvictableConsumer::new(Seat::take(place, self, true)?))
+    pub fn attach_evictable<T: ?Sized + Message>(
+        &self,
+        place: impl Place,
+    ) -> Result<EvictableConsumer<T>, AtPath<AttachError>> {
+        let mut options = self.clone();
+        options.demands = self.demands.carrying(T::CARRIES);
+        let source = Evictable::new(Seat::take(place, &options, true)?);
+        let wait = source.seat.wait;
+        Ok(EvictableConsumer { copying: Copying::new(source, wait), carries: PhantomData })
     }
 }
 
 /// A consumer that agreed to be evicted: it sees every message in order as long as it does not hold the
 /// ring full. When it does, the producer goes on at once, and the next receive returns
-/// [`RecvError::Evicted`] with the number of messages missed; the one after goes on from the earliest
+/// [`RecvError::Lagged`] with the number of messages missed; the one after goes on from the earliest
 /// message that is still there.
 ///
 /// It reads by copy: a reference into a slot that may be taken away would not be sound.
+///
+/// ```
+/// use slipring::{EvictableConsumer, Producer, RecvError, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let mut producer = Producer::<u64>::open(&ring)?;
+/// let mut display = EvictableConsumer::<u64>::attach(&ring, Start::Earliest)?;
+/// for n in 0..65 {
+///     producer.send(&n)?; // the last finds the ring full, and evicts the consumer
+/// }
+/// let Err(RecvError::Lagged { missed }) = display.recv() else { panic!("it was evicted") };
+/// assert_eq!(*display.recv()?, missed);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct EvictableConsumer {
-    reader: CopyingReader<Region>,
-    buffer: Vec<u8>,
-    /// What the last look copied out and nobody has fetched yet.
-    pending: Option<(u64, usize, u32)>,
-    seat: Seat,
+pub struct EvictableConsumer<T: ?Sized + Message = [u8]> {
+    copying: Copying<Evictable>,
+    carries: PhantomData<fn() -> Box<T>>,
 }
 
-impl EvictableConsumer {
-    pub(crate) fn new(seat: Seat) -> EvictableConsumer {
-        let geometry = *seat.attachment.geometry();
-        let block_size = usize::try_from(geometry.block_size()).unwrap_or(0);
-        EvictableConsumer {
-            reader: CopyingReader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail),
-            buffer: vec![0; block_size],
-            pending: None,
-            seat,
-        }
+impl<T: ?Sized + Message> EvictableConsumer<T> {
+    /// Attaches anonymously to the ring at `place`;
+    /// [`ConsumerOptions::attach_evictable`] has the other ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConsumerOptions::attach`].
+    pub fn attach(place: impl Place, start: Start) -> Result<EvictableConsumer<T>, AtPath<AttachError>> {
+        ConsumerOptions::new().start(start).attach_evictable(place)
     }
 
     /// The next position to read.
     pub fn position(&self) -> u64 {
-        self.reader.tail()
+        self.copying.position()
     }
 
     /// The ring's identity, to be kept beside positions saved elsewhere.
     pub fn ring_id(&self) -> RingId {
-        self.seat.attachment.header.ring_id
+        self.copying.ring_id()
     }
 
     /// The next message, if it is there.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`], [`RecvError::Closed`], [`RecvError::Evicted`].
-    pub fn try_recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
-        if self.look()? {
-            return Ok(self.fetch());
-        }
-        self.seat.attachment.not_lost()?;
-        self.glance()?;
-        Err(RecvError::Empty)
+    /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
+    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind what was
+    /// missed.
+    pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.try_recv()
     }
 
     /// The next message; waits as long as it takes.
     ///
     /// # Errors
     ///
-    /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Evicted`].
-    pub fn recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
-        let how = self.seat.wait;
-        wait_for(self, how, None)?;
-        Ok(self.fetch())
+    /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Lagged`].
+    pub fn recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.recv(None)
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
@@ -127,63 +108,65 @@ impl EvictableConsumer {
     /// # Errors
     ///
     /// Besides those of `recv`, [`RecvError::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_>, RecvError> {
-        let how = self.seat.wait;
-        wait_for(self, how, Some(timeout))?;
-        Ok(self.fetch())
-    }
-
-    fn fetch(&mut self) -> CopiedMessage<'_> {
-        let (position, len, kind) = self.pending.take().unwrap_or((self.reader.tail(), 0, 0));
-        CopiedMessage::new(&self.buffer[..len], position, kind, 0)
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.recv(Some(timeout))
     }
 }
 
-impl Waiting for EvictableConsumer {
-    type Error = RecvError;
+/// An entry from which it may be evicted, and what it reads through.
+#[derive(Debug)]
+struct Evictable {
+    reader: CopyingReader<Region>,
+    seat: Seat,
+}
 
-    fn look(&mut self) -> Result<bool, RecvError> {
-        if self.pending.is_some() {
-            return Ok(true);
-        }
+impl Evictable {
+    fn new(seat: Seat) -> Evictable {
+        let (region, geometry) = (seat.attachment.region.clone(), *seat.attachment.geometry());
+        Evictable { reader: CopyingReader::new(region, geometry, seat.entry, seat.tail), seat }
+    }
+}
+
+impl Source for Evictable {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError> {
         loop {
-            match self.reader.take(&mut self.buffer) {
+            match self.reader.take(buffer) {
                 Copied::Message { position, meta } => {
-                    // Of a file that was cut short meanwhile, the copy is zeros.
-                    self.seat.attachment.not_lost()?;
-                    self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
                     if self.reader.producer_asleep() {
                         self.reader.wake_producer();
                     }
-                    return Ok(true);
+                    return Ok(Next::Message { position, meta });
                 }
-                Copied::Empty => return Ok(false),
+                Copied::Empty => return Ok(Next::Empty),
                 Copied::Evicted => match membership::rejoin(&mut self.reader)? {
                     0 => {}
-                    missed => return Err(RecvError::Evicted { missed }),
+                    missed => return Ok(Next::Missed(missed)),
                 },
             }
         }
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
-        if self.reader.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
+    fn position(&self) -> u64 {
+        self.reader.tail()
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        self.seat.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    fn is_drained(&self) -> bool {
+        self.reader.is_drained()
     }
 
-    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let ticket = Side::Readers.announce(&self.seat.attachment.region);
-        if !self.look()? && !self.reader.is_drained() {
-            let bound = if system::membarrier_works() { CHECK_UP } else { NAP };
-            Side::Readers.sleep(&self.seat.attachment.region, ticket, at_most.min(bound));
-        }
-        Ok(())
+    fn attachment(&self) -> &Attachment {
+        &self.seat.attachment
     }
 
-    fn timed_out(&mut self, waited: Duration) -> RecvError {
-        RecvError::TimedOut(waited)
+    fn check_up(&self) -> Result<(), RecvError> {
+        self.seat.check_up()
+    }
+
+    fn announce(&self) -> Ticket {
+        Side::Readers.announce(&self.seat.attachment.region)
+    }
+
+    fn longest_sleep(&self) -> Duration {
+        if system::membarrier_works() { CHECK_UP } else { NAP }
     }
 }

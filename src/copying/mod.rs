@@ -1,4 +1,197 @@
-//! The readers that copy: they hold nobody up, or may be evicted.
+//! The readers that copy: they hold nobody up, or may be evicted. What both do is here.
 
 pub(crate) mod evictable;
 pub(crate) mod observer;
+
+use crate::error::RecvError;
+use crate::id::RingId;
+use crate::message::{Message, is_length_of, wrong_length};
+use crate::ring::attach::Attachment;
+use crate::wait::{Wait, Waiting, wait_for};
+use slipring_core::format::Meta;
+use slipring_core::protocol::park::{Side, Ticket};
+use std::marker::PhantomData;
+use std::time::Duration;
+use zerocopy::IntoBytes;
+
+/// A copied message. Dereferences to the bytes, or to the value, which are the reader's own.
+#[derive(Debug)]
+pub struct CopiedMessage<'a, T: ?Sized = [u8]> {
+    bytes: &'a [u8],
+    position: u64,
+    kind: u32,
+    carries: PhantomData<&'a T>,
+}
+
+impl<T: ?Sized> CopiedMessage<'_, T> {
+    /// The message's position.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+    /// The kind that its producer gave it; 0 by default.
+    pub fn kind(&self) -> u32 {
+        self.kind
+    }
+}
+
+impl<T: ?Sized + Message> std::ops::Deref for CopiedMessage<'_, T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        T::in_block(self.bytes)
+    }
+}
+
+impl AsRef<[u8]> for CopiedMessage<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+/// What a copying reader reads through.
+trait Source {
+    /// Copies the next message.
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError>;
+    /// The next position to read.
+    fn position(&self) -> u64;
+    /// True if the stream is closed, and nothing is left.
+    fn is_drained(&self) -> bool;
+    fn attachment(&self) -> &Attachment;
+    /// An error if the ring went, or, if that was asked for, the producer.
+    fn check_up(&self) -> Result<(), RecvError>;
+    /// What to do before the last look before a sleep.
+    fn announce(&self) -> Ticket;
+    /// For how long the reader may sleep without a look.
+    fn longest_sleep(&self) -> Duration;
+}
+
+/// What the next look found.
+enum Next {
+    Message { position: u64, meta: Meta },
+    Empty,
+    Missed(u64),
+}
+
+/// A reader that copies, whatever it reads through.
+#[derive(Debug)]
+struct Copying<S> {
+    source: S,
+    buffer: Buffer,
+    /// Copied, and not handed out yet.
+    pending: Option<Pending>,
+    /// Missed, and not told yet. Comes before what is pending.
+    missed: u64,
+    wait: Wait,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    position: u64,
+    len: usize,
+    kind: u32,
+}
+
+impl<S: Source> Copying<S> {
+    fn new(source: S, wait: Wait) -> Copying<S> {
+        let block_size = source.attachment().geometry().block_size();
+        let buffer = Buffer::new(usize::try_from(block_size).unwrap_or(0));
+        Copying { source, buffer, pending: None, missed: 0, wait }
+    }
+
+    fn position(&self) -> u64 {
+        self.pending.map_or(self.source.position(), |pending| pending.position)
+    }
+
+    fn ring_id(&self) -> RingId {
+        self.source.attachment().header.ring_id
+    }
+
+    fn try_recv<T: ?Sized + Message>(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        if self.look()? {
+            return self.fetch();
+        }
+        self.source.attachment().not_lost()?;
+        self.glance()?;
+        Err(RecvError::Empty)
+    }
+
+    fn recv<T: ?Sized + Message>(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<CopiedMessage<'_, T>, RecvError> {
+        let how = self.wait;
+        wait_for(self, how, timeout)?;
+        self.fetch()
+    }
+
+    fn fetch<T: ?Sized + Message>(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        if self.missed > 0 {
+            return Err(RecvError::Lagged { missed: std::mem::take(&mut self.missed) });
+        }
+        let Pending { position, len, kind } = self.pending.take().ok_or(RecvError::Empty)?;
+        if !is_length_of::<T>(len) {
+            return Err(wrong_length::<T>(position, len));
+        }
+        Ok(CopiedMessage { bytes: &self.buffer.bytes()[..len], position, kind, carries: PhantomData })
+    }
+}
+
+impl<S: Source> Waiting for Copying<S> {
+    type Error = RecvError;
+
+    fn look(&mut self) -> Result<bool, RecvError> {
+        if self.pending.is_some() || self.missed > 0 {
+            return Ok(true);
+        }
+        match self.source.next(self.buffer.bytes_mut())? {
+            Next::Message { position, meta } => {
+                // Of a file that was cut short meanwhile, the copy is zeros.
+                self.source.attachment().not_lost()?;
+                let len = meta.len().min(self.buffer.len);
+                self.pending = Some(Pending { position, len, kind: meta.kind() });
+            }
+            Next::Missed(missed) => self.missed = missed,
+            Next::Empty => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        if self.source.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.source.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let ticket = self.source.announce();
+        if !self.look()? && !self.source.is_drained() {
+            let bound = self.source.longest_sleep();
+            Side::Readers.sleep(&self.source.attachment().region, ticket, at_most.min(bound));
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}
+
+/// Room for one block, aligned as a value may need it.
+#[derive(Debug)]
+struct Buffer {
+    words: Vec<u128>,
+    len: usize,
+}
+
+impl Buffer {
+    fn new(len: usize) -> Buffer {
+        Buffer { words: vec![0; len.div_ceil(size_of::<u128>())], len }
+    }
+    fn bytes(&self) -> &[u8] {
+        &self.words.as_slice().as_bytes()[..self.len]
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.words.as_mut_slice().as_mut_bytes()[..self.len]
+    }
+}

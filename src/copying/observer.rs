@@ -1,17 +1,19 @@
 //! The observer's handle: reads a file it may not write, slows nobody, and counts what it missed.
 
-use crate::copying::evictable::CopiedMessage;
+use crate::copying::{CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, OpenError, RecvError};
 use crate::id::RingId;
+use crate::message::Message;
 use crate::region::pages::Pages;
 use crate::region::{Access, Region};
 use crate::ring::attach::{Attachment, Demands, Place};
-use crate::wait::{NAP, Wait, Waiting, wait_for};
+use crate::wait::{NAP, Wait};
 use slipring_core::format::POSITION_MAX;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::park::Side;
+use slipring_core::protocol::park::{Side, Ticket};
 use slipring_core::protocol::table::{Start, StartError};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// How an observer attaches.
@@ -72,8 +74,9 @@ impl ObserverOptions {
     ///
     /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::Open`] as
     /// [`Ring::open`](crate::Ring::open).
-    pub fn attach(&self, place: impl Place) -> Result<Observer, AtPath<AttachError>> {
-        let attachment = Attachment::open(place.source(), Access::Nothing, self.demands)?;
+    pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Observer<T>, AtPath<AttachError>> {
+        let attachment =
+            Attachment::open(place.source(), Access::Nothing, self.demands.carrying(T::CARRIES))?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
         // Neither is moved by more than the messages that follow, so that no later sum can wrap.
@@ -82,16 +85,12 @@ impl ObserverOptions {
             .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
         let position =
             self.choose(earliest, head).map_err(|error| attachment.at_path(AttachError::from(error)))?;
-        let block_size = usize::try_from(geometry.block_size()).unwrap_or(0);
-        Ok(Observer {
+        let source = Watching {
             watcher: Watcher::new(attachment.region.clone(), geometry, position),
-            buffer: vec![0; block_size],
-            pending: None,
-            missed: 0,
-            wait: self.wait,
             notice_dead_producer: self.notice_dead_producer,
             attachment,
-        })
+        };
+        Ok(Observer { copying: Copying::new(source, self.wait), carries: PhantomData })
     }
 
     fn choose(&self, earliest: u64, head: u64) -> Result<u64, StartError> {
@@ -107,64 +106,64 @@ impl ObserverOptions {
 
 /// A non-gating reader on a read-only mapping. It never slows anybody, works on a file it may not write,
 /// may be lapped, and is then told exactly how many messages it missed.
+///
+/// ```
+/// use slipring::{Observer, Producer, RecvError, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let mut producer = Producer::<u64>::open(&ring)?;
+/// let mut observer = Observer::<u64>::attach(&ring, Start::Earliest)?;
+/// for n in 0..200 {
+///     producer.send(&n)?; // which does not wait for the observer
+/// }
+/// let Err(RecvError::Lagged { missed }) = observer.recv() else { panic!("it was lapped") };
+/// assert_eq!(*observer.recv()?, missed);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct Observer {
-    watcher: Watcher<Region>,
-    buffer: Vec<u8>,
-    /// What the last look copied out and nobody has fetched yet: position, length, kind.
-    pending: Option<(u64, usize, u32)>,
-    /// Messages missed since the last one that was fetched.
-    missed: u64,
-    wait: Wait,
-    notice_dead_producer: bool,
-    attachment: Attachment,
+pub struct Observer<T: ?Sized + Message = [u8]> {
+    copying: Copying<Watching>,
+    carries: PhantomData<fn() -> Box<T>>,
 }
 
-impl Observer {
-    /// Observes the ring at `place`.
-    pub fn attach(place: impl Place, start: Start) -> Result<Observer, AtPath<AttachError>> {
+impl<T: ?Sized + Message> Observer<T> {
+    /// Observes the ring at `place`; [`ObserverOptions`] has the other ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`ObserverOptions::attach`].
+    pub fn attach(place: impl Place, start: Start) -> Result<Observer<T>, AtPath<AttachError>> {
         ObserverOptions::new().start(start).attach(place)
-    }
-
-    /// How to observe otherwise.
-    pub fn options() -> ObserverOptions {
-        ObserverOptions::new()
     }
 
     /// The next position to read.
     pub fn position(&self) -> u64 {
-        self.pending.map_or(self.watcher.position(), |(position, ..)| position)
+        self.copying.position()
     }
 
     /// The ring's identity, to be kept beside positions saved elsewhere.
     pub fn ring_id(&self) -> RingId {
-        self.attachment.header.ring_id
+        self.copying.ring_id()
     }
 
-    /// The next message, if it is there: a copy, with the number of messages missed before it
-    /// ([`CopiedMessage::missed`]).
+    /// A copy of the next message, if it is there.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`], [`RecvError::Closed`].
-    pub fn try_recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
-        if self.look()? {
-            return Ok(self.fetch());
-        }
-        self.attachment.not_lost()?;
-        self.glance()?;
-        Err(RecvError::Empty)
+    /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
+    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind what was
+    /// missed.
+    pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.try_recv()
     }
 
-    /// The next message; waits as long as it takes.
+    /// A copy of the next message; waits as long as it takes.
     ///
     /// # Errors
     ///
-    /// As [`Consumer::recv`](crate::Consumer::recv).
-    pub fn recv(&mut self) -> Result<CopiedMessage<'_>, RecvError> {
-        let how = self.wait;
-        wait_for(self, how, None)?;
-        Ok(self.fetch())
+    /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Lagged`].
+    pub fn recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.recv(None)
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
@@ -172,55 +171,49 @@ impl Observer {
     /// # Errors
     ///
     /// Besides those of `recv`, [`RecvError::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_>, RecvError> {
-        let how = self.wait;
-        wait_for(self, how, Some(timeout))?;
-        Ok(self.fetch())
-    }
-
-    fn fetch(&mut self) -> CopiedMessage<'_> {
-        let (position, len, kind) = self.pending.take().unwrap_or((self.watcher.position(), 0, 0));
-        let missed = std::mem::take(&mut self.missed);
-        CopiedMessage::new(&self.buffer[..len], position, kind, missed)
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_, T>, RecvError> {
+        self.copying.recv(Some(timeout))
     }
 }
 
-impl Waiting for Observer {
-    type Error = RecvError;
+/// A read-only mapping, and what it is read through.
+#[derive(Debug)]
+struct Watching {
+    watcher: Watcher<Region>,
+    notice_dead_producer: bool,
+    attachment: Attachment,
+}
 
-    fn look(&mut self) -> Result<bool, RecvError> {
-        while self.pending.is_none() {
-            match self.watcher.look(&mut self.buffer) {
-                Seen::Message { position, meta } => {
-                    // Of a file that was cut short meanwhile, the copy is zeros.
-                    self.attachment.not_lost()?;
-                    self.pending = Some((position, meta.len().min(self.buffer.len()), meta.kind()));
-                }
-                Seen::Empty => return Ok(false),
-                Seen::Missed(n) => self.missed = self.missed.saturating_add(n),
-            }
-        }
-        Ok(true)
+impl Source for Watching {
+    fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError> {
+        Ok(match self.watcher.look(buffer) {
+            Seen::Message { position, meta } => Next::Message { position, meta },
+            Seen::Empty => Next::Empty,
+            Seen::Missed(n) => Next::Missed(n),
+        })
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
-        if self.watcher.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
+    fn position(&self) -> u64 {
+        self.watcher.position()
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        let notice = self.notice_dead_producer;
-        self.attachment.check_up(notice).or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    fn is_drained(&self) -> bool {
+        self.watcher.is_drained()
     }
 
-    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let ticket = Side::Readers.observe(&self.attachment.region);
-        if !self.look()? {
-            Side::Readers.sleep(&self.attachment.region, ticket, at_most.min(NAP));
-        }
-        Ok(())
+    fn attachment(&self) -> &Attachment {
+        &self.attachment
     }
 
-    fn timed_out(&mut self, waited: Duration) -> RecvError {
-        RecvError::TimedOut(waited)
+    fn check_up(&self) -> Result<(), RecvError> {
+        self.attachment.check_up(self.notice_dead_producer)
+    }
+
+    fn announce(&self) -> Ticket {
+        Side::Readers.observe(&self.attachment.region)
+    }
+
+    fn longest_sleep(&self) -> Duration {
+        NAP
     }
 }

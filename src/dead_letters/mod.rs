@@ -5,9 +5,10 @@
 //! moment; its one consumer is durable, so that nothing in it is overwritten before it was redriven or purged.
 
 use crate::consumer::{Consumer, ConsumerOptions};
-use crate::copying::observer::ObserverOptions;
+use crate::copying::observer::{Observer, ObserverOptions};
 use crate::error::{AtPath, AttachError, CreateError, OpenError, RecvError, RedriveError, SendError};
 use crate::id::{MessageId, RingId};
+use crate::message::Message;
 use crate::producer::{Producer, ProducerOptions};
 use crate::region::Access;
 use crate::ring::attach::{Attachment, Demands, Place, Source};
@@ -169,7 +170,7 @@ impl Grave {
 
     pub(crate) fn bury(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
         letter.encode(&mut self.block);
-        self.producer.try_send(letter.kind, &self.block)
+        self.producer.try_send((letter.kind, &self.block))
     }
 }
 
@@ -195,11 +196,11 @@ impl Place for &Dead {
 /// handle; workers go on burying meanwhile.
 ///
 /// ```
-/// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, WorkerOptions};
+/// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
 ///
 /// let ring = RingOptions::new(48, 16).group("sms", GroupSettings::new()).create_in_memory()?;
-/// let mut producer = Producer::open(&ring)?;
-/// let worker = WorkerOptions::new("sms").join(&ring)?;
+/// let mut producer = Producer::<[u8]>::open(&ring)?;
+/// let worker = Worker::<[u8]>::join(&ring, "sms")?;
 /// producer.send(b"to nobody")?;
 /// worker.recv()?.reject("no such number")?;
 ///
@@ -279,27 +280,31 @@ impl DeadLetters {
     /// # Errors
     ///
     /// The first failure to publish; what was not published stays.
-    pub fn redrive(&mut self, producer: &mut Producer, max: u64) -> Result<u64, RedriveError> {
+    pub fn redrive<T: ?Sized + Message>(
+        &mut self,
+        producer: &mut Producer<T>,
+        max: u64,
+    ) -> Result<u64, RedriveError> {
         self.redrive_with(producer, max, |_, _| {})
     }
 
     /// As [`redrive`](Self::redrive), with a last word on each message: `edit` gets the letter and the bytes
     /// that are about to be published, and may change them, for example to write the id of the first
     /// message into it. Errors as `redrive`; a message that `edit` makes larger than a block stays a letter.
-    pub fn redrive_with(
+    pub fn redrive_with<T: ?Sized + Message>(
         &mut self,
-        producer: &mut Producer,
+        producer: &mut Producer<T>,
         max: u64,
         mut edit: impl FnMut(&DeadLetter, &mut Vec<u8>),
     ) -> Result<u64, RedriveError> {
         // What is buried from now on waits: a message that is given up again would go round for ever.
-        let end = self.consumer.published();
+        let end = self.consumer.raw().published();
         let mut redriven = 0;
         while redriven < max {
             let Some(mut letter) = self.peek()?.filter(|letter| letter.position < end) else { break };
             let mut bytes = std::mem::take(&mut letter.bytes);
             edit(&letter, &mut bytes);
-            producer.send_kind(letter.kind, &bytes)?;
+            producer.send_bytes(letter.kind, &bytes)?;
             drop(self.consumer.try_recv()?);
             redriven += 1;
         }
@@ -312,7 +317,7 @@ impl DeadLetters {
     ///
     /// As [`peek`](Self::peek), after some were removed.
     pub fn purge(&mut self, max: u64) -> Result<u64, RecvError> {
-        let end = self.consumer.published();
+        let end = self.consumer.raw().published();
         let mut purged = 0;
         while purged < max && self.peek()?.is_some_and(|letter| letter.position < end) {
             drop(self.consumer.try_recv()?);
@@ -339,7 +344,7 @@ impl Ring {
         belongs_to(&dead.attachment, self.id())?;
         let from = dead.consumers().iter().find(|c| c.name == KEEPER).and_then(|keeper| keeper.tail);
         let start = from.map_or(Start::Earliest, Start::At);
-        let mut observer = match ObserverOptions::new().start(start).attach(&place) {
+        let mut observer: Observer = match ObserverOptions::new().start(start).attach(&place) {
             // It was redriven meanwhile.
             Err(AtPath { error: AttachError::Start(_), .. }) => {
                 ObserverOptions::new().start(Start::Earliest).attach(&place)?

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 /// use slipring::{AtPath, AttachError, Producer, RingOptions};
 ///
 /// let ring = RingOptions::new(48, 1024).create_in_memory()?;
-/// let _first = Producer::open(&ring)?;
-/// match Producer::open(&ring) {
+/// let _first = Producer::<[u8]>::open(&ring)?;
+/// match Producer::<[u8]>::open(&ring) {
 ///     Err(AtPath { error: AttachError::ProducerExists { pid, .. }, .. }) => {
 ///         assert_eq!(pid, std::process::id().into());
 ///     }

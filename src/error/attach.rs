@@ -7,11 +7,11 @@ use std::io;
 /// Why a producer, a consumer or an observer could not attach. The ring is as it was.
 ///
 /// ```
-/// use slipring::{AttachError, Consumer, RingOptions};
+/// use slipring::{AttachError, ConsumerOptions, RingOptions};
 ///
 /// let ring = RingOptions::new(48, 1024).create_in_memory()?;
-/// let _first = Consumer::options().name("audit").attach(&ring)?;
-/// let error = Consumer::options().name("audit").attach(&ring).unwrap_err();
+/// let _first = ConsumerOptions::new().name("audit").attach::<[u8]>(&ring)?;
+/// let error = ConsumerOptions::new().name("audit").attach::<[u8]>(&ring).unwrap_err();
 /// assert!(matches!(error.error, AttachError::NameInUse { .. }));
 /// assert!(error.to_string().ends_with("; stop it, or choose another name"));
 /// # Ok::<(), slipring::Error>(())

@@ -11,7 +11,7 @@ use std::io;
 /// use slipring::{JoinError, RingOptions, Worker};
 ///
 /// let ring = RingOptions::new(48, 1024).create_in_memory()?;
-/// let error = Worker::join(&ring, "sms").unwrap_err();
+/// let error = Worker::<[u8]>::join(&ring, "sms").unwrap_err();
 /// assert!(matches!(error.error, JoinError::NoGroups));
 /// # Ok::<(), slipring::Error>(())
 /// ```

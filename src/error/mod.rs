@@ -43,7 +43,7 @@ use std::path::Path;
 /// use slipring::{AtPath, Consumer, Error, OpenError, Start};
 ///
 /// fn first_message() -> Result<usize, Error> {
-///     let mut consumer = Consumer::attach("/dev/shm/no-such-ring", Start::Earliest)?; // an attach error
+///     let mut consumer = Consumer::<[u8]>::attach("/dev/shm/no-such-ring", Start::Earliest)?; // an attach error
 ///     let message = consumer.recv()?; // a receive error
 ///     Ok(message.len())
 /// }

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
 ///
 /// let ring = RingOptions::new(48, 16).create_in_memory()?;
-/// let mut producer = Producer::open(&ring)?;
-/// let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+/// let mut producer = Producer::<[u8]>::open(&ring)?;
+/// let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
 /// assert!(matches!(consumer.try_recv(), Err(RecvError::Empty)));
 /// producer.close();
 /// assert!(matches!(consumer.recv(), Err(RecvError::Closed)));
@@ -40,12 +40,25 @@ pub enum RecvError {
         /// The producer's process number in its own pid namespace.
         pid: u64,
     },
-    /// This consumer had agreed to be evicted and lagged a whole ring behind. It stands at the earliest
-    /// message that is still there; receiving goes on from it.
-    #[error("evicted for lagging behind: {missed} messages missed")]
-    Evicted {
-        /// How many messages were lost to this consumer.
+    /// The reader lagged behind: an observer was lapped, or an evictable consumer was evicted. It stands at
+    /// the earliest message that is still there; receiving goes on from it.
+    #[error("lagged behind: {missed} messages missed")]
+    Lagged {
+        /// How many messages this reader missed.
         missed: u64,
+    },
+    /// The message at this position is not of the length that a value of this reader's type has: its
+    /// producer sent another type, and said that it may. The reader has left it behind; receiving goes on.
+    #[error(
+        "the message at position {position} has {found} bytes, a value of the type {expected}; it was skipped"
+    )]
+    WrongLength {
+        /// The message's position.
+        position: u64,
+        /// Its length.
+        found: u64,
+        /// The length of a value.
+        expected: u64,
     },
     /// The file was cut short: nothing more can be read from it. Only with
     /// [`handle_sigbus`](crate::handle_sigbus).
@@ -81,7 +94,8 @@ impl RecvError {
             RecvError::Empty
             | RecvError::TimedOut(_)
             | RecvError::Closed
-            | RecvError::Evicted { .. }
+            | RecvError::Lagged { .. }
+            | RecvError::WrongLength { .. }
             | RecvError::Damaged(_) => None,
         }
     }
@@ -93,7 +107,9 @@ impl RecvError {
             RecvError::Closed | RecvError::ProducerDead { .. } | RecvError::Truncated { .. } => {
                 io::ErrorKind::UnexpectedEof
             }
-            RecvError::Evicted { .. } | RecvError::Damaged(_) => io::ErrorKind::InvalidData,
+            RecvError::Lagged { .. } | RecvError::WrongLength { .. } | RecvError::Damaged(_) => {
+                io::ErrorKind::InvalidData
+            }
             RecvError::Replaced { .. } => io::ErrorKind::BrokenPipe,
         }
     }

@@ -8,13 +8,13 @@ use std::time::Duration;
 /// Why a message was not claimed, sent or published. Nothing of it is visible then.
 ///
 /// ```
-/// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
+/// use slipring::{ConsumerOptions, Producer, RingOptions, SendError, Start};
 ///
 /// let ring = RingOptions::new(48, 1).create_in_memory()?;
-/// let mut producer = Producer::open(&ring)?;
-/// let _slow = Consumer::options().name("audit").start(Start::Earliest).attach(&ring)?;
+/// let mut producer = Producer::<[u8]>::open(&ring)?;
+/// let _slow = ConsumerOptions::new().name("audit").start(Start::Earliest).attach::<[u8]>(&ring)?;
 /// producer.send(b"one fills the ring")?;
-/// match producer.try_send(0, b"another") {
+/// match producer.try_send(b"another") {
 ///     Err(SendError::Full { holder, .. }) => assert_eq!((holder.name.as_str(), holder.lag), ("audit", 1)),
 ///     other => panic!("the ring is full: {other:?}"),
 /// }
@@ -55,6 +55,14 @@ pub enum SendError {
         /// Bytes of a block.
         block_size: usize,
     },
+    /// The message is not of the length that a value of the producer's type has.
+    #[error("a message of {len} bytes is no value of the ring's type, which has {expected}; it was not sent")]
+    WrongLength {
+        /// Bytes of the message.
+        len: usize,
+        /// Bytes of a value.
+        expected: u64,
+    },
     /// The file was cut short: what this producer sent since then is lost. Only with
     /// [`handle_sigbus`](crate::handle_sigbus).
     #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
@@ -77,14 +85,14 @@ impl SendError {
             | SendError::TooFewReaders { path, .. }
             | SendError::Truncated { path }
             | SendError::Replaced { path } => Some(path),
-            SendError::TooLarge { .. } => None,
+            SendError::TooLarge { .. } | SendError::WrongLength { .. } => None,
         }
     }
 
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
             SendError::Full { .. } | SendError::TooFewReaders { .. } => io::ErrorKind::WouldBlock,
-            SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            SendError::TooLarge { .. } | SendError::WrongLength { .. } => io::ErrorKind::InvalidInput,
             SendError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             SendError::Replaced { .. } => io::ErrorKind::BrokenPipe,
         }

@@ -414,6 +414,11 @@ fn send_errors() -> Table<SendError> {
             "a message of 49 bytes does not fit a block of 48; split it, or create the ring with larger blocks",
         ),
         (
+            SendError::WrongLength { len: 5, expected: 16 },
+            ErrorKind::InvalidInput,
+            "a message of 5 bytes is no value of the ring's type, which has 16; it was not sent",
+        ),
+        (
             SendError::Truncated { path: path() },
             ErrorKind::UnexpectedEof,
             "/dev/shm/q: was cut short while in use; restore it, or create it again",
@@ -442,10 +447,11 @@ fn receive_errors() -> Table<RecvError> {
             ErrorKind::UnexpectedEof,
             "/dev/shm/q: the producer (process 7) is dead and left nothing more to receive; start another producer",
         ),
+        (RecvError::Lagged { missed: 3 }, ErrorKind::InvalidData, "lagged behind: 3 messages missed"),
         (
-            RecvError::Evicted { missed: 3 },
+            RecvError::WrongLength { position: 9, found: 5, expected: 16 },
             ErrorKind::InvalidData,
-            "evicted for lagging behind: 3 messages missed",
+            "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",
         ),
         (
             RecvError::Truncated { path: path() },

@@ -1,11 +1,14 @@
 //! What travels in a ring: bytes, or values of one type, and how one type is told from another.
 
 mod checked;
+mod outgoing;
 mod schema;
 
 pub use checked::{Checked, Code, InvalidCode};
+pub use outgoing::Outgoing;
 pub use schema::Schema;
 
+use crate::error::RecvError;
 use slipring_core::format::fnv1a;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -18,6 +21,19 @@ const BLOCK_ALIGN: usize = 16;
 ///
 /// Implemented for `[u8]` and for every [`Value`]; declare further ones with
 /// [`message!`](crate::message).
+///
+/// ```
+/// use slipring::{Message, Producer, RingOptions, SendError};
+///
+/// fn send_twice<T: ?Sized + Message>(producer: &mut Producer<T>, message: &T) -> Result<u64, SendError> {
+///     producer.send(message)?;
+///     producer.send(message)
+/// }
+///
+/// let ring = RingOptions::new(48, 8).create_in_memory()?;
+/// assert_eq!(send_twice(&mut Producer::<[u8]>::open(&ring)?, b"hello")?, 1);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 pub trait Message: sealed::Sealed + 'static {
     /// The type as an attach compares it; none for bytes.
     #[doc(hidden)]
@@ -56,6 +72,19 @@ impl MessageType {
         let (size, align) = (size_of::<T>() as u64, align_of::<T>() as u64);
         MessageType { fingerprint: T::FINGERPRINT, size, align, schema: T::SCHEMA }
     }
+}
+
+/// True if a message of this many bytes is a `T`.
+#[inline(always)]
+pub(crate) fn is_length_of<T: ?Sized + Message>(len: usize) -> bool {
+    T::CARRIES.is_none_or(|of| of.size == len as u64)
+}
+
+/// The error for a message at a position that is no `T`.
+#[cold]
+pub(crate) fn wrong_length<T: ?Sized + Message>(position: u64, found: usize) -> RecvError {
+    let expected = T::CARRIES.map_or(0, |of| of.size);
+    RecvError::WrongLength { position, found: found as u64, expected }
 }
 
 impl Message for [u8] {
@@ -169,10 +198,8 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 /// A program that depends on this crate under another name says where to find `zerocopy`:
 ///
 /// ```
-/// # mod elsewhere {
-/// # pub use slipring as ring;
-/// ring::message! {
-///     crate = "self::ring::zerocopy"; // "ring::zerocopy" in a crate that depends on it as `ring`
+/// slipring::message! {
+///     crate = "slipring::zerocopy"; // "ring::zerocopy" in a crate that depends on this one as `ring`
 ///     /// A price and a quantity.
 ///     pub struct Level {
 ///         /// In ticks.
@@ -181,7 +208,6 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 ///         pub size: u64,
 ///     }
 /// }
-/// # }
 /// ```
 #[macro_export]
 macro_rules! message {

@@ -1,72 +1,132 @@
 //! What a producer has claimed: one block, or several.
 
 use crate::error::SendError;
-use crate::producer::{Place, Producer, meta};
+use crate::message::{Message, Outgoing, Value};
+use crate::producer::raw::{Place, RawProducer, meta};
 use crate::region::Blocks;
 use slipring_core::format::{Block, Slot, Slots};
 use slipring_core::memory::Memory;
 use slipring_core::protocol::batch::Sealer;
+use std::marker::PhantomData;
+use zerocopy::{FromBytes, IntoBytes};
 
-/// One claimed block, to be filled in place. Dereferences to all of its bytes, which hold an older
-/// message's until written over. Dropping it is an abort: nothing was visible.
+/// One claimed block, to be filled in place. Dereferences to all of its bytes, or to the value, which hold
+/// an older message until they are written over. Dropping it is an abort: nothing was visible.
+///
+/// ```
+/// use slipring::{Producer, RingOptions};
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// let mut producer = Producer::<[u8]>::open(&ring)?;
+/// let mut block = producer.claim()?;
+/// block[..5].copy_from_slice(b"hello");
+/// block.publish(5)?; // its first five bytes; `(3, 5)`: with kind 3
+///
+/// let ring = RingOptions::of::<[f64; 2]>(64).create_in_memory()?;
+/// let mut producer = Producer::<[f64; 2]>::open(&ring)?;
+/// let mut value = producer.claim()?;
+/// value[0] = 0.5;
+/// value.publish();
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct Claim<'a> {
-    producer: &'a mut Producer,
+#[must_use = "dropping a claim gives it up; `publish` sends it"]
+pub struct Claim<'a, T: ?Sized = [u8]> {
+    producer: &'a mut RawProducer,
     place: Place,
+    kind: u32,
+    carries: PhantomData<&'a mut T>,
 }
 
-impl<'a> Claim<'a> {
+impl<'a, T: ?Sized> Claim<'a, T> {
     /// What the producer has claimed.
     #[inline(always)]
-    pub(crate) fn new(producer: &'a mut Producer, place: Place) -> Claim<'a> {
-        Claim { producer, place }
+    pub(super) fn new(producer: &'a mut RawProducer, place: Place) -> Claim<'a, T> {
+        Claim { producer, place, kind: 0, carries: PhantomData }
     }
-}
 
-impl Claim<'_> {
     /// The position the message will have.
     pub fn position(&self) -> u64 {
         self.place.position
     }
 
+    /// Gives the message a kind, for readers to select by; default 0.
+    #[inline(always)]
+    pub fn set_kind(&mut self, kind: u32) {
+        self.kind = kind;
+    }
+
     /// Gives the claim up, as dropping it does.
     pub fn abort(self) {}
 
-    /// Publishes the first `len` bytes as a message of kind 0, and returns its position.
+    #[inline(always)]
+    fn publish_filled(self, kind: u32, len: usize) -> u64 {
+        self.producer.describe(self.place, kind, len);
+        self.producer.publish(self.place);
+        self.place.position
+    }
+}
+
+/// How many bytes of a block were filled, from a `usize`; with the message's kind, from a pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled {
+    kind: Option<u32>,
+    len: usize,
+}
+
+impl From<usize> for Filled {
+    #[inline(always)]
+    fn from(len: usize) -> Filled {
+        Filled { kind: None, len }
+    }
+}
+
+impl From<(u32, usize)> for Filled {
+    #[inline(always)]
+    fn from((kind, len): (u32, usize)) -> Filled {
+        Filled { kind: Some(kind), len }
+    }
+}
+
+impl Claim<'_> {
+    /// Publishes the first `filled` bytes, or, with a kind, `(kind, bytes)`, and returns the position.
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] if `len` is more than a block; the claim is given up.
+    /// [`SendError::TooLarge`] if that is more than a block; the claim is given up.
     #[inline(always)]
-    pub fn publish(self, len: usize) -> Result<u64, SendError> {
-        self.publish_kind(0, len)
-    }
-
-    /// As [`publish`](Self::publish), with a kind.
-    #[inline(always)]
-    pub fn publish_kind(self, kind: u32, len: usize) -> Result<u64, SendError> {
+    pub fn publish(self, filled: impl Into<Filled>) -> Result<u64, SendError> {
+        let Filled { kind, len } = filled.into();
         self.producer.check_len(len)?;
-        self.producer.describe(self.place, kind, len);
-        self.producer.publish(self.place);
-        Ok(self.place.position)
+        let kind = kind.unwrap_or(self.kind);
+        Ok(self.publish_filled(kind, len))
     }
 }
 
-impl std::ops::Deref for Claim<'_> {
-    type Target = [u8];
-    #[inline]
-    fn deref(&self) -> &[u8] {
+impl<T: Value> Claim<'_, T> {
+    /// Publishes the value and returns its position.
+    #[inline(always)]
+    pub fn publish(self) -> u64 {
+        let kind = self.kind;
+        self.publish_filled(kind, size_of::<T>())
+    }
+}
+
+impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
         // SAFETY: the position is claimed: nobody else writes it.
         let block = unsafe { self.producer.publisher.memory().read_block(self.producer.single(self.place)) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
-        unsafe { block.bytes(self.producer.block_size()) }
+        T::in_block(unsafe { block.bytes(self.producer.block_size()) })
     }
 }
 
-impl std::ops::DerefMut for Claim<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.producer.scribble(self.place)
+impl<T: ?Sized + Message> std::ops::DerefMut for Claim<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        T::in_block_mut(self.producer.scribble(self.place))
     }
 }
 
@@ -85,9 +145,28 @@ const PREFETCH_RUN_MAX: u64 = 2048;
 /// the process is killed in the middle. Dropping it aborts all.
 ///
 /// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and nothing is written of them.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<f64>(1024).create_in_memory()?;
+/// let mut producer = Producer::<f64>::open(&ring)?;
+/// let mut consumer = Consumer::<f64>::attach(&ring, Start::Earliest)?;
+///
+/// let mut batch = producer.claim_batch(32)?;
+/// batch.push_in_place(32, |values| values.fill(0.5)); // where they lie: nothing is copied
+/// batch.publish(); // without which readers see nothing of it
+///
+/// let batch = consumer.recv_batch(32)?;
+/// let sum: f64 = batch.slices().flatten().sum(); // likewise
+/// assert_eq!(sum, 16.0);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct BatchClaim<'a> {
-    producer: &'a mut Producer,
+#[must_use = "dropping a batch gives up all of its messages; `publish` sends them"]
+pub struct BatchClaim<'a, T: ?Sized = [u8]> {
+    carries: PhantomData<&'a mut T>,
+    producer: &'a mut RawProducer,
     /// Copies of what `producer` knows, see [`Blocks`].
     slots: Slots,
     blocks: Blocks,
@@ -96,21 +175,21 @@ pub struct BatchClaim<'a> {
     end: u64,
 }
 
-impl<'a> BatchClaim<'a> {
+impl<'a, T: ?Sized> BatchClaim<'a, T> {
     /// The next `room` positions, which the producer has claimed.
     #[inline(always)]
-    pub(crate) fn new(producer: &'a mut Producer, room: u64) -> BatchClaim<'a> {
+    pub(super) fn new(producer: &'a mut RawProducer, room: u64) -> BatchClaim<'a, T> {
         let sealer = producer.publisher.begin_batch(room);
         let publisher = &producer.publisher;
         let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
         let end = publisher.head() + room;
         // The batch after this one seals its first message there.
         blocks.prefetch_word(slots.at(end).sequence());
-        BatchClaim { producer, slots, blocks, sealer, end }
+        BatchClaim { producer, slots, blocks, sealer, end, carries: PhantomData }
     }
 }
 
-impl BatchClaim<'_> {
+impl<T: ?Sized + Message> BatchClaim<'_, T> {
     /// How many more messages fit.
     pub fn remaining(&self) -> usize {
         count(self.end - self.sealer.next())
@@ -124,13 +203,16 @@ impl BatchClaim<'_> {
         self.len() == 0
     }
 
-    /// Adds a message by copy. True if it was added, false if the batch has no room left.
+    /// Adds a message by copy, with a kind if it is `(kind, message)`. True if it was added, false if the
+    /// batch has no room left.
     ///
     /// # Errors
     ///
     /// [`SendError::TooLarge`]; the batch stays as it was.
     #[inline]
-    pub fn push(&mut self, kind: u32, message: &[u8]) -> Result<bool, SendError> {
+    pub fn push<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<bool, SendError> {
+        let Outgoing { kind, message } = message.into();
+        let message = T::bytes_of(message);
         self.check_len(message.len())?;
         if self.sealer.next() == self.end {
             return Ok(false);
@@ -139,43 +221,6 @@ impl BatchClaim<'_> {
         self.block(slot)[..message.len()].copy_from_slice(message);
         self.seal(slot, kind, message.len());
         Ok(true)
-    }
-
-    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
-    /// the length of the new one. True if it was added, false if the batch has no room left.
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::TooLarge`] if `fill` returns more than a block; the message is not added.
-    #[inline]
-    pub fn push_with(&mut self, kind: u32, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<bool, SendError> {
-        if self.sealer.next() == self.end {
-            return Ok(false);
-        }
-        self.sealer.may_leave(1);
-        let slot = self.next_slot();
-        let len = fill(self.block(slot));
-        self.check_len(len)?;
-        self.seal(slot, kind, len);
-        Ok(true)
-    }
-
-    /// Adds up to `max` messages in place, each a whole block of kind 0: `fill` gets their blocks one after another, which
-    /// hold older messages' bytes. Returns how many were added: as many as there was room for.
-    ///
-    /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes. What it leaves alone is
-    /// sent as it is: an older message's bytes, or those of a claim that was given up. If it panics, the messages from where
-    /// the ring last began again are not added.
-    #[inline]
-    pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
-        let block_size = self.blocks.len();
-        self.push_runs(max, |mut run| {
-            // As `chunks_exact_mut`, which divides.
-            while let Some((block, rest)) = run.split_at_mut_checked(block_size) {
-                fill(block);
-                run = rest;
-            }
-        })
     }
 
     /// Adds up to `max` whole blocks by copy, one after another in `blocks`. Returns how many were added.
@@ -268,6 +313,76 @@ impl BatchClaim<'_> {
         }
         // SAFETY: the sealer has the slots of the producer's ring; it has the region, mapped for writing.
         self.sealer.add(slot, meta(len, kind), unsafe { self.blocks.storing() });
+    }
+}
+
+impl BatchClaim<'_> {
+    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
+    /// the length of the new one, or `(kind, length)`. True if it was added, false if the batch has no room
+    /// left.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`] if `fill` returns more than a block; the message is not added.
+    #[inline]
+    pub fn push_with<F: Into<Filled>>(
+        &mut self,
+        fill: impl FnOnce(&mut [u8]) -> F,
+    ) -> Result<bool, SendError> {
+        if self.sealer.next() == self.end {
+            return Ok(false);
+        }
+        self.sealer.may_leave(1);
+        let slot = self.next_slot();
+        let Filled { kind, len } = fill(self.block(slot)).into();
+        self.check_len(len)?;
+        self.seal(slot, kind.unwrap_or(0), len);
+        Ok(true)
+    }
+
+    /// Adds up to `max` messages in place, each a whole block of kind 0: `fill` gets their blocks one after
+    /// another, which hold older messages' bytes. Returns how many were added: as many as there was room
+    /// for.
+    ///
+    /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes. What
+    /// it leaves alone is sent as it is: an older message's bytes, or those of a claim that was given up. If
+    /// it panics, the messages from where the ring last began again are not added.
+    #[inline]
+    pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
+        let block_size = self.blocks.len();
+        self.push_runs(max, |mut run| {
+            // As `chunks_exact_mut`, which divides.
+            while let Some((block, rest)) = run.split_at_mut_checked(block_size) {
+                fill(block);
+                run = rest;
+            }
+        })
+    }
+}
+
+impl<T: Value> BatchClaim<'_, T> {
+    /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another, of at
+    /// least one each, which hold older values, or what a claim that was given up left: what `fill` leaves
+    /// alone is sent as it is. Returns how many values were added: as many as there was room for.
+    ///
+    /// Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
+    /// this size have gaps between them: those whose length is not a multiple of 8, and those of more than
+    /// 112 bytes whose length is not a multiple of 16, or leaves 48 when divided by 64.
+    ///
+    /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the slice that
+    /// it had is not added.
+    #[inline]
+    pub fn push_in_place(&mut self, max: usize, mut fill: impl FnMut(&mut [T])) -> usize {
+        self.push_runs(max, |run| match <[T]>::mut_from_bytes(run) {
+            Ok(values) => fill(values),
+            Err(_) => unreachable!("a block of a typed ring is a value of its type"),
+        })
+    }
+
+    /// Adds the first of these values, as many as there is room for, with kind 0, by copy. Returns how many.
+    #[inline]
+    pub fn push_slice(&mut self, messages: &[T]) -> usize {
+        self.push_copies(messages.len(), messages.as_bytes())
     }
 }
 

@@ -2,7 +2,7 @@
 //! holds it.
 
 use crate::error::{Holder, HolderRole, SendError};
-use crate::producer::Producer;
+use crate::producer::raw::{Patience, RawProducer};
 use crate::region::clock::SystemClock;
 use crate::ring::attach::Attachment;
 use crate::system;
@@ -22,21 +22,22 @@ const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 /// A producer writes at most one "full" into the flight recorder in this time.
 const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-impl Producer {
+impl RawProducer {
     #[cold]
-    pub(crate) fn make_room(&mut self, timeout: Option<Duration>, wait: bool) -> Result<(), SendError> {
+    pub(crate) fn make_room(&mut self, patience: Patience) -> Result<(), SendError> {
         if self.look_for_room() {
             return Ok(());
         }
         if self.full_since.is_none() {
             self.became_full();
         }
-        if wait {
-            let how = self.wait;
-            wait_for(self, how, timeout)?;
-        } else {
-            return Err(self.full_error());
-        }
+        let timeout = match patience {
+            Patience::None => return Err(self.full_error()),
+            Patience::AtMost(timeout) => Some(timeout),
+            Patience::Endless => None,
+        };
+        let how = self.wait;
+        wait_for(self, how, timeout)?;
         self.full_since = None;
         Ok(())
     }
@@ -128,7 +129,7 @@ impl Producer {
     }
 }
 
-impl Waiting for Producer {
+impl Waiting for RawProducer {
     type Error = SendError;
 
     fn look(&mut self) -> Result<bool, SendError> {

@@ -2,127 +2,20 @@
 
 pub(crate) mod claim;
 mod full;
+mod options;
+mod raw;
 
-use crate::error::{AtPath, AttachError, OpenError, SendError};
+pub use options::ProducerOptions;
+
+use crate::error::{AtPath, AttachError, SendError};
 use crate::id::RingId;
-use crate::producer::claim::{BatchClaim, Claim};
-use crate::region::pages::Pages;
-use crate::region::{Access, BlockWrite, Region};
-use crate::ring::attach::{Attachment, Demands, Place as RingPlace};
-use crate::system;
-use crate::wait::Wait;
-use slipring_core::format::{Block, Meta, Slot, producer_page};
-use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::batch::Sealer;
-use slipring_core::protocol::make_room::{Policy, RoomMaker};
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::recorder::EventKind;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-
-/// How a producer opens a ring.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ProducerOptions {
-    wait: Wait,
-    required_readers: u32,
-    pub(crate) demands: Demands,
-}
-
-impl ProducerOptions {
-    /// The defaults: [`Wait::Park`], no reader required.
-    pub fn new() -> ProducerOptions {
-        ProducerOptions::default()
-    }
-
-    /// How the waiting calls wait for room. Default [`Wait::Park`].
-    #[must_use]
-    pub fn wait(mut self, wait: Wait) -> ProducerOptions {
-        self.wait = wait;
-        self
-    }
-
-    /// Refuses to publish while fewer than `n` gating consumers (durable ones count, attached or not) are
-    /// in the table. Default 0: what is published while nobody gates is overwritten a lap later. Looked at
-    /// when the producer next needs room, so up to a ring's worth of messages may follow after a reader
-    /// has left.
-    #[must_use]
-    pub fn require_readers(mut self, n: u32) -> ProducerOptions {
-        self.required_readers = n;
-        self
-    }
-
-    /// Accepts a file that belongs to this user. By default only the process's own user and root are.
-    #[must_use]
-    pub fn trust_owner(mut self, user: u32) -> ProducerOptions {
-        self.demands.trusted_owner = Some(user);
-        self
-    }
-
-    /// How this handle gets the pages that it maps. By default they come as they are touched.
-    #[must_use]
-    pub fn pages(mut self, pages: Pages) -> ProducerOptions {
-        self.demands.pages = pages;
-        self
-    }
-
-    /// Insists on this ring: a program that saved positions elsewhere must not take another one for it.
-    #[must_use]
-    pub fn expect_ring(mut self, id: RingId) -> ProducerOptions {
-        self.demands.ring_id = Some(id);
-        self
-    }
-
-    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
-    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> ProducerOptions {
-        self.demands.dead_of = Some(ring);
-        self
-    }
-
-    /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
-    /// not is gone, and readers notice nothing. A closed stream is opened again.
-    ///
-    /// # Errors
-    ///
-    /// [`AttachError::ProducerExists`] while another one lives, stopped or not; [`AttachError::Open`] as
-    /// [`Ring::open`](crate::Ring::open).
-    pub fn open(&self, place: impl RingPlace) -> Result<Producer, AtPath<AttachError>> {
-        let attachment = Attachment::open(place.source(), Access::Everything, self.demands)?;
-        let load = |word| attachment.region.load(word, Relaxed);
-        let seized = attachment
-            .locks
-            .try_seize(Right::Producer)
-            .map_err(|error| attachment.at_path(OpenError::io("lock it", error)))?;
-        if !seized {
-            let (pid, since_ms) = (load(producer_page::PID), load(producer_page::OPENED_MS));
-            return Err(attachment.at_path(AttachError::ProducerExists { pid, since_ms }));
-        }
-        let orphaned = load(producer_page::EPOCH) != 0 && load(producer_page::CLOSED) == 0;
-        let predecessor = load(producer_page::PID);
-        let geometry = *attachment.geometry();
-        let publisher = Publisher::take_over(attachment.region.clone(), geometry)
-            .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
-        let pid = u64::from(std::process::id());
-        publisher.introduce(pid, system::unix_now_ms());
-        if orphaned {
-            attachment.try_record(EventKind::Abandoned, publisher.head(), "", predecessor);
-        }
-        let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
-        attachment.try_record(kind, publisher.head(), "", pid);
-        let block_size = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
-        let durable_inactive_ms = attachment.header.durable_inactive_ms;
-        let policy = Policy { required_readers: self.required_readers, durable_inactive_ms };
-        Ok(Producer {
-            publisher,
-            attachment,
-            wait: self.wait,
-            room: RoomMaker::new(policy),
-            full_since: None,
-            full_logged: None,
-            block_size,
-            closed: false,
-        })
-    }
-}
+use crate::message::{Message, Outgoing, Value, is_length_of};
+use crate::producer::claim::{BatchClaim, Claim, Filled};
+use crate::ring::attach::Place;
+use raw::{Patience, RawProducer};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::time::Duration;
 
 /// The one writer of a ring.
 ///
@@ -132,53 +25,63 @@ impl ProducerOptions {
 /// If the process is killed at any instruction, everything published stays, and nothing else is ever seen.
 ///
 /// A producer does not survive `fork`: touching it in the child is an access violation, by design.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
+///
+/// slipring::message! {
+///     /// What an instrument is traded at.
+///     struct Quote { instrument: u64, price: i64 }
+/// }
+/// let ring = RingOptions::of::<Quote>(4).create_in_memory()?;
+/// let mut producer = Producer::<Quote>::open(&ring)?;
+/// let _slow = Consumer::<Quote>::attach(&ring, Start::Earliest)?;
+///
+/// let quote = Quote { instrument: 7, price: 1001 };
+/// producer.send(&quote)?; // waits for room
+/// producer.try_send((3, &quote))?; // does not, and has a kind
+/// producer.publish_with(|slot| slot.price = 1002)?; // filled in place, in a closure
+/// let mut slot = producer.claim()?; // or under a guard
+/// *slot = quote;
+/// slot.publish();
+/// assert!(matches!(producer.try_send(&quote), Err(SendError::Full { .. })));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
-pub struct Producer {
-    pub(crate) publisher: Publisher<Region>,
-    pub(crate) attachment: Attachment,
-    pub(crate) wait: Wait,
-    pub(crate) room: RoomMaker,
-    /// Since when the ring has been full without interruption.
-    pub(crate) full_since: Option<Instant>,
-    /// When a full ring was last written into the flight recorder.
-    pub(crate) full_logged: Option<Instant>,
-    block_size: usize,
-    closed: bool,
+pub struct Producer<T: ?Sized + Message = [u8]> {
+    raw: RawProducer,
+    carries: PhantomData<fn(Box<T>)>,
 }
 
-// The calls that send are inlined always: a result that is moved through memory on its way costs as much as the call.
-// `try_send` of 48 B, called, took 1.6 times as long.
-impl Producer {
-    /// Becomes the producer of the ring at `place`, with the default options.
-    pub fn open(place: impl RingPlace) -> Result<Producer, AtPath<AttachError>> {
+// Inlined always, as those of `RawProducer`.
+impl<T: ?Sized + Message> Producer<T> {
+    /// Becomes the producer of the ring at `place`; [`ProducerOptions`] has the other ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProducerOptions::open`].
+    pub fn open(place: impl Place) -> Result<Producer<T>, AtPath<AttachError>> {
         ProducerOptions::new().open(place)
-    }
-
-    /// How to open a ring otherwise.
-    pub fn options() -> ProducerOptions {
-        ProducerOptions::new()
     }
 
     /// The next position to be published.
     pub fn head(&self) -> u64 {
-        self.publisher.head()
+        self.raw.head()
     }
 
     /// Bytes of a block: the longest message.
     #[inline]
     pub fn block_size(&self) -> usize {
-        self.block_size
+        self.raw.block_size()
     }
 
     /// The ring's identity, to be kept beside positions saved elsewhere.
     pub fn ring_id(&self) -> RingId {
-        self.attachment.header.ring_id
+        self.raw.attachment.header.ring_id
     }
 
-    /// Claims the next block to fill in place; waits for room as long as it takes.
-    ///
-    /// The block holds bytes of an older message until they are written over. Nothing of the claim is
-    /// visible before [`Claim::publish`]; dropping it is an abort.
+    /// Copies a message into the ring and returns its position; waits for room as long as it takes. With
+    /// a kind, for readers to select by: `send((kind, message))`.
     ///
     /// While no consumer gates the producer, there is always room, and what is published is overwritten a
     /// lap later. To lose nothing before the first consumer comes, declare it
@@ -187,11 +90,62 @@ impl Producer {
     ///
     /// # Errors
     ///
+    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`] if the ring's file goes
+    /// while waiting.
+    #[inline(always)]
+    pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
+        let Outgoing { kind, message } = message.into();
+        self.raw.send(kind, T::bytes_of(message), Patience::Endless)
+    }
+
+    /// As [`send`](Self::send), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLarge`]; [`SendError::Full`], which says who holds the ring;
+    /// [`SendError::TooFewReaders`].
+    #[inline(always)]
+    pub fn try_send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
+        let Outgoing { kind, message } = message.into();
+        self.raw.send(kind, T::bytes_of(message), Patience::None)
+    }
+
+    /// As [`send`](Self::send), waiting at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of `send`, those of [`try_send`](Self::try_send) after the time is up.
+    #[inline(always)]
+    pub fn send_timeout<'m>(
+        &mut self,
+        message: impl Into<Outgoing<'m, T>>,
+        timeout: Duration,
+    ) -> Result<u64, SendError> {
+        let Outgoing { kind, message } = message.into();
+        self.raw.send(kind, T::bytes_of(message), Patience::AtMost(timeout))
+    }
+
+    /// Sends bytes, if they are a `T`.
+    pub(crate) fn send_bytes(&mut self, kind: u32, bytes: &[u8]) -> Result<u64, SendError> {
+        if let Some(of) = T::CARRIES.filter(|_| !is_length_of::<T>(bytes.len())) {
+            return Err(SendError::WrongLength { len: bytes.len(), expected: of.size });
+        }
+        self.raw.send(kind, bytes, Patience::Endless)
+    }
+
+    /// Claims the next block to fill in place; waits for room as long as it takes. What happens while no
+    /// consumer gates is said at [`send`](Self::send).
+    ///
+    /// The block holds an older message until it is written over. Nothing of the claim is visible before
+    /// [`Claim::publish`]; dropping it is an abort.
+    ///
+    /// # Errors
+    ///
     /// [`SendError::Replaced`] if the ring's file goes while waiting.
     #[inline(always)]
-    pub fn claim(&mut self) -> Result<Claim<'_>, SendError> {
-        self.reserve(1, None, true)?;
-        Ok(self.claimed())
+    pub fn claim(&mut self) -> Result<Claim<'_, T>, SendError> {
+        let place = self.raw.claim(Patience::Endless)?;
+        Ok(Claim::new(&mut self.raw, place))
     }
 
     /// As [`claim`](Self::claim), without waiting.
@@ -200,9 +154,9 @@ impl Producer {
     ///
     /// [`SendError::Full`] with who holds the ring; [`SendError::TooFewReaders`].
     #[inline(always)]
-    pub fn try_claim(&mut self) -> Result<Claim<'_>, SendError> {
-        self.reserve(1, None, false)?;
-        Ok(self.claimed())
+    pub fn try_claim(&mut self) -> Result<Claim<'_, T>, SendError> {
+        let place = self.raw.claim(Patience::None)?;
+        Ok(Claim::new(&mut self.raw, place))
     }
 
     /// As [`claim`](Self::claim), waiting at most `timeout`.
@@ -211,116 +165,138 @@ impl Producer {
     ///
     /// As [`try_claim`](Self::try_claim), after the time is up.
     #[inline(always)]
-    pub fn claim_timeout(&mut self, timeout: Duration) -> Result<Claim<'_>, SendError> {
-        self.reserve(1, Some(timeout), true)?;
-        Ok(self.claimed())
-    }
-
-    #[inline(always)]
-    fn claimed(&mut self) -> Claim<'_> {
-        let place = self.place(0);
-        self.publisher.claim(1);
-        Claim::new(self, place)
-    }
-
-    /// Copies `message` into the ring and returns its position; waits for room as long as it takes. What
-    /// happens while nobody gates is said at [`claim`](Self::claim).
-    ///
-    /// # Errors
-    ///
-    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`].
-    #[inline(always)]
-    pub fn send(&mut self, message: &[u8]) -> Result<u64, SendError> {
-        self.send_kind(0, message)
-    }
-
-    /// As [`send`](Self::send), with a kind for readers to select by, and with the same errors.
-    #[inline(always)]
-    pub fn send_kind(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
-        self.check_len(message.len())?;
-        self.reserve(1, None, true)?;
-        Ok(self.push_one(kind, message))
-    }
-
-    /// As [`send_kind`](Self::send_kind), without waiting. Errors as [`try_claim`](Self::try_claim).
-    #[inline(always)]
-    pub fn try_send(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
-        self.check_len(message.len())?;
-        self.reserve(1, None, false)?;
-        Ok(self.push_one(kind, message))
-    }
-
-    /// As [`send_kind`](Self::send_kind), waiting at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// Besides those of `send`, [`SendError::Full`], which says who holds the ring.
-    #[inline(always)]
-    pub fn send_timeout(&mut self, kind: u32, message: &[u8], timeout: Duration) -> Result<u64, SendError> {
-        self.check_len(message.len())?;
-        self.reserve(1, Some(timeout), true)?;
-        Ok(self.push_one(kind, message))
-    }
-
-    #[inline(always)]
-    pub(crate) fn check_len(&self, len: usize) -> Result<(), SendError> {
-        if len > self.block_size {
-            Err(SendError::TooLarge { len, block_size: self.block_size })
-        } else {
-            Ok(())
-        }
-    }
-
-    #[inline(always)]
-    fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
-        let place = self.place(0);
-        self.publisher.claim(1);
-        self.fill(place, kind, message);
-        self.publish(place);
-        place.position
+    pub fn claim_timeout(&mut self, timeout: Duration) -> Result<Claim<'_, T>, SendError> {
+        let place = self.raw.claim(Patience::AtMost(timeout))?;
+        Ok(Claim::new(&mut self.raw, place))
     }
 
     /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
     ///
-    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of a batch that is
-    /// dropped, or whose producer dies, they see nothing.
+    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of a batch
+    /// that is dropped, or whose producer dies, they see nothing:
+    /// [`publish_batch_with`](Self::publish_batch_with) cannot be forgotten.
     ///
     /// # Errors
     ///
     /// As [`claim`](Self::claim).
     #[inline(always)]
-    pub fn claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
-        self.reserve(max as u64, None, true)?;
-        Ok(self.batch(max))
+    pub fn claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_, T>, SendError> {
+        let room = self.raw.claim_batch(max, Patience::Endless)?;
+        Ok(BatchClaim::new(&mut self.raw, room))
     }
 
-    /// As [`claim_batch`](Self::claim_batch), without waiting. Errors as [`try_claim`](Self::try_claim).
+    /// As [`claim_batch`](Self::claim_batch), without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_claim`](Self::try_claim).
     #[inline(always)]
-    pub fn try_claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_>, SendError> {
-        self.reserve(max as u64, None, false)?;
-        Ok(self.batch(max))
+    pub fn try_claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_, T>, SendError> {
+        let room = self.raw.claim_batch(max, Patience::None)?;
+        Ok(BatchClaim::new(&mut self.raw, room))
     }
 
     /// As [`claim_batch`](Self::claim_batch), waiting at most `timeout` for room for one.
     ///
     /// # Errors
     ///
-    /// Besides those of `claim_batch`, [`SendError::Full`], which says who holds the ring.
+    /// As [`try_claim`](Self::try_claim), after the time is up.
     #[inline(always)]
     pub fn claim_batch_timeout(
         &mut self,
         max: usize,
         timeout: Duration,
-    ) -> Result<BatchClaim<'_>, SendError> {
-        self.reserve(max as u64, Some(timeout), true)?;
-        Ok(self.batch(max))
+    ) -> Result<BatchClaim<'_, T>, SendError> {
+        let room = self.raw.claim_batch(max, Patience::AtMost(timeout))?;
+        Ok(BatchClaim::new(&mut self.raw, room))
     }
 
+    /// Claims up to `max` blocks, lets `fill` push messages, and publishes what was pushed; returns the
+    /// positions. If `fill` fails or panics, nothing is published.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(1024).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let positions = producer.publish_batch_with(32, |batch| {
+    ///     batch.push(&1)?;
+    ///     batch.push((3, &2))?;
+    ///     batch.push_in_place(30, |values| values.fill(7));
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(positions, 0..32);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`claim_batch`](Self::claim_batch), and those of `fill`.
     #[inline(always)]
-    fn batch(&mut self, max: usize) -> BatchClaim<'_> {
-        let room = self.publisher.room().min(max as u64);
-        self.publisher.claim(room);
-        BatchClaim::new(self, room)
+    pub fn publish_batch_with(
+        &mut self,
+        max: usize,
+        fill: impl FnOnce(&mut BatchClaim<'_, T>) -> Result<(), SendError>,
+    ) -> Result<Range<u64>, SendError> {
+        let mut batch = self.claim_batch(max)?;
+        fill(&mut batch)?;
+        Ok(batch.publish())
+    }
+
+    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them, and what
+    /// fits it.
+    fn in_batches<M>(
+        &mut self,
+        messages: &[M],
+        push: impl Fn(&mut BatchClaim<'_, T>, &[M]) -> Result<(), SendError>,
+    ) -> Result<Range<u64>, SendError> {
+        let start = self.head();
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let mut batch = self.claim_batch(rest.len())?;
+            let (now, later) = rest.split_at(batch.remaining());
+            push(&mut batch, now)?;
+            batch.publish();
+            rest = later;
+        }
+        Ok(start..self.head())
+    }
+
+    /// Says that nothing more will come: readers drain the ring and then learn
+    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again reopens it.
+    pub fn close(self) {
+        self.raw.close();
+    }
+}
+
+impl Producer {
+    /// Claims the next block, lets `fill` write a message into it, and publishes as many bytes as `fill`
+    /// returns, or, with a kind, `(kind, bytes)`. Returns the position; waits for room as long as it takes.
+    /// If `fill` panics, nothing is published.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::new(48, 64).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// producer.publish_with(|block| {
+    ///     block[..5].copy_from_slice(b"hello");
+    ///     5
+    /// })?;
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim); [`SendError::TooLarge`] if `fill` returns more than a block.
+    #[inline(always)]
+    pub fn publish_with<F: Into<Filled>>(
+        &mut self,
+        fill: impl FnOnce(&mut Claim<'_>) -> F,
+    ) -> Result<u64, SendError> {
+        let mut claim = self.claim()?;
+        let filled = fill(&mut claim);
+        claim.publish(filled)
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
@@ -330,157 +306,46 @@ impl Producer {
     /// # Errors
     ///
     /// [`SendError::TooLarge`] before anything is sent; [`SendError::Replaced`] after a prefix was.
-    pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<std::ops::Range<u64>, SendError> {
+    pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<Range<u64>, SendError> {
         for message in messages {
-            self.check_len(message.as_ref().len())?;
+            self.raw.check_len(message.as_ref().len())?;
         }
         self.in_batches(messages, |batch, now| {
             for message in now {
-                batch.push(0, message.as_ref())?;
+                batch.push(message.as_ref())?;
             }
             Ok(())
         })
     }
-
-    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them, and what fits it.
-    pub(crate) fn in_batches<M>(
-        &mut self,
-        messages: &[M],
-        push: impl Fn(&mut BatchClaim<'_>, &[M]) -> Result<(), SendError>,
-    ) -> Result<std::ops::Range<u64>, SendError> {
-        let start = self.publisher.head();
-        let mut rest = messages;
-        while !rest.is_empty() {
-            let mut batch = self.claim_batch(rest.len())?;
-            let (now, later) = rest.split_at(batch.remaining());
-            push(&mut batch, now)?;
-            batch.publish();
-            rest = later;
-        }
-        Ok(start..self.publisher.head())
-    }
-
-    /// Says that nothing more will come: readers drain the ring and then learn
-    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again reopens it.
-    pub fn close(mut self) {
-        self.closed = true;
-        self.publisher.close();
-        self.attachment.try_record(
-            EventKind::Closed,
-            self.publisher.head(),
-            "",
-            u64::from(std::process::id()),
-        );
-    }
-
-    /// Makes sure that one position may be claimed, better `want`.
-    #[inline(always)]
-    fn reserve(&mut self, want: u64, timeout: Option<Duration>, wait: bool) -> Result<(), SendError> {
-        if self.publisher.room() >= want.max(1) {
-            return Ok(());
-        }
-        self.make_room(timeout, wait)
-    }
-
-    /// A claimed position and its slot. Worked out once per message: what is read through `self` after an ordered
-    /// store is read from memory again.
-    #[inline(always)]
-    pub(crate) fn place(&self, ahead: u64) -> Place {
-        let position = self.publisher.head() + ahead;
-        Place { position, slot: self.publisher.geometry().slot(position) }
-    }
-
-    /// The block of a claimed position for a message that is sent by itself, whole.
-    #[inline(always)]
-    fn block(&mut self, place: Place) -> &mut [u8] {
-        // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
-        // this is the producer.
-        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(self.single(place)) };
-        // SAFETY: as above; the reference borrows `self`, so it is the only one.
-        unsafe { block.bytes() }
-    }
-
-    /// Where it is.
-    #[inline(always)]
-    pub(crate) fn single(&self, place: Place) -> Block {
-        self.publisher.geometry().slots().single(place.slot)
-    }
-
-    /// Copies a message into a claimed position, and describes it.
-    #[inline(always)]
-    fn fill(&mut self, place: Place, kind: u32, message: &[u8]) {
-        self.block(place)[..message.len()].copy_from_slice(message);
-        self.describe(place, kind, message.len());
-    }
-
-    /// Says what message a filled block holds, and clears what is behind it.
-    #[inline(always)]
-    pub(crate) fn describe(&mut self, place: Place, kind: u32, len: usize) {
-        self.clear_behind(place, len);
-        self.publisher.describe(place.slot, meta(len, kind));
-    }
-
-    /// Zeroes behind a message what an older one, or an abandoned claim, left there: blocks hold what was published and
-    /// nothing else. Comes before the description, which says how long the older one was.
-    #[inline(always)]
-    fn clear_behind(&mut self, place: Place, len: usize) {
-        // The slot is looked at only if it matters: what a reader had last comes from another core.
-        if len < self.block_size {
-            let leftover_until = self.publisher.leftover_until();
-            let used = self.publisher.used_len(place.slot, place.position, false, leftover_until);
-            if used > len {
-                self.block(place)[len..used].fill(0);
-            }
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn publish(&mut self, place: Place) {
-        self.publisher.publish(place.slot, place.position);
-        self.wake_readers();
-    }
-
-    #[inline(always)]
-    pub(crate) fn publish_batch(&mut self, batch: &Sealer) {
-        self.publisher.publish_batch(batch);
-        self.wake_readers();
-    }
-
-    #[inline(always)]
-    fn wake_readers(&self) {
-        if self.publisher.readers_asleep() {
-            self.publisher.wake_readers();
-        }
-    }
-
-    /// The whole block of a claimed position, which the caller may leave in any state.
-    #[inline(always)]
-    pub(crate) fn scribble(&mut self, place: Place) -> &mut [u8] {
-        self.publisher.may_leave(place.position);
-        self.block(place)
-    }
 }
 
-/// The description of a message that fits a block.
-#[inline(always)]
-pub(crate) fn meta(len: usize, kind: u32) -> Meta {
-    #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
-    Meta::new(len as u32, kind)
-}
+impl<T: Value> Producer<T> {
+    /// Claims the next value, lets `fill` write it where it lies, and publishes it. Returns the position;
+    /// waits for room as long as it takes. If `fill` panics, nothing is published.
+    ///
+    /// The value holds an older message until it is written over.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim`](Self::claim).
+    #[inline(always)]
+    pub fn publish_with(&mut self, fill: impl FnOnce(&mut Claim<'_, T>)) -> Result<u64, SendError> {
+        let mut claim = self.claim()?;
+        fill(&mut claim);
+        Ok(claim.publish())
+    }
 
-/// A claimed position and its slot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub(crate) position: u64,
-    pub(crate) slot: Slot,
-}
-
-impl Drop for Producer {
-    fn drop(&mut self) {
-        if self.attachment.is_foreign() || self.closed {
-            return;
-        }
-        let pid = u64::from(std::process::id());
-        self.attachment.try_record(EventKind::Detached, self.publisher.head(), "", pid);
+    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
+    /// positions they got; waits for room as long as it takes. What had to go out in several batches may be
+    /// seen in part, each batch whole.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Replaced`], after a prefix was sent.
+    pub fn send_batch(&mut self, messages: &[T]) -> Result<Range<u64>, SendError> {
+        self.in_batches(messages, |batch, now| {
+            batch.push_slice(now);
+            Ok(())
+        })
     }
 }

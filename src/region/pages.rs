@@ -5,8 +5,9 @@
 ///
 /// ```
 /// # let ring = slipring::RingOptions::new(48, 16).create_in_memory()?;
-/// use slipring::{Pages, Producer};
-/// let producer = Producer::options().pages(Pages::new().prefault(true).lock(true)).open(&ring)?;
+/// use slipring::{Pages, Producer, ProducerOptions};
+/// let options = ProducerOptions::new().pages(Pages::new().prefault(true).lock(true));
+/// let producer: Producer = options.open(&ring)?;
 /// # Ok::<(), slipring::Error>(())
 /// ```
 ///

@@ -133,9 +133,9 @@ pub(crate) struct Demands {
 }
 
 impl Demands {
-    /// The same, of a ring whose messages are values of this type.
-    pub(crate) fn carrying(self, carries: MessageType) -> Demands {
-        Demands { carries: Some(carries), ..self }
+    /// The same, of a ring whose messages are of this type.
+    pub(crate) fn carrying(self, carries: Option<MessageType>) -> Demands {
+        Demands { carries, ..self }
     }
 }
 

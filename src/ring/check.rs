@@ -283,9 +283,9 @@ mod tests {
     fn damaged(damage: impl FnOnce(&Region, &slipring_core::format::Geometry)) -> Vec<Violation> {
         let ring =
             RingOptions::new(16, 4).consumers(2).group("g", GroupSettings::new()).create_in_memory().unwrap();
-        let mut producer = Producer::open(&ring).unwrap();
-        let _consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
-        let _worker = Worker::join(&ring, "g").unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+        let _consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+        let _worker = Worker::<[u8]>::join(&ring, "g").unwrap();
         for _ in 0..3 {
             producer.send(b"sound").unwrap();
         }

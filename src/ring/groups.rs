@@ -250,11 +250,11 @@ mod tests {
     fn pending_messages_say_what_they_wait_for() {
         let settings = GroupSettings::new().max_deliver(2);
         let ring = RingOptions::new(16, 8).group("g", settings).create_in_memory().unwrap();
-        let mut producer = Producer::open(&ring).unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
         for _ in 0..5 {
             producer.send(b"m").unwrap();
         }
-        let worker = Worker::join(&ring, "g").unwrap();
+        let worker = Worker::<[u8]>::join(&ring, "g").unwrap();
         worker.recv().unwrap().ack().unwrap();
         worker.recv().unwrap().nack(Duration::from_secs(20)).unwrap();
         let _leased = worker.recv().unwrap();

@@ -10,7 +10,7 @@ use crate::region::clock;
 use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
-use crate::worker::{Outcome, Worker};
+use crate::worker::{Outcome, RawWorker};
 use slipring_core::protocol::lease::{Lease, LeaseLost};
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::Reason;
@@ -21,7 +21,7 @@ const RETRY_MS: u32 = 1000;
 /// So many are buried at a time: a millisecond's work.
 const AT_ONCE: usize = 64;
 
-impl Worker {
+impl RawWorker {
     pub(crate) fn reject(&self, lease: Lease, note: &str) -> Result<Rejected, LeaseLost> {
         self.end(lease, Outcome::GivenBack, |lessee, lease| lessee.reject(lease, clock::now()))?;
         Ok(self.bury_all(&[lease.position], note))

@@ -1,11 +1,13 @@
 //! One delivery: a message under a lease, read in place, and what may become of it.
 
 use crate::id::MessageId;
+use crate::message::Message;
 use crate::region::Region;
 use crate::region::clock;
-use crate::worker::{Outcome, Worker};
+use crate::worker::{Outcome, RawWorker};
 use slipring_core::memory::Memory;
 use slipring_core::protocol::lease::{Lease, LeaseLost};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// What became of a rejected message.
@@ -19,14 +21,14 @@ pub enum Rejected {
     Waiting,
 }
 
-/// A message that this worker has, until it is settled or the lease runs out. Dereferences to its bytes, in
-/// place.
+/// A message that this worker has, until it is settled or the lease runs out. Dereferences to its bytes, or to the
+/// value, in place.
 ///
 /// | to say | call | the attempt |
 /// |---|---|---|
 /// | done | [`ack`](Self::ack) | |
 /// | failed, try again later | [`nack`](Self::nack) | counts |
-/// | not mine, let another have it | [`release`](Self::release) | does not count |
+/// | not mine, let another have it | [`hand_back`](Self::hand_back) | does not count |
 /// | still at it | [`extend`](Self::extend) | |
 /// | never again | [`reject`](Self::reject) | |
 ///
@@ -37,16 +39,34 @@ pub enum Rejected {
 /// When the lease runs out, another worker may get the message, and settling it here fails with
 /// [`LeaseLost`]: nothing is changed then. The bytes stay as they are as long as this value lives, lease or
 /// not.
+///
+/// ```
+/// use slipring::{Backoff, GroupSettings, Producer, RingOptions, Worker};
+/// use std::time::Duration;
+///
+/// let settings = GroupSettings::new().backoff(Backoff::None);
+/// let ring = RingOptions::of::<u64>(1024).group("orders", settings).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send((7, &1000))?;
+///
+/// let worker = Worker::<u64>::join(&ring, "orders")?;
+/// let delivery = worker.recv()?;
+/// assert_eq!((*delivery, delivery.kind(), delivery.attempt()), (1000, 7, 1));
+/// delivery.nack(None)?; // failed: once more
+/// worker.recv()?.ack()?; // done
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping a delivery hands it back"]
-pub struct Delivery<'w> {
-    worker: &'w Worker,
+pub struct Delivery<'w, T: ?Sized = [u8]> {
+    worker: &'w RawWorker,
     lease: Lease,
+    carries: PhantomData<&'w T>,
 }
 
-impl<'w> Delivery<'w> {
-    pub(crate) fn new(worker: &'w Worker, lease: Lease) -> Delivery<'w> {
-        Delivery { worker, lease }
+impl<'w, T: ?Sized> Delivery<'w, T> {
+    /// Of a message that is a `T`.
+    pub(crate) fn new(worker: &'w RawWorker, lease: Lease) -> Delivery<'w, T> {
+        Delivery { worker, lease, carries: PhantomData }
     }
 
     /// The message's position.
@@ -76,7 +96,7 @@ impl<'w> Delivery<'w> {
     /// How long the lease lasts; zero once it is over. Over does not mean lost: until somebody else takes the
     /// message, it can be settled.
     pub fn time_left(&self) -> Duration {
-        let longest = self.worker.settings().ack_wait_ms.saturating_add(64);
+        let longest = self.worker.lessee.settings().ack_wait_ms.saturating_add(64);
         Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
     }
 
@@ -112,7 +132,7 @@ impl<'w> Delivery<'w> {
     /// # Errors
     ///
     /// As [`ack`](Self::ack).
-    pub fn release(self) -> Result<(), LeaseLost> {
+    pub fn hand_back(self) -> Result<(), LeaseLost> {
         self.worker.end(self.into_lease(), Outcome::GivenBack, |lessee, lease| lessee.release(lease))
     }
 
@@ -146,20 +166,26 @@ impl<'w> Delivery<'w> {
     }
 }
 
-impl std::ops::Deref for Delivery<'_> {
-    type Target = [u8];
+impl<T: ?Sized + Message> std::ops::Deref for Delivery<'_, T> {
+    type Target = T;
     #[inline]
-    fn deref(&self) -> &[u8] {
+    fn deref(&self) -> &T {
         let region: &Region = self.worker.lessee().memory();
         // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
         // keeps off, lease or not. The block is the region's.
         let block = unsafe { region.read_block(self.lease.message.block) };
         // SAFETY: as above. The length is cut to the block.
-        unsafe { block.bytes(self.lease.message.meta.len()) }
+        T::in_block(unsafe { block.bytes(self.lease.message.meta.len()) })
     }
 }
 
-impl Drop for Delivery<'_> {
+impl AsRef<[u8]> for Delivery<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<T: ?Sized> Drop for Delivery<'_, T> {
     fn drop(&mut self) {
         let now = clock::now();
         // A lease that was lost needs no handing back.

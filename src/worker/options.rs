@@ -1,8 +1,9 @@
 //! How a worker joins its group, and how a group begins.
 
-use super::Worker;
+use super::{RawWorker, Worker};
 use crate::error::{AtPath, JoinError, NameError, OpenError};
 use crate::id::RingId;
+use crate::message::Message;
 use crate::region::clock;
 use crate::region::pages::Pages;
 use crate::region::{Access, Region};
@@ -19,6 +20,7 @@ use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
 use slipring_core::protocol::table::Start;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// How a worker joins its group.
@@ -124,17 +126,17 @@ impl WorkerOptions {
     /// [`JoinError::OtherSettings`] shows the group's settings and those asked for; [`JoinError::NoGroups`],
     /// [`JoinError::GroupsFull`], [`JoinError::WorkersFull`] where there is no room; [`JoinError::Open`] as
     /// [`Ring::open`](crate::Ring::open).
-    pub fn join(&self, place: impl Place) -> Result<Worker, AtPath<JoinError>> {
+    pub fn join<T: ?Sized + Message>(&self, place: impl Place) -> Result<Worker<T>, AtPath<JoinError>> {
         let source = place.source();
         self.check().map_err(|error| source.at_path(error))?;
-        let attachment = Attachment::open(source, Access::Readers, self.demands)?;
+        let attachment = Attachment::open(source, Access::Readers, self.demands.carrying(T::CARRIES))?;
         let (group, entry) = attachment.with_table(|| {
             let group = self.join_group(&attachment)?;
             let entry = self.enlist(&attachment, &group)?;
             Ok::<_, JoinError>((group, entry))
         })?;
         let settings = group.settings();
-        Ok(Worker {
+        let raw = RawWorker {
             lessee: Lessee::new(group, entry, settings, clock::grain_ms()),
             group_name: self.group.clone(),
             wait: self.wait,
@@ -142,7 +144,8 @@ impl WorkerOptions {
             notice_dead_producer: self.notice_dead_producer,
             swept: Cell::new(clock::coarse_now()),
             attachment,
-        })
+        };
+        Ok(Worker { raw, carries: PhantomData })
     }
 
     /// Names and settings, as far as they can be checked without a ring.
@@ -213,9 +216,9 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let settings = GroupSettings::new().ack_wait(hour);
         let ring = RingOptions::new(16, 8).group("g", settings).create_in_memory().unwrap();
-        let mut producer = Producer::open(&ring).unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
         (0..4).for_each(|_| assert!(producer.send(b"m").is_ok()));
-        let before = Worker::join(&ring, "g").unwrap();
+        let before = Worker::<[u8]>::join(&ring, "g").unwrap();
         let _leased = before.try_recv().unwrap();
         before.try_recv().unwrap().nack(hour).unwrap();
         before.try_recv().unwrap().ack().unwrap();
@@ -228,13 +231,13 @@ mod tests {
             };
             all.map(leave).collect::<Vec<_>>()
         };
-        let beside = Worker::join(&ring, "g").unwrap();
+        let beside = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(deliveries(&beside), [(3, 1)], "of this boot");
-        let group = before.lessee().group();
+        let group = before.raw.lessee().group();
         group.memory.store(group.entry_word(group_entry::BOOT), !boot_tag(), Relaxed);
-        let after = Worker::join(&ring, "g").unwrap();
+        let after = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(deliveries(&after), [(0, 2), (1, 2), (3, 2)]);
-        let later = Worker::join(&ring, "g").unwrap();
+        let later = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(deliveries(&later), [], "a boot is new once");
     }
 }

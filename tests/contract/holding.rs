@@ -6,8 +6,8 @@
 use kit::format::{size, slot};
 use kit::{LONG, TempDir, panic_quietly, until};
 use slipring::{
-    AtPath, Consumer, EntryError, Event, EventKind, GroupSettings, HolderRole, Observer, Producer, RecvError,
-    Ring, RingOptions, SendError, Start, Wait, WorkerOptions,
+    AtPath, Consumer, ConsumerOptions, EntryError, Event, EventKind, GroupSettings, HolderRole, Observer,
+    Producer, ProducerOptions, RecvError, Ring, RingOptions, SendError, Start, Wait, WorkerOptions,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 
 fn in_memory(capacity: usize) -> (Ring, Producer, Consumer) {
     let ring = RingOptions::new(48, capacity).consumers(4).create_in_memory().unwrap();
-    let producer = Producer::open(&ring).unwrap();
-    let consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let producer = Producer::<[u8]>::open(&ring).unwrap();
+    let consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     (ring, producer, consumer)
 }
 
 fn fill(producer: &mut Producer, count: u8) {
     for n in 0..count {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
     }
 }
 
@@ -37,10 +37,10 @@ fn a_panic_is_not_an_acknowledgement() {
             panic_quietly();
         }));
         assert!(result.is_err());
-        assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })), "a panic released it");
+        assert!(matches!(producer.try_send(b"x"), Err(SendError::Full { .. })), "a panic released it");
     }
     assert_eq!(&*consumer.try_recv().unwrap(), [0]);
-    producer.try_send(0, b"x").unwrap();
+    producer.try_send(b"x").unwrap();
 }
 
 #[test]
@@ -84,9 +84,9 @@ fn a_guard_that_is_forgotten_only_stalls() {
     std::mem::forget(consumer.try_recv().unwrap());
     std::mem::forget(consumer.try_recv_batch(2).unwrap());
     consumer.try_recv().unwrap().keep();
-    assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })));
+    assert!(matches!(producer.try_send(b"x"), Err(SendError::Full { .. })));
     assert_eq!(&*consumer.try_recv().unwrap(), [0]);
-    assert_eq!(producer.try_send(0, b"y").unwrap(), 2);
+    assert_eq!(producer.try_send(b"y").unwrap(), 2);
 }
 
 #[test]
@@ -110,18 +110,18 @@ fn an_abandoned_claim_is_seen_by_nobody() {
     claim.fill(0xAA);
     assert_eq!((claim.position(), claim.len()), (0, 48));
     let mut batch = producer.try_claim_batch(4).unwrap();
-    batch.push(0, b"never").unwrap();
+    batch.push(b"never").unwrap();
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let mut batch = producer.try_claim_batch(4).unwrap();
-        batch.push(0, b"neither").unwrap();
-        let _ = batch.push_with(0, |block| {
+        batch.push(b"neither").unwrap();
+        let _ = batch.push_with(|block| -> usize {
             block.fill(0xBB);
             panic_quietly()
         });
     }));
     assert!(unwound.is_err());
     assert_eq!((ring.head(), consumer.try_recv().unwrap_err()), (0, RecvError::Empty));
-    assert_eq!(producer.try_send(3, b"seen").unwrap(), 0);
+    assert_eq!(producer.try_send((3, b"seen")).unwrap(), 0);
     let message = consumer.try_recv().unwrap();
     assert_eq!((&*message, message.kind()), (&b"seen"[..], 3));
 }
@@ -130,12 +130,13 @@ fn an_abandoned_claim_is_seen_by_nobody() {
 fn a_batch_is_whole_or_absent_for_every_kind_of_reader() {
     let ring =
         RingOptions::new(48, 8).consumers(4).group("g", GroupSettings::default()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut gating = Consumer::attach(&ring, Start::Earliest).unwrap();
-    let mut by_batch = Consumer::attach(&ring, Start::Earliest).unwrap();
-    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
-    let mut observer = Observer::attach(&ring, Start::Earliest).unwrap();
-    let worker = WorkerOptions::new("g").join(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut gating = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let mut by_batch = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let mut evictable =
+        ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let worker = WorkerOptions::new("g").join::<[u8]>(&ring).unwrap();
     let mut all_see = |what: &[&[u8]]| {
         for message in what {
             assert_eq!(&*gating.try_recv().unwrap(), *message);
@@ -156,27 +157,27 @@ fn a_batch_is_whole_or_absent_for_every_kind_of_reader() {
         assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
         let head = ring.head();
         assert!(matches!(
-            Consumer::attach(&ring, Start::At(head)).unwrap().try_recv(),
+            Consumer::<[u8]>::attach(&ring, Start::At(head)).unwrap().try_recv(),
             Err(RecvError::Empty)
         ));
-        assert!(Consumer::attach(&ring, Start::At(head + 1)).is_err(), "a start beyond the head");
+        assert!(Consumer::<[u8]>::attach(&ring, Start::At(head + 1)).is_err(), "a start beyond the head");
     };
     // Often enough for every slot to hold seals of several laps.
     for round in 0..20 {
         let mut given_up = producer.try_claim_batch(3).unwrap();
-        while given_up.push(9, b"given up").unwrap() {}
+        while given_up.push((9, b"given up")).unwrap() {}
         all_see(&[]);
         given_up.abort();
         if round % 3 == 0 {
             drop(producer);
-            producer = Producer::open(&ring).unwrap();
+            producer = Producer::<[u8]>::open(&ring).unwrap();
         }
         all_see(&[]);
-        producer.try_send(0, b"single").unwrap();
+        producer.try_send(b"single").unwrap();
         all_see(&[b"single"]);
         let mut batch = producer.try_claim_batch(2).unwrap();
-        batch.push(0, b"first").unwrap();
-        batch.push(0, b"second").unwrap();
+        batch.push(b"first").unwrap();
+        batch.push(b"second").unwrap();
         all_see(&[]);
         batch.publish();
         all_see(&[b"first", b"second"]);
@@ -189,14 +190,14 @@ fn too_large_a_message_is_refused_by_every_call_and_costs_nothing() {
     let long = [1; 49];
     let too_large = SendError::TooLarge { len: 49, block_size: 48 };
     assert_eq!(producer.send(&long), Err(too_large.clone()));
-    assert_eq!(producer.try_send(0, &long), Err(too_large.clone()));
-    assert_eq!(producer.send_timeout(0, &long, LONG), Err(too_large.clone()));
+    assert_eq!(producer.try_send(&long), Err(too_large.clone()));
+    assert_eq!(producer.send_timeout(&long, LONG), Err(too_large.clone()));
     assert_eq!(producer.send_batch(&[&[1; 3][..], &long]), Err(too_large.clone()));
     assert_eq!(producer.claim().unwrap().publish(49), Err(too_large.clone()));
     let mut batch = producer.claim_batch(2).unwrap();
-    assert_eq!(batch.push(0, &long), Err(too_large.clone()));
-    assert_eq!(batch.push_with(0, |_| 49), Err(too_large.clone()));
-    assert_eq!(batch.push(0, b"fits"), Ok(true));
+    assert_eq!(batch.push(&long), Err(too_large.clone()));
+    assert_eq!(batch.push_with(|_| 49), Err(too_large.clone()));
+    assert_eq!(batch.push(b"fits"), Ok(true));
     assert_eq!(batch.publish(), 0..1);
     assert_eq!(ring.head(), 1);
     assert_eq!(&*consumer.try_recv().unwrap(), b"fits");
@@ -207,11 +208,11 @@ fn too_large_a_message_is_refused_by_every_call_and_costs_nothing() {
 #[test]
 fn full_names_whoever_holds_the_ring() {
     let ring = RingOptions::new(48, 4).durable("away").create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut fast = Consumer::options().name("fast").start(Start::Earliest).attach(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut fast = ConsumerOptions::new().name("fast").start(Start::Earliest).attach::<[u8]>(&ring).unwrap();
     fill(&mut producer, 4);
     while fast.try_recv().is_ok() {}
-    let error = producer.try_send(0, b"x").unwrap_err();
+    let error = producer.try_send(b"x").unwrap_err();
     let SendError::Full { capacity, holder, .. } = &error else { panic!("{error:?}") };
     assert_eq!((*capacity, holder.name.as_str(), holder.lag), (4, "away", 4));
     assert_eq!(holder.role, HolderRole::DurableConsumer);
@@ -221,11 +222,11 @@ fn full_names_whoever_holds_the_ring() {
     }
 
     // It comes back and catches up; now another is the slowest.
-    let mut back = Consumer::options().name("away").durable(true).attach(&ring).unwrap();
+    let mut back = ConsumerOptions::new().name("away").durable(true).attach::<[u8]>(&ring).unwrap();
     while back.try_recv().is_ok() {}
     fill(&mut producer, 4);
     while back.try_recv().is_ok() {}
-    let error = producer.send_timeout(0, b"x", Duration::from_millis(1)).unwrap_err();
+    let error = producer.send_timeout(b"x", Duration::from_millis(1)).unwrap_err();
     let SendError::Full { holder, .. } = error else { panic!("{error:?}") };
     assert_eq!((holder.name.as_str(), holder.pid), ("fast", u64::from(std::process::id())));
     assert!(holder.role == HolderRole::Consumer && holder.full_for >= Duration::from_millis(1));
@@ -236,12 +237,12 @@ fn full_names_whoever_holds_the_ring() {
 fn waiting_ends_in_time_however_it_waits() {
     for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
         let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
-        let mut producer = Producer::options().wait(wait).open(&ring).unwrap();
-        let options = Consumer::options().start(Start::Earliest).wait(wait);
-        let mut consumer = options.attach(&ring).unwrap();
-        let mut evictable = options.attach_evictable(&ring).unwrap();
+        let mut producer = ProducerOptions::new().wait(wait).open::<[u8]>(&ring).unwrap();
+        let options = ConsumerOptions::new().start(Start::Earliest).wait(wait);
+        let mut consumer = options.attach::<[u8]>(&ring).unwrap();
+        let mut evictable = options.attach_evictable::<[u8]>(&ring).unwrap();
         let mut observer =
-            slipring::Observer::options().wait(wait).start(Start::Earliest).attach(&ring).unwrap();
+            slipring::ObserverOptions::new().wait(wait).start(Start::Earliest).attach::<[u8]>(&ring).unwrap();
         let short = Duration::from_millis(2);
         let start = Instant::now();
         for error in [
@@ -254,14 +255,14 @@ fn waiting_ends_in_time_however_it_waits() {
         }
         drop(evictable);
         fill(&mut producer, 2);
-        assert!(matches!(producer.send_timeout(0, b"x", short), Err(SendError::Full { .. })));
+        assert!(matches!(producer.send_timeout(b"x", short), Err(SendError::Full { .. })));
         assert!(matches!(producer.claim_timeout(short), Err(SendError::Full { .. })));
         assert!(matches!(producer.claim_batch_timeout(3, short), Err(SendError::Full { .. })));
         assert!(start.elapsed() >= short * 7, "somebody gave up early");
         // What is there is had at once, and without a look at the clock.
         assert_eq!(consumer.recv_timeout(Duration::ZERO).unwrap().position(), 0);
         assert_eq!(observer.recv_timeout(Duration::MAX).unwrap().position(), 0);
-        assert_eq!(producer.send_timeout(0, b"x", Duration::MAX).unwrap(), 2);
+        assert_eq!(producer.send_timeout(b"x", Duration::MAX).unwrap(), 2);
     }
 }
 
@@ -269,8 +270,9 @@ fn waiting_ends_in_time_however_it_waits() {
 fn whoever_waits_is_served_however_it_waits() {
     for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
         let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
-        let mut consumer = Consumer::options().start(Start::Earliest).wait(wait).attach(&ring).unwrap();
-        let mut producer = Producer::options().wait(wait).open(&ring).unwrap();
+        let mut consumer =
+            ConsumerOptions::new().start(Start::Earliest).wait(wait).attach::<[u8]>(&ring).unwrap();
+        let mut producer = ProducerOptions::new().wait(wait).open::<[u8]>(&ring).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let messages: Vec<[u8; 8]> = (0..500_u64).map(u64::to_le_bytes).collect();
@@ -288,43 +290,50 @@ fn whoever_waits_is_served_however_it_waits() {
 #[test]
 fn nothing_is_sent_to_fewer_readers_than_required() {
     let ring = RingOptions::new(48, 4).create_in_memory().unwrap();
-    let mut producer = Producer::options().require_readers(2).open(&ring).unwrap();
-    let error = producer.try_send(0, b"x").unwrap_err();
+    let mut producer = ProducerOptions::new().require_readers(2).open::<[u8]>(&ring).unwrap();
+    let error = producer.try_send(b"x").unwrap_err();
     assert!(matches!(error, SendError::TooFewReaders { attached: 0, required: 2, .. }), "{error}");
     assert!(error.to_string().contains("0 consumers") && error.to_string().contains("requires 2"));
-    let one = Consumer::attach(&ring, Start::Earliest).unwrap();
-    let timed_out = producer.send_timeout(0, b"x", Duration::from_millis(1));
+    let one = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let timed_out = producer.send_timeout(b"x", Duration::from_millis(1));
     assert!(matches!(timed_out, Err(SendError::TooFewReaders { attached: 1, required: 2, .. })));
     assert_eq!(ring.head(), 0);
     // Observers do not gate, so they do not count. Durable consumers do, attached or not.
-    let _observer = slipring::Observer::attach(&ring, Start::Earliest).unwrap();
+    let _observer = slipring::Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     assert!(producer.try_claim().is_err());
-    drop(Consumer::options().name("two").durable(true).start(Start::Earliest).attach(&ring).unwrap());
-    assert_eq!(producer.try_send(0, b"first").unwrap(), 0);
+    drop(
+        ConsumerOptions::new()
+            .name("two")
+            .durable(true)
+            .start(Start::Earliest)
+            .attach::<[u8]>(&ring)
+            .unwrap(),
+    );
+    assert_eq!(producer.try_send(b"first").unwrap(), 0);
     // A reader that leaves is missed at the latest a ring later.
     drop(one);
-    let sent = (0..5).take_while(|_| producer.try_send(0, b"more").is_ok()).count();
+    let sent = (0..5).take_while(|_| producer.try_send(b"more").is_ok()).count();
     assert!(sent < 4);
-    let full = producer.try_send(0, b"x").unwrap_err();
+    let full = producer.try_send(b"x").unwrap_err();
     assert!(matches!(full, SendError::TooFewReaders { attached: 1, required: 2, .. }), "{full}");
 }
 
 #[test]
 fn with_nobody_there_the_producer_runs_free_and_latecomers_find_the_last_lap() {
     let ring = RingOptions::new(48, 8).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     for n in 0..100_u64 {
-        assert_eq!(producer.try_send(0, &n.to_le_bytes()).unwrap(), n);
+        assert_eq!(producer.try_send(&n.to_le_bytes()).unwrap(), n);
     }
-    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     assert!((92..=93).contains(&consumer.position()), "{}", consumer.position());
     for n in consumer.position()..100 {
         assert_eq!(&*consumer.try_recv().unwrap(), n.to_le_bytes());
     }
     let declared = RingOptions::new(48, 8).durable("archive").create_in_memory().unwrap();
-    let mut producer = Producer::open(&declared).unwrap();
+    let mut producer = Producer::<[u8]>::open(&declared).unwrap();
     fill(&mut producer, 8);
-    assert!(matches!(producer.try_send(0, b"x"), Err(SendError::Full { .. })));
+    assert!(matches!(producer.try_send(b"x"), Err(SendError::Full { .. })));
 }
 
 #[test]
@@ -333,12 +342,12 @@ fn a_durable_consumer_that_stays_away_too_long_is_given_up_and_not_before() {
     let options = RingOptions::new(48, 2).durable("gone").durable("here");
     let patient = options.clone().create_in_memory().unwrap();
     let ring = options.durable_inactive_threshold(threshold).create_in_memory().unwrap();
-    let mut here = Consumer::options().name("here").durable(true).attach(&ring).unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut here = ConsumerOptions::new().name("here").durable(true).attach::<[u8]>(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     fill(&mut producer, 2);
     while here.try_recv().is_ok() {}
     let start = Instant::now();
-    assert!(producer.send_timeout(0, b"x", LONG).is_ok(), "never given up");
+    assert!(producer.send_timeout(b"x", LONG).is_ok(), "never given up");
     // Counted from the creation, which was before `start`; the clocks differ, so this is a wide margin.
     assert!(start.elapsed() < LONG / 2);
     assert_eq!(ring.consumers().iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["here"]);
@@ -348,22 +357,23 @@ fn a_durable_consumer_that_stays_away_too_long_is_given_up_and_not_before() {
     fill(&mut producer, 1);
     let idle = Instant::now();
     while idle.elapsed() < threshold * 2 {
-        assert!(matches!(producer.send_timeout(0, b"x", threshold), Err(SendError::Full { .. })));
+        assert!(matches!(producer.send_timeout(b"x", threshold), Err(SendError::Full { .. })));
     }
     assert_eq!(ring.consumers().len(), 1);
     // It who comes back after all begins anew.
-    let back = Consumer::options().name("gone").durable(true).start(Start::Latest).attach(&ring).unwrap();
+    let back =
+        ConsumerOptions::new().name("gone").durable(true).start(Start::Latest).attach::<[u8]>(&ring).unwrap();
     assert_eq!(back.position(), ring.head());
 
-    let mut producer = Producer::open(&patient).unwrap();
+    let mut producer = Producer::<[u8]>::open(&patient).unwrap();
     fill(&mut producer, 2);
-    assert!(matches!(producer.send_timeout(0, b"x", threshold * 2), Err(SendError::Full { .. })));
+    assert!(matches!(producer.send_timeout(b"x", threshold * 2), Err(SendError::Full { .. })));
 }
 
 #[test]
 fn a_removed_consumer_lets_the_producer_go_on() {
     let ring = RingOptions::new(48, 2).durable("gone").create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     fill(&mut producer, 2);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| producer.send(b"x"));
@@ -381,26 +391,26 @@ fn a_removed_consumer_lets_the_producer_go_on() {
 fn the_evicted_are_counted_and_told_and_the_others_are_not_touched() {
     let (ring, mut producer, mut gating) = in_memory(4);
     let mut evictable =
-        Consumer::options().name("slow").start(Start::Earliest).attach_evictable(&ring).unwrap();
+        ConsumerOptions::new().name("slow").start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
     for n in 0..10_u8 {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
         assert_eq!(&*gating.try_recv().unwrap(), [n]);
     }
     let info = ring.consumers().into_iter().find(|info| info.name == "slow").unwrap();
     assert_eq!((info.tail, info.evictable, info.durable, info.alive), (None, true, false, true));
     assert_eq!(ring.producer_info().unwrap().evicted_count, 1);
-    let Err(RecvError::Evicted { missed }) = evictable.try_recv() else { panic!("not evicted") };
+    let Err(RecvError::Lagged { missed }) = evictable.try_recv() else { panic!("not evicted") };
     assert!(missed > 0 && evictable.position() == missed);
     for n in missed..10 {
         let message = evictable.recv().unwrap();
-        assert_eq!((message.position(), message[0], message.missed()), (n, n.to_le_bytes()[0], 0));
+        assert_eq!((message.position(), message[0]), (n, n.to_le_bytes()[0]));
     }
     assert_eq!(evictable.try_recv().unwrap_err(), RecvError::Empty);
     let info = ring.consumers().into_iter().find(|info| info.name == "slow").unwrap();
     assert_eq!((info.tail, info.lag, info.missed), (Some(10), 0, missed));
     // One that keeps up is left alone.
     for n in 10..30_u8 {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
         drop(gating.try_recv().unwrap());
         assert_eq!(evictable.try_recv().unwrap()[0], n);
     }
@@ -410,10 +420,10 @@ fn the_evicted_are_counted_and_told_and_the_others_are_not_touched() {
 #[test]
 fn a_gating_consumer_is_never_evicted_with_its_neighbour() {
     let (ring, mut producer, mut gating) = in_memory(4);
-    let _evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
+    let _evictable = ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
     fill(&mut producer, 4);
     for _ in 0..10 {
-        let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("lost") };
+        let Err(SendError::Full { holder, .. }) = producer.try_send(b"x") else { panic!("lost") };
         assert_eq!(holder.lag, 4);
     }
     for n in 0..4 {
@@ -425,9 +435,16 @@ fn a_gating_consumer_is_never_evicted_with_its_neighbour() {
 fn consumers_are_described_as_they_are() {
     let (ring, mut producer, _anonymous) = in_memory(8);
     fill(&mut producer, 5);
-    let mut named = Consumer::options().name("näme").start(Start::At(2)).attach(&ring).unwrap();
+    let mut named = ConsumerOptions::new().name("näme").start(Start::At(2)).attach::<[u8]>(&ring).unwrap();
     drop(named.try_recv().unwrap());
-    drop(Consumer::options().name("away").durable(true).start(Start::Earliest).attach(&ring).unwrap());
+    drop(
+        ConsumerOptions::new()
+            .name("away")
+            .durable(true)
+            .start(Start::Earliest)
+            .attach::<[u8]>(&ring)
+            .unwrap(),
+    );
     let infos = ring.consumers();
     let me = u64::from(std::process::id());
     let summary: Vec<_> = infos
@@ -453,8 +470,9 @@ fn consumers_are_described_as_they_are() {
 #[test]
 fn a_closed_stream_is_drained_and_can_be_opened_again() {
     let (ring, mut producer, mut consumer) = in_memory(4);
-    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
-    let mut observer = slipring::Observer::attach(&ring, Start::Earliest).unwrap();
+    let mut evictable =
+        ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
+    let mut observer = slipring::Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     fill(&mut producer, 3);
     producer.close();
     assert!(ring.producer_info().unwrap().closed);
@@ -470,7 +488,7 @@ fn a_closed_stream_is_drained_and_can_be_opened_again() {
         assert_eq!(evictable.recv().unwrap_err(), RecvError::Closed);
         assert_eq!(observer.recv().unwrap_err(), RecvError::Closed);
     }
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     assert_eq!(consumer.try_recv().unwrap_err(), RecvError::Empty);
     assert_eq!(producer.send(b"again").unwrap(), 3);
     assert_eq!(&*consumer.recv().unwrap(), b"again");
@@ -490,24 +508,24 @@ fn the_flight_recorder_tells_what_happened_in_order() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(48, 2).consumers(2).first_position(100).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
-    let audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(&path).unwrap();
     fill(&mut producer, 2);
     for _ in 0..3 {
-        assert!(producer.try_send(0, b"x").is_err());
+        assert!(producer.try_send(b"x").is_err());
     }
     drop(audit);
-    let mut audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(&path).unwrap();
     while audit.try_recv().is_ok() {}
-    let lazy = Consumer::options().name("lazy").attach_evictable(&path).unwrap();
+    let lazy = ConsumerOptions::new().name("lazy").attach_evictable::<[u8]>(&path).unwrap();
     fill(&mut producer, 2);
     while audit.try_recv().is_ok() {}
     fill(&mut producer, 1);
     drop((lazy, audit));
     ring.remove_consumer("audit").unwrap();
     drop(producer);
-    Producer::open(&path).unwrap().close();
-    Producer::open(&path).unwrap().close();
+    Producer::<[u8]>::open(&path).unwrap().close();
+    Producer::<[u8]>::open(&path).unwrap().close();
     let told: Vec<(String, EventKind)> = ring.events().into_iter().map(|it| (it.name, it.kind)).collect();
     let told: Vec<(&str, EventKind)> = told.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
     assert_eq!(
@@ -547,7 +565,7 @@ fn the_flight_recorder_tells_what_happened_in_order() {
 fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
     let (ring, _producer, _consumer) = in_memory(2);
     for n in 0..400 {
-        drop(Consumer::options().name(format!("visitor {n}")).attach(&ring).unwrap());
+        drop(ConsumerOptions::new().name(format!("visitor {n}")).attach::<[u8]>(&ring).unwrap());
     }
     let events = ring.events();
     assert_eq!(events.len(), 256);
@@ -557,8 +575,8 @@ fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
     let repeated = RingOptions::new(48, 2).create_in_memory().unwrap();
     for _ in 0..5 {
         drop((
-            Consumer::attach(&repeated, Start::Latest).unwrap(),
-            Consumer::attach(&repeated, Start::Latest).unwrap(),
+            Consumer::<[u8]>::attach(&repeated, Start::Latest).unwrap(),
+            Consumer::<[u8]>::attach(&repeated, Start::Latest).unwrap(),
         ));
     }
     let repeats: Vec<(EventKind, u64)> =
@@ -587,7 +605,7 @@ fn a_block_holds_its_message_and_nothing_of_the_one_before() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(48, 2).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let secret = [0xAA; 48];
     let check = |index, message: &[u8]| assert_eq!(block_of(&path, index), padded(message));
 
@@ -597,7 +615,7 @@ fn a_block_holds_its_message_and_nothing_of_the_one_before() {
     producer.send(b"short").unwrap();
     check(0, b"short");
     let mut batch = producer.claim_batch(1).unwrap();
-    batch.push(0, b"batch").unwrap();
+    batch.push(b"batch").unwrap();
     batch.publish();
     check(1, b"batch");
     producer.send(b"").unwrap();
@@ -622,18 +640,18 @@ fn a_block_holds_its_message_and_nothing_of_the_one_before() {
     check(1, b"c");
     for _ in 0..2 {
         let mut batch = producer.claim_batch(1).unwrap();
-        let refused = batch.push_with(0, |block| {
+        let refused = batch.push_with(|block| {
             block.copy_from_slice(&secret);
             49
         });
         assert!(refused.is_err());
-        batch.push(0, &secret).unwrap();
+        batch.push(&secret).unwrap();
     }
     producer.send(b"d").unwrap();
     check(0, b"d");
     let mut batch = producer.claim_batch(1).unwrap();
     batch
-        .push_with(0, |block| {
+        .push_with(|block| {
             block.copy_from_slice(&secret);
             2
         })
@@ -647,11 +665,11 @@ fn what_a_producer_abandoned_is_not_left_in_its_successors_messages() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(48, 2).create(&path).unwrap();
-    let _gate = Consumer::attach(&path, Start::Earliest).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let _gate = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     producer.claim().unwrap().fill(0xAA);
     drop(producer);
-    let mut successor = Producer::open(&path).unwrap();
+    let mut successor = Producer::<[u8]>::open(&path).unwrap();
     successor.send(b"short").unwrap();
     assert_eq!(ring.head(), 1);
     assert_eq!(block_of(&path, 0), padded(b"short"));
@@ -665,14 +683,14 @@ fn what_a_producer_abandoned_is_out_of_bounds_for_readers_of_its_successors() {
         drop(consumer.recv().unwrap());
     }
     let mut batch = producer.try_claim_batch(32).unwrap();
-    while batch.push(0, &[0xAA; 48]).unwrap() {}
+    while batch.push(&[0xAA; 48]).unwrap() {}
     batch.abort();
     drop(producer);
     // With nobody there the successor looks ahead by less than what was scribbled over.
     drop(consumer);
-    let mut successor = Producer::open(&ring).unwrap();
+    let mut successor = Producer::<[u8]>::open(&ring).unwrap();
     successor.send(&[100; 48]).unwrap();
-    let mut late = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut late = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     for value in 68..=100 {
         let message = late.try_recv().unwrap();
         assert_eq!((message.position(), &*message), (u64::from(value), &[value; 48][..]));

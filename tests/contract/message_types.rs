@@ -17,7 +17,7 @@ mod swapped {
     pub(crate) mod book {
         use super::Level;
         slipring::message! {
-            pub(crate) struct Book { pub(crate) best: Level, pub(crate) all: [Level; 2] }
+            pub(in super::super) struct Book { pub(super) best: Level, pub(super) all: [Level; 2] }
         }
     }
 }

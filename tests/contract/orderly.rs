@@ -5,7 +5,8 @@
 //! rings. Whatever a reader was given must be there and stay there for as long as it looks at it.
 
 use slipring::{
-    AtPath, AttachError, Consumer, Observer, Producer, RecvError, Ring, RingOptions, Start, StartError,
+    AtPath, AttachError, Consumer, ConsumerOptions, Observer, Producer, RecvError, Ring, RingOptions, Start,
+    StartError,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,7 +43,7 @@ fn run(mut producer: Producer, stop: &AtomicBool) {
                 while batch.remaining() > 0 {
                     let at = position + batch.len() as u64;
                     batch
-                        .push_with(0, |block| {
+                        .push_with(|block| {
                             fill(block, at);
                             BLOCK
                         })
@@ -81,7 +82,7 @@ fn visit_in_place(shared: &Mutex<Ring>, salt: u64) {
     for visit in salt..salt + VISITS {
         let head = lock(shared).head();
         let asked = start(visit, head, capacity);
-        let attached = Consumer::attach(&*lock(shared), asked);
+        let attached = Consumer::<[u8]>::attach(&*lock(shared), asked);
         let mut consumer = match attached {
             Ok(consumer) => consumer,
             Err(error) => {
@@ -110,8 +111,8 @@ fn visit_by_copy(shared: &Mutex<Ring>, salt: u64) {
     for visit in salt..salt + VISITS {
         let head = lock(shared).head();
         let asked = start(visit, head, capacity);
-        let options = Consumer::options().start(asked);
-        let attached = options.attach_evictable(&*lock(shared));
+        let options = ConsumerOptions::new().start(asked);
+        let attached = options.attach_evictable::<[u8]>(&*lock(shared));
         match attached {
             Ok(mut consumer) => {
                 let mut next = consumer.position();
@@ -122,7 +123,7 @@ fn visit_by_copy(shared: &Mutex<Ring>, salt: u64) {
                             check(&message, next);
                             next += 1;
                         }
-                        Err(RecvError::Evicted { missed }) => next += missed,
+                        Err(RecvError::Lagged { missed }) => next += missed,
                         Err(error) => assert_eq!(error, RecvError::Empty),
                     }
                 }
@@ -130,14 +131,17 @@ fn visit_by_copy(shared: &Mutex<Ring>, salt: u64) {
             Err(error) => was_late(error, asked),
         }
         if visit % 8 == 0 {
-            let mut observer = Observer::attach(&*lock(shared), Start::Earliest).unwrap();
+            let mut observer = Observer::<[u8]>::attach(&*lock(shared), Start::Earliest).unwrap();
             let mut next = observer.position();
             for _ in 0..4 {
-                if let Ok(message) = observer.try_recv() {
-                    next += message.missed();
-                    assert_eq!(message.position(), next);
-                    check(&message, next);
-                    next += 1;
+                match observer.try_recv() {
+                    Ok(message) => {
+                        assert_eq!(message.position(), next);
+                        check(&message, next);
+                        next += 1;
+                    }
+                    Err(RecvError::Lagged { missed }) => next += missed,
+                    Err(error) => assert_eq!(error, RecvError::Empty),
                 }
             }
         }
@@ -145,7 +149,7 @@ fn visit_by_copy(shared: &Mutex<Ring>, salt: u64) {
 }
 
 fn crowd(ring: Ring) {
-    let producer = Producer::open(&ring).unwrap();
+    let producer = Producer::<[u8]>::open(&ring).unwrap();
     let shared = &Mutex::new(ring);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -177,7 +181,7 @@ fn whoever_joins_at_full_speed_gets_what_it_was_promised() {
 #[test]
 fn an_evictable_reader_never_goes_back() {
     let ring = RingOptions::new(BLOCK, 1).consumers(2).create_in_memory().unwrap();
-    let producer = Producer::open(&ring).unwrap();
+    let producer = Producer::<[u8]>::open(&ring).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let stop = &stop;
@@ -185,7 +189,7 @@ fn an_evictable_reader_never_goes_back() {
         let visitor = scope.spawn(move || {
             for _ in 0..10 * VISITS {
                 // It may be evicted before it has attached.
-                let mut consumer = Consumer::options().attach_evictable(&ring).unwrap();
+                let mut consumer = ConsumerOptions::new().attach_evictable::<[u8]>(&ring).unwrap();
                 let mut next = consumer.position();
                 for _ in 0..4 {
                     match consumer.try_recv() {
@@ -194,7 +198,7 @@ fn an_evictable_reader_never_goes_back() {
                             check(&message, next);
                             next += 1;
                         }
-                        Err(RecvError::Evicted { missed }) => next += missed,
+                        Err(RecvError::Lagged { missed }) => next += missed,
                         Err(error) => assert_eq!(error, RecvError::Empty),
                     }
                     assert_eq!(consumer.position(), next);

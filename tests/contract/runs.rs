@@ -27,7 +27,7 @@ fn fill(producer: &mut Producer, round: &mut usize, turns: usize) {
         *round += 1;
         for _ in 0..*round % 50 {
             let position = producer.head();
-            if producer.try_send(kind(position), &message(position)).is_err() {
+            if producer.try_send((kind(position), &message(position))).is_err() {
                 return;
             }
         }
@@ -35,7 +35,7 @@ fn fill(producer: &mut Producer, round: &mut usize, turns: usize) {
         let Ok(mut batch) = producer.try_claim_batch(1 + *round % 7) else { return };
         while batch.remaining() > 0 {
             let position = first + batch.len() as u64;
-            batch.push(kind(position), &message(position)).unwrap();
+            batch.push((kind(position), &message(position))).unwrap();
         }
         batch.publish();
     }
@@ -50,8 +50,8 @@ fn check(bytes: &[u8], of_kind: u32, at: u64, position: u64) {
 #[test]
 fn a_long_run_is_received_in_order_whatever_it_is_made_of() {
     let ring = RingOptions::new(BLOCK, CAPACITY).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     let (mut round, mut next) = (0, 0);
     while next < LAPS * CAPACITY as u64 {
         let turns = if round % 2 == 0 { usize::MAX } else { 1 };

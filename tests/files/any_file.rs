@@ -12,8 +12,8 @@
 use kit::format::{consumer, group, producer, readers, record, size, slot, worker};
 use kit::{Child, Dice, TempDir};
 use slipring::{
-    AttachError, Consumer, DeadLetters, Delivery, Error, GroupSettings, Observer, OpenError, Producer,
-    RecvError, Ring, RingOptions, SendError, Start, Worker,
+    AttachError, Consumer, ConsumerOptions, DeadLetters, Delivery, Error, GroupSettings, Observer, OpenError,
+    Producer, RecvError, Ring, RingOptions, SendError, Start, Worker, WorkerOptions,
 };
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -72,20 +72,20 @@ fn furnish(path: &Path, block: usize) {
         .dead_letter_capacity(4)
         .create(path)
         .unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut durable = Consumer::options().name("durable").durable(true).attach(&ring).unwrap();
-    let worker = Worker::options("group").name("worker").join(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut durable = ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&ring).unwrap();
+    let worker = WorkerOptions::new("group").name("worker").join::<[u8]>(&ring).unwrap();
     for position in 0..8 {
         match position {
             6 => {
                 let mut batch = producer.try_claim_batch(2).unwrap();
                 for position in 6..8 {
-                    assert!(batch.push(7, &message(position)).unwrap());
+                    assert!(batch.push((7, &message(position))).unwrap());
                 }
                 batch.publish();
             }
             7 => {}
-            _ => drop(producer.try_send(7, &message(position)).unwrap()),
+            _ => drop(producer.try_send((7, &message(position))).unwrap()),
         }
         if position < 6 {
             drop(durable.try_recv().unwrap());
@@ -93,12 +93,12 @@ fn furnish(path: &Path, block: usize) {
         match position {
             0..5 => worker.try_recv().unwrap().ack().unwrap(),
             5 => worker.try_recv().unwrap().nack(Duration::from_secs(600)).unwrap(),
-            6 => drop(worker.try_recv().unwrap().release()),
+            6 => drop(worker.try_recv().unwrap().hand_back()),
             _ => {}
         }
     }
     let mut given_up = producer.try_claim_batch(1).unwrap();
-    assert!(given_up.push(7, b"given up").unwrap());
+    assert!(given_up.push((7, b"given up")).unwrap());
     given_up.abort();
     assert_eq!(ring.check(), []);
     assert_eq!(ring.file_len(), FILE_LEN);
@@ -189,17 +189,18 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
     };
     let Some(ring) = Ring::open(path).map_err(|error| note(error.into())).ok() else { return };
     inspect(&ring);
-    let mut producer = Producer::open(path).map_err(|error| note(error.into())).ok();
+    let mut producer = Producer::<[u8]>::open(path).map_err(|error| note(error.into())).ok();
     let first_new = producer.as_ref().filter(|_| !victim.forged.get()).map_or(u64::MAX, Producer::head);
-    let consumer = Consumer::options().name("new").start(Start::Earliest).attach(path);
+    let consumer = ConsumerOptions::new().name("new").start(Start::Earliest).attach::<[u8]>(path);
     let mut consumer = consumer.map_err(|error| note(error.into())).ok();
-    let mut observer = Observer::attach(path, Start::Earliest).map_err(|error| note(error.into())).ok();
-    let worker = Worker::options("group").join(path).map_err(|error| note(error.into())).ok();
+    let mut observer =
+        Observer::<[u8]>::attach(path, Start::Earliest).map_err(|error| note(error.into())).ok();
+    let worker = WorkerOptions::new("group").join::<[u8]>(path).map_err(|error| note(error.into())).ok();
     let acked = Cell::new(0);
     for _ in 0..2 * CAPACITY {
         if let Some(producer) = &mut producer {
             let bytes = message(producer.head());
-            match producer.try_send(7, &bytes) {
+            match producer.try_send((7, &bytes)) {
                 Ok(_) | Err(SendError::Full { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -280,7 +281,7 @@ fn wait_a_little(
 ) {
     if let Some(producer) = producer {
         let bytes = message(producer.head());
-        let _ = producer.send_timeout(7, &bytes, Duration::ZERO);
+        let _ = producer.send_timeout((7, &bytes), Duration::ZERO);
         let _ = producer.try_claim_batch(3).map(|batch| batch.abort());
     }
     if let Some(consumer) = consumer {
@@ -298,7 +299,7 @@ fn wait_a_little(
 /// The durable consumer comes back, and one that may be evicted comes.
 fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Error)) {
     let path = victim.path.as_path();
-    match Consumer::options().name("durable").durable(true).start(Start::Earliest).attach(path) {
+    match ConsumerOptions::new().name("durable").durable(true).start(Start::Earliest).attach::<[u8]>(path) {
         Ok(mut durable) => {
             let mut turns = 0;
             while let Ok(message) = durable.try_recv() {
@@ -309,7 +310,7 @@ fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Err
         }
         Err(error) => refused(error.into()),
     }
-    match Consumer::options().start(Start::Earliest).attach_evictable(path) {
+    match ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(path) {
         Ok(mut evictable) => {
             let mut turns = 0;
             while let Ok(message) = evictable.try_recv() {
@@ -540,12 +541,12 @@ fn write_word(path: &Path, offset: u64, value: u64) {
 
 /// Sends two laps, with everybody keeping up who is there.
 fn is_not_held_up(path: &Path, durable: bool) {
-    let attach = || Consumer::options().name("durable").durable(true).attach(path).unwrap();
+    let attach = || ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(path).unwrap();
     let mut durable = durable.then(attach);
-    let worker = Worker::join(path, "group").unwrap();
-    let mut producer = Producer::open(path).unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     for position in 0..2 * CAPACITY {
-        producer.try_send(0, &message(position)).unwrap();
+        producer.try_send(&message(position)).unwrap();
         let _ = durable.as_mut().map(|durable| durable.try_recv().map(drop));
         worker.try_recv().unwrap().ack().unwrap();
     }
@@ -577,7 +578,7 @@ fn a_tail_that_stands_for_nobody_holds_nobody_up() {
 fn a_count_that_wraps_stops_nobody() {
     let dir = TempDir::new();
     let path = with_word(&dir, producer::PAGE + 5 * 128 + 16, u64::MAX);
-    let _evictable = Consumer::options().attach_evictable(&path).unwrap();
+    let _evictable = ConsumerOptions::new().attach_evictable::<[u8]>(&path).unwrap();
     is_not_held_up(&path, true);
 }
 
@@ -586,7 +587,7 @@ fn a_count_that_wraps_stops_nobody() {
 fn a_position_that_cannot_be_is_no_start() {
     let dir = TempDir::new();
     let path = with_word(&dir, producer::PAGE, u64::MAX - 1);
-    let error = Observer::attach(&path, Start::Earliest).unwrap_err();
+    let error = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap_err();
     assert!(
         matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "claimed - capacity"),
         "{error}"
@@ -595,7 +596,7 @@ fn a_position_that_cannot_be_is_no_start() {
     write_word(&path, producer::PAGE, 0);
     write_word(&path, producer::HEAD, u64::MAX);
     write_word(&path, CONSUMERS, u64::MAX - 3);
-    let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
+    let error = ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap_err();
     assert!(
         matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "head"),
         "{error}"
@@ -607,11 +608,11 @@ fn a_worker_gets_nothing_from_beyond_the_head() {
     for Layout { block, slot_len, .. } in LAYOUTS {
         let dir = TempDir::new();
         let path = with_word_and_blocks(&dir, block, slot::FIRST + 3 * slot_len, (1 << 14) + 4);
-        let mut durable = Consumer::options().name("durable").durable(true).attach(&path).unwrap();
-        let worker = Worker::join(&path, "group").unwrap();
-        let mut producer = Producer::open(&path).unwrap();
+        let mut durable = ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap();
+        let worker = Worker::<[u8]>::join(&path, "group").unwrap();
+        let mut producer = Producer::<[u8]>::open(&path).unwrap();
         for position in 0..3 {
-            producer.try_send(0, &message(position)).unwrap();
+            producer.try_send(&message(position)).unwrap();
             drop(durable.try_recv().unwrap());
             worker.try_recv().unwrap().ack().unwrap();
         }
@@ -628,10 +629,10 @@ fn a_worker_gets_nothing_from_below_the_first_position() {
         let options =
             RingOptions::new(layout.block, 4).consumers(2).group("group", GroupSettings::new()).groups(2);
         options.workers(2).first_position(100).create(&path).unwrap();
-        let worker = Worker::join(&path, "group").unwrap();
-        let mut producer = Producer::open(&path).unwrap();
+        let worker = Worker::<[u8]>::join(&path, "group").unwrap();
+        let mut producer = Producer::<[u8]>::open(&path).unwrap();
         let mut batch = producer.try_claim_batch(2).unwrap();
-        while batch.push(0, b"not published").unwrap() {}
+        while batch.push(b"not published").unwrap() {}
         batch.abort();
         // A lap below what the batch would have been.
         write_word(&path, GROUPS + word, 96);
@@ -641,7 +642,7 @@ fn a_worker_gets_nothing_from_below_the_first_position() {
         assert_eq!(position(worker.recv_timeout(Duration::from_millis(50))), None, "word {word}, swept");
         // Nor does it hold up a producer that has not looked before.
         drop(producer);
-        Producer::open(&path).unwrap().try_send(0, &message(100)).unwrap();
+        Producer::<[u8]>::open(&path).unwrap().try_send(&message(100)).unwrap();
         assert_eq!(position(worker.try_recv()), Some(100), "word {word}");
     }
 }
@@ -676,9 +677,9 @@ fn check_names_what_claims_more_than_can_be() {
 fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
     let dir = TempDir::new();
     let path = with_word(&dir, producer::PAGE, 0);
-    let mut producer = Producer::open(&path).unwrap();
-    producer.try_send(0, &message(0)).unwrap();
-    let holder = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    producer.try_send(&message(0)).unwrap();
+    let holder = Worker::<[u8]>::join(&path, "group").unwrap();
     let lease = holder.try_recv().unwrap();
     let mut word = [0; 8];
     File::open(&path).unwrap().read_exact_at(&mut word, DELIVERIES).unwrap();
@@ -687,7 +688,7 @@ fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
     deadline.copy_from_slice(&word[..4]);
     word[..4].copy_from_slice(&u32::from_le_bytes(deadline).wrapping_add(1 << 30).to_le_bytes());
     write_word(&path, DELIVERIES, u64::from_le_bytes(word));
-    let other = Worker::join(&path, "group").unwrap();
+    let other = Worker::<[u8]>::join(&path, "group").unwrap();
     let again = other.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!((again.position(), again.attempt()), (0, 2));
     assert!(lease.ack().is_err());

@@ -6,8 +6,9 @@
 use kit::format::{checksum, header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
 use slipring::{
-    AtPath, AttachError, Consumer, CreateError, Damage, EntryError, Error, GeometryError, Observer,
-    OpenError, Producer, RecvError, Ring, RingId, RingOptions, Start, StartError, message,
+    AtPath, AttachError, Consumer, ConsumerOptions, CreateError, Damage, EntryError, Error, GeometryError,
+    Observer, ObserverOptions, OpenError, Producer, ProducerOptions, RecvError, Ring, RingId, RingOptions,
+    Start, StartError, message,
 };
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -48,9 +49,9 @@ fn forge(path: &Path, offset: u64, bytes: &[u8]) {
 fn doors(path: &Path) -> [(&'static str, Result<(), Error>); 4] {
     [
         ("open", Ring::open(path).map(drop).map_err(Error::from)),
-        ("produce", Producer::open(path).map(drop).map_err(Error::from)),
-        ("consume", Consumer::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
-        ("observe", Observer::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
+        ("produce", Producer::<[u8]>::open(path).map(drop).map_err(Error::from)),
+        ("consume", Consumer::<[u8]>::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
+        ("observe", Observer::<[u8]>::attach(path, Start::Earliest).map(drop).map_err(Error::from)),
     ]
 }
 
@@ -92,7 +93,7 @@ fn create_never_touches_what_is_there() {
 
     let ring = dir.file("ring");
     small(&ring);
-    Producer::open(&ring).unwrap().send(b"published").unwrap();
+    Producer::<[u8]>::open(&ring).unwrap().send(b"published").unwrap();
     let before = std::fs::read(&ring).unwrap();
     assert!(matches!(
         RingOptions::new(64, 16).create(&ring),
@@ -506,9 +507,10 @@ fn a_lack_of_permission_is_named_as_such() {
 fn meet_permissions(directory: &Path) {
     become_nobody();
     let read_only = directory.join("read-only");
-    for result in
-        [Producer::open(&read_only).map(drop), Consumer::attach(&read_only, Start::Latest).map(drop)]
-    {
+    for result in [
+        Producer::<[u8]>::open(&read_only).map(drop),
+        Consumer::<[u8]>::attach(&read_only, Start::Latest).map(drop),
+    ] {
         let error = result.unwrap_err();
         assert!(
             matches!(
@@ -520,7 +522,7 @@ fn meet_permissions(directory: &Path) {
         names(&error, &read_only, &["writing", "observe"]);
     }
     Ring::open(&read_only).unwrap();
-    Observer::attach(&read_only, Start::Earliest).unwrap();
+    Observer::<[u8]>::attach(&read_only, Start::Earliest).unwrap();
     let error = Ring::open(&read_only).unwrap().remove_consumer("x").unwrap_err();
     assert!(matches!(error.error, EntryError::Open(OpenError::Permission { .. })), "{error:?}");
 
@@ -549,7 +551,7 @@ fn a_strangers_file_is_observed_but_not_read_in_place() {
     let (theirs, guarded) = (dir.file("theirs"), dir.file("guarded"));
     for path in [&theirs, &guarded] {
         small(path);
-        Producer::open(path).unwrap().send_kind(7, b"for everybody to see").unwrap();
+        Producer::<[u8]>::open(path).unwrap().send((7, b"for everybody to see")).unwrap();
     }
     set_mode(&theirs, 0o666);
     set_mode(&guarded, 0o444);
@@ -569,8 +571,10 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
     become_nobody();
     let (theirs, guarded) = (directory.join("theirs"), directory.join("guarded"));
     if foreign {
-        for result in [Producer::open(&theirs).map(drop), Consumer::attach(&theirs, Start::Latest).map(drop)]
-        {
+        for result in [
+            Producer::<[u8]>::open(&theirs).map(drop),
+            Consumer::<[u8]>::attach(&theirs, Start::Latest).map(drop),
+        ] {
             let error = result.unwrap_err();
             assert!(
                 matches!(
@@ -581,23 +585,24 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
             );
             names(&error, &theirs, &["1234", "65534", "trust_owner(1234)"]);
         }
-        let wrong = Producer::options().trust_owner(4321).open(&theirs);
+        let wrong = ProducerOptions::new().trust_owner(4321).open::<[u8]>(&theirs);
         let wrong = wrong.map(drop).map_err(|error| error.error);
         assert!(matches!(wrong, Err(AttachError::Open(OpenError::ForeignOwner { .. }))));
     }
-    Producer::options().trust_owner(1234).open(&theirs).unwrap();
-    let mut consumer = Consumer::options().trust_owner(1234).start(Start::Earliest).attach(&theirs).unwrap();
+    ProducerOptions::new().trust_owner(1234).open::<[u8]>(&theirs).unwrap();
+    let mut consumer =
+        ConsumerOptions::new().trust_owner(1234).start(Start::Earliest).attach::<[u8]>(&theirs).unwrap();
     assert_eq!(&*consumer.try_recv().unwrap(), b"for everybody to see");
     for path in [&theirs, &guarded] {
-        let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+        let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
         let message = observer.recv().unwrap();
-        assert_eq!((&*message, message.kind(), message.missed()), (&b"for everybody to see"[..], 7, 0));
+        assert_eq!((&*message, message.kind()), (&b"for everybody to see"[..], 7));
         assert_eq!(observer.try_recv().unwrap_err(), RecvError::Empty);
     }
     // Whoever has dropped its privileges can still make rings of its own.
     let own = directory.join("own");
     RingOptions::new(48, 8).create(&own).unwrap();
-    Consumer::attach(&own, Start::Latest).unwrap();
+    Consumer::<[u8]>::attach(&own, Start::Latest).unwrap();
 }
 
 #[test]
@@ -605,14 +610,14 @@ fn a_second_producer_is_told_who_the_first_is() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    let first = Producer::open(&path).unwrap();
-    let error = Producer::open(&path).unwrap_err();
+    let first = Producer::<[u8]>::open(&path).unwrap();
+    let error = Producer::<[u8]>::open(&path).unwrap_err();
     let AttachError::ProducerExists { pid, since_ms, .. } = error.error else { panic!("{error:?}") };
     assert_eq!(pid, u64::from(std::process::id()));
     assert_eq!(Some(since_ms), Ring::open(&path).unwrap().producer_info().map(|info| info.opened_unix_ms));
     names(&error, &path, &[&pid.to_string()]);
     drop(first);
-    Producer::open(&path).unwrap();
+    Producer::<[u8]>::open(&path).unwrap();
 }
 
 #[test]
@@ -620,21 +625,21 @@ fn a_full_table_says_who_is_in_it() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    let _one = Consumer::options().name("one").attach(&path).unwrap();
-    let two = Consumer::options().name("two").durable(true).attach(&path).unwrap();
+    let _one = ConsumerOptions::new().name("one").attach::<[u8]>(&path).unwrap();
+    let two = ConsumerOptions::new().name("two").durable(true).attach::<[u8]>(&path).unwrap();
     for _ in 0..2 {
-        let error = Consumer::attach(&path, Start::Latest).unwrap_err();
+        let error = Consumer::<[u8]>::attach(&path, Start::Latest).unwrap_err();
         assert!(matches!(error.error, AttachError::TableFull { entries: 2, .. }), "{error:?}");
         names(&error, &path, &["2", "one", "two"]);
     }
     drop(two);
     // A durable consumer keeps its entry while it is away.
     assert!(matches!(
-        Consumer::attach(&path, Start::Latest),
+        Consumer::<[u8]>::attach(&path, Start::Latest),
         Err(AtPath { error: AttachError::TableFull { .. }, .. })
     ));
     Ring::open(&path).unwrap().remove_consumer("two").unwrap();
-    Consumer::attach(&path, Start::Latest).unwrap();
+    Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
 }
 
 #[test]
@@ -643,11 +648,11 @@ fn a_name_belongs_to_one() {
     let path = dir.file("ring");
     let ring = small(&path);
     let me = u64::from(std::process::id());
-    let ephemeral = Consumer::options().name("twin").attach(&path).unwrap();
+    let ephemeral = ConsumerOptions::new().name("twin").attach::<[u8]>(&path).unwrap();
     for error in [
-        Consumer::options().name("twin").attach(&path).unwrap_err(),
-        Consumer::options().name("twin").durable(true).attach(&path).unwrap_err(),
-        Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
+        ConsumerOptions::new().name("twin").attach::<[u8]>(&path).unwrap_err(),
+        ConsumerOptions::new().name("twin").durable(true).attach::<[u8]>(&path).unwrap_err(),
+        ConsumerOptions::new().name("twin").attach_evictable::<[u8]>(&path).unwrap_err(),
     ] {
         assert!(
             matches!(&error.error, AttachError::NameInUse { name, pid, .. } if name == "twin" && *pid == me),
@@ -656,10 +661,10 @@ fn a_name_belongs_to_one() {
         names(&error, &path, &["twin", &me.to_string()]);
     }
     drop(ephemeral);
-    drop(Consumer::options().name("twin").durable(true).attach(&path).unwrap());
+    drop(ConsumerOptions::new().name("twin").durable(true).attach::<[u8]>(&path).unwrap());
     for error in [
-        Consumer::options().name("twin").attach(&path).unwrap_err(),
-        Consumer::options().name("twin").attach_evictable(&path).unwrap_err(),
+        ConsumerOptions::new().name("twin").attach::<[u8]>(&path).unwrap_err(),
+        ConsumerOptions::new().name("twin").attach_evictable::<[u8]>(&path).unwrap_err(),
     ] {
         assert!(
             matches!(&error.error, AttachError::NameIsDurable { name, .. } if name == "twin"),
@@ -678,8 +683,9 @@ fn names_that_do_not_fit_are_refused() {
     let path = dir.file("ring");
     let ring = small(&path);
     let too_long = "x".repeat(65);
-    let attach =
-        |name: &str, durable| Consumer::options().name(name).durable(durable).attach(&path).map(drop);
+    let attach = |name: &str, durable| {
+        ConsumerOptions::new().name(name).durable(durable).attach::<[u8]>(&path).map(drop)
+    };
     for (name, durable) in [("", true), (&too_long, false), (&too_long, true), ("nul\0", false)] {
         let error = attach(name, durable).unwrap_err();
         assert!(matches!(&error.error, AttachError::Name(found) if found.name == name), "{error:?}");
@@ -689,7 +695,8 @@ fn names_that_do_not_fit_are_refused() {
             assert!(matches!(created, Err(AtPath { error: CreateError::Name(_), .. })));
         }
     }
-    let evictable = Consumer::options().name("both").durable(true).attach_evictable(&path).unwrap_err();
+    let evictable =
+        ConsumerOptions::new().name("both").durable(true).attach_evictable::<[u8]>(&path).unwrap_err();
     assert!(
         matches!(&evictable.error, AttachError::EvictableDurable { name, .. } if name == "both"),
         "{evictable:?}"
@@ -713,17 +720,17 @@ fn types_do_not_mix() {
     };
     let (quote, trade) = ("Quote{price:u64,size:u64}", "Trade{price:u64,size:u64}");
     // Bytes of the right size, taken for a type.
-    refused(Producer::options().open_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
-    refused(Consumer::options().attach_typed::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
+    refused(ProducerOptions::new().open::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
+    refused(ConsumerOptions::new().attach::<Quote>(&untyped).unwrap_err(), &untyped, "untyped", quote);
     // Another type of the same shape.
-    refused(Producer::options().open_typed::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
-    refused(Consumer::options().attach_typed::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
+    refused(ProducerOptions::new().open::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
+    refused(ConsumerOptions::new().attach::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
     // A message of another length, from a producer of bytes.
-    let mut consumer = Consumer::options().start(Start::Earliest).attach_typed::<Quote>(&typed).unwrap();
-    Producer::open(&typed).unwrap().send(b"short").unwrap();
+    let mut consumer = ConsumerOptions::new().start(Start::Earliest).attach::<Quote>(&typed).unwrap();
+    Producer::<[u8]>::open(&typed).unwrap().send(b"short").unwrap();
     let error = consumer.try_recv().unwrap_err();
-    let RecvError::Damaged(Damage { found: 5, low: 16, high: 16, .. }) = error else { panic!("{error:?}") };
-    assert_eq!(&*consumer.into_inner().try_recv().unwrap(), b"short", "it was released");
+    assert_eq!(error, RecvError::WrongLength { position: 0, found: 5, expected: 16 });
+    assert_eq!(consumer.try_recv().unwrap_err(), RecvError::Empty, "it was skipped");
 }
 
 #[test]
@@ -736,13 +743,13 @@ fn a_ring_made_anew_is_not_taken_for_the_old_one() {
     assert_ne!(old.id(), new.id());
     let id = old.id();
     for error in [
-        Producer::options().expect_ring(id).open(&path).unwrap_err(),
-        Consumer::options().expect_ring(id).attach(&path).unwrap_err(),
-        Consumer::options().expect_ring(id).attach_evictable(&path).unwrap_err(),
-        Observer::options().expect_ring(id).attach(&path).unwrap_err(),
+        ProducerOptions::new().expect_ring(id).open::<[u8]>(&path).unwrap_err(),
+        ConsumerOptions::new().expect_ring(id).attach::<[u8]>(&path).unwrap_err(),
+        ConsumerOptions::new().expect_ring(id).attach_evictable::<[u8]>(&path).unwrap_err(),
+        ObserverOptions::new().expect_ring(id).attach::<[u8]>(&path).unwrap_err(),
         // The handle of the old ring means the old ring.
-        Producer::open(&old).unwrap_err(),
-        Consumer::attach(&old, Start::Latest).unwrap_err(),
+        Producer::<[u8]>::open(&old).unwrap_err(),
+        Consumer::<[u8]>::attach(&old, Start::Latest).unwrap_err(),
     ] {
         let AttachError::Open(OpenError::WrongRing { found, expected, .. }) = error.error else {
             panic!("{error:?}")
@@ -752,7 +759,7 @@ fn a_ring_made_anew_is_not_taken_for_the_old_one() {
     }
     let error = old.remove_consumer("x").unwrap_err();
     assert!(matches!(error.error, EntryError::Open(OpenError::WrongRing { .. })), "{error:?}");
-    let consumer = Consumer::options().expect_ring(new.id()).attach(&path).unwrap();
+    let consumer = ConsumerOptions::new().expect_ring(new.id()).attach::<[u8]>(&path).unwrap();
     assert_eq!(consumer.ring_id().to_string().parse(), Ok(new.id()));
     assert!("0123".parse::<RingId>().is_err() && "+".repeat(32).parse::<RingId>().is_err());
 }
@@ -762,8 +769,8 @@ fn start_positions_that_cannot_be_had_say_which_can() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = small(&path);
-    let mut producer = Producer::open(&path).unwrap();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     for n in 0..11_u8 {
         producer.send(&[n]).unwrap();
         drop(consumer.try_recv().unwrap());
@@ -771,10 +778,10 @@ fn start_positions_that_cannot_be_had_say_which_can() {
     // The producer took room at position 8, when all eight messages were released: it may write up to 16.
     type Attach = fn(&Path, Start) -> Result<u64, AtPath<AttachError>>;
     let attempts: [(&str, Attach); 3] = [
-        ("consumer", |path, start| Consumer::attach(path, start).map(|it| it.position())),
-        ("observer", |path, start| Observer::attach(path, start).map(|it| it.position())),
+        ("consumer", |path, start| Consumer::<[u8]>::attach(path, start).map(|it| it.position())),
+        ("observer", |path, start| Observer::<[u8]>::attach(path, start).map(|it| it.position())),
         ("evictable", |path, start| {
-            Consumer::options().start(start).attach_evictable(path).map(|it| it.position())
+            ConsumerOptions::new().start(start).attach_evictable::<[u8]>(path).map(|it| it.position())
         }),
     ];
     for (who, attach) in attempts {
@@ -805,11 +812,11 @@ fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     small(&path);
     let holder = OpenOptions::new().read(true).write(true).open(&path).unwrap();
     lock(&holder, lock_byte::TABLE);
-    let error = Consumer::attach(&path, Start::Latest).unwrap_err();
+    let error = Consumer::<[u8]>::attach(&path, Start::Latest).unwrap_err();
     let AttachError::Open(OpenError::TableBusy { waited, .. }) = error.error else { panic!("{error:?}") };
     names(&error, &path, &[&format!("{waited:.1?}"), "lslocks"]);
     drop(holder);
-    Consumer::attach(&path, Start::Latest).unwrap();
+    Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
 }
 
 fn lock(file: &File, offset: i64) {
@@ -844,24 +851,24 @@ fn impossible_control_words_are_named_and_never_used() {
         for value in values {
             fresh();
             write(&path, word, &value.to_le_bytes());
-            damaged(Producer::open(&path).unwrap_err(), what, value);
+            damaged(Producer::<[u8]>::open(&path).unwrap_err(), what, value);
         }
     }
     fresh();
     write(&path, producer::HEAD, &3_u64.to_le_bytes());
-    damaged(Producer::open(&path).unwrap_err(), "claimed", 0);
+    damaged(Producer::<[u8]>::open(&path).unwrap_err(), "claimed", 0);
 
     // A durable entry without a tail, as a removal that was killed half-way leaves it: there is nothing to
     // resume, and the name can be had again.
     fresh();
     write(&path, FIRST_ENTRY, &u64::MAX.to_le_bytes());
-    Consumer::options().name("durable").durable(true).attach(&path).unwrap();
+    ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap();
 
     for tail in [1, 1 << 62] {
         fresh();
         write(&path, FIRST_ENTRY, &u64::to_le_bytes(tail));
         damaged(
-            Consumer::options().name("durable").durable(true).attach(&path).unwrap_err(),
+            ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap_err(),
             "durable tail",
             tail,
         );
@@ -869,7 +876,7 @@ fn impossible_control_words_are_named_and_never_used() {
     // A tail that says it may be evicted: its reader, which reads in place, would not notice.
     fresh();
     write(&path, FIRST_ENTRY, &(1_u64 << 63).to_le_bytes());
-    let error = Consumer::options().name("durable").durable(true).attach(&path).unwrap_err();
+    let error = ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap_err();
     assert!(
         matches!(&error.error, AttachError::Open(OpenError::Damaged(source)) if source.what == "durable tail"),
         "{error:?}"
@@ -877,11 +884,11 @@ fn impossible_control_words_are_named_and_never_used() {
 
     fresh();
     write(&path, producer::LIMIT, &u64::MAX.to_le_bytes());
-    damaged(Consumer::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
+    damaged(Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
 
     // A producer that overwrites what a consumer gates.
     fresh();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     write(&path, slot::FIRST, &9_u64.to_le_bytes());
     let error = consumer.try_recv().unwrap_err();
     assert!(matches!(error, RecvError::Damaged(Damage { found: 9, high: 1, .. })), "{error:?}");
@@ -893,9 +900,9 @@ fn a_length_beyond_the_block_never_reaches_beyond_the_block() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
-    Producer::open(&path).unwrap().send(b"short").unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    Producer::<[u8]>::open(&path).unwrap().send(b"short").unwrap();
     write(&path, slot::FIRST + 8, &u32::MAX.to_le_bytes());
     assert_eq!(observer.try_recv().unwrap().len(), 48);
     assert_eq!(consumer.try_recv().unwrap().len(), 48);

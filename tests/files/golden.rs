@@ -12,7 +12,8 @@
 use kit::TempDir;
 use kit::format::{consumer, readers, record, size, slot};
 use slipring::{
-    Consumer, EventKind, FORMAT_VERSION, Observer, Producer, RecvError, Ring, RingOptions, Start, message,
+    ConsumerOptions, EventKind, FORMAT_VERSION, Observer, Producer, ProducerOptions, RecvError, Ring,
+    RingOptions, Start, message,
 };
 use std::path::Path;
 
@@ -52,29 +53,29 @@ const SENT: [(u32, &[u8]); 7] = [
 /// consumer that is away, and was left by a producer that did not close it.
 fn write_ring(path: &Path) {
     RingOptions::of::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
-    let mut producer = Producer::open(path).unwrap();
-    let mut audit = Consumer::options().name("audit").durable(true).attach(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(path).unwrap();
     for n in 0..8_u8 {
-        producer.try_send(0, &[n; 48]).unwrap();
+        producer.try_send(&[n; 48]).unwrap();
     }
-    assert!(producer.try_send(0, b"").is_err());
+    assert!(producer.try_send(b"").is_err());
     while audit.try_recv().is_ok() {}
     let (singly, together) = SENT.split_at(5);
     for (kind, message) in singly {
-        producer.try_send(*kind, message).unwrap();
+        producer.try_send((*kind, *message)).unwrap();
     }
     let mut batch = producer.try_claim_batch(together.len()).unwrap();
     for (kind, message) in together {
-        assert!(batch.push(*kind, message).unwrap());
+        assert!(batch.push((*kind, *message)).unwrap());
     }
     batch.publish();
     // Announced, filled and given up: a seal outlives its producer.
     let mut given_up = producer.try_claim_batch(1).unwrap();
-    assert!(given_up.push(4, b"given up").unwrap());
+    assert!(given_up.push((4, b"given up")).unwrap());
     given_up.abort();
     drop(audit.try_recv().unwrap());
     drop(audit);
-    drop(Consumer::options().name("ephemeral").attach(path).unwrap());
+    drop(ConsumerOptions::new().name("ephemeral").attach::<[u8]>(path).unwrap());
     drop(producer);
 }
 
@@ -101,8 +102,8 @@ fn a_ring_of_the_past_is_read_as_it_was_written() {
     let kinds: Vec<EventKind> = ring.events().into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [Created, ProducerOpened, Resumed, Full, Detached, Attached, Detached, Detached]);
 
-    let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
-    let mut audit = Consumer::options().name("audit").durable(true).attach(&path).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(&path).unwrap();
     assert_eq!((observer.position(), audit.position()), (1008, 1009));
     for (position, (kind, sent)) in (1008..).zip(SENT) {
         let message = observer.recv().unwrap();
@@ -115,12 +116,12 @@ fn a_ring_of_the_past_is_read_as_it_was_written() {
     assert_eq!(audit.try_recv().unwrap_err(), RecvError::Empty);
 
     // And it goes on.
-    let mut producer = Producer::options().open_typed::<Tick>(&path).unwrap();
+    let mut producer = ProducerOptions::new().open::<Tick>(&path).unwrap();
     let tick = Tick { instrument: 7, prices: [1, -2, 3, -4], flags: u64::MAX };
     assert_eq!(producer.send(&tick).unwrap(), 1015);
     drop(audit);
-    let audit = Consumer::options().name("audit").durable(true);
-    assert_eq!(*audit.attach_typed::<Tick>(&path).unwrap().recv().unwrap(), tick);
+    let audit = ConsumerOptions::new().name("audit").durable(true);
+    assert_eq!(*audit.attach::<Tick>(&path).unwrap().recv().unwrap(), tick);
 }
 
 /// Puts zeros where one run differs from the next: who, when, which.

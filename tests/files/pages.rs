@@ -29,14 +29,14 @@ fn pages_come_when_they_are_touched_or_at_once() {
     let ring = RingOptions::new(48, 65536).create(&path).unwrap();
     let whole = ring.file_len() / 1024;
     drop(ring);
-    let producer = Producer::open(&path).unwrap();
+    let producer = Producer::<[u8]>::open(&path).unwrap();
     assert!(kib(&path, "Rss") < whole / 4, "{} of {whole}", kib(&path, "Rss"));
     drop(producer);
-    let mut producer = ProducerOptions::new().pages(Pages::new().prefault(true)).open(&path).unwrap();
+    let mut producer = ProducerOptions::new().pages(Pages::new().prefault(true)).open::<[u8]>(&path).unwrap();
     assert_eq!(kib(&path, "Rss"), whole);
-    drop(ConsumerOptions::new().pages(Pages::new().prefault(true)).attach(&path).unwrap());
-    drop(ObserverOptions::new().pages(Pages::new().prefault(true).huge(true)).attach(&path).unwrap());
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    drop(ConsumerOptions::new().pages(Pages::new().prefault(true)).attach::<[u8]>(&path).unwrap());
+    drop(ObserverOptions::new().pages(Pages::new().prefault(true).huge(true)).attach::<[u8]>(&path).unwrap());
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     producer.send(b"still a ring").unwrap();
     assert_eq!(&*consumer.recv().unwrap(), b"still a ring");
 }
@@ -46,7 +46,7 @@ fn pages_are_locked_or_the_error_names_the_limit() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(48, 16).create(&path).unwrap();
-    match ProducerOptions::new().pages(Pages::new().lock(true)).open(&path) {
+    match ProducerOptions::new().pages(Pages::new().lock(true)).open::<[u8]>(&path) {
         Ok(producer) => {
             assert!(kib(&path, "Locked") > 0);
             drop(producer);
@@ -58,6 +58,9 @@ fn pages_are_locked_or_the_error_names_the_limit() {
     }
     let ring = RingOptions::new(48, 16).create_in_memory().unwrap();
     drop(
-        ProducerOptions::new().pages(Pages::new().lock(true).prefault(true).huge(true)).open(&ring).unwrap(),
+        ProducerOptions::new()
+            .pages(Pages::new().lock(true).prefault(true).huge(true))
+            .open::<[u8]>(&ring)
+            .unwrap(),
     );
 }

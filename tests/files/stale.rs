@@ -20,11 +20,11 @@ fn claims_may_go_to_another_thread() {
 fn what_a_predecessor_claimed_is_not_published_to_nobody() {
     for capacity in [32, 1024] {
         let ring = RingOptions::new(48, capacity).create_in_memory().unwrap();
-        let mut first = Producer::open(&ring).unwrap();
+        let mut first = Producer::<[u8]>::open(&ring).unwrap();
         first.send(b"x").unwrap();
         drop(first);
-        let mut second = ProducerOptions::new().require_readers(1).open(&ring).unwrap();
-        assert!(second.try_send(0, b"y").is_err(), "nobody reads");
+        let mut second = ProducerOptions::new().require_readers(1).open::<[u8]>(&ring).unwrap();
+        assert!(second.try_send(b"y").is_err(), "nobody reads");
     }
 }
 
@@ -80,13 +80,13 @@ impl World {
             5 | 6 => {
                 // The right goes with the handle.
                 let other = RingOptions::new(1, 1).create_in_memory().unwrap();
-                self.producer = Producer::open(&other).unwrap();
-                self.producer = Producer::open(ring).unwrap();
+                self.producer = Producer::<[u8]>::open(&other).unwrap();
+                self.producer = Producer::<[u8]>::open(ring).unwrap();
             }
             7 => {
                 let panicked = catch_unwind(AssertUnwindSafe(|| {
                     let mut batch = self.producer.claim_batch(3).unwrap();
-                    let _ = batch.push_with(0, |block| {
+                    let _ = batch.push_with(|block| -> usize {
                         block.fill(SCRIBBLE);
                         resume_unwind(Box::new(()))
                     });
@@ -106,20 +106,20 @@ impl World {
         let mut pushed = Vec::new();
         for (how, message) in plans {
             let added = match how {
-                0 => batch.push_with(1, |block| {
+                0 => batch.push_with(|block| {
                     block.fill(SCRIBBLE);
                     block[..message.len()].copy_from_slice(&message);
-                    message.len()
+                    (1, message.len())
                 }),
                 1 => {
-                    let refused = batch.push_with(1, |block| {
+                    let refused = batch.push_with(|block| {
                         block.fill(SCRIBBLE);
-                        block.len() + 1
+                        (1, block.len() + 1)
                     });
                     assert!(refused.is_err() || batch.remaining() == 0);
                     Ok(false)
                 }
-                2 => batch.push(2, &message),
+                2 => batch.push((2, &message)),
                 // Of kind 0, and of a whole block: bare.
                 3 => {
                     let whole = vec![how_many_full(&pushed); batch_block];
@@ -129,7 +129,7 @@ impl World {
                     }
                     continue;
                 }
-                _ => batch.push(0, &message),
+                _ => batch.push(&message),
             };
             if added.unwrap() {
                 pushed.push(message);
@@ -155,7 +155,7 @@ fn nothing_stale_is_ever_published() {
         let file = File::open(&path).unwrap();
         let word = |at| word_in(&file, at);
         let (stride, capacity) = (word(header::SLOT_STRIDE), capacity as u64);
-        let producer = Producer::open(&ring).unwrap();
+        let producer = Producer::<[u8]>::open(&ring).unwrap();
         let mut world = World { dice, block, producer, published: HashMap::new() };
         for _ in 0..200 {
             world.step(&ring);
@@ -187,12 +187,12 @@ fn what_a_dead_producer_did_not_live_to_count_is_found_where_it_lies() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(48, 8).create(&path).unwrap();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    Producer::open(&path).unwrap().send(&[1; 48]).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    Producer::<[u8]>::open(&path).unwrap().send(&[1; 48]).unwrap();
     // As if it had been killed before the head and what stands beside it were stored.
     OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 16], 4224).unwrap();
 
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     assert_eq!(producer.head(), 1);
     let mut batch = producer.claim_batch(3).unwrap();
     assert_eq!(batch.push_blocks(3, |block| block.fill(2)), 3);

@@ -10,8 +10,8 @@
 //! ```
 
 use slipring::{
-    Consumer, Observer, Producer, RecvError, Ring, RingOptions, Selector, SendError, Start, TypedConsumer,
-    TypedProducer, Wait, message,
+    Consumer, ConsumerOptions, Observer, Producer, ProducerOptions, RecvError, Ring, RingOptions, Selector,
+    SendError, Start, Wait, message,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -47,7 +47,7 @@ fn send_all(mut producer: Producer) {
             }
             _ => {
                 producer.claim().unwrap().fill(0xEE);
-                assert_eq!(producer.send_kind(1, &bytes(n)).unwrap(), n);
+                assert_eq!(producer.send((1, &bytes(n))).unwrap(), n);
             }
         }
     }
@@ -72,9 +72,9 @@ fn messages_pass_between_threads_whole() {
     // Not `Wait::Spin`: three threads that only spin take a scheduler's turn for each message.
     for wait in [Wait::Backoff, Wait::Park] {
         let ring = ring(2);
-        let options = Consumer::options().start(Start::Earliest).wait(wait);
-        let (one, two) = (options.attach(&ring).unwrap(), options.attach(&ring).unwrap());
-        let producer = Producer::options().wait(wait).open(&ring).unwrap();
+        let options = ConsumerOptions::new().start(Start::Earliest).wait(wait);
+        let (one, two) = (options.attach::<[u8]>(&ring).unwrap(), options.attach::<[u8]>(&ring).unwrap());
+        let producer = ProducerOptions::new().wait(wait).open::<[u8]>(&ring).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| send_all(producer));
             scope.spawn(|| read_all(one));
@@ -86,8 +86,9 @@ fn messages_pass_between_threads_whole() {
 #[test]
 fn batches_pass_between_threads_whole() {
     let ring = ring(4);
-    let mut consumer = Consumer::options().start(Start::Earliest).wait(Wait::Backoff).attach(&ring).unwrap();
-    let mut producer = Producer::options().wait(Wait::Backoff).open(&ring).unwrap();
+    let mut consumer =
+        ConsumerOptions::new().start(Start::Earliest).wait(Wait::Backoff).attach::<[u8]>(&ring).unwrap();
+    let mut producer = ProducerOptions::new().wait(Wait::Backoff).open::<[u8]>(&ring).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut n = 0;
@@ -95,7 +96,7 @@ fn batches_pass_between_threads_whole() {
                 let mut batch = producer.claim_batch(3).unwrap();
                 while batch.remaining() > 0 && n < COUNT {
                     batch
-                        .push_with(0, |block| {
+                        .push_with(|block| {
                             block.copy_from_slice(&bytes(n));
                             16
                         })
@@ -121,12 +122,12 @@ fn batches_pass_between_threads_whole() {
 #[test]
 fn readers_join_and_leave_while_the_producer_runs() {
     let ring = ring(2);
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     std::thread::scope(|scope| {
         let joiner = scope.spawn(move || {
             for turn in 0..COUNT / 3 {
                 let start = if turn % 2 == 0 { Start::Earliest } else { Start::Latest };
-                let mut consumer = Consumer::attach(&ring, start).unwrap();
+                let mut consumer = Consumer::<[u8]>::attach(&ring, start).unwrap();
                 let mut next = consumer.position();
                 for _ in 0..2 {
                     if let Ok(message) = consumer.try_recv() {
@@ -138,7 +139,7 @@ fn readers_join_and_leave_while_the_producer_runs() {
         });
         let mut n = 0;
         while !joiner.is_finished() {
-            if producer.try_send(0, &bytes(n)).is_ok() {
+            if producer.try_send(&bytes(n)).is_ok() {
                 n += 1;
             }
             std::thread::yield_now();
@@ -149,28 +150,29 @@ fn readers_join_and_leave_while_the_producer_runs() {
 #[test]
 fn copies_are_sound_in_one_thread() {
     let ring = ring(2);
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(&ring).unwrap();
-    let mut observer = Observer::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut evictable =
+        ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     for n in 0..2 {
-        producer.try_send(0, &bytes(n)).unwrap();
+        producer.try_send(&bytes(n)).unwrap();
         assert_eq!(*evictable.try_recv().unwrap(), bytes(n));
         assert_eq!(*observer.try_recv().unwrap(), bytes(n));
     }
     for n in 2..7 {
-        producer.try_send(0, &bytes(n)).unwrap();
+        producer.try_send(&bytes(n)).unwrap();
     }
-    let Err(RecvError::Evicted { missed }) = evictable.try_recv() else { panic!("not evicted") };
+    let Err(RecvError::Lagged { missed }) = evictable.try_recv() else { panic!("not evicted") };
     assert_eq!(evictable.position(), 2 + missed);
+    assert_eq!(observer.try_recv().unwrap_err(), RecvError::Lagged { missed: 3 });
     let message = observer.try_recv().unwrap();
-    assert_eq!((message.position(), message.missed() + 2), (5, 5));
-    assert_eq!(*message, bytes(5));
+    assert_eq!((message.position(), &*message), (5, &bytes(5)[..]));
 }
 
-fn typed(capacity: usize) -> (TypedProducer<Pair>, TypedConsumer<Pair>) {
+fn typed(capacity: usize) -> (Producer<Pair>, Consumer<Pair>) {
     let ring = RingOptions::of::<Pair>(capacity).create_in_memory().unwrap();
-    let producer = Producer::options().open_typed(&ring).unwrap();
-    (producer, Consumer::options().start(Start::Earliest).attach_typed(&ring).unwrap())
+    let producer = Producer::open(&ring).unwrap();
+    (producer, Consumer::attach(&ring, Start::Earliest).unwrap())
 }
 
 #[test]
@@ -181,7 +183,7 @@ fn typed_values_are_read_in_place() {
         claim.left = n;
         claim.right = !claim.left;
         assert_eq!(claim.left, n);
-        claim.publish().unwrap();
+        claim.publish();
         let pair = consumer.try_recv().unwrap();
         let (left, right) = (&pair.left, &pair.right);
         assert_eq!((*left, *right), (n, !n));
@@ -212,9 +214,9 @@ fn typed_slices_are_filled_and_read_in_place() {
 #[test]
 fn a_panic_leaves_the_ring_whole() {
     let ring = ring(2);
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
-    producer.try_send(0, &bytes(0)).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    producer.try_send(&bytes(0)).unwrap();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         let _held = consumer.try_recv().unwrap();
         std::panic::resume_unwind(Box::new(()));
@@ -226,8 +228,8 @@ fn a_panic_leaves_the_ring_whole() {
         std::panic::resume_unwind(Box::new(()));
     }));
     assert!(panicked.is_err());
-    producer.try_send(0, &bytes(1)).unwrap();
-    assert!(matches!(producer.try_send(0, &bytes(2)), Err(SendError::Full { .. })));
+    producer.try_send(&bytes(1)).unwrap();
+    assert!(matches!(producer.try_send(&bytes(2)), Err(SendError::Full { .. })));
     assert_eq!(&*consumer.try_recv().unwrap(), bytes(0));
     assert_eq!(&*consumer.try_recv().unwrap(), bytes(1));
 }
@@ -235,8 +237,8 @@ fn a_panic_leaves_the_ring_whole() {
 #[test]
 fn handles_outlive_the_ring_they_came_from() {
     let ring = ring(2);
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     drop(ring);
     producer.send(&bytes(0)).unwrap();
     drop(producer);
@@ -250,11 +252,11 @@ fn a_selector_reads_in_place() {
     let rings = [ring(2), ring(2)];
     let mut selector = Selector::new(Wait::Backoff);
     for ring in &rings {
-        selector.add(Consumer::attach(ring, Start::Earliest).unwrap());
+        selector.add(Consumer::<[u8]>::attach(ring, Start::Earliest).unwrap());
     }
     std::thread::scope(|scope| {
         for ring in &rings {
-            let producer = Producer::options().wait(Wait::Backoff).open(ring).unwrap();
+            let producer = ProducerOptions::new().wait(Wait::Backoff).open::<[u8]>(ring).unwrap();
             scope.spawn(move || send_all(producer));
         }
         let mut next = [0; 2];

@@ -7,8 +7,8 @@
 use kit::format::{consumer, header, producer, word};
 use kit::{Child, LONG, TempDir, command, tell};
 use slipring::{
-    Consumer, ConsumerOptions, GroupSettings, HolderRole, PendingState, Producer, RecvError, Ring,
-    RingOptions, SendError, Start, Worker, WorkerOptions,
+    ConsumerOptions, GroupSettings, HolderRole, PendingState, Producer, RecvError, Ring, RingOptions,
+    SendError, Start, Worker, WorkerOptions,
 };
 use std::fs::OpenOptions;
 use std::io;
@@ -31,17 +31,17 @@ fn stamp(path: &Path, time: SystemTime) {
 }
 
 fn audit() -> ConsumerOptions {
-    Consumer::options().name("audit").durable(true).start(Start::Earliest)
+    ConsumerOptions::new().name("audit").durable(true).start(Start::Earliest)
 }
 
 /// A full ring, whose durable consumer may be away for an hour, and left in the given time as the clock says now.
 fn held(path: &Path, left: SystemTime) -> Producer {
     let options = RingOptions::new(48, 8).consumers(2).durable_inactive_threshold(Duration::from_secs(3600));
     options.create(path).unwrap();
-    drop(audit().attach(path).unwrap());
-    let mut producer = Producer::open(path).unwrap();
+    drop(audit().attach::<[u8]>(path).unwrap());
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     for _ in 0..8 {
-        producer.try_send(0, b"waits").unwrap();
+        producer.try_send(b"waits").unwrap();
     }
     stamp(path, left);
     producer
@@ -53,7 +53,7 @@ fn the_system_clock_set_back_gives_nobody_up() {
     let path = dir.file("ring");
     let mut producer = held(&path, SystemTime::now() + YEAR);
     for _ in 0..3 {
-        let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"no") else { panic!("not full") };
+        let Err(SendError::Full { holder, .. }) = producer.try_send(b"no") else { panic!("not full") };
         assert_eq!((holder.role, holder.name.as_str()), (HolderRole::DurableConsumer, "audit"));
         // How long the producer believes what it found.
         std::thread::sleep(Duration::from_millis(11));
@@ -61,10 +61,10 @@ fn the_system_clock_set_back_gives_nobody_up() {
     let ring = Ring::open(&path).unwrap();
     assert_eq!(ring.check(), []);
     assert!(ring.consumers()[0].joined_unix_ms > ring.events().last().unwrap().unix_ms);
-    let mut back = audit().attach(&path).unwrap();
+    let mut back = audit().attach::<[u8]>(&path).unwrap();
     assert_eq!(back.position(), 0);
     (0..8).for_each(|_| assert_eq!(*back.try_recv().unwrap(), *b"waits"));
-    producer.try_send(0, b"goes on").unwrap();
+    producer.try_send(b"goes on").unwrap();
 }
 
 #[test]
@@ -72,16 +72,16 @@ fn the_system_clock_set_forward_gives_up_who_was_away_and_nobody_else() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let mut producer = held(&path, SystemTime::now() - YEAR);
-    let mut back = audit().attach(&path).unwrap();
+    let mut back = audit().attach::<[u8]>(&path).unwrap();
     stamp_joined_long_ago(&path);
-    assert!(matches!(producer.try_send(0, b"no"), Err(SendError::Full { .. })), "it is here");
+    assert!(matches!(producer.try_send(b"no"), Err(SendError::Full { .. })), "it is here");
     assert_eq!(*back.try_recv().unwrap(), *b"waits");
     drop(back);
-    producer.try_send(0, b"last").unwrap();
+    producer.try_send(b"last").unwrap();
     stamp(&path, SystemTime::now() - YEAR);
     // How long the producer believes what it found.
     std::thread::sleep(Duration::from_millis(11));
-    producer.try_send(0, b"goes on").unwrap();
+    producer.try_send(b"goes on").unwrap();
     assert_eq!(Ring::open(&path).unwrap().consumers(), []);
 }
 
@@ -93,7 +93,7 @@ fn stamp_joined_long_ago(path: &Path) {
 }
 
 fn join(path: &Path) -> Worker {
-    WorkerOptions::new("group").tick(Duration::from_millis(1)).join(path).unwrap()
+    WorkerOptions::new("group").tick(Duration::from_millis(1)).join::<[u8]>(path).unwrap()
 }
 
 /// Looks for a while, and finds nothing.
@@ -146,7 +146,7 @@ fn a_shifted_clock_shortens_no_lease_and_lengthens_none() {
     let path = dir.file("ring");
     let settings = GroupSettings::new().ack_wait(LONG);
     RingOptions::new(48, 8).group("group", settings).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     producer.send(b"here").unwrap();
     producer.send(b"there").unwrap();
     let worker = join(&path);

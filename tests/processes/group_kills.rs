@@ -115,7 +115,7 @@ impl Shared {
 
 /// Publishes from where the ring stands, whoever brought it there: the message says its position.
 fn produce(path: &str, shared: &Shared) {
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     tell("open");
     let mut dice = Dice::new(u64::from(std::process::id()));
     let mut block = [0; BLOCK];
@@ -129,20 +129,20 @@ fn produce(path: &str, shared: &Shared) {
         match dice.roll(4) {
             0 => {
                 let len = fill(&mut block, head);
-                assert_eq!(producer.send_kind(kind_of(head), &block[..len]), Ok(head));
+                assert_eq!(producer.send((kind_of(head), &block[..len])), Ok(head));
             }
             1 => {
                 let mut claim = producer.claim().unwrap();
                 claim.fill(0xEE);
                 let len = fill(&mut claim, head);
-                claim.publish_kind(kind_of(head), len).unwrap();
+                claim.publish((kind_of(head), len)).unwrap();
             }
             2 => {
                 let most = usize::try_from(left.min(1 + dice.roll(64))).unwrap();
                 let mut batch = producer.claim_batch(most).unwrap();
                 while batch.remaining() > 0 {
                     let next = head + batch.len() as u64;
-                    batch.push_with(kind_of(next), |block| fill(block, next)).unwrap();
+                    batch.push_with(|block| (kind_of(next), fill(block, next))).unwrap();
                 }
                 batch.publish();
             }
@@ -165,7 +165,7 @@ fn finish(delivery: Delivery<'_>, shared: &Shared) {
 
 /// Works in every way there is until the stream is closed and the group is through with it.
 fn work(path: &str, shared: &Shared) {
-    let worker = Worker::join(path, "work").unwrap();
+    let worker = Worker::<[u8]>::join(path, "work").unwrap();
     tell("joined");
     let mut dice = Dice::new(u64::from(std::process::id()));
     loop {
@@ -181,7 +181,7 @@ fn work(path: &str, shared: &Shared) {
             }
             match dice.roll(400_000) {
                 0..100 => drop(delivery),
-                100..200 => drop(delivery.release()),
+                100..200 => drop(delivery.hand_back()),
                 200..300 => drop(delivery.nack(Duration::from_millis(dice.roll(20)))),
                 300..400 => match delivery.extend() {
                     Ok(()) => finish(delivery, shared),

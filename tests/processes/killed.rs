@@ -6,8 +6,8 @@
 use kit::format::{readers, word};
 use kit::{Child, Dice, LONG, TempDir, tell, until};
 use slipring::{
-    AtPath, Consumer, EventKind, GroupSettings, Observer, Producer, RecvError, RingOptions, Selector,
-    SendError, Start, Wait, Worker, WorkerOptions,
+    AtPath, Consumer, ConsumerOptions, EventKind, GroupSettings, Observer, ObserverOptions, Producer,
+    RecvError, RingOptions, Selector, SendError, Start, Wait, Worker, WorkerOptions,
 };
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -94,7 +94,7 @@ fn every_process_sees_every_message_in_order() {
 /// Publishes message after message in every way there is, and notes how many are out.
 fn produce(path: &str, ledger: &str, life: u64, count: u64) {
     let ledger = Ledger::at(ledger);
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     tell("open");
     let mut dice = Dice::new(life + 1);
     let mut n = 0;
@@ -118,7 +118,7 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
                 let mut batch = producer.claim_batch(most.min(usize::try_from(count - n).unwrap())).unwrap();
                 while batch.remaining() > 0 {
                     let next = n + batch.len() as u64;
-                    batch.push_with(0, |block| fill(block, life, next)).unwrap();
+                    batch.push_with(|block| fill(block, life, next)).unwrap();
                 }
                 n += batch.publish().count() as u64;
             }
@@ -133,7 +133,7 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
 /// Reads until the stream is closed; every life's messages begin at 0 and have no gap. Tells how many
 /// each life had.
 fn consume(path: &str, name: &str) {
-    let mut consumer = Consumer::options().name(name).start(Start::Earliest).attach(path).unwrap();
+    let mut consumer = ConsumerOptions::new().name(name).start(Start::Earliest).attach::<[u8]>(path).unwrap();
     tell("attached");
     let mut lives: Vec<u64> = Vec::new();
     let mut expected = consumer.position();
@@ -163,17 +163,18 @@ fn follow(lives: &mut Vec<u64>, (life, n): (u64, u64)) {
 
 /// Reads by copy until the stream is closed. What it saw and what it missed make the whole.
 fn observe(path: &str) {
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     tell("attached");
     let mut next = observer.position();
     loop {
         match observer.recv() {
             Ok(message) => {
-                assert_eq!(message.position(), next + message.missed());
+                assert_eq!(message.position(), next);
                 next = message.position() + 1;
                 // One life only, whose messages are numbered as their positions are.
                 assert_eq!(read(&message), (0, message.position()));
             }
+            Err(RecvError::Lagged { missed }) => next += missed,
             Err(RecvError::Closed) => break,
             Err(error) => panic!("{error:?}"),
         }
@@ -257,7 +258,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
         assert!(!info.alive && info.durable && info.name == "audit");
     }
     producer.kill();
-    Producer::open(&path).unwrap().close();
+    Producer::<[u8]>::open(&path).unwrap().close();
     let before = tail();
     let mut consumer = Child::start("killed/audit", &[text(&path), text(&ledger_path)]);
     assert_eq!(consumer.hear(), format!("resumed at {before}"));
@@ -268,7 +269,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
 /// Reads one message at a time and notes each when it is released, until the stream is closed.
 fn audit(path: &str, ledger: &str) {
     let ledger = Ledger::at(ledger);
-    let mut consumer = Consumer::options().name("audit").durable(true).attach(path).unwrap();
+    let mut consumer = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(path).unwrap();
     let mut next = consumer.position();
     tell(format!("resumed at {next}"));
     loop {
@@ -290,18 +291,18 @@ fn a_dead_consumer_does_not_stop_the_producer() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 8).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     for round in 0..3 {
         let mut consumer = Child::start("killed/hold", &[text(&path)]);
         assert_eq!(consumer.hear(), "holding");
-        while producer.try_send(0, b"more").is_ok() {}
-        let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("not full") };
+        while producer.try_send(b"more").is_ok() {}
+        let Err(SendError::Full { holder, .. }) = producer.try_send(b"x") else { panic!("not full") };
         assert_eq!((holder.name.as_str(), holder.pid), ("holder", consumer.pid()));
         if round == 0 {
             // Alive, it holds the producer for as long as it likes.
-            assert!(producer.send_timeout(0, b"x", Duration::from_millis(50)).is_err());
+            assert!(producer.send_timeout(b"x", Duration::from_millis(50)).is_err());
             consumer.kill();
-            producer.send_timeout(0, b"x", LONG).unwrap();
+            producer.send_timeout(b"x", LONG).unwrap();
         } else {
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| producer.send(b"x"));
@@ -318,7 +319,7 @@ fn a_dead_consumer_does_not_stop_the_producer() {
 
 /// Attaches and never reads.
 fn hold(path: &str) {
-    let _consumer = Consumer::options().name("holder").attach(path).unwrap();
+    let _consumer = ConsumerOptions::new().name("holder").attach::<[u8]>(path).unwrap();
     tell("holding");
     loop {
         std::thread::park();
@@ -344,7 +345,7 @@ fn a_sleeper_killed_in_its_sleep_costs_one_wake_and_loses_none_for_others() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 256).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let mut block = [0; BLOCK];
     let mut sleeper = Child::start("killed/consume", &[text(&path), "sleeper"]);
     assert_eq!(sleeper.hear(), "attached");
@@ -387,7 +388,7 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
     let mut parent = Child::start("killed/fork", &[text(&path)]);
     let grandchild: libc::pid_t = parent.hear().parse().unwrap();
     assert!(matches!(
-        Producer::open(&path),
+        Producer::<[u8]>::open(&path),
         Err(AtPath { error: slipring::AttachError::ProducerExists { .. }, .. })
     ));
     parent.kill();
@@ -395,16 +396,16 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
     // The grandchild gives up what it inherited when it first runs, which may be only now.
     let mut successor = None;
     until("the producer's right is free", || {
-        successor = Producer::open(&path).ok();
+        successor = Producer::<[u8]>::open(&path).ok();
         successor.is_some()
     });
     let mut producer = successor.unwrap();
     assert!(ring.consumers().iter().all(|info| !info.alive));
     for _ in 0..20 {
         // The dead consumer's entry is not held by the grandchild either.
-        producer.send_timeout(0, b"x", LONG).unwrap();
+        producer.send_timeout(b"x", LONG).unwrap();
     }
-    let again = Consumer::options().name("forker").attach(&path).unwrap();
+    let again = ConsumerOptions::new().name("forker").attach::<[u8]>(&path).unwrap();
     assert_eq!(again.position(), 20);
     // SAFETY: no memory is passed; the process is the one that was started for this.
     assert_eq!(unsafe { libc::kill(grandchild, libc::SIGKILL) }, 0);
@@ -412,8 +413,8 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
 
 /// Has a producer and a consumer, and forks without exec.
 fn fork(path: &str) {
-    let _producer = Producer::open(path).unwrap();
-    let _consumer = Consumer::options().name("forker").attach(path).unwrap();
+    let _producer = Producer::<[u8]>::open(path).unwrap();
+    let _consumer = ConsumerOptions::new().name("forker").attach::<[u8]>(path).unwrap();
     // SAFETY: the child only makes calls that are safe after a fork of many threads.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
@@ -448,8 +449,8 @@ fn a_right_given_up_is_free_at_once_though_the_process_starts_others() {
             }
         });
         let refused = (0..3000).find_map(|_| {
-            let producer = Producer::open(&path).map(drop);
-            let consumer = Consumer::options().name("named").attach(&path).map(drop);
+            let producer = Producer::<[u8]>::open(&path).map(drop);
+            let consumer = ConsumerOptions::new().name("named").attach::<[u8]>(&path).map(drop);
             producer.and(consumer).err()
         });
         done.store(true, Ordering::Relaxed);
@@ -464,11 +465,11 @@ fn a_ring_that_is_removed_or_replaced_is_noticed_by_all_who_wait() {
         let dir = TempDir::new();
         let path = dir.file("ring");
         RingOptions::new(BLOCK, 4).create(&path).unwrap();
-        let mut producer = Producer::open(&path).unwrap();
-        let _holder = Consumer::attach(&path, Start::Earliest).unwrap();
-        let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-        let mut evictable = Consumer::options().attach_evictable(&path).unwrap();
-        let mut observer = Observer::attach(&path, Start::Earliest).unwrap();
+        let mut producer = Producer::<[u8]>::open(&path).unwrap();
+        let _holder = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+        let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+        let mut evictable = ConsumerOptions::new().attach_evictable::<[u8]>(&path).unwrap();
+        let mut observer = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap();
         for n in 0..4_u8 {
             producer.send(&[n]).unwrap();
         }
@@ -501,12 +502,15 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 1024).create(&path).unwrap();
-    let asked = Consumer::options().notice_dead_producer(true).start(Start::Earliest);
-    let mut consumer = asked.attach(&path).unwrap();
-    let mut evictable = asked.attach_evictable(&path).unwrap();
-    let mut observer =
-        Observer::options().notice_dead_producer(true).start(Start::Earliest).attach(&path).unwrap();
-    let mut patient = Consumer::attach(&path, Start::Earliest).unwrap();
+    let asked = ConsumerOptions::new().notice_dead_producer(true).start(Start::Earliest);
+    let mut consumer = asked.attach::<[u8]>(&path).unwrap();
+    let mut evictable = asked.attach_evictable::<[u8]>(&path).unwrap();
+    let mut observer = ObserverOptions::new()
+        .notice_dead_producer(true)
+        .start(Start::Earliest)
+        .attach::<[u8]>(&path)
+        .unwrap();
+    let mut patient = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     // A ring that never had a producer waits for one.
     let short = Duration::from_millis(250);
     assert!(matches!(consumer.recv_timeout(short), Err(RecvError::TimedOut(_))));
@@ -540,7 +544,7 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     assert_eq!(observer.position(), drained);
     let error = loop {
         match evictable.recv() {
-            Ok(_) | Err(RecvError::Evicted { .. }) => {}
+            Ok(_) | Err(RecvError::Lagged { .. }) => {}
             Err(error) => break error,
         }
     };
@@ -549,7 +553,7 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     while patient.try_recv().is_ok() {}
     assert!(matches!(patient.recv_timeout(short), Err(RecvError::TimedOut(_))));
 
-    let mut successor = Producer::open(&path).unwrap();
+    let mut successor = Producer::<[u8]>::open(&path).unwrap();
     assert_eq!(successor.send(b"on").unwrap(), drained);
     assert_eq!(&*consumer.recv().unwrap(), b"on");
     assert_eq!(&*patient.recv().unwrap(), b"on");
@@ -560,8 +564,8 @@ fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_c
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 1024).group("work", GroupSettings::new()).create(&path).unwrap();
-    let worker = WorkerOptions::new("work").notice_dead_producer(true).join(&path).unwrap();
-    let patient = Worker::join(&path, "work").unwrap();
+    let worker = WorkerOptions::new("work").notice_dead_producer(true).join::<[u8]>(&path).unwrap();
+    let patient = Worker::<[u8]>::join(&path, "work").unwrap();
     let short = Duration::from_millis(250);
     // A ring that never had a producer waits for one.
     assert!(matches!(worker.recv_timeout(short), Err(RecvError::TimedOut(_))));
@@ -594,10 +598,10 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
     let patient = GroupSettings::new().ack_wait(LONG * 60);
     let ring = RingOptions::new(BLOCK, 8).group("other", patient).group("work", patient);
     let ring = ring.create(&path).unwrap();
-    Producer::open(&path).unwrap().send(b"x").unwrap();
+    Producer::<[u8]>::open(&path).unwrap().send(b"x").unwrap();
     let mut victim = Child::start("killed/lease", &[text(&path), "work"]);
     assert_eq!(victim.hear(), "leased 0");
-    let colleague = Worker::join(&path, "work").unwrap();
+    let colleague = Worker::<[u8]>::join(&path, "work").unwrap();
     assert_eq!(colleague.try_recv().unwrap_err(), RecvError::Empty);
     victim.kill();
     let again = colleague.recv_timeout(LONG).unwrap();
@@ -615,27 +619,27 @@ fn what_a_killed_worker_may_be_reading_holds_the_producer_until_it_needs_the_roo
     let path = dir.file("ring");
     let hasty = GroupSettings::new().ack_wait(Duration::from_millis(1));
     RingOptions::new(BLOCK, 8).group("work", hasty).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     producer.send(b"x").unwrap();
     let mut victim = Child::start("killed/lease", &[text(&path), "work"]);
     assert_eq!(victim.hear(), "leased 0");
-    let colleague = Worker::options("work").tick(Duration::from_secs(3600)).join(&path).unwrap();
+    let colleague = WorkerOptions::new("work").tick(Duration::from_secs(3600)).join::<[u8]>(&path).unwrap();
     let again = colleague.recv_timeout(LONG).unwrap();
     assert_eq!((again.position(), again.attempt()), (0, 2));
     again.ack().unwrap();
     for position in 1..8 {
-        assert_eq!(producer.try_send(0, b"x").unwrap(), position);
+        assert_eq!(producer.try_send(b"x").unwrap(), position);
         colleague.try_recv().unwrap().ack().unwrap();
     }
-    let full = producer.try_send(0, b"x").unwrap_err();
+    let full = producer.try_send(b"x").unwrap_err();
     assert!(full.to_string().contains("worker"), "{full}");
     victim.kill();
-    assert_eq!(producer.send_timeout(0, b"x", LONG).unwrap(), 8);
+    assert_eq!(producer.send_timeout(b"x", LONG).unwrap(), 8);
 }
 
 /// Leases a message and does nothing about it.
 fn lease(path: &str, group: &str) {
-    let worker = Worker::join(path, group).unwrap();
+    let worker = Worker::<[u8]>::join(path, group).unwrap();
     let delivery = worker.recv().unwrap();
     tell(format_args!("leased {}", delivery.position()));
     loop {
@@ -648,12 +652,12 @@ fn whatever_a_group_does_to_make_room_wakes_the_producer() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 8).groups(1).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let fall_asleep = || file.write_all_at(&1_u64.to_le_bytes(), PRODUCER_ASLEEP).unwrap();
     let is_woken_by = |what| assert!(!is_announced(&path, PRODUCER_ASLEEP), "{what} wakes nobody");
     fall_asleep();
-    let worker = Worker::join(&path, "work").unwrap();
+    let worker = Worker::<[u8]>::join(&path, "work").unwrap();
     is_woken_by("a group that begins");
     for _ in 0..2 {
         producer.send(b"x").unwrap();
@@ -692,9 +696,9 @@ fn idle(path: &str) {
         Duration::from_secs(u64::try_from(seconds).unwrap())
             + Duration::from_micros(u64::try_from(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec).unwrap())
     };
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let worker = Worker::join(path, "work").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::<[u8]>::join(path, "work").unwrap();
     let wall = Duration::from_millis(700);
     let start = used();
     assert!(matches!(consumer.recv_timeout(wall), Err(RecvError::TimedOut(_))));
@@ -702,9 +706,9 @@ fn idle(path: &str) {
     let start = used();
     assert!(matches!(worker.recv_timeout(wall), Err(RecvError::TimedOut(_))));
     let working = used() - start;
-    while producer.try_send(0, b"more").is_ok() {}
+    while producer.try_send(b"more").is_ok() {}
     let start = used();
-    assert!(matches!(producer.send_timeout(0, b"x", wall), Err(SendError::Full { .. })));
+    assert!(matches!(producer.send_timeout(b"x", wall), Err(SendError::Full { .. })));
     let sending = used() - start;
     // Time in the kernel and out of it, not by the clock: a busy machine makes it less, not more.
     assert!(receiving < wall / 5, "{receiving:?} of {wall:?}");
@@ -717,7 +721,7 @@ fn closing_wakes_all_who_sleep() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(BLOCK, 8).create(&path).unwrap();
-    let producer = Producer::open(&path).unwrap();
+    let producer = Producer::<[u8]>::open(&path).unwrap();
     let mut sleepers: Vec<Child> = ["one", "two", "three", "observer"]
         .into_iter()
         .map(|name| {
@@ -752,7 +756,7 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
     for (life, path) in (0..).zip(&paths) {
         let life: u64 = life;
         let ring = RingOptions::new(BLOCK, usize::try_from(CAPACITY).unwrap()).create(path).unwrap();
-        assert_eq!(selector.add(Consumer::attach(&ring, Start::Earliest).unwrap()) as u64, life);
+        assert_eq!(selector.add(Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap()) as u64, life);
         let ledger = dir.file(&format!("ledger-{life}")).display().to_string();
         let given = [text(path), &ledger, &life.to_string(), &COUNT.to_string()];
         let mut producer = Child::start("killed/produce", &given);

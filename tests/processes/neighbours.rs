@@ -6,8 +6,8 @@
 use kit::format::readers::SEGMENT_OF_SMALL;
 use kit::{Child, Dice, LONG, TempDir, message, tell};
 use slipring::{
-    AtPath, AttachError, Consumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Selector,
-    SendError, Start, Wait, Worker,
+    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, Observer, Producer, RecvError, Ring,
+    RingOptions, Selector, SendError, Start, Wait, Worker,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -52,15 +52,15 @@ fn vandal(path: &Path) {
 /// Everybody at work for a while, in steps that do not wait. What cannot go on leaves, and comes again.
 fn honest(path: &Path) {
     let end = Instant::now() + Duration::from_millis(2500);
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     let mut consumer = None;
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     let mut worker = None;
     let (mut sent, mut seen, mut received, mut settled, mut full) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
     let mut stuck = 0;
     tell("ready");
     while Instant::now() < end {
-        match producer.try_send(1, &message(producer.head())) {
+        match producer.try_send((1, &message(producer.head()))) {
             Ok(_) => (sent, stuck) = (sent + 1, 0),
             Err(SendError::Full { .. }) => (full, stuck) = (full + 1, stuck + 1),
             Err(error) => panic!("{error}"),
@@ -70,7 +70,7 @@ fn honest(path: &Path) {
             assert_eq!(&*copy, message(copy.position()));
             seen += 1;
         }
-        consumer = consumer.or_else(|| Consumer::attach(path, Start::Earliest).ok());
+        consumer = consumer.or_else(|| Consumer::<[u8]>::attach(path, Start::Earliest).ok());
         if let Some(reader) = &mut consumer {
             match reader.try_recv().map(|message| message.len() as u64) {
                 Ok(len) => received += len / 16,
@@ -79,7 +79,7 @@ fn honest(path: &Path) {
                 Err(error) => panic!("{error}"),
             }
         }
-        worker = worker.or_else(|| Worker::join(path, "group").ok());
+        worker = worker.or_else(|| Worker::<[u8]>::join(path, "group").ok());
         if let Some(member) = &worker {
             match member.try_recv() {
                 Ok(delivery) if delivery.position() % 3 == 0 => drop(delivery.reject("no")),
@@ -123,10 +123,10 @@ fn noise_over_all_that_readers_write_takes_nobody_along() {
     drop(vandals);
     // Nobody is left: what they left behind is cleared away, and the ring works.
     way_out(&path);
-    let mut consumer = Consumer::attach(&path, Start::Latest).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     for _ in 0..20 {
-        let position = producer.send_timeout(0, b"again", LONG).unwrap();
+        let position = producer.send_timeout(b"again", LONG).unwrap();
         assert_eq!(consumer.try_recv().unwrap().position(), position);
     }
 }
@@ -145,16 +145,16 @@ fn truncated(path: &Path, handled: bool) {
         slipring::handle_sigbus().unwrap();
         slipring::handle_sigbus().unwrap();
     }
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let mut waiting = Consumer::attach(path, Start::Latest).unwrap();
-    let mut evictable = Consumer::options().attach_evictable(path).unwrap();
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let mut waiting = Consumer::<[u8]>::attach(path, Start::Latest).unwrap();
+    let mut evictable = ConsumerOptions::new().attach_evictable::<[u8]>(path).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
     producer.send(b"before").unwrap();
     let held = worker.try_recv().unwrap();
     // The head has told these of three messages more.
-    let mut informed = [(); 3].map(|()| Consumer::attach(path, Start::Latest).unwrap());
+    let mut informed = [(); 3].map(|()| Consumer::<[u8]>::attach(path, Start::Latest).unwrap());
     let mut batch = producer.try_claim_batch(4).unwrap();
     assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
     batch.publish();
@@ -164,8 +164,8 @@ fn truncated(path: &Path, handled: bool) {
     let [first, second, third] = informed;
     let mut informed = [first, second];
     selector.add(third);
-    selector.add(Consumer::attach(&create(&other), Start::Latest).unwrap());
-    Producer::open(&other).unwrap().send(b"sound").unwrap();
+    selector.add(Consumer::<[u8]>::attach(&create(&other), Start::Latest).unwrap());
+    Producer::<[u8]>::open(&other).unwrap().send(b"sound").unwrap();
     until_cut(path, 0);
     assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
     assert!(held.ack().is_err());
@@ -181,7 +181,7 @@ fn truncated(path: &Path, handled: bool) {
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
     gone(observer.recv().map(|message| message.len()).unwrap_err());
     gone(worker.recv().map(|delivery| delivery.len()).unwrap_err());
-    let error = (0..100).find_map(|_| producer.try_send(0, b"after").err()).unwrap();
+    let error = (0..100).find_map(|_| producer.try_send(b"after").err()).unwrap();
     assert!(matches!(error, SendError::Truncated { .. }), "{error}");
     let error = producer.send(b"after").unwrap_err();
     assert!(matches!(error, SendError::Truncated { .. }), "{error}");
@@ -190,12 +190,12 @@ fn truncated(path: &Path, handled: bool) {
 /// The file is cut between the slots and the packed blocks, so that a message is still said to be there.
 fn half_gone(path: &Path) {
     slipring::handle_sigbus().unwrap();
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     let mut batch = producer.try_claim_batch(4).unwrap();
     assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
     batch.publish();
-    let mut evictable = Consumer::options().start(Start::Earliest).attach_evictable(path).unwrap();
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let mut evictable = ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(path).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     until_cut(path, PACKED);
     let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
     gone(observer.try_recv().map(|message| message.len()).unwrap_err());
@@ -233,7 +233,7 @@ fn a_file_that_is_cut_short_ends_who_did_not() {
 /// A fault in a mapping that is no ring's.
 fn foreign_fault(path: &Path) {
     slipring::handle_sigbus().unwrap();
-    let _producer = Producer::open(path).unwrap();
+    let _producer = Producer::<[u8]>::open(path).unwrap();
     let other = path.with_extension("other");
     let file = File::create_new(&other).unwrap();
     file.set_len(4096).unwrap();
@@ -282,9 +282,9 @@ fn sixty_four_consumers_each_get_everything() {
     let path = dir.file("ring");
     RingOptions::new(48, 64).consumers(64).create(&path).unwrap();
     let consumers: Vec<Consumer> =
-        (0..64).map(|_| Consumer::attach(&path, Start::Earliest).unwrap()).collect();
+        (0..64).map(|_| Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap()).collect();
     assert!(matches!(
-        Consumer::attach(&path, Start::Latest),
+        Consumer::<[u8]>::attach(&path, Start::Latest),
         Err(AtPath { error: AttachError::TableFull { .. }, .. })
     ));
     std::thread::scope(|scope| {
@@ -296,9 +296,9 @@ fn sixty_four_consumers_each_get_everything() {
                 }
             });
         }
-        let mut producer = Producer::open(&path).unwrap();
+        let mut producer = Producer::<[u8]>::open(&path).unwrap();
         for position in 0..MESSAGES {
-            producer.send_timeout(0, &message(position), LONG).unwrap();
+            producer.send_timeout(&message(position), LONG).unwrap();
         }
     });
     assert_eq!(Ring::open(&path).unwrap().check(), []);

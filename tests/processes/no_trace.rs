@@ -2,8 +2,8 @@
 
 use kit::TempDir;
 use slipring::{
-    AtPath, AttachError, Consumer, OpenError, Producer, RecvError, Ring, RingOptions, Selector, SendError,
-    Start, Wait,
+    AtPath, AttachError, Consumer, ConsumerOptions, OpenError, Producer, ProducerOptions, RecvError, Ring,
+    RingOptions, Selector, SendError, Start, Wait,
 };
 
 slipring::message! {
@@ -18,7 +18,7 @@ fn a_refused_type_leaves_no_durable_consumer_that_would_hold_the_producer() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::of::<Right>(4).create(&path).unwrap();
-    let refused = Consumer::options().name("d").durable(true).attach_typed::<Wrong>(&path);
+    let refused = ConsumerOptions::new().name("d").durable(true).attach::<Wrong>(&path);
     assert!(matches!(refused, Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })));
     assert_eq!(ring.consumers(), []);
 }
@@ -28,10 +28,10 @@ fn a_refused_type_does_not_reopen_a_closed_stream() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::of::<Right>(4).create(&path).unwrap();
-    Producer::options().open_typed::<Right>(&path).unwrap().close();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    ProducerOptions::new().open::<Right>(&path).unwrap().close();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     assert!(matches!(
-        Producer::options().open_typed::<Wrong>(&path),
+        ProducerOptions::new().open::<Wrong>(&path),
         Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })
     ));
     assert!(matches!(consumer.try_recv(), Err(RecvError::Closed)));
@@ -61,7 +61,7 @@ fn a_forked_child_that_drops_a_handle_unmaps_nothing_of_its_own() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(1 << 20, 16).create(&path).unwrap();
-    let mut consumer = Some(Consumer::attach(&path, Start::Latest).unwrap());
+    let mut consumer = Some(Consumer::<[u8]>::attach(&path, Start::Latest).unwrap());
     let status = in_child(|| {
         let memory = fill_memory(7);
         drop(consumer.take());
@@ -76,11 +76,11 @@ fn a_forked_child_that_uses_a_handle_faults_and_writes_nowhere() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(1 << 20, 16).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let message = vec![0xAA; 1 << 20];
     let status = in_child(|| {
         let memory = fill_memory(0);
-        let _ = producer.try_send(0, &message);
+        let _ = producer.try_send(&message);
         memory.iter().flatten().all(|&byte| byte == 0)
     });
     assert_eq!(status & 0x7F, libc::SIGSEGV, "an access violation: {status:#x}");
@@ -99,8 +99,8 @@ fn draining_while_the_thread_unwinds_ends() {
         }
     }
     let ring = RingOptions::new(8, 8).create_in_memory().unwrap();
-    let consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     for _ in 0..5 {
         producer.send(b"x").unwrap();
     }
@@ -117,13 +117,13 @@ fn draining_while_the_thread_unwinds_ends() {
 fn a_stream_that_a_successor_continues_is_read_on() {
     let ring = RingOptions::new(8, 4).create_in_memory().unwrap();
     let mut selector = Selector::new(Wait::Park);
-    selector.add(Consumer::attach(&ring, Start::Earliest).unwrap());
-    Producer::open(&ring).unwrap().close();
+    selector.add(Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap());
+    Producer::<[u8]>::open(&ring).unwrap().close();
     assert!(matches!(selector.recv(), Err(RecvError::Closed)));
     assert!(selector.ended(0).is_some());
-    let mut successor = Producer::open(&ring).unwrap();
+    let mut successor = Producer::<[u8]>::open(&ring).unwrap();
     for number in 0..10_u8 {
-        assert!(!matches!(successor.try_send(0, &[number]), Err(SendError::Full { .. })));
+        assert!(!matches!(successor.try_send(&[number]), Err(SendError::Full { .. })));
         assert_eq!(&*selector.recv().unwrap().1, [number]);
     }
     assert!(selector.ended(0).is_none());
@@ -137,7 +137,7 @@ fn a_change_of_directory_does_not_change_which_file_is_meant() {
     let status = in_child(|| {
         let home = path.parent().unwrap();
         std::env::set_current_dir(home).unwrap();
-        let mut consumer = Consumer::attach("ring", Start::Latest).unwrap();
+        let mut consumer = Consumer::<[u8]>::attach("ring", Start::Latest).unwrap();
         std::env::set_current_dir("/").unwrap();
         // Longer than it takes to look whether the file was replaced.
         let waited = consumer.recv_timeout(std::time::Duration::from_millis(250));

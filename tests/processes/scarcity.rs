@@ -47,11 +47,11 @@ fn full_filesystem(directory: &Path) {
     let filler = File::create(at.join("filler")).unwrap();
     let filled = (0..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
     // The ring's space is its own.
-    let mut producer = Producer::open(&path).unwrap();
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
-    let worker = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let worker = Worker::<[u8]>::join(&path, "group").unwrap();
     for position in 0..24 {
-        producer.send_timeout(0, &message(position), LONG).unwrap();
+        producer.send_timeout(&message(position), LONG).unwrap();
         assert_eq!(*consumer.try_recv().unwrap(), message(position));
         let delivery = worker.try_recv().unwrap();
         match position % 4 {
@@ -66,7 +66,7 @@ fn full_filesystem(directory: &Path) {
     // The dead-letter ring cannot be made again. The message waits for that, and is not lost.
     std::fs::remove_file(at.join("ring.dead")).unwrap();
     (filled..).find(|&page| filler.write_all_at(&[1; 4096], page * 4096).is_err()).unwrap();
-    producer.send_timeout(0, b"dead", LONG).unwrap();
+    producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
     filler.set_len(0).unwrap();
     await_burial(&path, &worker);
@@ -82,9 +82,9 @@ fn a_full_filesystem_stops_nobody_who_is_there() {
 }
 
 fn no_descriptors(path: &Path) {
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
     let mut hoard = Vec::new();
     let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
     // SAFETY: the pointer is to an `rlimit` that lives across the call.
@@ -94,10 +94,10 @@ fn no_descriptors(path: &Path) {
     }
     let errors = [
         Ring::open(path).map(drop).map_err(Error::from),
-        Producer::open(path).map(drop).map_err(Error::from),
-        Consumer::attach(path, Start::Latest).map(drop).map_err(Error::from),
-        Observer::attach(path, Start::Latest).map(drop).map_err(Error::from),
-        Worker::join(path, "group").map(drop).map_err(Error::from),
+        Producer::<[u8]>::open(path).map(drop).map_err(Error::from),
+        Consumer::<[u8]>::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Observer::<[u8]>::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Worker::<[u8]>::join(path, "group").map(drop).map_err(Error::from),
         RingOptions::new(48, 8).create(path.with_extension("late")).map(drop).map_err(Error::from),
     ];
     for error in errors {
@@ -105,12 +105,12 @@ fn no_descriptors(path: &Path) {
         assert!(error.to_string().contains("open files"), "{error}");
     }
     for position in 0..20 {
-        producer.send_timeout(0, &message(position), LONG).unwrap();
+        producer.send_timeout(&message(position), LONG).unwrap();
         assert_eq!(*consumer.try_recv().unwrap(), message(position));
         worker.try_recv().unwrap().ack().unwrap();
     }
     // The dead-letter ring cannot be opened now. The message waits, and is not lost.
-    producer.send_timeout(0, b"dead", LONG).unwrap();
+    producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
     drop(hoard);
     await_burial(path, &worker);
@@ -158,16 +158,16 @@ fn refuse_locks() {
 }
 
 fn no_locks(path: &Path) {
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let mut second = Consumer::attach(path, Start::Earliest).unwrap();
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let mut second = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
     refuse_locks();
     let errors = [
-        Producer::open(path).map(drop).map_err(Error::from),
-        Consumer::attach(path, Start::Latest).map(drop).map_err(Error::from),
-        Worker::join(path, "group").map(drop).map_err(Error::from),
+        Producer::<[u8]>::open(path).map(drop).map_err(Error::from),
+        Consumer::<[u8]>::attach(path, Start::Latest).map(drop).map_err(Error::from),
+        Worker::<[u8]>::join(path, "group").map(drop).map_err(Error::from),
         DeadLetters::open(path).map(drop).map_err(Error::from),
         Ring::open(path).unwrap().remove_group("group").map_err(Error::from),
     ];
@@ -177,7 +177,7 @@ fn no_locks(path: &Path) {
         assert!(is_io && error.to_string().contains("lock"), "{error}");
     }
     for position in 0..20 {
-        producer.send_timeout(0, &message(position), LONG).unwrap();
+        producer.send_timeout(&message(position), LONG).unwrap();
         assert_eq!(*consumer.try_recv().unwrap(), message(position));
         assert_eq!(*second.try_recv().unwrap(), message(position));
         assert_eq!(*observer.try_recv().unwrap(), message(position));
@@ -185,14 +185,14 @@ fn no_locks(path: &Path) {
     }
     // Nobody is taken for dead for want of an answer.
     for position in 20..28 {
-        producer.try_send(0, &message(position)).unwrap();
+        producer.try_send(&message(position)).unwrap();
         drop(consumer.try_recv().unwrap());
         worker.try_recv().unwrap().ack().unwrap();
     }
-    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
+    assert!(matches!(producer.send_timeout(b"no", SHORT), Err(SendError::Full { .. })));
     assert_eq!(*second.try_recv().unwrap(), message(20));
     // The grave cannot be locked. The message waits.
-    producer.send_timeout(0, b"dead", LONG).unwrap();
+    producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
 }
 
@@ -203,7 +203,7 @@ fn a_lack_of_locks_is_an_error_and_takes_nobody_for_dead() {
     create(&path);
     Child::start("scarcity/no_locks", &[path.to_str().unwrap()]).finish();
     // What waited is not lost.
-    await_burial(&path, &Worker::join(&path, "group").unwrap());
+    await_burial(&path, &Worker::<[u8]>::join(&path, "group").unwrap());
 }
 
 extern "C" fn nothing(_: libc::c_int) {}
@@ -223,24 +223,24 @@ fn storm(path: &Path) {
     let second = path.with_extension("second");
     for _ in 0..200 {
         create(&second);
-        drop(Producer::open(&second).unwrap());
-        drop(Consumer::attach(&second, Start::Earliest).unwrap());
-        drop(Worker::join(&second, "group").unwrap());
+        drop(Producer::<[u8]>::open(&second).unwrap());
+        drop(Consumer::<[u8]>::attach(&second, Start::Earliest).unwrap());
+        drop(Worker::<[u8]>::join(&second, "group").unwrap());
         std::fs::remove_file(&second).unwrap();
         std::fs::remove_file(path.with_extension("second.dead")).unwrap();
     }
-    let mut producer = Producer::open(path).unwrap();
-    let mut consumer = Consumer::attach(path, Start::Earliest).unwrap();
-    let mut observer = Observer::attach(path, Start::Latest).unwrap();
-    let worker = Worker::join(path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Latest).unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
     // Time-outs are neither cut short nor drawn out.
     let start = Instant::now();
     let timed_out = |error: RecvError| assert!(matches!(error, RecvError::TimedOut(_)), "{error}");
     timed_out(consumer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
     timed_out(observer.recv_timeout(SHORT).map(|message| message.len()).unwrap_err());
     timed_out(worker.recv_timeout(SHORT).map(|delivery| delivery.len()).unwrap_err());
-    while producer.try_send(0, b"fill").is_ok() {}
-    assert!(matches!(producer.send_timeout(0, b"no", SHORT), Err(SendError::Full { .. })));
+    while producer.try_send(b"fill").is_ok() {}
+    assert!(matches!(producer.send_timeout(b"no", SHORT), Err(SendError::Full { .. })));
     assert!(start.elapsed() >= 4 * SHORT && start.elapsed() < LONG);
     // Sleepers are woken by what they wait for.
     while consumer.try_recv().is_ok() {}
@@ -250,7 +250,7 @@ fn storm(path: &Path) {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             for _ in 0..500 {
-                producer.send_timeout(0, &message(producer.head()), LONG).unwrap();
+                producer.send_timeout(&message(producer.head()), LONG).unwrap();
             }
         });
         scope.spawn(move || {

@@ -6,8 +6,8 @@
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
-    AtPath, AttachError, Consumer, DeadLetters, GroupSettings, HolderRole, Observer, Producer, RecvError,
-    Rejected, Ring, RingOptions, SendError, Start, Worker,
+    AtPath, AttachError, Consumer, ConsumerOptions, DeadLetters, GroupSettings, HolderRole, Observer,
+    Producer, RecvError, Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -49,15 +49,15 @@ fn stopped<T>(child: &Child, others: impl FnOnce() -> T) -> T {
 
 /// Publishes what there is room for, up to so many.
 fn send_some(producer: &mut Producer, most: u64) -> Result<(), SendError> {
-    (0..most).try_for_each(|_| producer.try_send(0, &message(producer.head())).map(drop))
+    (0..most).try_for_each(|_| producer.try_send(&message(producer.head())).map(drop))
 }
 
 fn send_one(producer: &mut Producer) {
-    producer.send_timeout(0, &message(producer.head()), LONG).unwrap();
+    producer.send_timeout(&message(producer.head()), LONG).unwrap();
 }
 
 fn producer(path: &Path) {
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     tell("ready");
     (0..TURNS * 50).for_each(|_| send_one(&mut producer));
     producer.close();
@@ -68,7 +68,7 @@ fn a_stopped_producer_is_still_the_producer() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
-    let mut consumer = Consumer::attach(&path, Start::Earliest).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     let mut child = Child::start("stopped/producer", &[path.to_str().unwrap()]);
     assert_eq!(child.hear(), "ready");
     let mut next = 0;
@@ -85,7 +85,7 @@ fn a_stopped_producer_is_still_the_producer() {
             while read(Duration::from_millis(1)).is_ok() {}
             assert!(matches!(read(Duration::from_millis(1)), Err(RecvError::TimedOut(_))));
             assert!(matches!(
-                Producer::open(&path),
+                Producer::<[u8]>::open(&path),
                 Err(AtPath { error: AttachError::ProducerExists { .. }, .. })
             ));
         });
@@ -96,7 +96,8 @@ fn a_stopped_producer_is_still_the_producer() {
 }
 
 fn consumer(path: &Path) {
-    let mut consumer = Consumer::options().name("child").start(Start::Earliest).attach(path).unwrap();
+    let mut consumer =
+        ConsumerOptions::new().name("child").start(Start::Earliest).attach::<[u8]>(path).unwrap();
     tell("ready");
     for position in 0.. {
         match consumer.recv_timeout(LONG) {
@@ -109,7 +110,7 @@ fn consumer(path: &Path) {
 #[test]
 fn a_stopped_consumer_holds_the_ring_and_is_named() {
     let (_dir, path, mut child) = beside("consumer", "ring");
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     for _ in 0..TURNS {
         stopped(&child, || match send_some(&mut producer, CAPACITY + 1) {
             Err(SendError::Full { holder, .. }) => {
@@ -125,16 +126,16 @@ fn a_stopped_consumer_holds_the_ring_and_is_named() {
 }
 
 /// Reads all, or learns how many it missed.
-fn follow(mut next_message: impl FnMut() -> Result<(u64, u64, Vec<u8>), RecvError>) {
+fn follow(mut next_message: impl FnMut() -> Result<(u64, Vec<u8>), RecvError>) {
     tell("ready");
     let mut next = 0;
     loop {
         match next_message() {
-            Ok((missed, position, bytes)) => {
-                assert_eq!((position, &bytes[..]), (next + missed, &message(position)[..]));
+            Ok((position, bytes)) => {
+                assert_eq!((position, &bytes[..]), (next, &message(position)[..]));
                 next = position + 1;
             }
-            Err(RecvError::Evicted { missed }) => next += missed,
+            Err(RecvError::Lagged { missed }) => next += missed,
             Err(error) => {
                 assert_eq!((error, next), (RecvError::Closed, TURNS * 6 * CAPACITY));
                 return;
@@ -144,21 +145,18 @@ fn follow(mut next_message: impl FnMut() -> Result<(u64, u64, Vec<u8>), RecvErro
 }
 
 fn evictable(path: &Path) {
-    let mut reader = Consumer::options().start(Start::Earliest).attach_evictable(path).unwrap();
-    follow(|| reader.recv_timeout(LONG).map(|received| (0, received.position(), received.to_vec())));
+    let mut reader = ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(path).unwrap();
+    follow(|| reader.recv_timeout(LONG).map(|received| (received.position(), received.to_vec())));
 }
 
 fn observer(path: &Path) {
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
-    follow(|| {
-        let received = observer.recv_timeout(LONG)?;
-        Ok((received.missed(), received.position(), received.to_vec()))
-    });
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
+    follow(|| observer.recv_timeout(LONG).map(|received| (received.position(), received.to_vec())));
 }
 
 fn holds_nobody_up(role: &str) {
     let (_dir, path, mut child) = beside(role, "ring");
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     for _ in 0..TURNS {
         stopped(&child, || send_some(&mut producer, 3 * CAPACITY).unwrap());
         send_some(&mut producer, 3 * CAPACITY).unwrap();
@@ -196,7 +194,7 @@ fn work(worker: &Worker, mut next: impl FnMut() -> bool) -> Vec<u64> {
 }
 
 fn worker(path: &Path) {
-    let worker = Worker::join(path, "group").unwrap();
+    let worker = Worker::<[u8]>::join(path, "group").unwrap();
     tell("ready");
     tell(format!("{:?}", work(&worker, || true)));
 }
@@ -204,8 +202,8 @@ fn worker(path: &Path) {
 #[test]
 fn what_a_stopped_worker_had_is_done_by_others_once() {
     let (_dir, path, mut child) = beside("worker", "worked");
-    let mut producer = Producer::open(&path).unwrap();
-    let mine = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let mine = Worker::<[u8]>::join(&path, "group").unwrap();
     let mut acked = Vec::new();
     for _ in 0..TURNS {
         stopped(&child, || {
@@ -250,8 +248,8 @@ fn keeper(path: &Path) {
 #[test]
 fn a_stopped_keeper_of_dead_letters_keeps_them() {
     let (_dir, path, mut child) = beside("keeper", "worked");
-    let mut producer = Producer::open(&path).unwrap();
-    let worker = Worker::join(&path, "group").unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let worker = Worker::<[u8]>::join(&path, "group").unwrap();
     let reject_next = |producer: &mut Producer| {
         let sent = send_some(producer, 1);
         sent.map(|()| worker.recv_timeout(LONG).unwrap().reject("no").unwrap())

@@ -39,9 +39,9 @@ fn options() -> RingOptions {
 fn send(consumers: usize, calls: usize) -> Outcome {
     let ring = ring()?;
     let attached: Result<Vec<_>, _> =
-        (0..consumers).map(|_| Consumer::attach(&ring, Start::Earliest)).collect();
+        (0..consumers).map(|_| Consumer::<[u8]>::attach(&ring, Start::Earliest)).collect();
     let _attached = attached?;
-    let mut producer = Producer::open(&ring)?;
+    let mut producer = Producer::<[u8]>::open(&ring)?;
     for _ in 0..calls {
         producer.send(&MESSAGE)?;
     }
@@ -50,7 +50,7 @@ fn send(consumers: usize, calls: usize) -> Outcome {
 
 fn claim_and_publish(calls: usize) -> Outcome {
     let ring = ring()?;
-    let mut producer = Producer::open(&ring)?;
+    let mut producer = Producer::<[u8]>::open(&ring)?;
     for _ in 0..calls {
         let mut claim = producer.claim()?;
         claim.copy_from_slice(&MESSAGE);
@@ -61,11 +61,11 @@ fn claim_and_publish(calls: usize) -> Outcome {
 
 fn send_batches(calls: usize) -> Outcome {
     let ring = ring()?;
-    let mut producer = Producer::open(&ring)?;
+    let mut producer = Producer::<[u8]>::open(&ring)?;
     for _ in 0..calls / 32 {
         let mut claim = producer.claim_batch(32)?;
         for _ in 0..32 {
-            claim.push(0, &MESSAGE)?;
+            claim.push(&MESSAGE)?;
         }
         claim.publish();
     }
@@ -74,7 +74,7 @@ fn send_batches(calls: usize) -> Outcome {
 
 /// As many messages as any run receives.
 fn filled(ring: Ring) -> Result<Ring, Box<dyn Error>> {
-    let mut producer = Producer::open(&ring)?;
+    let mut producer = Producer::<[u8]>::open(&ring)?;
     for _ in 0..CAPACITY {
         producer.send(&MESSAGE)?;
     }
@@ -83,7 +83,7 @@ fn filled(ring: Ring) -> Result<Ring, Box<dyn Error>> {
 
 fn recv(calls: usize) -> Outcome {
     let ring = filled(ring()?)?;
-    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
     for _ in 0..calls {
         std::hint::black_box(&*consumer.recv()?);
     }
@@ -92,7 +92,7 @@ fn recv(calls: usize) -> Outcome {
 
 fn recv_batches(calls: usize) -> Outcome {
     let ring = filled(ring()?)?;
-    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
     for _ in 0..calls / 32 {
         for message in &consumer.recv_batch(32)? {
             std::hint::black_box(&*message);
@@ -104,8 +104,8 @@ fn recv_batches(calls: usize) -> Outcome {
 /// The producer looks for room as often as the ring is gone around.
 fn around(calls: usize) -> Outcome {
     let ring = RingOptions::new(MESSAGE.len(), 64).consumers(64).create_in_memory()?;
-    let mut consumer = Consumer::attach(&ring, Start::Earliest)?;
-    let mut producer = Producer::open(&ring)?;
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
+    let mut producer = Producer::<[u8]>::open(&ring)?;
     for _ in 0..calls {
         producer.send(&MESSAGE)?;
         std::hint::black_box(&*consumer.recv()?);
@@ -116,7 +116,7 @@ fn around(calls: usize) -> Outcome {
 fn recv_and_ack(calls: usize) -> Outcome {
     let group = GroupSettings::default();
     let ring = filled(options().group("group", group).create_in_memory()?)?;
-    let worker = Worker::join(&ring, "group")?;
+    let worker = Worker::<[u8]>::join(&ring, "group")?;
     for _ in 0..calls {
         let delivery = worker.recv()?;
         std::hint::black_box(&*delivery);

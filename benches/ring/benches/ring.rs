@@ -26,8 +26,8 @@ fn new_ring(block_size: usize) -> Ring {
 }
 
 fn both_ends(ring: &Ring) -> (Producer, Consumer) {
-    let consumer = Consumer::attach(ring, Start::Earliest).expect("there is a free entry");
-    (Producer::open(ring).expect("there is no other producer"), consumer)
+    let consumer = Consumer::<[u8]>::attach(ring, Start::Earliest).expect("there is a free entry");
+    (Producer::<[u8]>::open(ring).expect("there is no other producer"), consumer)
 }
 
 /// Receives everything that is there.
@@ -39,7 +39,7 @@ fn drain(consumer: &mut Consumer) {
 
 /// Fills the ring.
 fn fill(producer: &mut Producer, message: &[u8]) {
-    while producer.try_send(0, message).is_ok() {}
+    while producer.try_send(message).is_ok() {}
 }
 
 /// Measures `messages` calls' worth of `timed`, which handles a whole ring at a time; `untimed` makes that
@@ -76,7 +76,7 @@ fn publish(criterion: &mut Criterion) {
                     || drain(&mut consumer),
                     |lap| {
                         for _ in 0..lap {
-                            producer.try_send(0, black_box(&message)).expect("the ring was drained");
+                            producer.try_send(black_box(&message)).expect("the ring was drained");
                         }
                     },
                 )
@@ -107,7 +107,7 @@ fn publish(criterion: &mut Criterion) {
                         for _ in 0..batches(lap) {
                             let mut batch = producer.try_claim_batch(BATCH).expect("the ring was drained");
                             for _ in 0..BATCH {
-                                batch.push(0, black_box(&message)).expect("it is as long as the block");
+                                batch.push(black_box(&message)).expect("it is as long as the block");
                             }
                             batch.publish();
                         }
@@ -172,9 +172,9 @@ fn publish_with_consumers(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for count in [1, 64] {
         let ring = new_ring(48);
-        let mut producer = Producer::open(&ring).expect("there is no other producer");
+        let mut producer = Producer::<[u8]>::open(&ring).expect("there is no other producer");
         let mut consumers: Vec<Consumer> = (0..count)
-            .map(|_| Consumer::attach(&ring, Start::Earliest).expect("there are 64 entries"))
+            .map(|_| Consumer::<[u8]>::attach(&ring, Start::Earliest).expect("there are 64 entries"))
             .collect();
         group.bench_function(BenchmarkId::new("try_send 48 bytes", count), |bencher| {
             bencher.iter_custom(|n| {
@@ -183,7 +183,7 @@ fn publish_with_consumers(criterion: &mut Criterion) {
                     || consumers.iter_mut().for_each(drain),
                     |lap| {
                         for _ in 0..lap {
-                            producer.try_send(0, black_box(&[7; 48])).expect("the ring was drained");
+                            producer.try_send(black_box(&[7; 48])).expect("the ring was drained");
                         }
                     },
                 )
@@ -197,8 +197,8 @@ fn new_group() -> (Producer, Worker, Ring) {
     let settings = GroupSettings::new().max_ack_pending(CAPACITY as u64);
     let ring = RingOptions::new(48, CAPACITY).group("g", settings).create_in_memory();
     let ring = ring.expect("a ring fits in memory");
-    let worker = Worker::join(&ring, "g").expect("there is a free entry");
-    (Producer::open(&ring).expect("there is no other producer"), worker, ring)
+    let worker = Worker::<[u8]>::join(&ring, "g").expect("there is a free entry");
+    (Producer::<[u8]>::open(&ring).expect("there is no other producer"), worker, ring)
 }
 
 /// Acknowledges everything that is there; how many.
@@ -240,7 +240,7 @@ fn group(criterion: &mut Criterion) {
                 },
                 |lap| {
                     for _ in 0..lap {
-                        producer.try_send(0, black_box(&[7; 48])).expect("all was settled");
+                        producer.try_send(black_box(&[7; 48])).expect("all was settled");
                     }
                 },
             )
@@ -261,7 +261,7 @@ fn four_workers(messages: u64) -> Duration {
         let workers: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| {
-                    let worker = Worker::join(&ring, "g").expect("there are free entries");
+                    let worker = Worker::<[u8]>::join(&ring, "g").expect("there are free entries");
                     let mut acked = 0;
                     while let Ok(delivery) = worker.recv() {
                         black_box(&delivery[..]);
@@ -315,7 +315,7 @@ fn stream(messages: u64, size: usize) -> Duration {
         let mut batch = producer.claim_batch(left.min(BATCH)).expect("the ring is there");
         left -= batch.remaining();
         while batch.remaining() > 0 {
-            batch.push(0, black_box(&message)).expect("it is as long as the block");
+            batch.push(black_box(&message)).expect("it is as long as the block");
         }
         batch.publish();
     }
@@ -330,7 +330,7 @@ fn ping_pong(round_trips: u64) -> Duration {
     let (mut pong, mut ponged) = both_ends(&new_ring(8));
     let echo = thread::spawn(move || {
         while let Ok(message) = pinged.recv() {
-            pong.send(&message).expect("there is room for one");
+            pong.send(&*message).expect("there is room for one");
         }
     });
     let mut round_trip = |n: u64| {

@@ -46,7 +46,7 @@ pub(crate) fn create(place: &Place) -> Result<(), Failure> {
 
 /// The near side: sends as fast as it goes, and closes the ring.
 pub(crate) fn near(place: &Place, schedule: Schedule) -> Result<Outcome, Failure> {
-    let mut producer = Producer::open(place.file())?;
+    let mut producer = Producer::<[u8]>::open(place.file())?;
     let until = Instant::now() + schedule.total();
     let mut messages = 0;
     while Instant::now() < until {
@@ -78,7 +78,7 @@ pub(crate) fn far(
     cores: &[usize],
 ) -> Result<Outcome, Failure> {
     let joined: Vec<Worker> =
-        (0..workers).map(|_| Worker::join(place.file(), GROUP)).collect::<Result<_, _>>()?;
+        (0..workers).map(|_| Worker::<[u8]>::join(place.file(), GROUP)).collect::<Result<_, _>>()?;
     let from = Instant::now() + schedule.warm_up;
     let shares: Vec<Share> = thread::scope(|scope| {
         let threads: Vec<_> = joined

@@ -83,11 +83,11 @@ pub(crate) fn pin(n: usize) {
 }
 
 pub(crate) fn producer(path: &Path, wait: Wait) -> Result<Producer, Failure> {
-    Ok(ProducerOptions::new().wait(wait).require_readers(1).open(path)?)
+    Ok(ProducerOptions::new().wait(wait).require_readers(1).open::<[u8]>(path)?)
 }
 
 pub(crate) fn consumer(path: &Path, wait: Wait) -> Result<Consumer, Failure> {
-    Ok(ConsumerOptions::new().start(Start::Earliest).wait(wait).attach(path)?)
+    Ok(ConsumerOptions::new().start(Start::Earliest).wait(wait).attach::<[u8]>(path)?)
 }
 
 /// The clock that all processes share, in nanoseconds.

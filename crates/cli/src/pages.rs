@@ -8,7 +8,7 @@ use std::fs;
 /// for all who map it.
 pub(crate) fn make_huge(ring: &Ring) -> Result<u64, Failure> {
     let pages = Pages::new().huge(true).prefault(true);
-    let observer = ObserverOptions::new().pages(pages).attach(ring.path())?;
+    let observer = ObserverOptions::new().pages(pages).attach::<[u8]>(ring.path())?;
     let path = fs::canonicalize(ring.path())?;
     let huge = huge_kib(&fs::read_to_string("/proc/self/smaps")?, &path.to_string_lossy()) * 1024;
     drop(observer);

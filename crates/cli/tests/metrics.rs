@@ -35,7 +35,7 @@ fn every_line_can_be_read_and_says_what_the_tables_say() {
     place.good("seq 10 | slipring pub $R; slipring work $R -g sms -c 3; slipring work $R -g sms -c 1 --exec 'exit 65'");
     // Two consumers without a name, in one process.
     let consumers: Vec<_> =
-        (0..2).map(|_| slipring::Consumer::attach(place.ring(), slipring::Start::Latest)).collect();
+        (0..2).map(|_| slipring::Consumer::<[u8]>::attach(place.ring(), slipring::Start::Latest)).collect();
     let before = std::fs::read(place.ring()).unwrap();
     let metrics = parse(&place.good("slipring metrics $R absent"));
     assert_eq!(std::fs::read(place.ring()).unwrap(), before, "the ring was written");

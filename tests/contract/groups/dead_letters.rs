@@ -18,7 +18,7 @@ fn dead(path: &Path) -> PathBuf {
 fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     let options = RingOptions::new(48, 8).group("work", patient()).dead_letter_capacity(2);
     let ring = options.create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     let worker = join(&ring, "work");
     fill(&mut producer, 3);
     let rejected: Vec<Rejected> = (0..3).map(|_| next(&worker).reject("full").unwrap()).collect();
@@ -28,18 +28,18 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     assert_eq!(recorded(&ring, EventKind::DeadLettersFull), 1);
     // It is not delivered, and it is not settled.
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
-    let filled = (0..20_u8).take_while(|_| producer.try_send(0, b"more").is_ok()).count();
+    let filled = (0..20_u8).take_while(|_| producer.try_send(b"more").is_ok()).count();
     assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
     let mut letters = DeadLetters::open(&ring).unwrap();
     assert_eq!(letters.purge(1).unwrap(), 1);
     until("there is room, and the burial is tried again", || {
-        drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::release));
+        drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::hand_back));
         group(&ring).dead_lettered == 3
     });
     assert_eq!(group(&ring).num_doomed, 0);
     let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
     assert_eq!(left, [[1], [2]]);
-    producer.try_send(0, b"x").unwrap();
+    producer.try_send(b"x").unwrap();
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn dead_letters_that_find_no_room_are_counted_if_that_is_the_policy() {
         .dead_letter_policy(DeadLetterPolicy::DropAndCount)
         .create_in_memory()
         .unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     let worker = join(&ring, "work");
     fill(&mut producer, 5);
     for _ in 0..5 {
@@ -73,7 +73,7 @@ fn a_dead_letter_ring_that_was_removed_is_made_again() {
     assert_eq!((before.capacity(), before.block_size()), (4, 48 + 192));
     std::fs::remove_file(dead(&path)).unwrap();
     assert!(matches!(ring.dead_letters(), Err(AtPath { error: AttachError::Open(OpenError::NotFound), .. })));
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let worker = join(&ring, "work");
     fill(&mut producer, 1);
     assert_eq!(next(&worker).reject("anew").unwrap(), Rejected::Settled);
@@ -88,7 +88,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(48, 8).group("work", patient()).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let worker = join(&ring, "work");
 
     let other = RingOptions::new(48, 8).group("work", patient()).create(dir.file("other")).unwrap();
@@ -100,7 +100,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
     ];
     for (n, (stranger, whose)) in (0..).zip(strangers) {
         // It had an end: whoever writes it would begin anew.
-        Producer::open(&stranger).unwrap().close();
+        Producer::<[u8]>::open(&stranger).unwrap().close();
         let before = std::fs::read(&stranger).unwrap();
         std::fs::rename(&stranger, dead(&path)).unwrap();
         fill(&mut producer, 1);
@@ -147,7 +147,7 @@ fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
     std::fs::remove_file(dead(&path)).unwrap();
 
     let ring = options.create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     fill(&mut producer, 1);
     next(&join(&ring, "work")).reject("keep me").unwrap();
     drop((producer, ring));
@@ -178,10 +178,10 @@ fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(48, 16).group("work", patient()).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let worker = join(&ring, "work");
     for n in 0..6_u8 {
-        producer.try_send(n.into(), &[n]).unwrap();
+        producer.try_send((n.into(), &[n])).unwrap();
         assert_eq!(next(&worker).reject(&format!("note {n}")).unwrap(), Rejected::Settled);
     }
     let mut letters = DeadLetters::open(&path).unwrap();
@@ -225,8 +225,8 @@ fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
 #[test]
 fn what_is_given_up_again_during_a_redrive_waits_for_the_next() {
     let ring = RingOptions::new(48, 16).group("g", GroupSettings::new()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let worker = WorkerOptions::new("g").join(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let worker = WorkerOptions::new("g").join::<[u8]>(&ring).unwrap();
     for message in [b"a", b"b"] {
         producer.send(message).unwrap();
         worker.recv().unwrap().reject("").unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[test]
 fn what_is_acknowledged_never_comes_back_and_what_is_not_always_does() {
     let (ring, mut producer, worker) = in_memory(8, patient().max_deliver(20));
-    producer.send_kind(7, b"work").unwrap();
+    producer.send((7, b"work")).unwrap();
     let first = worker.try_recv().unwrap();
     assert_eq!((first.position(), first.kind(), first.attempt(), &*first), (0, 7, 1, &b"work"[..]));
     assert!(first.time_left() > Duration::ZERO && first.time_left() <= HOUR + Duration::from_millis(64));
@@ -29,7 +29,7 @@ fn what_is_acknowledged_never_comes_back_and_what_is_not_always_does() {
     for _ in 0..5 {
         let third = next(&worker);
         assert_eq!(third.attempt(), 3);
-        third.release().unwrap();
+        third.hand_back().unwrap();
     }
 
     // Still at it: does not count either.
@@ -154,7 +154,7 @@ fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
     let (ring, mut producer, worker) = in_memory(16, patient());
     let other = join(&ring, "work");
     for kind in [3, 1, 2, 3, 1, 2] {
-        producer.send_kind(kind, b"x").unwrap();
+        producer.send((kind, b"x")).unwrap();
     }
     let get = |who: &Worker, kinds| {
         let delivery = who.try_recv_kind(kinds).map_err(|error| error.to_string());
@@ -183,12 +183,12 @@ fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
 #[test]
 fn what_was_handed_back_comes_before_what_is_new_in_order() {
     let ring = RingOptions::new(48, 16).group("work", patient()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     // It never sweeps by itself: what it finds, it was pointed at.
-    let worker = WorkerOptions::new("work").tick(HOUR).join(&ring).unwrap();
+    let worker = WorkerOptions::new("work").tick(HOUR).join::<[u8]>(&ring).unwrap();
     fill(&mut producer, 6);
     let first: Vec<_> = (0..4).map(|_| next(&worker)).collect();
-    first.into_iter().for_each(|delivery| delivery.release().unwrap());
+    first.into_iter().for_each(|delivery| delivery.hand_back().unwrap());
     let again: Vec<_> = (0..6).map(|_| next(&worker)).collect();
     assert_eq!(again.iter().map(Delivery::position).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
@@ -211,13 +211,13 @@ fn positions_may_begin_anywhere_and_laps_may_wrap() {
             .first_position(first)
             .create_in_memory()
             .unwrap();
-        let mut producer = Producer::open(&ring).unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
         let (worker, more) = (join(&ring, "work"), join(&ring, "more"));
         for start in (first..first + COUNT).step_by(4) {
             for position in start..start + CAPACITY {
-                assert_eq!(producer.try_send(0, &position.to_le_bytes()), Ok(position));
+                assert_eq!(producer.try_send(&position.to_le_bytes()), Ok(position));
             }
-            let Err(SendError::Full { holder, .. }) = producer.try_send(0, b"x") else { panic!("lost") };
+            let Err(SendError::Full { holder, .. }) = producer.try_send(b"x") else { panic!("lost") };
             assert_eq!((holder.role, holder.lag), (HolderRole::Group, CAPACITY));
             let held: Vec<Delivery<'_>> = (0..4).map(|_| worker.try_recv().unwrap()).collect();
             assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);

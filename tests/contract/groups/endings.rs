@@ -25,7 +25,7 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
     third.ack().unwrap();
     second.nack(HOUR).unwrap();
     goes_on();
-    first.release().unwrap();
+    first.hand_back().unwrap();
     // Who wants another kind waits, since somebody may hand back one of those.
     assert_eq!(colleague.try_recv_kind(Kinds::Equal(9)).unwrap_err(), RecvError::Empty);
     next(&colleague).ack().unwrap();
@@ -54,14 +54,14 @@ fn whoever_waits_wakes_for_what_was_handed_back_and_for_the_end() {
     let held = worker.try_recv().unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| {
-            let colleague = WorkerOptions::new("work").join(&ring).unwrap();
+            let colleague = WorkerOptions::new("work").join::<[u8]>(&ring).unwrap();
             let delivery = colleague.recv().unwrap();
             assert_eq!((delivery[0], delivery.attempt()), (0, 1));
             delivery.ack().unwrap();
             colleague.recv().map(|delivery| delivery.position()).unwrap_err()
         });
         until("the colleague is there", || group(&ring).workers.len() == 2);
-        held.release().unwrap();
+        held.hand_back().unwrap();
         until("it was done", || group(&ring).ack_floor == 1);
         producer.close();
         assert_eq!(waiting.join().unwrap(), RecvError::Closed);

@@ -13,7 +13,7 @@ fn whoever_comes_too_late_changes_nothing() {
         |lost| lost.ack().err().map(|error| error.to_string()),
         |lost| lost.nack(None).err().map(|error| error.to_string()),
         |lost| lost.nack(HOUR).err().map(|error| error.to_string()),
-        |lost| lost.release().err().map(|error| error.to_string()),
+        |lost| lost.hand_back().err().map(|error| error.to_string()),
         |lost| lost.reject("too late").err().map(|error| error.to_string()),
         |mut lost| {
             let error = lost.extend().err().map(|error| error.to_string());
@@ -22,7 +22,7 @@ fn whoever_comes_too_late_changes_nothing() {
         },
     ];
     for (n, settle) in (0_u64..).zip(ways) {
-        producer.try_send(0, &n.to_le_bytes()[..1]).unwrap();
+        producer.try_send(&n.to_le_bytes()[..1]).unwrap();
         let lost = next(&early);
         let held = take_over(&late);
         assert_eq!((held.position(), held.attempt(), &*held), (n, lost.attempt() + 1, &*lost));
@@ -69,12 +69,12 @@ fn a_worker_may_get_again_what_it_let_run_out_and_only_the_last_lease_counts() {
     assert!(stale.ack().is_err());
     // What is left keeps the bytes: its twin's end must not let the producer at them.
     for _ in 0..3 {
-        producer.try_send(0, b"more").unwrap();
+        producer.try_send(b"more").unwrap();
     }
     assert_eq!(holder(&mut producer).2, 4);
     assert_eq!(&*fresh, [0]);
     fresh.ack().unwrap();
-    assert_eq!(producer.try_send(0, b"x"), Ok(4));
+    assert_eq!(producer.try_send(b"x"), Ok(4));
     assert_eq!(group(&ring).expired, 1);
 }
 
@@ -83,15 +83,15 @@ fn a_message_whose_lease_was_lost_keeps_its_bytes_while_the_producer_goes_on() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(48, 4).group("work", hasty()).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
-    let slow = WorkerOptions::new("work").name("slow").join(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let slow = WorkerOptions::new("work").name("slow").join::<[u8]>(&path).unwrap();
     let quick = join(&ring, "work");
-    producer.try_send(0, b"held").unwrap();
+    producer.try_send(b"held").unwrap();
     let held = next(&slow);
     take_over(&quick).ack().unwrap();
     let mut sent = 1;
     for _ in 0..10 {
-        while producer.try_send(0, b"more").is_ok() {
+        while producer.try_send(b"more").is_ok() {
             sent += 1;
         }
         while let Ok(delivery) = quick.try_recv() {
@@ -100,14 +100,14 @@ fn a_message_whose_lease_was_lost_keeps_its_bytes_while_the_producer_goes_on() {
     }
     assert_eq!((sent, group(&ring).ack_floor), (4, 4));
     assert_eq!(holder(&mut producer), (HolderRole::Worker, "slow".to_owned(), 4, true));
-    let told = producer.try_send(0, b"x").unwrap_err().to_string();
+    let told = producer.try_send(b"x").unwrap_err().to_string();
     assert!(told.contains("worker \"slow\" (process ") && told.contains("reads in place"), "{told}");
     assert_eq!(&*held, b"held");
     assert_eq!(group(&ring).workers[0].reading, Some(0));
     assert!(held.ack().is_err());
     assert_eq!(group(&ring).workers[0].reading, None);
     for n in 4..12 {
-        assert_eq!(producer.try_send(0, b"x"), Ok(n));
+        assert_eq!(producer.try_send(b"x"), Ok(n));
         next(&quick).ack().unwrap();
     }
 }
@@ -141,6 +141,6 @@ fn a_forgotten_delivery_only_stalls() {
     let again = heir.try_recv().unwrap();
     assert_eq!((again[0], again.attempt()), (0, 2));
     again.ack().unwrap();
-    assert_eq!(producer.try_send(0, b"x"), Ok(4));
+    assert_eq!(producer.try_send(b"x"), Ok(4));
     assert_eq!(group(&ring).abandoned, 1);
 }

@@ -12,12 +12,12 @@ use std::time::Duration;
 fn groups_consumers_and_observers_of_one_ring_do_not_know_of_each_other() {
     let ring =
         RingOptions::new(48, 16).group("mail", patient()).group("sms", patient()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     let (mail, sms) = (join(&ring, "mail"), join(&ring, "sms"));
-    let mut consumer = Consumer::attach(&ring, Start::Earliest).unwrap();
-    let mut observer = Observer::attach(&ring, Start::Earliest).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     for n in 0..200_u64 {
-        producer.try_send(0, &n.to_le_bytes()).unwrap();
+        producer.try_send(&n.to_le_bytes()).unwrap();
         let delivery = mail.try_recv().unwrap();
         assert_eq!((delivery.position(), &*delivery), (n, &n.to_le_bytes()[..]));
         if n % 3 == 0 {
@@ -37,7 +37,7 @@ fn groups_consumers_and_observers_of_one_ring_do_not_know_of_each_other() {
             break;
         }
     }
-    while producer.try_send(0, b"x").is_ok() {}
+    while producer.try_send(b"x").is_ok() {}
     assert_eq!(holder(&mut producer), (HolderRole::Group, "mail".to_owned(), 16, true));
     while let Ok(delivery) = sms.try_recv() {
         delivery.ack().unwrap();
@@ -51,30 +51,30 @@ fn groups_consumers_and_observers_of_one_ring_do_not_know_of_each_other() {
 
 /// Who holds the ring when all is sent that can be.
 fn holder_after_refill(producer: &mut Producer) -> HolderRole {
-    while producer.try_send(0, b"x").is_ok() {}
+    while producer.try_send(b"x").is_ok() {}
     holder(producer).0
 }
 
 #[test]
 fn a_late_group_begins_where_it_was_told_to() {
     let ring = RingOptions::new(48, 16).groups(4).first_position(1000).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
-    let mut gate = Consumer::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut gate = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     for n in 0..10_u8 {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
     }
     drop(gate.try_recv_batch(3).unwrap());
-    let begin = |name: &str, start| WorkerOptions::new(name).start(start).join(&ring);
+    let begin = |name: &str, start| WorkerOptions::new(name).start(start).join::<[u8]>(&ring);
     let all = begin("all", Start::Earliest).unwrap();
     let new = begin("new", Start::Latest).unwrap();
     let some = begin("some", Start::At(1004)).unwrap();
     for (worker, first) in [(&all, 1000), (&some, 1004)] {
         let delivery = next(worker);
         assert_eq!(delivery.position(), first);
-        delivery.release().unwrap();
+        delivery.hand_back().unwrap();
     }
     assert_eq!(new.try_recv().unwrap_err(), RecvError::Empty);
-    producer.try_send(0, b"later").unwrap();
+    producer.try_send(b"later").unwrap();
     assert_eq!(next(&new).position(), 1010);
     // A group that is there goes on where it is.
     drop(some);
@@ -93,10 +93,10 @@ fn a_late_group_begins_where_it_was_told_to() {
 #[test]
 fn a_declared_group_gates_before_its_first_worker() {
     let ring = RingOptions::new(48, 4).group("work", patient()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     fill(&mut producer, 4);
     assert_eq!(holder(&mut producer), (HolderRole::Group, "work".to_owned(), 4, false));
-    let told = producer.try_send(0, b"x").unwrap_err().to_string();
+    let told = producer.try_send(b"x").unwrap_err().to_string();
     assert!(told.contains("group \"work\" has no workers and is 4 messages behind"), "{told}");
     let worker = join(&ring, "work");
     for n in 0..4 {
@@ -107,7 +107,7 @@ fn a_declared_group_gates_before_its_first_worker() {
 #[test]
 fn a_removed_group_lets_the_producer_go_on() {
     let ring = RingOptions::new(48, 4).group("gone", patient()).create_in_memory().unwrap();
-    let mut producer = Producer::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     fill(&mut producer, 4);
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| producer.send(b"x"));
@@ -117,7 +117,8 @@ fn a_removed_group_lets_the_producer_go_on() {
     });
     assert_eq!((ring.groups(), recorded(&ring, EventKind::GroupRemoved)), (Vec::new(), 1));
     // One of the same name begins anew, with settings of its own.
-    let worker = WorkerOptions::new("gone").settings(hasty()).start(Start::Latest).join(&ring).unwrap();
+    let worker =
+        WorkerOptions::new("gone").settings(hasty()).start(Start::Latest).join::<[u8]>(&ring).unwrap();
     assert_eq!((worker.settings(), group(&ring).ack_floor), (&hasty(), 5));
 }
 
@@ -144,9 +145,9 @@ fn what_is_told_of_a_group_is_what_is_so() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(48, 16).group("work", patient().max_deliver(9)).create(&path).unwrap();
-    let mut producer = Producer::open(&path).unwrap();
-    let worker = WorkerOptions::new("work").name("näme of a worker").join(&path).unwrap();
-    let idle = Worker::join(&path, "work").unwrap();
+    let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let worker = WorkerOptions::new("work").name("näme of a worker").join::<[u8]>(&path).unwrap();
+    let idle = Worker::<[u8]>::join(&path, "work").unwrap();
     let ring = Ring::open(&path).unwrap();
     let numbers = || {
         let it = group(&ring);
@@ -154,7 +155,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     };
     assert_eq!((numbers(), group(&ring).oldest_pending), ((0, 0, 0, 0, 0), None));
     for n in 0..10 {
-        producer.try_send(n, b"x").unwrap();
+        producer.try_send((n, b"x")).unwrap();
     }
     assert_eq!(numbers(), (0, 10, 0, 0, 0));
     let first = next(&worker);
@@ -170,7 +171,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     assert_eq!((again.position(), numbers()), (2, (0, 7, 2, 1, 0)));
     first.ack().unwrap();
     assert_eq!(numbers(), (2, 7, 1, 1, 0));
-    again.release().unwrap();
+    again.hand_back().unwrap();
     assert_eq!(numbers().3, 0, "a release does not count");
     next(&worker).reject("no").unwrap();
     let info = group(&ring);
@@ -188,7 +189,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     // A rejected one was handed back, too.
     assert_eq!(workers, [("näme of a worker", me, true, None, 5, 2, 3, 0), ("", me, true, None, 0, 0, 0, 0)]);
     until("somebody notes how old the oldest is", || {
-        drop(idle.recv_timeout(Duration::from_millis(20)).map(Delivery::release));
+        drop(idle.recv_timeout(Duration::from_millis(20)).map(Delivery::hand_back));
         group(&ring).oldest_pending.is_some_and(|age| age > Duration::ZERO)
     });
     let all: Vec<_> = std::iter::from_fn(|| worker.try_recv().ok()).collect();

@@ -15,13 +15,13 @@ fn one_stuck_message_delays_nothing_but_the_reuse_of_its_slot() {
     fill(&mut producer, 1);
     let stuck = worker.try_recv().unwrap();
     for n in 1..16_u8 {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
         let delivery = colleague.try_recv().unwrap();
         assert_eq!((delivery.position(), &*delivery), (n.into(), &[n][..]));
         delivery.ack().unwrap();
     }
     assert_eq!(holder(&mut producer), (HolderRole::Group, "work".to_owned(), 16, true));
-    let told = producer.try_send(0, b"x").unwrap_err().to_string();
+    let told = producer.try_send(b"x").unwrap_err().to_string();
     assert!(told.contains("group \"work\" is 16 messages behind"), "{told}");
     assert_eq!(recorded(&ring, EventKind::Full), 1);
     assert_eq!(group(&ring).ack_floor, 0);
@@ -38,9 +38,9 @@ fn a_floor_left_behind_by_the_ring_finds_its_way() {
     for laps in 1..4_u64 {
         let (ring, mut producer, worker) = in_memory(16, patient());
         for lap in 0..laps {
-            while producer.try_send(1, b"old").is_ok() {}
+            while producer.try_send((1, b"old")).is_ok() {}
             worker.try_recv().unwrap().ack().unwrap();
-            producer.try_send(2, b"new").unwrap();
+            producer.try_send((2, b"new")).unwrap();
             worker.try_recv_kind(Kinds::Equal(2)).unwrap().ack().unwrap();
             while let Ok(delivery) = worker.try_recv() {
                 delivery.ack().unwrap();
@@ -75,7 +75,7 @@ fn no_more_is_in_flight_than_the_group_allows_and_a_stuck_one_takes_one_place() 
     assert_eq!(fourth[0], 3);
     assert_eq!(colleague.try_recv().unwrap_err(), RecvError::Empty);
     // What was handed back is in flight already, and can be had.
-    second.release().unwrap();
+    second.hand_back().unwrap();
     let second = colleague.try_recv().unwrap();
     assert_eq!((second[0], second.attempt()), (1, 1));
     second.ack().unwrap();
@@ -98,7 +98,7 @@ fn no_more_is_in_flight_than_the_group_allows_and_a_stuck_one_takes_one_place() 
 fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
     let (ring, mut producer, worker) = in_memory(16, patient().max_deliver(2));
     // Its last attempt failed.
-    producer.send_kind(1, b"fails").unwrap();
+    producer.send((1, b"fails")).unwrap();
     for attempt in 1..=2 {
         let delivery = next(&worker);
         assert_eq!(delivery.attempt(), attempt);
@@ -106,10 +106,10 @@ fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
     }
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
     // Somebody rejected it.
-    producer.send_kind(2, b"bad").unwrap();
+    producer.send((2, b"bad")).unwrap();
     assert_eq!(next(&worker).reject("not äccepted").unwrap(), Rejected::Settled);
     // The worker that had its last attempt is gone.
-    producer.send_kind(3, b"lonely").unwrap();
+    producer.send((3, b"lonely")).unwrap();
     next(&worker).nack(Duration::ZERO).unwrap();
     std::mem::forget(next(&worker));
     drop(worker);
@@ -176,7 +176,7 @@ fn a_note_is_cut_between_characters() {
 fn every_refusal_says_what_is_and_what_to_do() {
     let none = RingOptions::new(48, 8).create_in_memory().unwrap();
     let said = "has no groups; create it anew with room for some (`groups`)";
-    assert_eq!(text(Worker::join(&none, "work")), said);
+    assert_eq!(text(Worker::<[u8]>::join(&none, "work")), said);
     assert_eq!(text(DeadLetters::open(&none)), said);
     assert_eq!(none.groups(), []);
     assert_eq!(none.dead_letters().unwrap(), []);
@@ -186,9 +186,9 @@ fn every_refusal_says_what_is_and_what_to_do() {
     );
 
     let ring = RingOptions::new(48, 8).groups(2).workers(2).create_in_memory().unwrap();
-    let one = Worker::join(&ring, "one").unwrap();
+    let one = Worker::<[u8]>::join(&ring, "one").unwrap();
     let asked = GroupSettings::new().max_deliver(3).backoff(Backoff::steps(&[Duration::from_millis(7)]));
-    let refused = WorkerOptions::new("one").settings(asked).join(&ring);
+    let refused = WorkerOptions::new("one").settings(asked).join::<[u8]>(&ring);
     let Err(AtPath { error: JoinError::OtherSettings { found, asked: wanted, .. }, .. }) = &refused else {
         panic!("{refused:?}")
     };
@@ -199,13 +199,13 @@ fn every_refusal_says_what_is_and_what_to_do() {
          ack_wait 30000 ms, max_deliver 3, max_ack_pending 1000, backoff [7] ms; join without settings, with \
          the same, or remove the group first (`slipring group rm PATH one`)"
     );
-    let same = WorkerOptions::new("one").settings(GroupSettings::new()).join(&ring).unwrap();
+    let same = WorkerOptions::new("one").settings(GroupSettings::new()).join::<[u8]>(&ring).unwrap();
     assert_eq!((same.settings(), same.group(), same.ring_id()), (&GroupSettings::new(), "one", ring.id()));
     let full = "all 2 worker entries are taken; stop one, or create the ring with more `workers`";
-    assert_eq!(text(Worker::join(&ring, "one")), full);
-    assert_eq!(text(Worker::join(&ring, "two")), full);
+    assert_eq!(text(Worker::<[u8]>::join(&ring, "one")), full);
+    assert_eq!(text(Worker::<[u8]>::join(&ring, "two")), full);
     drop(same);
-    let two = Worker::join(&ring, "two").unwrap();
+    let two = Worker::<[u8]>::join(&ring, "two").unwrap();
     let me = std::process::id();
     assert_eq!(
         text(ring.remove_group("two")),
@@ -213,7 +213,7 @@ fn every_refusal_says_what_is_and_what_to_do() {
     );
     drop(one);
     assert_eq!(
-        text(Worker::join(&ring, "three")),
+        text(Worker::<[u8]>::join(&ring, "three")),
         "all 2 groups are taken (\"one\", \"two\"); join one of them, remove one (`slipring group rm PATH \
          NAME`), or create the ring with more `groups`"
     );
@@ -222,13 +222,13 @@ fn every_refusal_says_what_is_and_what_to_do() {
         "no group is named \"three\"; check the name (`slipring group ls PATH` lists all)"
     );
     ring.remove_group("one").unwrap();
-    drop((Worker::join(&ring, "three").unwrap(), two));
+    drop((Worker::<[u8]>::join(&ring, "three").unwrap(), two));
     let names: Vec<String> = ring.groups().into_iter().map(|group| group.name).collect();
     assert_eq!(names, ["three", "two"]);
 
-    assert!(matches!(Worker::join(&ring, ""), Err(AtPath { error: JoinError::Name(_), .. })));
+    assert!(matches!(Worker::<[u8]>::join(&ring, ""), Err(AtPath { error: JoinError::Name(_), .. })));
     let zero = GroupSettings::new().max_ack_pending(0);
     let said = "group \"four\": max_ack_pending is 0, and must be from 1 to 18446744073709551615";
-    assert_eq!(text(WorkerOptions::new("four").settings(zero).join(&ring)), said);
+    assert_eq!(text(WorkerOptions::new("four").settings(zero).join::<[u8]>(&ring)), said);
     assert_eq!(text(RingOptions::new(48, 8).group("four", zero).create_in_memory()), said);
 }

@@ -32,13 +32,13 @@ fn hasty() -> GroupSettings {
 }
 
 fn join(ring: &Ring, group: &str) -> Worker {
-    WorkerOptions::new(group).tick(Duration::from_millis(1)).join(ring).unwrap()
+    WorkerOptions::new(group).tick(Duration::from_millis(1)).join::<[u8]>(ring).unwrap()
 }
 
 /// A ring with the group "work".
 fn in_memory(capacity: usize, settings: GroupSettings) -> (Ring, Producer, Worker) {
     let ring = RingOptions::new(48, capacity).group("work", settings).create_in_memory().unwrap();
-    let producer = Producer::open(&ring).unwrap();
+    let producer = Producer::<[u8]>::open(&ring).unwrap();
     let worker = join(&ring, "work");
     (ring, producer, worker)
 }
@@ -46,7 +46,7 @@ fn in_memory(capacity: usize, settings: GroupSettings) -> (Ring, Producer, Worke
 /// Messages of one byte each: 0, 1, 2, ...
 fn fill(producer: &mut Producer, count: u8) {
     for n in 0..count {
-        producer.try_send(0, &[n]).unwrap();
+        producer.try_send(&[n]).unwrap();
     }
 }
 
@@ -63,7 +63,7 @@ fn group(ring: &Ring) -> GroupInfo {
 
 /// Who holds the ring full.
 fn holder(producer: &mut Producer) -> (HolderRole, String, u64, bool) {
-    match producer.try_send(0, b"x") {
+    match producer.try_send(b"x") {
         Err(SendError::Full { holder, .. }) => (holder.role, holder.name, holder.lag, holder.alive),
         other => panic!("{other:?}"),
     }

@@ -7,8 +7,8 @@ use crate::message::{SETUP, SURVIVOR, VICTIM, message};
 use crate::trace::Victim;
 use kit::raw::Raw;
 use slipring::{
-    Backoff, Consumer, EvictableConsumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions,
-    Start, Worker, WorkerOptions,
+    Backoff, Consumer, ConsumerOptions, EvictableConsumer, GroupSettings, Observer, Producer, RecvError,
+    Ring, RingOptions, Start, Worker, WorkerOptions,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -207,7 +207,7 @@ impl World {
     /// Those who use a new ring.
     pub(crate) fn found(directory: &Path, mode: Mode, shape: Shape) -> World {
         let mut world = World { shape, ..World::bare(directory, mode) };
-        world.producer = Some(Producer::open(&world.path).unwrap());
+        world.producer = Some(Producer::<[u8]>::open(&world.path).unwrap());
         if shape.witness {
             world.read("witness", Start::Earliest, false);
         }
@@ -218,8 +218,8 @@ impl World {
     }
 
     pub(crate) fn read(&mut self, who: &'static str, start: Start, durable: bool) {
-        let options = Consumer::options().name(who).start(start).durable(durable);
-        let consumer = options.attach(&self.path).unwrap_or_else(|error| panic!("{who}: {error}"));
+        let options = ConsumerOptions::new().name(who).start(start).durable(durable);
+        let consumer = options.attach::<[u8]>(&self.path).unwrap_or_else(|error| panic!("{who}: {error}"));
         self.add_reading(consumer, who);
     }
 
@@ -270,7 +270,7 @@ impl World {
         for _ in 0..count {
             let position = self.published.len() as u64;
             let producer = self.producer.as_mut().unwrap();
-            assert_eq!(producer.try_send(0, &message(position, SETUP)), Ok(position));
+            assert_eq!(producer.try_send(&message(position, SETUP)), Ok(position));
             self.published.push((position, SETUP));
             if self.shape.worker {
                 self.awaited.insert(position, 1);
@@ -311,7 +311,7 @@ impl World {
             "{found} messages are published, of {count}"
         );
         if self.mode == Mode::Kill {
-            let mut observer = Observer::attach(&self.path, Start::At(self.base)).unwrap();
+            let mut observer = Observer::<[u8]>::attach(&self.path, Start::At(self.base)).unwrap();
             let seen = std::iter::from_fn(|| observer.try_recv().ok().map(drop)).count();
             assert_eq!(seen, found, "messages that an observer sees before there is another producer");
         }

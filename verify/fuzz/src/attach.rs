@@ -5,7 +5,7 @@
 
 use crate::input::Input;
 use kit::format::{self, checksum, header, producer, size, slot};
-use slipring::{
+use slipring::{ConsumerOptions, 
     Backoff, Consumer, DeadLetterPolicy, DeadLetters, EvictableConsumer, GroupSettings, Kinds, Observer,
     Producer, Ring, RingOptions, Start, Worker,
 };
@@ -94,12 +94,12 @@ fn options() -> Vec<RingOptions> {
 
 /// A past.
 fn live(ring: &Ring) {
-    let mut producer = Producer::open(ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(ring).unwrap();
     let mut durable =
-        Consumer::options().name("d").durable(true).start(Start::Earliest).attach(ring).unwrap();
-    let worker = Worker::join(ring, "g").ok();
+        ConsumerOptions::new().name("d").durable(true).start(Start::Earliest).attach::<[u8]>(ring).unwrap();
+    let worker = Worker::<[u8]>::join(ring, "g").ok();
     for nth in 0..7_u8 {
-        let _ = producer.try_send(nth.into(), &[nth]);
+        let _ = producer.try_send((nth.into(), &[nth]));
         if nth < 5 {
             drop(durable.try_recv());
         }
@@ -184,10 +184,10 @@ fn use_it(bench: &Bench, input: &mut Input<'_>) {
     let path = &bench.path;
     let Ok(ring) = Ring::open(path) else {
         let refused = match input.byte() % 4 {
-            0 => Producer::open(path).is_err(),
-            1 => Consumer::attach(path, Start::Latest).is_err(),
-            2 => Observer::attach(path, Start::Latest).is_err(),
-            _ => Worker::join(path, "g").is_err(),
+            0 => Producer::<[u8]>::open(path).is_err(),
+            1 => Consumer::<[u8]>::attach(path, Start::Latest).is_err(),
+            2 => Observer::<[u8]>::attach(path, Start::Latest).is_err(),
+            _ => Worker::<[u8]>::join(path, "g").is_err(),
         };
         assert!(refused, "a role attached to what is no ring");
         return;
@@ -215,24 +215,24 @@ fn act(ring: &Ring, party: &mut Party, openings: &mut u32, input: &mut Input<'_>
         *openings = left;
     }
     match operation {
-        0 => party.producer = Producer::open(path).ok(),
-        1 => party.consumer = Consumer::attach(path, start(ring, input)).ok(),
+        0 => party.producer = Producer::<[u8]>::open(path).ok(),
+        1 => party.consumer = Consumer::<[u8]>::attach(path, start(ring, input)).ok(),
         2 => {
             party.durable =
-                Consumer::options().name("d").durable(true).start(start(ring, input)).attach(path).ok()
+                ConsumerOptions::new().name("d").durable(true).start(start(ring, input)).attach::<[u8]>(path).ok()
         }
-        3 => party.evictable = Consumer::options().start(start(ring, input)).attach_evictable(path).ok(),
-        4 => party.observer = Observer::attach(path, start(ring, input)).ok(),
-        5 => party.worker = Worker::join(path, if input.byte() % 4 == 0 { "h" } else { "g" }).ok(),
+        3 => party.evictable = ConsumerOptions::new().start(start(ring, input)).attach_evictable::<[u8]>(path).ok(),
+        4 => party.observer = Observer::<[u8]>::attach(path, start(ring, input)).ok(),
+        5 => party.worker = Worker::<[u8]>::join(path, if input.byte() % 4 == 0 { "h" } else { "g" }).ok(),
         6..10 => {
             if let Some(producer) = &mut party.producer {
-                let _ = producer.try_send(input.byte().into(), &[7; 48][..usize::from(input.byte()) % 49]);
+                let _ = producer.try_send((input.byte().into(), &[7; 48][..usize::from(input.byte()) % 49]));
             }
         }
         10 => {
             if let Some(producer) = &mut party.producer {
                 if let Ok(mut batch) = producer.try_claim_batch(3) {
-                    let _ = (batch.push(1, b"1"), batch.push_with(2, |block| block.len()));
+                    let _ = (batch.push((1, b"1")), batch.push_with(|block| (2, block.len())));
                     batch.publish();
                 }
             }
@@ -306,7 +306,7 @@ fn work(worker: &Worker, input: &mut Input<'_>) {
     assert!(delivery.len() <= 200 && delivery.iter().count() == delivery.len());
     let _ = match input.byte() % 6 {
         0 => delivery.nack(Duration::from_millis(input.byte().into())),
-        1 => delivery.release(),
+        1 => delivery.hand_back(),
         2 => delivery.extend().and_then(|()| delivery.ack()),
         3 => delivery.reject("no").map(drop),
         4 => return drop(delivery),

@@ -8,8 +8,8 @@
 use kit::TempDir;
 use proptest::prelude::*;
 use slipring::{
-    AtPath, AttachError, Consumer, CreateError, EntryError, EvictableConsumer, HolderRole, Observer,
-    Producer, RecvError, Ring, RingOptions, SendError, Start, StartError,
+    AtPath, AttachError, Consumer, ConsumerOptions, CreateError, EntryError, EvictableConsumer, HolderRole,
+    Observer, Producer, RecvError, Ring, RingOptions, SendError, Start, StartError,
 };
 use std::collections::BTreeMap;
 
@@ -217,7 +217,7 @@ impl Harness {
 
     fn send(&mut self, kind: u32, len: usize) {
         let Some(mut producer) = self.producer.take() else { return };
-        let result = producer.try_send(kind, &content(self.head, kind, len));
+        let result = producer.try_send((kind, &content(self.head, kind, len)));
         if len > self.block_size {
             assert_eq!(result, Err(SendError::TooLarge { len, block_size: self.block_size }));
         } else {
@@ -243,13 +243,10 @@ impl Harness {
                 claim.copy_from_slice(&content(self.head, kind, block_size));
                 match publish {
                     Some(len) if len > block_size => {
-                        assert_eq!(
-                            claim.publish_kind(kind, len),
-                            Err(SendError::TooLarge { len, block_size })
-                        );
+                        assert_eq!(claim.publish((kind, len)), Err(SendError::TooLarge { len, block_size }));
                     }
                     Some(len) => {
-                        assert_eq!(claim.publish_kind(kind, len), Ok(self.head));
+                        assert_eq!(claim.publish((kind, len)), Ok(self.head));
                         self.published(kind, len);
                     }
                     // Dropped.
@@ -284,12 +281,12 @@ impl Harness {
                     let kind = u32::try_from(n).unwrap();
                     let bytes = content(position, kind, len);
                     let result = if n % 2 == 0 {
-                        batch.push(kind, &bytes)
+                        batch.push((kind, &bytes))
                     } else {
-                        batch.push_with(kind, |block| {
+                        batch.push_with(|block| {
                             let copied = len.min(block.len());
                             block[..copied].copy_from_slice(&bytes[..copied]);
-                            len
+                            (kind, len)
                         })
                     };
                     let room_left = pushed.len() < got;
@@ -336,13 +333,15 @@ impl Harness {
             .iter()
             .position(|entry| name.is_some() && entry.as_ref().is_some_and(|entry| entry.name == name));
         let place = namesake.or_else(|| self.entries.iter().position(Option::is_none));
-        let mut options = Consumer::options().start(start);
+        let mut options = ConsumerOptions::new().start(start);
         if let Some(name) = name {
             options = options.name(NAMES[name]).durable(true);
         }
         let attached = match role {
-            Role::Evictable => options.attach_evictable(&self.ring).map(|it| Handle::Evictable(it, 0)),
-            _ => options.attach(&self.ring).map(|it| Handle::Gating(it, 0)),
+            Role::Evictable => {
+                options.attach_evictable::<[u8]>(&self.ring).map(|it| Handle::Evictable(it, 0))
+            }
+            _ => options.attach::<[u8]>(&self.ring).map(|it| Handle::Gating(it, 0)),
         };
         let handle = match (attached, place) {
             (Err(AtPath { error: AttachError::TableFull { .. }, .. }), None) => return,
@@ -416,7 +415,7 @@ impl Harness {
             Start::Latest => self.head,
             Start::At(position) => position,
         };
-        match Observer::attach(&self.ring, start) {
+        match Observer::<[u8]>::attach(&self.ring, start) {
             Ok(observer) => {
                 assert_eq!(observer.position(), next);
                 assert!((self.oldest()..=self.head).contains(&next));
@@ -488,8 +487,11 @@ impl Harness {
                     Ok(message) => {
                         assert!(*next < self.head);
                         self.check_message(*next, message.position(), message.kind(), &message);
-                        assert_eq!(message.missed(), *missed);
+                        assert_eq!(*missed, 0);
                         *next += 1;
+                    }
+                    Err(RecvError::Lagged { missed: told }) => {
+                        assert_eq!((told, told > 0), (*missed, true));
                         *missed = 0;
                     }
                     Err(error) => {
@@ -514,12 +516,11 @@ impl Harness {
                     self.check_start(Start::Earliest, tail);
                 }
                 self.check_message(tail, message.position(), message.kind(), &message);
-                assert_eq!(message.missed(), 0);
                 let entry = self.entries[n].as_mut().unwrap();
                 entry.tail += 1;
                 entry.evicted = false;
             }
-            Err(RecvError::Evicted { missed }) => {
+            Err(RecvError::Lagged { missed }) => {
                 assert!(evicted, "evicted without need");
                 assert!(missed > 0);
                 self.check_start(Start::Earliest, tail + missed);
@@ -586,7 +587,7 @@ impl Harness {
     }
 
     fn open(&mut self) {
-        match Producer::open(&self.ring) {
+        match Producer::<[u8]>::open(&self.ring) {
             Ok(producer) => {
                 assert!(self.producer.is_none());
                 assert_eq!(producer.head(), self.head);

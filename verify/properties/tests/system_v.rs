@@ -128,8 +128,8 @@ proptest! {
             .first_position(first)
             .create_in_memory()
             .unwrap();
-        let mut producer = Producer::open(&ring).unwrap();
-        let join = || WorkerOptions::new("all").join(&ring).unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+        let join = || WorkerOptions::new("all").join::<[u8]>(&ring).unwrap();
         let workers: [Worker; 2] = [join(), join()];
         // What nobody received: all that the model needs to know when the ring is full.
         let mut unsettled: VecDeque<u64> = VecDeque::new();
@@ -138,7 +138,7 @@ proptest! {
             match op {
                 Op::Send { kind, payload } => {
                     let floor = unsettled.front().copied().unwrap_or(head);
-                    let sent = producer.try_send(kind, &payload);
+                    let sent = producer.try_send((kind, &payload));
                     if head - floor == CAPACITY as u64 {
                         // The queue has no such limit: skipped on both sides.
                         let Err(SendError::Full { holder, .. }) = sent else { panic!("{sent:?}") };
@@ -158,7 +158,7 @@ proptest! {
                     prop_assert_eq!(delivery.attempt(), 1);
                     if let Some(other) = handed_back_to {
                         let position = delivery.position();
-                        delivery.release().unwrap();
+                        delivery.hand_back().unwrap();
                         received = workers[other].try_recv_kind(kinds);
                         prop_assert_eq!(answer(&received), expected, "{:?}, after a release", kinds);
                         delivery = received.unwrap();

@@ -14,17 +14,16 @@ pub type Room = (&'static str, &'static [&'static str]);
 pub const ROOMS: &[Room] = &[
     ("system", &[]),
     ("id", &[]),
-    ("message", &[]),
     ("error", &["id", "system"]),
+    ("message", &["error"]),
     ("wait", &[]),
     ("region", &["system"]),
     ("ring", &["error", "id", "message", "region", "system"]),
-    ("producer", &["error", "id", "region", "ring", "system", "wait"]),
-    ("consumer", &["error", "id", "region", "ring", "system", "wait"]),
-    ("copying", &["consumer", "error", "id", "region", "ring", "system", "wait"]),
-    ("dead_letters", &["consumer", "copying", "error", "id", "producer", "region", "ring"]),
-    ("worker", &["dead_letters", "error", "id", "region", "ring", "system", "wait"]),
-    ("typed", &["consumer", "error", "message", "producer", "ring"]),
+    ("producer", &["error", "id", "message", "region", "ring", "system", "wait"]),
+    ("consumer", &["error", "id", "message", "region", "ring", "system", "wait"]),
+    ("copying", &["consumer", "error", "id", "message", "region", "ring", "system", "wait"]),
+    ("dead_letters", &["consumer", "copying", "error", "id", "message", "producer", "region", "ring"]),
+    ("worker", &["dead_letters", "error", "id", "message", "region", "ring", "system", "wait"]),
 ];
 
 /// Arrows upwards that are allowed, with the reason. At most one.

@@ -97,7 +97,7 @@ impl<const N: usize> AcrossProcesses<N> for Ringfire {
     }
 
     fn receiver(place: &Place) -> Result<Reader<N>, Failure> {
-        let ring = RingConsumer::builder().start_from_oldest().attach(place.file())?;
+        let ring = RingConsumer::builder().start_from_oldest().attach::<[u8]>(place.file())?;
         Ok(Reader { ring, batch: vec![Payload::numbered(0); BATCH] })
     }
 }

@@ -83,11 +83,11 @@ fn create(place: &Place, size: usize) -> Result<(), Failure> {
 }
 
 fn producer(place: &Place, wait: Wait) -> Result<Producer, Failure> {
-    Ok(ProducerOptions::new().wait(wait).open(place.file())?)
+    Ok(ProducerOptions::new().wait(wait).open::<[u8]>(place.file())?)
 }
 
 fn consumer(place: &Place, wait: Wait) -> Result<Consumer, Failure> {
-    Ok(ConsumerOptions::new().start(Start::Earliest).wait(wait).attach(place.file())?)
+    Ok(ConsumerOptions::new().start(Start::Earliest).wait(wait).attach::<[u8]>(place.file())?)
 }
 
 macro_rules! ring {

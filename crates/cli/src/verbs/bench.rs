@@ -82,9 +82,9 @@ pub(crate) fn run(args: &Bench) -> Outcome {
     next("a stream, one at a time");
     let singly = near.stream(false)?;
     next("a stream, in batches");
-    near.producer.send_kind(IN_BATCHES, &[])?;
+    near.producer.send((IN_BATCHES, &[]))?;
     let batches = near.stream(true)?;
-    near.producer.send_kind(END, &[])?;
+    near.producer.send((END, &[]))?;
     partner.report()?;
     bar.finish_and_clear();
     match args.json {
@@ -114,7 +114,7 @@ impl Near {
         while last - from < self.time {
             duet::go_on()?;
             for _ in 0..1000 {
-                self.producer.send_kind(ECHO, &self.message)?;
+                self.producer.send((ECHO, &self.message))?;
                 drop(self.answers.recv()?);
                 let now = Instant::now();
                 record(&mut histogram, now - last);
@@ -132,17 +132,17 @@ impl Near {
             for _ in 0..BATCH {
                 if in_batches {
                     let mut batch = self.producer.claim_batch(BATCH)?;
-                    while batch.push(SWALLOW, &self.message)? {}
+                    while batch.push((SWALLOW, &self.message))? {}
                     count += u32::try_from(batch.len()).unwrap_or(0);
                     batch.publish();
                 } else {
-                    self.producer.send_kind(SWALLOW, &self.message)?;
+                    self.producer.send((SWALLOW, &self.message))?;
                     count += 1;
                 }
             }
         }
         // The answer to one more says that all of them were taken.
-        self.producer.send_kind(ECHO, &self.message)?;
+        self.producer.send((ECHO, &self.message))?;
         drop(self.answers.recv()?);
         Ok(from.elapsed().as_nanos() as f64 / f64::from(count + 1))
     }
@@ -158,7 +158,7 @@ fn partner(dir: &Path) -> Outcome {
         let batch = consumer.recv_batch(most)?;
         for message in &batch {
             match message.kind() {
-                ECHO => drop(answers.send(&message)?),
+                ECHO => drop(answers.send(&*message)?),
                 IN_BATCHES => most = 2 * BATCH,
                 END => return Ok(()),
                 _ => {}

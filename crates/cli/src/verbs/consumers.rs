@@ -5,7 +5,7 @@ use crate::facts::{self, Facts, consumer_json};
 use crate::output::{self, Table};
 use crate::parse::Origin;
 use serde_json::Value;
-use slipring::{Consumer, ConsumerInfo, Ring};
+use slipring::{ConsumerInfo, ConsumerOptions, Ring};
 use std::path::PathBuf;
 
 /// Lists the consumers of a ring; adds and removes durable ones
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
             )));
         }
         let start = facts::start(&ring, args.from);
-        Consumer::options().name(name).durable(true).start(start).attach(&args.path)?;
+        ConsumerOptions::new().name(name).durable(true).start(start).attach::<[u8]>(&args.path)?;
         return Ok(());
     }
     if let Some(name) = &args.rm {

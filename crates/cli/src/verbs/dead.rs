@@ -212,7 +212,7 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
     let Some(last) = letters.last() else { return Err(none(path)) };
     let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
     let mut dead = DeadLetters::open(path)?;
-    let mut producer = Producer::open(path).map_err(|error| match error.error {
+    let mut producer = Producer::<[u8]>::open(path).map_err(|error| match error.error {
         AttachError::ProducerExists { pid, .. } => Failure::error(format!(
             "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
              (DeadLetters::redrive), or stop it",
@@ -223,8 +223,8 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
     let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
         while !signals::interrupted() {
             let sent = match nowait {
-                true => producer.try_send(letter.kind, &letter.bytes),
-                false => producer.send_timeout(letter.kind, &letter.bytes, signals::SLICE),
+                true => producer.try_send((letter.kind, &letter.bytes)),
+                false => producer.send_timeout((letter.kind, &letter.bytes), signals::SLICE),
             };
             match sent {
                 Err(SendError::Full { .. }) if !nowait => {}

@@ -41,7 +41,7 @@ pub(crate) struct Dump {
 pub(crate) fn run(args: &Dump) -> Outcome {
     let ring = Ring::open(&args.path)?;
     let end = args.to.unwrap_or(u64::MAX).min(ring.head());
-    let mut observer = Observer::attach(&args.path, facts::start(&ring, args.from))?;
+    let mut observer = Observer::<[u8]>::attach(&args.path, facts::start(&ring, args.from))?;
     let from = observer.position();
     let out = match &args.output {
         None => output::stdout()?,
@@ -68,14 +68,17 @@ pub(crate) fn run(args: &Dump) -> Outcome {
         }
         match observer.try_recv() {
             Ok(message) if message.position() < end => {
-                missed += message.missed();
                 writer.message(View {
                     position: message.position(),
                     kind: message.kind(),
                     bytes: &message,
                 })?;
             }
-            Ok(message) => missed += end - (message.position() - message.missed()),
+            Ok(_) => {}
+            // It may have been lapped beyond the end.
+            Err(RecvError::Lagged { missed: gone }) => {
+                missed += gone - observer.position().saturating_sub(end).min(gone);
+            }
             Err(RecvError::Empty | RecvError::Closed) => {
                 return Err(Failure::error(format!(
                     "{0}: nothing is at position {1}, though the head is {end}: the ring is not sound; slipring check {0} \

@@ -6,7 +6,8 @@ use crate::output::{self, Table};
 use crate::parse::{GroupSpec, Origin, SETTINGS_HELP};
 use serde_json::{Value, json};
 use slipring::{
-    AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start, Worker,
+    AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start,
+    WorkerOptions,
 };
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -262,7 +263,7 @@ fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
 
 /// A group begins with its first worker, which leaves at once.
 fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), AtPath<JoinError>> {
-    Worker::options(name).settings(settings).start(start).join(path).map(drop)
+    WorkerOptions::new(name).settings(settings).start(start).join::<[u8]>(path).map(drop)
 }
 
 fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcome {
@@ -278,7 +279,7 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
         )));
     }
     // An observer looks where one may begin, and says so if the position is gone.
-    let target = Observer::attach(path, facts::start(&facts.ring, to))?.position();
+    let target = Observer::<[u8]>::attach(path, facts::start(&facts.ring, to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_doomed;
     let (again, skipped) =
         (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Peek) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
     let ring = Ring::open(&args.path)?;
     let start = facts::start(&ring, args.position);
-    let mut observer = Observer::attach(&args.path, start)?;
+    let mut observer = Observer::<[u8]>::attach(&args.path, start)?;
     let mut stdout = output::stdout()?;
     let mut out = Vec::new();
     for number in 1..=args.count {

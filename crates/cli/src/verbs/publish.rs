@@ -118,7 +118,7 @@ struct Outlet {
 impl Outlet {
     fn open(args: &Publish) -> Result<Outlet, Failure> {
         Ok(Outlet {
-            producer: Producer::open(&args.path)?,
+            producer: Producer::<[u8]>::open(&args.path)?,
             kind: args.kind,
             left: args.count.unwrap_or(u64::MAX),
             sent: 0,
@@ -167,12 +167,12 @@ impl Outlet {
                 Ok(None) => return Err(self.interrupted()),
                 Err(error) => return Err(self.refused(error)),
             };
-            let mut pushed = batch.push(kind, first);
+            let mut pushed = batch.push((kind, first));
             next = None;
             while pushed.is_ok() {
                 next = messages.next();
                 match next {
-                    Some(message) if batch.remaining() > 0 => pushed = batch.push(kind, message),
+                    Some(message) if batch.remaining() > 0 => pushed = batch.push((kind, message)),
                     _ => break,
                 }
             }

@@ -96,7 +96,7 @@ impl Target {
             // Producers claim some positions ahead of need.
             None => capacity - (capacity / 64).min(16),
         };
-        Ok(Target { producer: Producer::open(path)?, free, timeout })
+        Ok(Target { producer: Producer::<[u8]>::open(path)?, free, timeout })
     }
 
     /// False after a signal.
@@ -110,7 +110,7 @@ impl Target {
         }
         let deadline = Deadline::after(self.timeout);
         while !signals::interrupted() {
-            match self.producer.send_timeout(message.kind, &message.bytes, deadline.slice()) {
+            match self.producer.send_timeout((message.kind, &message.bytes), deadline.slice()) {
                 Err(SendError::Full { .. }) if !deadline.is_over() => {}
                 Err(error) => return Err(error.into()),
                 Ok(_) => {

@@ -6,7 +6,7 @@ use crate::format::{Format, FormatOptions, View};
 use crate::output;
 use crate::parse::{self, Origin};
 use crate::signals::{self, Deadline};
-use slipring::{Consumer, Kinds, Observer, RecvError, Ring};
+use slipring::{Consumer, ConsumerOptions, Kinds, Observer, RecvError, Ring};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -74,15 +74,15 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         written: 0,
     };
     let outcome = if args.observe {
-        observe(args, Observer::attach(&args.path, start)?, &mut sink)
+        observe(args, Observer::<[u8]>::attach(&args.path, start)?, &mut sink)
     } else {
-        let mut options = Consumer::options().start(start);
+        let mut options = ConsumerOptions::new().start(start);
         if let Some(name) = &args.name {
             options = options.name(name).durable(true);
         }
         let is_new = |name: &&String| ring.consumers().iter().all(|consumer| consumer.name != **name);
         let made = args.name.as_ref().filter(is_new);
-        let consumer = options.attach(&args.path)?;
+        let consumer = options.attach::<[u8]>(&args.path)?;
         if let Some(name) = made {
             let path = args.path.display();
             output::note(&format!(
@@ -111,6 +111,10 @@ fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Optio
         RecvError::Empty | RecvError::TimedOut(_) if args.exit => Ok(None),
         RecvError::TimedOut(_) if deadline.is_over() => Err(came_too_late(args)),
         RecvError::TimedOut(_) => Ok(Some(())),
+        RecvError::Lagged { missed } => {
+            output::note(&format!("{missed} messages were missed"));
+            Ok(Some(()))
+        }
         error => Err(error.into()),
     }
 }
@@ -156,9 +160,6 @@ fn observe(args: &Subscribe, mut observer: Observer, sink: &mut Sink) -> Outcome
     while sink.left > 0 && !signals::interrupted() {
         match observer.try_recv() {
             Ok(message) => {
-                if message.missed() > 0 {
-                    output::note(&format!("{} messages were missed", message.missed()));
-                }
                 sink.take(View { position: message.position(), kind: message.kind(), bytes: &message });
                 deadline = Deadline::after(args.timeout);
                 if !sink.is_due() {
@@ -169,9 +170,6 @@ fn observe(args: &Subscribe, mut observer: Observer, sink: &mut Sink) -> Outcome
                 sink.flush()?;
                 match observer.recv_timeout(deadline.slice()) {
                     Ok(message) => {
-                        if message.missed() > 0 {
-                            output::note(&format!("{} messages were missed", message.missed()));
-                        }
                         sink.take(View {
                             position: message.position(),
                             kind: message.kind(),

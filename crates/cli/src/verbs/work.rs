@@ -6,7 +6,7 @@ use crate::format::{FormatOptions, View};
 use crate::output;
 use crate::parse;
 use crate::signals::{self, Deadline};
-use slipring::{Delivery, LeaseLost, RecvError, Worker};
+use slipring::{Delivery, LeaseLost, RecvError, WorkerOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Work) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
     // Joining would make the group; here that is more likely a slip of the pen.
     Facts::open(&args.path)?.group(&args.group)?;
-    let mut options = Worker::options(&args.group);
+    let mut options = WorkerOptions::new(&args.group);
     if let Some(name) = &args.name {
         options = options.name(name);
     }
@@ -121,13 +121,13 @@ fn execute(command: &str, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost
         Some(0) => delivery.ack(),
         Some(BAD_DATA) => delivery.reject("the command said so (exit code 65)").map(drop),
         // A command that died by a signal of ours is not to blame.
-        None if signals::interrupted() => delivery.release(),
+        None if signals::interrupted() => delivery.hand_back(),
         Some(TRY_AGAIN) => delivery.nack(None),
         // Else a slip of the pen would send all there is to the dead letters.
         Some(code) if CANNOT_RUN.contains(&code) => {
             let position = delivery.position();
             delivery
-                .release()
+                .hand_back()
                 .map_err(|_| Failure::LeaseLost(format!("position {position}: the lease was over")))?;
             return Err(Failure::error(format!(
                 "{command:?} cannot be run (exit code {code}); position {position} was handed back: correct --exec"

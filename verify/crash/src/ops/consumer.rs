@@ -5,7 +5,7 @@ use super::{done, say};
 use crate::message::{is_whole, message};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, World};
-use slipring::{Consumer, ConsumerOptions, Observer, Start};
+use slipring::{ConsumerOptions, Observer, Start};
 use std::path::Path;
 
 /// A reader died, and its entry is all there is.
@@ -17,11 +17,11 @@ pub(super) fn dead_one(directory: &Path, mode: Mode) -> World {
 }
 
 fn child(start: Start) -> ConsumerOptions {
-    Consumer::options().name("child").start(start)
+    ConsumerOptions::new().name("child").start(start)
 }
 
 pub(super) fn take(path: &Path, marks: &Marks) -> String {
-    let mut consumer = child(Start::Earliest).attach(path).unwrap();
+    let mut consumer = child(Start::Earliest).attach::<[u8]>(path).unwrap();
     let taken = marks.around(|| consumer.try_recv().map(|message| (message.position(), message.to_vec())));
     match taken {
         Ok((position, bytes)) if !is_whole(position, &bytes) => format!("torn {bytes:?}"),
@@ -30,23 +30,23 @@ pub(super) fn take(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn take_batch(path: &Path, marks: &Marks) -> String {
-    let mut consumer = child(Start::Earliest).attach(path).unwrap();
+    let mut consumer = child(Start::Earliest).attach::<[u8]>(path).unwrap();
     say(marks.around(|| consumer.try_recv_batch(2).map(|batch| batch.iter().count())))
 }
 
 pub(super) fn take_evictable(path: &Path, marks: &Marks) -> String {
-    let mut consumer = child(Start::Earliest).attach_evictable(path).unwrap();
+    let mut consumer = child(Start::Earliest).attach_evictable::<[u8]>(path).unwrap();
     say(marks.around(|| consumer.try_recv().map(|message| message.to_vec())))
 }
 
 pub(super) fn observe(path: &Path, marks: &Marks) -> String {
-    let mut observer = Observer::attach(path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     say(marks.around(|| observer.try_recv().map(|message| message.to_vec())))
 }
 
 fn join(path: &Path, marks: &Marks, start: Start) -> String {
     let options = child(start);
-    say(marks.around(|| options.attach(path)).map(|consumer| consumer.position()))
+    say(marks.around(|| options.attach::<[u8]>(path)).map(|consumer| consumer.position()))
 }
 
 pub(super) fn join_earliest(path: &Path, marks: &Marks) -> String {
@@ -62,7 +62,7 @@ pub(super) fn join_at(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn leave(path: &Path, marks: &Marks) -> String {
-    let consumer = child(Start::Earliest).attach(path).unwrap();
+    let consumer = child(Start::Earliest).attach::<[u8]>(path).unwrap();
     marks.around(|| drop(consumer));
     done()
 }

@@ -46,7 +46,7 @@ pub(super) fn letter_alone(directory: &Path, mode: Mode) -> World {
 }
 
 pub(super) fn redrive(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     let mut dead = DeadLetters::open(path).unwrap();
     say(marks.around(|| dead.redrive(&mut producer, 1)))
 }

@@ -4,7 +4,7 @@ use super::before::{reader, reading};
 use super::{done, say};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World};
-use slipring::{AtPath, Consumer, ConsumerOptions, EntryError, Ring, Start};
+use slipring::{AtPath, ConsumerOptions, EntryError, Ring, Start};
 use std::path::Path;
 
 /// `audit` was there, read all but three, and is away.
@@ -12,7 +12,7 @@ pub(super) fn away(directory: &Path, mode: Mode) -> World {
     let mut world = World::new(directory, mode, Shape { durable: true, ..reading() });
     world.publish(CAPACITY - 3);
     world.drain();
-    let mut audit = audit().attach(&world.path).unwrap();
+    let mut audit = audit().attach::<[u8]>(&world.path).unwrap();
     for _ in 0..CAPACITY - 3 {
         drop(audit.try_recv().unwrap());
     }
@@ -24,27 +24,27 @@ pub(super) fn away(directory: &Path, mode: Mode) -> World {
 /// `gone` was there, and will not come back.
 pub(super) fn unwanted(directory: &Path, mode: Mode) -> World {
     let world = reader(directory, mode);
-    let options = Consumer::options().name("gone").durable(true).start(Start::Earliest);
-    drop(options.attach(&world.path).unwrap());
+    let options = ConsumerOptions::new().name("gone").durable(true).start(Start::Earliest);
+    drop(options.attach::<[u8]>(&world.path).unwrap());
     world
 }
 
 fn audit() -> ConsumerOptions {
-    Consumer::options().name("audit").durable(true)
+    ConsumerOptions::new().name("audit").durable(true)
 }
 
 pub(super) fn join(path: &Path, marks: &Marks) -> String {
-    let options = Consumer::options().name("child").durable(true).start(Start::Earliest);
-    say(marks.around(|| options.attach(path)).map(|consumer| consumer.position()))
+    let options = ConsumerOptions::new().name("child").durable(true).start(Start::Earliest);
+    say(marks.around(|| options.attach::<[u8]>(path)).map(|consumer| consumer.position()))
 }
 
 pub(super) fn resume(path: &Path, marks: &Marks) -> String {
     let options = audit();
-    say(marks.around(|| options.attach(path)).map(|consumer| consumer.position()))
+    say(marks.around(|| options.attach::<[u8]>(path)).map(|consumer| consumer.position()))
 }
 
 pub(super) fn take(path: &Path, marks: &Marks) -> String {
-    let mut consumer = audit().attach(path).unwrap();
+    let mut consumer = audit().attach::<[u8]>(path).unwrap();
     let taken = marks.around(|| {
         consumer.try_recv().map(|message| {
             marks.handled();
@@ -55,7 +55,7 @@ pub(super) fn take(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn leave(path: &Path, marks: &Marks) -> String {
-    let consumer = audit().attach(path).unwrap();
+    let consumer = audit().attach::<[u8]>(path).unwrap();
     marks.around(|| drop(consumer));
     done()
 }
@@ -91,8 +91,8 @@ pub(super) fn one_released(world: &mut World, end: &Ending) {
 /// Who comes back under the name finds its place, or is new.
 pub(super) fn is_removed(world: &mut World, end: &Ending) {
     if end.newcomers_first && !end.succeeded() {
-        let back = Consumer::options().name("gone").durable(true).start(Start::Earliest);
-        drop(back.attach(&world.path).unwrap());
+        let back = ConsumerOptions::new().name("gone").durable(true).start(Start::Earliest);
+        drop(back.attach::<[u8]>(&world.path).unwrap());
     }
     let again = world.ring().remove_consumer("gone");
     let gone = matches!(again, Err(AtPath { error: EntryError::NoSuchConsumer { .. }, .. }));

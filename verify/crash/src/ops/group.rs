@@ -23,7 +23,7 @@ pub(super) fn newer_settled(directory: &Path, mode: Mode) -> World {
     let worker = world.worker.take().unwrap();
     let first = worker.recv().unwrap();
     worker.recv().unwrap().ack().unwrap();
-    first.release().unwrap();
+    first.hand_back().unwrap();
     world.worker = Some(worker);
     let newest = world.head() - 1;
     world.settled.insert(newest);
@@ -42,13 +42,13 @@ pub(super) fn expired(directory: &Path, mode: Mode) -> World {
 
 fn child(path: &Path) -> Worker {
     let options = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1000));
-    options.join(path).unwrap()
+    options.join::<[u8]>(path).unwrap()
 }
 
 /// A worker that sweeps as soon as it looks for a message.
 fn sweeper(path: &Path) -> Worker {
     let options = WorkerOptions::new("g").name("child").tick(Duration::from_millis(1));
-    let worker = options.join(path).unwrap();
+    let worker = options.join::<[u8]>(path).unwrap();
     // The clock that sweeps are counted by goes on in steps of up to 10 ms.
     std::thread::sleep(Duration::from_millis(12));
     worker
@@ -56,12 +56,12 @@ fn sweeper(path: &Path) -> Worker {
 
 pub(super) fn join(path: &Path, marks: &Marks) -> String {
     let options = WorkerOptions::new("g").name("child");
-    say(marks.around(|| options.join(path)).map(|worker| worker.group().to_owned()))
+    say(marks.around(|| options.join::<[u8]>(path)).map(|worker| worker.group().to_owned()))
 }
 
 pub(super) fn join_new(path: &Path, marks: &Marks) -> String {
     let options = WorkerOptions::new("h").name("child").settings(GroupSettings::new());
-    say(marks.around(|| options.join(path)).map(|worker| worker.group().to_owned()))
+    say(marks.around(|| options.join::<[u8]>(path)).map(|worker| worker.group().to_owned()))
 }
 
 /// Leaves with a lease.
@@ -126,7 +126,7 @@ pub(super) fn release_next(path: &Path, marks: &Marks) -> String {
     let worker = sweeper(path);
     let got = marks.around(|| worker.try_recv());
     let said = say(got.as_ref().map(|delivery| delivery.position()));
-    got.map_or(Ok(()), |delivery| delivery.release()).map_or("err LeaseLost".to_owned(), |()| said)
+    got.map_or(Ok(()), |delivery| delivery.hand_back()).map_or("err LeaseLost".to_owned(), |()| said)
 }
 
 pub(super) fn ack(path: &Path, marks: &Marks) -> String {
@@ -156,7 +156,7 @@ pub(super) fn drop_delivery(path: &Path, marks: &Marks) -> String {
 pub(super) fn release(path: &Path, marks: &Marks) -> String {
     let worker = child(path);
     let delivery = worker.try_recv().unwrap();
-    say(marks.around(|| delivery.release()))
+    say(marks.around(|| delivery.hand_back()))
 }
 
 pub(super) fn extend(path: &Path, marks: &Marks) -> String {

@@ -5,7 +5,7 @@ use super::{done, say};
 use crate::message::{VICTIM, message};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, World, block};
-use slipring::{Consumer, Producer, RecvError, SendError, Start};
+use slipring::{Consumer, ConsumerOptions, Producer, RecvError, SendError, Start};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ pub(super) fn dead_reader(directory: &Path, mode: Mode) -> World {
 /// A reader that may be evicted holds the ring full.
 pub(super) fn evictable(directory: &Path, mode: Mode) -> World {
     let mut world = World::new(directory, mode, reading());
-    let child = Consumer::options().name("child").start(Start::Earliest);
-    let evictable = child.attach_evictable(&world.path).unwrap();
+    let child = ConsumerOptions::new().name("child").start(Start::Earliest);
+    let evictable = child.attach_evictable::<[u8]>(&world.path).unwrap();
     world.publish_and_settle(CAPACITY);
     world.evictable = Some(evictable);
     abandoned(world)
@@ -68,7 +68,7 @@ pub(super) fn claimed_ahead(directory: &Path, mode: Mode) -> World {
 
 /// Opens the ring; what the next message is.
 fn open_for_one(path: &Path) -> (Producer, Vec<u8>) {
-    let producer = Producer::open(path).unwrap();
+    let producer = Producer::<[u8]>::open(path).unwrap();
     let bytes = message(producer.head(), VICTIM);
     (producer, bytes)
 }
@@ -80,16 +80,16 @@ pub(super) fn send(path: &Path, marks: &Marks) -> String {
 
 pub(super) fn try_send(path: &Path, marks: &Marks) -> String {
     let (mut producer, bytes) = open_for_one(path);
-    say(marks.around(|| producer.try_send(0, &bytes)))
+    say(marks.around(|| producer.try_send(&bytes)))
 }
 
 pub(super) fn send_briefly(path: &Path, marks: &Marks) -> String {
     let (mut producer, bytes) = open_for_one(path);
-    say(marks.around(|| producer.send_timeout(0, &bytes, Duration::from_micros(1))))
+    say(marks.around(|| producer.send_timeout(&bytes, Duration::from_micros(1))))
 }
 
 pub(super) fn send_batch(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     let batch: Vec<Vec<u8>> = (0..3).map(|n| message(producer.head() + n, VICTIM)).collect();
     say(marks.around(|| producer.send_batch(&batch)))
 }
@@ -105,7 +105,7 @@ pub(super) fn claim_publish(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn claim_abort(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::open(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
     say(marks.around(|| {
         let mut claim = producer.claim()?;
         claim.fill(0xEE);
@@ -115,18 +115,18 @@ pub(super) fn claim_abort(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn open(path: &Path, marks: &Marks) -> String {
-    let opened = marks.around(|| Producer::open(path));
+    let opened = marks.around(|| Producer::<[u8]>::open(path));
     say(opened.map(|producer| producer.head()))
 }
 
 pub(super) fn close(path: &Path, marks: &Marks) -> String {
-    let producer = Producer::open(path).unwrap();
+    let producer = Producer::<[u8]>::open(path).unwrap();
     marks.around(|| producer.close());
     done()
 }
 
 pub(super) fn leave(path: &Path, marks: &Marks) -> String {
-    let producer = Producer::open(path).unwrap();
+    let producer = Producer::<[u8]>::open(path).unwrap();
     marks.around(|| drop(producer));
     done()
 }
@@ -165,7 +165,7 @@ pub(super) fn is_closed(world: &mut World, end: &Ending) {
     // Stopped after it gave the lock up, another may have become the producer and opened the stream again.
     assert!(closed || end.report.is_none() || world.producer.is_some());
     if world.producer.is_none() {
-        let mut reader = Consumer::attach(&world.path, Start::Latest).unwrap();
+        let mut reader = Consumer::<[u8]>::attach(&world.path, Start::Latest).unwrap();
         let found = reader.try_recv().map(drop);
         assert_eq!(found, Err(if closed { RecvError::Closed } else { RecvError::Empty }));
     }

@@ -28,7 +28,7 @@ pub(super) fn two_dead(directory: &Path, mode: Mode) -> World {
 }
 
 pub(super) fn ack_in_second(path: &Path, marks: &Marks) -> String {
-    let worker = WorkerOptions::new("h").name("child").join(path).unwrap();
+    let worker = WorkerOptions::new("h").name("child").join::<[u8]>(path).unwrap();
     let delivery = worker.try_recv().unwrap();
     say(marks.around(|| delivery.ack()))
 }

@@ -3,7 +3,8 @@
 use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
 use kit::raw::{Delivery, Raw, dead_path};
 use slipring::{
-    AtPath, AttachError, Consumer, CreateError, Holder, HolderRole, OpenError, Producer, Start, Worker,
+    AtPath, AttachError, Consumer, ConsumerOptions, CreateError, Holder, HolderRole, OpenError, Producer,
+    Start, Worker,
 };
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ impl World {
         }
         self.drain();
         if raw.has_producer() && self.producer.is_none() {
-            match Producer::open(&self.path) {
+            match Producer::<[u8]>::open(&self.path) {
                 Err(AtPath { error: AttachError::ProducerExists { .. }, .. }) => return,
                 other => panic!("beside a stopped producer: {other:?}"),
             }
@@ -57,13 +58,15 @@ impl World {
 
     fn take_producer(&mut self) -> Producer {
         let mine = self.producer.take();
-        mine.unwrap_or_else(|| Producer::open(&self.path).unwrap_or_else(|error| panic!("producer: {error}")))
+        mine.unwrap_or_else(|| {
+            Producer::<[u8]>::open(&self.path).unwrap_or_else(|error| panic!("producer: {error}"))
+        })
     }
 
     /// Nobody can attach while a stopped process edits the tables, and is told so in time.
     pub(crate) fn table_is_busy(&self) {
         let start = Instant::now();
-        let refused = Consumer::attach(&self.path, Start::Latest);
+        let refused = Consumer::<[u8]>::attach(&self.path, Start::Latest);
         let waited = start.elapsed();
         assert!(
             matches!(refused, Err(AtPath { error: AttachError::Open(OpenError::TableBusy { .. }), .. })),
@@ -74,7 +77,7 @@ impl World {
 
     /// Another takes the name of the stopped victim, unless the victim has it.
     pub(crate) fn rival_comes(&mut self) {
-        let rival = Consumer::options().name("child").start(Start::Latest).attach(&self.path);
+        let rival = ConsumerOptions::new().name("child").start(Start::Latest).attach::<[u8]>(&self.path);
         match rival {
             Ok(consumer) => self.add_reading(consumer, RIVAL),
             Err(AtPath { error: AttachError::NameInUse { .. }, .. }) => {}
@@ -230,7 +233,10 @@ impl World {
                 self.worker = Some(join(&self.path, "g"));
             }
             if self.second.is_none() {
-                drop(Worker::join(&self.path, "g").unwrap_or_else(|error| panic!("new worker: {error}")));
+                drop(
+                    Worker::<[u8]>::join(&self.path, "g")
+                        .unwrap_or_else(|error| panic!("new worker: {error}")),
+                );
             }
         }
     }

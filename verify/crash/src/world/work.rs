@@ -33,7 +33,7 @@ impl World {
             loop {
                 match evictable.try_recv() {
                     Ok(message) => assert_eq!(&*message, self.expected(message.position()), "evictable"),
-                    Err(RecvError::Evicted { missed }) => assert!(missed > 0, "evicted, and missed nothing"),
+                    Err(RecvError::Lagged { missed }) => assert!(missed > 0, "evicted, and missed nothing"),
                     Err(RecvError::Empty | RecvError::Closed) => break,
                     Err(error) => panic!("evictable: {error}"),
                 }
@@ -78,7 +78,7 @@ impl World {
         let bytes = message(position, SURVIVOR);
         let patience = if self.strict { PATIENCE } else { Duration::from_millis(200) };
         loop {
-            match producer.try_send(0, &bytes) {
+            match producer.try_send(&bytes) {
                 Ok(at) => {
                     assert_eq!((at, position), (self.head(), self.head()), "the producer skipped a position");
                     self.published.push((position, SURVIVOR));

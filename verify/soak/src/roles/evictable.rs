@@ -18,13 +18,13 @@ pub(crate) fn read(cast: &Cast) {
         options = options.name(format!("evictable {}", cast.seat));
     }
     let path = cast.ring(Stream::Broadcast);
-    let mut consumer: EvictableConsumer = cast.insist("join", || options.attach_evictable(&path));
+    let mut consumer: EvictableConsumer = cast.insist("join", || options.attach_evictable::<[u8]>(&path));
     let mut story = Story::from(cast, consumer.position());
     cast.arrived();
     for turn in 1_u64.. {
         match consumer.recv_timeout(TURN) {
             Ok(message) => story.read(message.position(), message.kind(), &message),
-            Err(RecvError::Evicted { missed }) => {
+            Err(RecvError::Lagged { missed }) => {
                 cast.count(Entry::Evictions, 1);
                 story.missed(missed);
             }

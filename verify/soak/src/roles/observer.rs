@@ -13,17 +13,16 @@ pub(crate) fn observe(cast: &Cast) {
     let mut dice = cast.dice();
     let start = if dice.hits(2) { Start::Earliest } else { Start::Latest };
     let options = ObserverOptions::new().start(start);
-    let mut observer: Observer = cast.insist("attach", || options.attach(cast.ring(Stream::Broadcast)));
+    let mut observer: Observer =
+        cast.insist("attach", || options.attach::<[u8]>(cast.ring(Stream::Broadcast)));
     let mut story = Story::from(cast, observer.position());
     cast.arrived();
     for turn in 1_u64.. {
         match observer.recv_timeout(TURN) {
             Ok(message) => {
-                if message.missed() > 0 {
-                    story.missed(message.missed());
-                }
                 story.read(message.position(), message.kind(), &message);
             }
+            Err(RecvError::Lagged { missed }) => story.missed(missed),
             Err(RecvError::TimedOut(_)) => {}
             Err(RecvError::Closed) => break,
             Err(error) => cast.fail(Wrong::Failed, error),

@@ -12,7 +12,7 @@ use std::time::Duration;
 const BATCH_MAX: usize = 512;
 
 pub(crate) fn publish(cast: &Cast, stream: Stream) {
-    let mut producer = cast.insist("open the ring to publish", || Producer::open(cast.ring(stream)));
+    let mut producer = cast.insist("open the ring to publish", || Producer::<[u8]>::open(cast.ring(stream)));
     let publisher = take_over(cast, stream, &producer);
     cast.arrived();
     let mut desk = Desk { cast, stream, publisher, dice: cast.dice(), written: 0 };
@@ -97,9 +97,9 @@ impl Desk<'_> {
             // Claimed, scribbled over and given up.
             0 => producer.claim().map(|mut claim| claim.fill(0xDD)),
             1 => producer.claim_batch(want).map(|mut batch| {
-                while batch.push_with(9, |block| {
+                while batch.push_with(|block| {
                     block.fill(0xEE);
-                    block.len()
+                    (9, block.len())
                 }) == Ok(true)
                 {}
                 batch.abort();
@@ -107,15 +107,15 @@ impl Desk<'_> {
             2 => {
                 let mut block = [0; BLOCK_MAX];
                 let len = self.write(&mut block[..producer.block_size()], head);
-                producer.send_kind(kind_of(head), &block[..len]).map(drop)
+                producer.send((kind_of(head), &block[..len])).map(drop)
             }
             3 => producer.claim().and_then(|mut claim| {
                 let len = self.write(&mut claim, head);
-                claim.publish_kind(kind_of(head), len).map(drop)
+                claim.publish((kind_of(head), len)).map(drop)
             }),
             _ => producer.claim_batch(want).map(|mut batch| {
                 let mut next = head;
-                while batch.push_with(kind_of(next), |block| self.write(block, next)) == Ok(true) {
+                while batch.push_with(|block| (kind_of(next), self.write(block, next))) == Ok(true) {
                     next += 1;
                 }
                 batch.publish();

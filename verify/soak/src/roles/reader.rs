@@ -16,7 +16,7 @@ const TURN: Duration = Duration::from_secs(1);
 pub(crate) fn read_durably(cast: &Cast) {
     let name = if cast.role == Role::Audit { "audit" } else { "durable" };
     let options = ConsumerOptions::new().name(name).durable(true).start(Start::Earliest);
-    let mut consumer = cast.insist("resume", || options.attach(cast.ring(Stream::Broadcast)));
+    let mut consumer = cast.insist("resume", || options.attach::<[u8]>(cast.ring(Stream::Broadcast)));
     let position = consumer.position();
     let (released, releasing) = (cast.noted(Entry::Released), cast.noted(Entry::Releasing));
     // What was about to be released when it died may have been.
@@ -61,7 +61,7 @@ fn join(cast: &Cast, dice: &mut Dice) -> Result<Consumer, Error> {
         1 => Start::Latest,
         _ => Start::At(ring.head().saturating_sub(dice.roll(ring.capacity())).max(ring.first_position())),
     };
-    let consumer = ConsumerOptions::new().start(start).attach(&path)?;
+    let consumer = ConsumerOptions::new().start(start).attach::<[u8]>(&path)?;
     match start {
         Start::At(asked) if consumer.position() != asked => {
             cast.fail(Wrong::Failed, format_args!("asked for {asked} and stands at {}", consumer.position()))

@@ -18,7 +18,7 @@ pub(crate) fn work(cast: &Cast) {
     let mut dice = cast.dice();
     let mut done = 0;
     loop {
-        let worker = cast.insist("join", || Worker::join(cast.ring(Stream::Groups), team.name()));
+        let worker = cast.insist("join", || Worker::<[u8]>::join(cast.ring(Stream::Groups), team.name()));
         let shop = Shop { cast, team, first: cast.board.first_of(Stream::Groups, 1) };
         cast.arrived();
         for _ in 0..1 << dice.roll(16) {
@@ -81,7 +81,7 @@ impl Shop<'_> {
                 drop(delivery);
                 Ok(())
             }
-            30..60 => delivery.release(),
+            30..60 => delivery.hand_back(),
             60..90 => delivery.nack(Duration::from_millis(dice.roll(20))),
             90..120 => {
                 if let Err(lost) = delivery.extend() {

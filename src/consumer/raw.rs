@@ -1,0 +1,220 @@
+//! A consumer of whatever the ring carries: how it finds its next message, and waits for it.
+
+use super::Seat;
+use super::pace::Pace;
+use crate::error::RecvError;
+use crate::region::Region;
+use crate::system;
+use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
+use slipring_core::format::{Message, producer_page};
+use slipring_core::memory::Memory;
+use slipring_core::protocol::park::{Side, Ticket};
+use slipring_core::protocol::read::{Reader, Ready};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// A consumer without the type of its messages.
+#[derive(Debug)]
+pub(crate) struct RawConsumer {
+    pub(super) reader: Reader<Region>,
+    pub(super) seat: Seat,
+    pace: Pace,
+}
+
+impl RawConsumer {
+    pub(super) fn new(seat: Seat) -> RawConsumer {
+        let geometry = *seat.attachment.geometry();
+        let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
+        RawConsumer { reader, seat, pace: Pace::new(geometry.capacity()) }
+    }
+
+    // What single messages pass is inlined always: a message that is moved through memory on its way to
+    // the caller costs three times as much.
+
+    /// The message at the tail, if it is there. It is not released.
+    #[inline(always)]
+    pub(super) fn try_next(&mut self) -> Result<Message, RecvError> {
+        match self.reader.poll()? {
+            Ready::Messages(_) => self.take(),
+            Ready::Empty => Err(self.nothing()?),
+        }
+    }
+
+    /// The message at the tail; waits for it, at most `timeout`.
+    #[inline(always)]
+    pub(super) fn next(&mut self, timeout: Option<Duration>) -> Result<Message, RecvError> {
+        self.await_message(timeout)?;
+        self.take()
+    }
+
+    /// How many messages there are from the tail on, at least one.
+    #[inline(always)]
+    pub(super) fn try_count(&mut self) -> Result<u64, RecvError> {
+        match self.reader.poll_many()? {
+            Ready::Messages(n) => {
+                // That the file is gone is told at the next receive, if this batch finds out: to touch
+                // its first slot before made 64 B take 1.1 times as long.
+                self.seat.attachment.not_lost()?;
+                Ok(n)
+            }
+            Ready::Empty => Err(self.nothing()?),
+        }
+    }
+
+    /// The same; waits for the first, at most `timeout`.
+    #[inline(always)]
+    pub(super) fn count(&mut self, timeout: Option<Duration>) -> Result<u64, RecvError> {
+        self.await_messages(timeout)?;
+        self.try_count()
+    }
+
+    /// The message at the tail, which may be read.
+    #[inline(always)]
+    fn take(&mut self) -> Result<Message, RecvError> {
+        match self.reader.next_single() {
+            Some(message) => Ok(message),
+            None => self.next_of_batch(),
+        }
+    }
+
+    /// Never inlined, so that the address of a single message does not depend on the load of its slot's words.
+    #[inline(never)]
+    fn next_of_batch(&self) -> Result<Message, RecvError> {
+        let message = self.reader.next_of_batch()?;
+        // The zeros that come in the place of a file that was cut short look like a bare message.
+        self.seat.attachment.not_lost()?;
+        Ok(message)
+    }
+
+    #[cold]
+    fn nothing(&mut self) -> Result<RecvError, RecvError> {
+        self.pace.found_nothing();
+        self.seat.attachment.not_lost()?;
+        // What it finds, the next call returns.
+        self.reader.look_within_batch()?;
+        Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
+    }
+
+    #[inline(always)]
+    fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        if self.reader.known() > 0 {
+            return Ok(());
+        }
+        match self.reader.poll()? {
+            Ready::Empty => self.wait(timeout),
+            Ready::Messages(1) => {
+                if self.pace.found() {
+                    self.pace.keep_apart(&mut self.reader);
+                }
+                Ok(())
+            }
+            // The head has just said how many.
+            Ready::Messages(_) => Ok(()),
+        }
+    }
+
+    #[inline(always)]
+    fn await_messages(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        if self.reader.poll_head()? == Ready::Empty {
+            let how = self.seat.wait;
+            wait_for(&mut Several(self), how, timeout)?;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+        self.pace.found_nothing();
+        self.pace.caught_up(&mut self.reader)?;
+        if self.reader.known() > 0 {
+            return Ok(());
+        }
+        let how = self.seat.wait;
+        let looks = wait_for(self, how, timeout)?;
+        self.pace.came_after(looks);
+        Ok(())
+    }
+
+    /// One past the last position that the producer had counted a moment ago.
+    pub(crate) fn published(&self) -> u64 {
+        self.seat.attachment.region.load(producer_page::HEAD, Relaxed)
+    }
+
+    /// For a selector: as `look`, with the error that taking the message would meet.
+    pub(crate) fn can_take(&mut self) -> Result<bool, RecvError> {
+        let is_there = self.look()?;
+        if is_there && self.reader.next_single().is_none() {
+            self.next_of_batch()?;
+        }
+        Ok(is_there)
+    }
+
+    /// For a selector: announces a sleeper on this ring.
+    pub(crate) fn announce(&self) -> (Ticket, *const u32) {
+        let region = &self.seat.attachment.region;
+        let ticket = Side::Readers.announce(region);
+        (ticket, region.futex_address(Side::Readers.word()))
+    }
+}
+
+impl Waiting for RawConsumer {
+    type Error = RecvError;
+
+    #[inline(always)]
+    fn look(&mut self) -> Result<bool, RecvError> {
+        Ok(self.reader.poll()? != Ready::Empty)
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        // What it finds, the next look finds, too.
+        let is_empty = self.reader.poll_many()? == Ready::Empty;
+        if is_empty && self.reader.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.seat.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let ticket = Side::Readers.announce(&self.seat.attachment.region);
+        if self.reader.poll_many()? == Ready::Empty && !self.reader.is_drained()? {
+            let bound = if system::membarrier_works() { CHECK_UP } else { NAP };
+            Side::Readers.sleep(&self.seat.attachment.region, ticket, at_most.min(bound));
+        }
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}
+
+/// A consumer that waits for as many messages as there will be: it looks at the head, and now and then at the slot.
+///
+/// Whoever looked at both each time would take two lines away from the producer for every batch.
+struct Several<'a>(&'a mut RawConsumer);
+
+impl Waiting for Several<'_> {
+    type Error = RecvError;
+
+    #[inline(always)]
+    fn look(&mut self) -> Result<bool, RecvError> {
+        Ok(self.0.reader.poll_head()? != Ready::Empty)
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        self.0.glance()
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.0.check_up()
+    }
+
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        self.0.sleep(at_most)
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        self.0.timed_out(waited)
+    }
+}

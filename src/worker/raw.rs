@@ -1,0 +1,252 @@
+//! A worker of whatever the ring carries: how it finds its next message, waits for it, and ends leases.
+
+use crate::error::RecvError;
+use crate::id::RingId;
+use crate::region::Region;
+use crate::region::clock;
+use crate::ring::attach::Attachment;
+use crate::system;
+use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use slipring_core::format::Millis;
+use slipring_core::memory::Futex;
+use slipring_core::protocol::group::{self, Kinds, members};
+use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Lessee, Tally};
+use slipring_core::protocol::park::Side;
+use slipring_core::protocol::read::is_closed;
+use slipring_core::protocol::recorder::EventKind;
+use std::cell::Cell;
+use std::time::Duration;
+
+/// What became of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Acked,
+    /// Not done: the message can be had again, or is doomed.
+    GivenBack,
+}
+
+/// A worker without the type of its messages.
+#[derive(Debug)]
+pub(crate) struct RawWorker {
+    pub(super) lessee: Lessee<Region>,
+    pub(super) group_name: String,
+    pub(super) wait: Wait,
+    pub(super) tick_ms: u32,
+    pub(super) notice_dead_producer: bool,
+    /// When this worker last looked after what others let fall.
+    pub(super) swept: Cell<Millis>,
+    pub(crate) attachment: Attachment,
+}
+
+impl RawWorker {
+    /// The next message that may be had.
+    #[inline(always)]
+    pub(super) fn try_next(&self, kinds: Kinds) -> Result<Lease, RecvError> {
+        if let Some(lease) = self.look_for(kinds) {
+            return Ok(self.counted(lease));
+        }
+        self.attachment.not_lost()?;
+        Err(if self.is_finished() { RecvError::Closed } else { RecvError::Empty })
+    }
+
+    /// The next message; waits for it, at most `timeout`.
+    #[inline(always)]
+    pub(super) fn next(&self, kinds: Kinds, timeout: Option<Duration>) -> Result<Lease, RecvError> {
+        if let Some(lease) = self.look_for(kinds) {
+            return Ok(self.counted(lease));
+        }
+        let lease = self.await_lease(kinds, timeout)?;
+        Ok(self.counted(lease))
+    }
+
+    /// The ring's identity.
+    pub(crate) fn ring_id(&self) -> RingId {
+        self.attachment.header.ring_id
+    }
+
+    /// The group's name.
+    pub(crate) fn group(&self) -> &str {
+        &self.group_name
+    }
+
+    pub(crate) fn lessee(&self) -> &Lessee<Region> {
+        &self.lessee
+    }
+
+    #[inline(always)]
+    fn counted(&self, lease: Lease) -> Lease {
+        self.lessee.count(Tally::Delivered);
+        lease
+    }
+
+    #[inline(always)]
+    fn look_for(&self, kinds: Kinds) -> Option<Lease> {
+        let now = clock::coarse_now();
+        if now.0.wrapping_sub(self.swept.get().0) >= self.tick_ms {
+            return self.sweep(kinds, now).lease;
+        }
+        if kinds == Kinds::Any {
+            if let Some(lease) = self.lessee.next(now) {
+                return Some(lease);
+            }
+        }
+        let found = self.lessee.search(kinds, now, false);
+        self.wake_after_claims();
+        found.lease
+    }
+
+    /// The pin of a claim that failed may be what the producer went to sleep over.
+    #[inline(always)]
+    fn wake_after_claims(&self) {
+        if self.lessee.has_withdrawn() {
+            self.wake_producer();
+        }
+    }
+
+    /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, burials.
+    #[cold]
+    fn sweep(&self, kinds: Kinds, now: Millis) -> Found {
+        // Who goes to sleep has read the exact clock, which is ahead of the one that sweeps are counted by.
+        self.swept.set(clock::coarse_now());
+        self.reap();
+        let found = self.lessee.search(kinds, now, true);
+        self.wake_after_claims();
+        if let Some(first) = found.doomed {
+            self.bury_from(first);
+        }
+        found
+    }
+
+    /// Returns what dead colleagues had leased.
+    fn reap(&self) {
+        let group = self.lessee.group();
+        members::reap_all(group, &self.attachment.locks, self.lessee.entry(), |pid| {
+            let floor = group.stored_floor().unwrap_or(0);
+            self.attachment.try_record(EventKind::WorkerDied, floor, &self.group_name, pid);
+        });
+    }
+
+    fn await_lease(&self, kinds: Kinds, timeout: Option<Duration>) -> Result<Lease, RecvError> {
+        let mut waiter = Waiter { worker: self, kinds, lease: None };
+        wait_for(&mut waiter, self.wait, timeout)?;
+        // `wait_for` returns when a look succeeded.
+        waiter.lease.ok_or(RecvError::Empty)
+    }
+
+    /// True when the stream is closed and the group has settled all of it.
+    #[cold]
+    fn is_finished(&self) -> bool {
+        let region = self.lessee.memory();
+        is_closed(region)
+            && self.lessee.group().help_floor().is_some_and(|floor| floor >= group::head(region))
+    }
+
+    /// Ends a lease, gives up the bytes, counts what came of it, and wakes who waits for that.
+    #[inline(always)]
+    pub(crate) fn end(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        end: impl FnOnce(&Lessee<Region>, Lease) -> Result<(), LeaseLost>,
+    ) -> Result<(), LeaseLost> {
+        let ended = end(&self.lessee, lease);
+        self.lessee.unpin(lease.position);
+        self.lessee.settled(lease.position);
+        self.lessee.count(match outcome {
+            _ if ended.is_err() => Tally::Lost,
+            Outcome::Acked => Tally::Acked,
+            Outcome::GivenBack => Tally::Failed,
+        });
+        self.wake_producer();
+        if outcome == Outcome::GivenBack {
+            self.wake_colleagues();
+        }
+        ended
+    }
+
+    /// A slot may have become free.
+    #[inline(always)]
+    pub(crate) fn wake_producer(&self) {
+        if self.lessee.producer_asleep() {
+            self.lessee.wake_producer();
+        }
+    }
+
+    /// The word that readers sleep on is the producer's, and not to be changed here: a colleague who is just
+    /// falling asleep misses this and wakes at its next tick.
+    fn wake_colleagues(&self) {
+        if Side::Readers.is_asleep(self.lessee.memory()) {
+            self.lessee.memory().wake_all(Side::Readers.word());
+        }
+    }
+}
+
+impl Drop for RawWorker {
+    fn drop(&mut self) {
+        if self.attachment.is_foreign() {
+            return;
+        }
+        let (region, geometry) = (self.lessee.memory(), self.lessee.geometry());
+        members::leave(region, geometry, &self.attachment.locks, self.lessee.entry());
+        self.wake_colleagues();
+        let floor = self.lessee.group().stored_floor().unwrap_or(0);
+        let pid = u64::from(std::process::id());
+        self.attachment.try_record(EventKind::WorkerLeft, floor, &self.group_name, pid);
+    }
+}
+
+/// A worker that waits.
+struct Waiter<'w> {
+    worker: &'w RawWorker,
+    kinds: Kinds,
+    lease: Option<Lease>,
+}
+
+impl Waiting for Waiter<'_> {
+    type Error = RecvError;
+
+    #[inline(always)]
+    fn look(&mut self) -> Result<bool, RecvError> {
+        if self.lease.is_none() {
+            self.lease = self.worker.look_for(self.kinds);
+        }
+        Ok(self.lease.is_some())
+    }
+
+    fn glance(&mut self) -> Result<(), RecvError> {
+        if self.worker.is_finished() { Err(RecvError::Closed) } else { Ok(()) }
+    }
+
+    fn check_up(&mut self) -> Result<(), RecvError> {
+        self.worker
+            .attachment
+            .check_up(self.worker.notice_dead_producer)
+            .or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    }
+
+    /// Sleeps until the next message, or until something that is in flight is due, and at most for a tick while
+    /// anything is: somebody must look at the clock, and at who died.
+    fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
+        let worker = self.worker;
+        let ticket = Side::Readers.announce(worker.lessee.memory());
+        let found = worker.sweep(self.kinds, clock::now());
+        self.lease = found.lease;
+        if self.lease.is_some() || worker.is_finished() {
+            return Ok(());
+        }
+        let due_ms = found.next_due_ms.map_or(worker.tick_ms, |due| due.min(worker.tick_ms).max(1));
+        let bound = if !system::membarrier_works() {
+            NAP
+        } else if found.outstanding {
+            Duration::from_millis(due_ms.into())
+        } else {
+            CHECK_UP
+        };
+        Side::Readers.sleep(worker.lessee.memory(), ticket, at_most.min(bound));
+        Ok(())
+    }
+
+    fn timed_out(&mut self, waited: Duration) -> RecvError {
+        RecvError::TimedOut(waited)
+    }
+}
