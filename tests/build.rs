@@ -1,8 +1,9 @@
-//! Makes a test of each Rust snippet in README.md and in docs/, so that what the documents show compiles and runs.
+//! Makes a test of each Rust snippet in README.md and in docs/, so that what the documents show
+//! compiles and runs.
 //!
-//! A block that begins with ```` ```rust ```` becomes the body of a function that returns a `Result`. One with
-//! `rust,no_run` is only compiled, one with `rust,ignore` is left out. What a snippet needs and a reader does not can
-//! stand before it in a comment of the document:
+//! A block that begins with ```` ```rust ```` becomes the body of a function that returns a
+//! `Result`. One with `rust,no_run` is only compiled, one with `rust,ignore` is left out. What a
+//! snippet needs and a reader does not can stand before it in a comment of the document:
 //!
 //! ```text
 //! <!-- with

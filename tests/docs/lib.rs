@@ -1,4 +1,5 @@
-//! The Rust snippets of README.md and docs/, as tests. `build.rs` finds them; this library holds nothing else.
+//! The Rust snippets of README.md and docs/, as tests. `build.rs` finds them; this library holds
+//! nothing else.
 
 #![cfg(test)]
 

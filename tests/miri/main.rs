@@ -1,8 +1,9 @@
 //! The fear: undefined behaviour that no assertion can see.
 //!
-//! Small tests on heap rings, made for Miri, which explores schedules and weak memory and checks every
-//! access against Rust's model. They run natively too. No observer and no evictable consumer races with a
-//! producer here: their copies, like those of every sequence lock, are outside of Rust's model.
+//! Small tests on heap rings, made for Miri, which explores schedules and weak memory and checks
+//! every access against Rust's model. They run natively too. No observer and no evictable consumer
+//! races with a producer here: their copies, like those of every sequence lock, are outside of
+//! Rust's model.
 //!
 //! ```text
 //! MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-many-seeds=0..8" \

@@ -29,7 +29,8 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
     // Who wants another kind waits, since somebody may hand back one of those.
     assert_eq!(colleague.try_recv_kind(Kinds::Equal(9)).unwrap_err(), RecvError::Empty);
     next(&colleague).ack().unwrap();
-    // The message that rests comes back to a group that was made anew: nobody else can end its rest.
+    // The message that rests comes back to a group that was made anew: nobody else can end its
+    // rest.
     goes_on();
     assert_eq!(group(&ring).ack_floor, 1);
 

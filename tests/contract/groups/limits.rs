@@ -1,4 +1,5 @@
-//! Limits of a group: how much is in flight, how often a message is delivered, what is refused and why.
+//! Limits of a group: how much is in flight, how often a message is delivered, what is refused and
+//! why.
 
 use super::{HOUR, fill, group, holder, in_memory, join, next, patient, recorded, take_over, text};
 use kit::until;
@@ -32,7 +33,8 @@ fn one_stuck_message_delays_nothing_but_the_reuse_of_its_slot() {
     assert_eq!(holder(&mut producer).2, 16);
 }
 
-/// A slot was reused and its new message settled before anybody had moved the floor over the old one.
+/// A slot was reused and its new message settled before anybody had moved the floor over the old
+/// one.
 #[test]
 fn a_floor_left_behind_by_the_ring_finds_its_way() {
     for laps in 1..4_u64 {

@@ -1,9 +1,9 @@
-//! The fear: a message is done although nobody finished it, comes back although somebody did, or is gone
-//! although nobody gave it up.
+//! The fear: a message is done although nobody finished it, comes back although somebody did, or is
+//! gone although nobody gave it up.
 //!
-//! Point by point, what may become of a delivery, of a group and of a dead letter, and what the producer and
-//! whoever looks on are told about it. Within one process;
-//! `processes/group_kills.rs` has several, and kills them.
+//! Point by point, what may become of a delivery, of a group and of a dead letter, and what the
+//! producer and whoever looks on are told about it. Within one process; `processes/group_kills.rs`
+//! has several, and kills them.
 
 mod dead_letters;
 mod deliveries;

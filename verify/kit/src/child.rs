@@ -1,7 +1,7 @@
 //! Other processes: the test program started again, to play one role.
 //!
-//! A role is named after the file that plays it, as in `stopped/worker`. A test program that starts children has one
-//! test of its own for them:
+//! A role is named after the file that plays it, as in `stopped/worker`. A test program that starts
+//! children has one test of its own for them:
 //!
 //! ```no_run
 //! # mod stopped { pub fn play(_role: &str, _given: &[String]) {} }
@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! The child speaks to its parent through its standard output. Its lines are marked with `@`, since the test harness
-//! writes there too.
+//! The child speaks to its parent through its standard output. Its lines are marked with `@`, since
+//! the test harness writes there too.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -28,8 +28,8 @@ pub struct Child {
 /// A function that plays the roles of one file, each with the strings it was given.
 pub type Player = fn(role: &str, given: &[String]);
 
-/// Plays the role this process was started for, with the function that stands beside the role's file, and tells the
-/// parent `done`. Does nothing in a process that was started for no role.
+/// Plays the role this process was started for, with the function that stands beside the role's
+/// file, and tells the parent `done`. Does nothing in a process that was started for no role.
 ///
 /// # Panics
 ///
@@ -38,7 +38,8 @@ pub fn play(files: &[(&str, Player)]) {
     let Ok(role) = std::env::var("SLIPRING_TEST_ROLE") else { return };
     let given: Vec<String> =
         std::env::var("SLIPRING_TEST_GIVEN").unwrap().split('\n').map(str::to_owned).collect();
-    // SAFETY: no memory is passed. The child dies with the thread that started it, however that ends.
+    // SAFETY: no memory is passed. The child dies with the thread that started it, however that
+    // ends.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let (file, role) = role.split_once('/').unwrap();
     let (_, play) = files.iter().find(|(name, _)| *name == file).expect(file);

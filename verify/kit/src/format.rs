@@ -1,7 +1,7 @@
 //! Offsets of the file format, copied by hand from `docs/format.md`.
 //!
-//! No number here comes from the library, so that a wrong offset there cannot agree with a wrong test. The tests in
-//! `verify/tidy` compare these numbers, the library's and the document's.
+//! No number here comes from the library, so that a wrong offset there cannot agree with a wrong
+//! test. The tests in `verify/tidy` compare these numbers, the library's and the document's.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,5 @@
-//! Each kind of danger has one door: system calls in `src/system/`, stores into the ring's memory in `crates/core`.
+//! Each kind of danger has one door: system calls in `src/system/`, stores into the ring's memory
+//! in `crates/core`.
 
 use crate::Finding;
 use crate::source::File;
@@ -12,7 +13,8 @@ pub struct Door {
     pub behind: &'static str,
     /// The way out.
     pub instead: &'static str,
-    /// Files that may say it nevertheless, each with the reason. An exception that is not needed is an offence.
+    /// Files that may say it nevertheless, each with the reason. An exception that is not needed is
+    /// an offence.
     pub exceptions: &'static [(&'static str, &'static str)],
 }
 

@@ -1,8 +1,8 @@
 //! Rules about the source that no compiler keeps.
 //!
-//! Each module holds one rule: a function from source files to findings, the table that the rule goes by, and tests
-//! with a planted offender. `verify/tidy/tests/tidy.rs` applies the rules to this repository. `cargo run -p tidy` prints the
-//! figures of the prose, file by file.
+//! Each module holds one rule: a function from source files to findings, the table that the rule
+//! goes by, and tests with a planted offender. `verify/tidy/tests/tidy.rs` applies the rules to
+//! this repository. `cargo run -p tidy` prints the figures of the prose, file by file.
 
 pub mod doors;
 pub mod names;

@@ -1,4 +1,5 @@
-//! Every line of the core that orders memory ends with the tags of its pairs, which stand in the table of pairs.
+//! Every line of the core that orders memory ends with the tags of its pairs, which stand in the
+//! table of pairs.
 
 use crate::Finding;
 use crate::source::File;
@@ -50,7 +51,8 @@ pub fn check(files: &[File], table: &File) -> Vec<Finding> {
     findings
 }
 
-/// Checks that the models which the table of pairs names in its last column are in the list of models.
+/// Checks that the models which the table of pairs names in its last column are in the list of
+/// models.
 ///
 /// A name that ends with a star stands for all that begin so.
 #[must_use]

@@ -3,7 +3,8 @@
 use crate::Finding;
 use crate::source::File;
 
-/// Directories at the top of the repository: a path that begins with one of these is one of its paths.
+/// Directories at the top of the repository: a path that begins with one of these is one of its
+/// paths.
 const TOPS: [&str; 10] =
     ["src", "crates", "tests", "verify", "loom-tests", "benches", "examples", "docs", "ci", ".github"];
 

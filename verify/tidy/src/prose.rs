@@ -1,7 +1,8 @@
-//! Sentences have an actor with a name: how often comments and documents say "who" instead, and how long lines are.
+//! Sentences have an actor with a name: how often comments and documents say "who" instead, and how
+//! long lines are.
 //!
-//! Code, code blocks and tables are left out. A sentence begins where a paragraph begins, or behind a full stop,
-//! a question mark or an exclamation mark.
+//! Code, code blocks and tables are left out. A sentence begins where a paragraph begins, or behind
+//! a full stop, a question mark or an exclamation mark.
 
 use crate::Finding;
 use crate::source::File;

@@ -1,7 +1,8 @@
-//! Knowledge points downwards: a room of `src/` imports only rooms below it, and only those that the table allows.
+//! Knowledge points downwards: a room of `src/` imports only rooms below it, and only those that
+//! the table allows.
 //!
-//! A room is a folder or a file directly under `src/`. In `crates/core`, whose compiler keeps it from knowing the rooms
-//! above, no circle of imports is allowed among files.
+//! A room is a folder or a file directly under `src/`. In `crates/core`, whose compiler keeps it
+//! from knowing the rooms above, no circle of imports is allowed among files.
 
 use crate::Finding;
 use crate::source::File;
@@ -10,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A room, and the rooms that it may import.
 pub type Room = (&'static str, &'static [&'static str]);
 
-/// The rooms of `src/`, the lowest first. A room that imports one at its own height or above is an arrow upwards.
+/// The rooms of `src/`, the lowest first. A room that imports one at its own height or above is an
+/// arrow upwards.
 pub const ROOMS: &[Room] = &[
     ("system", &[]),
     ("id", &[]),
@@ -96,7 +98,8 @@ pub fn check_circles(files: &[File]) -> Vec<Finding> {
     for file in files {
         let code: String = file.lines().map(|line| format!("{}\n", line.code)).collect();
         for path in paths(&code) {
-            // The longest part of the path that is a file of its own, or the index file of a folder.
+            // The longest part of the path that is a file of its own, or the index file of a
+            // folder.
             let target = (1..=path.len()).rev().find_map(|len| {
                 let module = absolute(&file.path, &path[..len]);
                 files.iter().find(|f| is_module(&f.path, &module)).map(|f| f.path.as_str())

@@ -29,7 +29,8 @@ impl File {
         File { path: path.to_owned(), text: text.to_owned() }
     }
 
-    /// The lines of a Rust file without its unit tests, which stand at the end, behind `#[cfg(test)]`.
+    /// The lines of a Rust file without its unit tests, which stand at the end, behind
+    /// `#[cfg(test)]`.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         let shipped = self.text.find("\n#[cfg(test)]\nmod ").map_or(self.text.len(), |at| at + 1);
         self.text[..shipped].lines().zip(1..).map(|(line, number)| part(line, number))

@@ -10,7 +10,8 @@ pub const MODELS: (&str, &str) = ("docs/verification.md", "loom-tests/src/models
 /// The document with the offsets of the format.
 pub const FORMAT: &str = "docs/format.md";
 
-/// Compares the table of models with the list in the code: names, and how many executions each explores.
+/// Compares the table of models with the list in the code: names, and how many executions each
+/// explores.
 ///
 /// Several models may share a row, their numbers separated by a slash, in the same order.
 #[must_use]
