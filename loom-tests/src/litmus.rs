@@ -6,7 +6,7 @@ use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
 use slipring_core::format::Geometry;
 use slipring_core::format::producer_page::{CLAIMED, HEAD};
-use slipring_core::memory::{Futex as _, Liveness, Memory, Right};
+use slipring_core::memory::{BlockWriter, Futex as _, Liveness, Memory, Right};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
@@ -183,7 +183,7 @@ fn overlap_in_place(bound: usize) -> usize {
             let writer = memory.clone();
             let thread = thread::spawn(move || {
                 // SAFETY: none, on purpose: this is the overlap that must be found.
-                unsafe { writer.write_block(block) }.fill([1, 1]);
+                unsafe { writer.write(block, &[1; 16]) };
             });
             // SAFETY: as above.
             let _ = unsafe { memory.read_block(block) }.words();

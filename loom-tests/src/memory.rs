@@ -10,29 +10,30 @@
 //!   has read, and also what any thread had read whose work it has just acquired. A hand-over by a third party
 //!   that forgets its own acquire is hidden that way, unless what the third party reads was created before what
 //!   it writes. So words are created in that order: slots, deliveries, floors.
-//! * A block is two relaxed atomic words, so that copying readers may race with the producer as they do on
+//! * A block is relaxed atomic words, so that copying readers may race with the producer as they do on
 //!   the machine, and a tracked cell, so that an in-place reader that overlaps with the producer is found.
 //! * A party can be given a fuse: it stops for good before its n-th access, and whatever its destructors
 //!   would do has no effect, as after SIGKILL.
 //! * Sleeping has no time-out: a lost wake-up is a deadlock, which loom reports.
 
 use crate::sites::{Change, Operation, changed, remembers};
-use loom::cell::{ConstPtr, MutPtr, UnsafeCell};
+use loom::cell::{ConstPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread::ThreadId;
 use slipring_core::format::{Block, Geometry, Tail, producer_page as page, readers_page};
-use slipring_core::memory::{Futex, Liveness, Memory, Right, Word};
+use slipring_core::memory::{BlockWriter, Futex, Liveness, Memory, Right, Word};
 use slipring_core::protocol::{group, statistic::is_statistic};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{self, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-/// Bytes of a block in every model: two words, so that a torn copy can be told.
+/// Bytes of a block in most models: two words, so that a torn copy can be told.
 pub const BLOCK_SIZE: u64 = 16;
 
 struct Shadowed {
@@ -42,7 +43,7 @@ struct Shadowed {
 
 struct Bytes {
     in_place: UnsafeCell<()>,
-    words: [AtomicU64; 2],
+    words: Vec<AtomicU64>,
 }
 
 struct Shared {
@@ -136,7 +137,11 @@ impl LoomMemory {
         let slots = geometry.slots();
         let places = (0..geometry.capacity()).map(|index| slots.at(index));
         let places = places.flat_map(|slot| [slots.single(slot), slots.packed(slot)]);
-        let bytes = || Bytes { in_place: UnsafeCell::new(()), words: [AtomicU64::new(0), AtomicU64::new(0)] };
+        let words_of_a_block = geometry.block_size().div_ceil(8);
+        let bytes = || Bytes {
+            in_place: UnsafeCell::new(()),
+            words: (0..words_of_a_block).map(|_| AtomicU64::new(0)).collect(),
+        };
         #[expect(
             clippy::arc_with_non_send_sync,
             reason = "loom runs its threads on one, and its types say so"
@@ -217,6 +222,24 @@ impl LoomMemory {
         &self.shared.blocks[&block]
     }
 
+    /// Writes these bytes of a block, a word at a time; overlapping with anybody in place is an error of the model.
+    fn replace(&self, block: Block, range: Range<usize>, byte: impl Fn(usize) -> u8) {
+        let block = self.block(block);
+        let _access = block.in_place.get_mut();
+        for nth in range.start / 8..range.end.div_ceil(8) {
+            if !self.lives() {
+                return;
+            }
+            let is_whole = range.start <= 8 * nth && 8 * nth + 8 <= range.end;
+            // Of a part, the rest is what this producer, or one before it, wrote there.
+            let mut bytes = if is_whole { [0; 8] } else { block.words[nth].load(Relaxed).to_le_bytes() };
+            for at in (8 * nth..8 * nth + 8).filter(|at| range.contains(at)) {
+                bytes[at % 8] = byte(at);
+            }
+            block.words[nth].store(u64::from_le_bytes(bytes), Relaxed);
+        }
+    }
+
     fn bed(&self, word: Word) -> &Condvar {
         if word == page::WAKE { &self.shared.readers_bed } else { &self.shared.producer_bed }
     }
@@ -244,33 +267,35 @@ impl std::fmt::Debug for ReadInPlace<'_> {
 }
 
 impl ReadInPlace<'_> {
-    /// The block's two words.
+    /// The block's first two words.
     pub fn words(&self) -> [u64; 2] {
         [self.block.words[0].load(Relaxed), self.block.words[1].load(Relaxed)]
     }
-}
 
-/// Writes a block in place; overlapping with anybody in place is an error of the model.
-pub struct WriteInPlace<'a> {
-    _access: MutPtr<()>,
-    block: &'a Bytes,
-    memory: &'a LoomMemory,
-}
-
-impl std::fmt::Debug for WriteInPlace<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WriteInPlace")
+    /// All bytes of the block.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.block.words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).collect()
     }
 }
 
-impl WriteInPlace<'_> {
-    /// Fills the block's two words.
-    pub fn fill(&mut self, words: [u64; 2]) {
-        for (to, from) in self.block.words.iter().zip(words) {
-            if self.memory.lives() {
-                to.store(from, Relaxed);
-            }
-        }
+// SAFETY: words are loom's atomics, one each; blocks are the model's own.
+unsafe impl BlockWriter for LoomMemory {
+    fn block_size(&self) -> usize {
+        usize::try_from(self.shared.geometry.block_size()).expect("a small block")
+    }
+
+    unsafe fn store_relaxed(&self, word: Word, value: u64) {
+        Memory::store(self, word, value, Relaxed);
+    }
+
+    unsafe fn write(&self, block: Block, bytes: &[u8]) {
+        assert!(bytes.len() <= self.block_size());
+        self.replace(block, 0..bytes.len(), |at| bytes[at]);
+    }
+
+    unsafe fn zero(&self, block: Block, bytes: Range<usize>) {
+        assert!(bytes.end <= self.block_size());
+        self.replace(block, bytes, |_| 0);
     }
 }
 
@@ -282,7 +307,7 @@ fn ordering(change: Option<Change>, own: Ordering) -> Ordering {
 // SAFETY: words are loom's atomics, one each; blocks are the model's own.
 unsafe impl Memory for LoomMemory {
     type Read<'a> = ReadInPlace<'a>;
-    type Write<'a> = WriteInPlace<'a>;
+    type Blocks = LoomMemory;
 
     fn load(&self, word: Word, order: Ordering) -> u64 {
         if let Some(statistics) = self.statistic(word) {
@@ -370,9 +395,8 @@ unsafe impl Memory for LoomMemory {
         ReadInPlace { _access: block.in_place.get(), block }
     }
 
-    unsafe fn write_block(&self, block: Block) -> WriteInPlace<'_> {
-        let block = self.block(block);
-        WriteInPlace { _access: block.in_place.get_mut(), block, memory: self }
+    fn blocks(&self) -> LoomMemory {
+        self.clone()
     }
 
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {

@@ -2,11 +2,12 @@
 
 use crate::error::SendError;
 use crate::message::{Message, Outgoing, Value};
-use crate::producer::raw::{Place, RawProducer, meta};
+use crate::producer::raw::RawProducer;
 use crate::region::Blocks;
-use slipring_core::format::{Block, Slot, Slots};
-use slipring_core::memory::Memory;
-use slipring_core::protocol::batch::Sealer;
+use slipring_core::format::{Block, Slot};
+use slipring_core::memory::{BlockWriter, Memory};
+use slipring_core::protocol::batch::Batch;
+use slipring_core::protocol::single::ClaimedSlot;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -33,7 +34,7 @@ use zerocopy::{FromBytes, IntoBytes};
 #[must_use = "dropping a claim gives it up; `publish` sends it"]
 pub struct Claim<'a, T: ?Sized = [u8]> {
     producer: &'a mut RawProducer,
-    place: Place,
+    claimed: ClaimedSlot,
     kind: u32,
     carries: PhantomData<&'a mut T>,
 }
@@ -41,13 +42,13 @@ pub struct Claim<'a, T: ?Sized = [u8]> {
 impl<'a, T: ?Sized> Claim<'a, T> {
     /// What the producer has claimed.
     #[inline(always)]
-    pub(super) fn new(producer: &'a mut RawProducer, place: Place) -> Claim<'a, T> {
-        Claim { producer, place, kind: 0, carries: PhantomData }
+    pub(super) fn new(producer: &'a mut RawProducer, claimed: ClaimedSlot) -> Claim<'a, T> {
+        Claim { producer, claimed, kind: 0, carries: PhantomData }
     }
 
     /// The position the message will have.
     pub fn position(&self) -> u64 {
-        self.place.position
+        self.claimed.position()
     }
 
     /// Gives the message a kind, for readers to select by; default 0.
@@ -61,9 +62,8 @@ impl<'a, T: ?Sized> Claim<'a, T> {
 
     #[inline(always)]
     fn publish_filled(self, kind: u32, len: usize) -> u64 {
-        self.producer.describe(self.place, kind, len);
-        self.producer.publish(self.place);
-        self.place.position
+        self.producer.publish(self.claimed, kind, len);
+        self.claimed.position()
     }
 }
 
@@ -116,8 +116,9 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
+        let publisher = &self.producer.publisher;
         // SAFETY: the position is claimed: nobody else writes it.
-        let block = unsafe { self.producer.publisher.memory().read_block(self.producer.single(self.place)) };
+        let block = unsafe { publisher.memory().read_block(publisher.block(self.claimed)) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
         T::in_block(unsafe { block.bytes(self.producer.block_size()) })
     }
@@ -126,7 +127,7 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
 impl<T: ?Sized + Message> std::ops::DerefMut for Claim<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        T::in_block_mut(self.producer.scribble(self.place))
+        T::in_block_mut(self.producer.scribble(self.claimed))
     }
 }
 
@@ -167,36 +168,29 @@ const PREFETCH_RUN_MAX: u64 = 2048;
 pub struct BatchClaim<'a, T: ?Sized = [u8]> {
     carries: PhantomData<&'a mut T>,
     producer: &'a mut RawProducer,
-    /// Copies of what `producer` knows, see [`Blocks`].
-    slots: Slots,
-    blocks: Blocks,
-    sealer: Sealer,
-    /// One past the last claimed position.
-    end: u64,
+    batch: Batch<Blocks>,
 }
 
 impl<'a, T: ?Sized> BatchClaim<'a, T> {
     /// The next `room` positions, which the producer has claimed.
     #[inline(always)]
     pub(super) fn new(producer: &'a mut RawProducer, room: u64) -> BatchClaim<'a, T> {
-        let sealer = producer.publisher.begin_batch(room);
-        let publisher = &producer.publisher;
-        let (slots, blocks) = (publisher.geometry().slots(), publisher.memory().blocks());
-        let end = publisher.head() + room;
+        let batch = producer.publisher.begin_batch(room);
         // The batch after this one seals its first message there.
-        blocks.prefetch_word(slots.at(end).sequence());
-        BatchClaim { producer, slots, blocks, sealer, end, carries: PhantomData }
+        batch.blocks().prefetch_word(batch.slots().at(batch.next() + room).sequence());
+        BatchClaim { producer, batch, carries: PhantomData }
     }
 }
 
 impl<T: ?Sized + Message> BatchClaim<'_, T> {
     /// How many more messages fit.
     pub fn remaining(&self) -> usize {
-        count(self.end - self.sealer.next())
+        count(self.batch.remaining())
     }
     /// How many messages were pushed.
     pub fn len(&self) -> usize {
-        count(self.sealer.next() - self.producer.head())
+        let filled = self.batch.filled();
+        count(filled.end - filled.start)
     }
     /// True before the first push.
     pub fn is_empty(&self) -> bool {
@@ -214,12 +208,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         let Outgoing { kind, message } = message.into();
         let message = T::bytes_of(message);
         self.check_len(message.len())?;
-        if self.sealer.next() == self.end {
-            return Ok(false);
-        }
-        let slot = self.next_slot();
-        self.block(slot)[..message.len()].copy_from_slice(message);
-        self.seal(slot, kind, message.len());
+        let Some(slot) = self.next_slot() else { return Ok(false) };
+        self.batch.push(&self.producer.publisher, slot, kind, message);
         Ok(true)
     }
 
@@ -240,13 +230,13 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         let count = max.min(self.remaining());
         let mut left = count as u64;
         while left > 0 {
-            let run = self.slots.packed_run(self.sealer.next(), left);
-            self.sealer.may_leave(run.blocks());
-            self.prefetch_after(run.first(), run.blocks() * self.slots.packed_stride());
+            let slots = self.batch.slots();
+            let run = slots.packed_run(self.batch.next(), left);
+            self.batch.scribble(run.blocks());
+            self.prefetch_after(run.first(), run.blocks() * slots.packed_stride());
             // SAFETY: as in `block`.
-            fill(unsafe { self.blocks.write_run(run) });
-            // SAFETY: as in `seal`.
-            self.sealer.add_bare(run.blocks(), unsafe { self.blocks.storing() });
+            fill(unsafe { self.batch.blocks().run_mut(run) });
+            self.batch.add_bare(run.blocks());
             left -= run.blocks();
         }
         count
@@ -258,36 +248,36 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     /// Publishes what was pushed and returns the positions.
     #[inline(always)]
     pub fn publish(self) -> std::ops::Range<u64> {
-        let (start, end) = (self.producer.head(), self.sealer.next());
-        if end > start {
-            self.producer.publish_batch(&self.sealer);
+        let filled = self.batch.filled();
+        if filled.is_empty() {
+            self.producer.publisher.end_batch(&self.batch);
         } else {
-            self.producer.publisher.end_batch(&self.sealer);
+            self.producer.publish_batch(&self.batch);
         }
-        start..end
+        filled
     }
 
     #[inline(always)]
     fn check_len(&self, len: usize) -> Result<(), SendError> {
-        if len > self.blocks.len() { self.producer.check_len(len) } else { Ok(()) }
+        if len > self.batch.blocks().block_size() { self.producer.check_len(len) } else { Ok(()) }
     }
 
-    /// The slot of the next position.
+    /// The slot of the next position, if there is room for it.
     #[inline(always)]
-    fn next_slot(&self) -> Slot {
-        let slot = self.slots.at(self.sealer.next());
-        self.prefetch_after(self.slots.packed(slot), self.slots.packed_stride());
-        slot
+    fn next_slot(&self) -> Option<Slot> {
+        let (slot, slots) = (self.batch.next_slot()?, self.batch.slots());
+        self.prefetch_after(slots.packed(slot), slots.packed_stride());
+        Some(slot)
     }
 
     /// What is written a little later than these bytes is on its way from then on: once for every line that begins there. Where
     /// the ring begins again, this asks for nothing of use: some messages a lap.
     #[inline(always)]
     fn prefetch_after(&self, first: Block, bytes: u64) {
-        if self.slots.packed_stride() <= PREFETCH_BLOCK_MAX {
+        if self.batch.slots().packed_stride() <= PREFETCH_BLOCK_MAX {
             let to_a_line = first.offset().wrapping_neg() % PREFETCH_LINE;
             for ahead in (to_a_line..bytes.min(PREFETCH_RUN_MAX)).step_by(count(PREFETCH_LINE)) {
-                self.blocks.prefetch(first, PREFETCH + count(ahead));
+                self.batch.blocks().prefetch(first, PREFETCH + count(ahead));
             }
         }
     }
@@ -297,22 +287,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     fn block(&mut self, slot: Slot) -> &mut [u8] {
         // SAFETY: the position was claimed below the limit, so that no reader holds it; the producer, which is borrowed
         // for as long as the batch lives, has the region, and is the only one who writes.
-        unsafe { self.blocks.write(self.slots.packed(slot)) }
-    }
-
-    /// Describes and seals the filled block of the next position, and goes on to the one after.
-    #[inline(always)]
-    fn seal(&mut self, slot: Slot, kind: u32, len: usize) {
-        // Behind a full block is nothing, and to know it takes no look at the producer.
-        if len < self.blocks.len() {
-            let (position, leftover_until) = (self.sealer.next(), self.sealer.leftover_until());
-            let used = self.producer.publisher.used_len(slot, position, true, leftover_until);
-            if used > len {
-                self.block(slot)[len..used].fill(0);
-            }
-        }
-        // SAFETY: the sealer has the slots of the producer's ring; it has the region, mapped for writing.
-        self.sealer.add(slot, meta(len, kind), unsafe { self.blocks.storing() });
+        unsafe { self.batch.blocks().bytes_mut(self.batch.slots().packed(slot)) }
     }
 }
 
@@ -329,14 +304,11 @@ impl BatchClaim<'_> {
         &mut self,
         fill: impl FnOnce(&mut [u8]) -> F,
     ) -> Result<bool, SendError> {
-        if self.sealer.next() == self.end {
-            return Ok(false);
-        }
-        self.sealer.may_leave(1);
-        let slot = self.next_slot();
+        let Some(slot) = self.next_slot() else { return Ok(false) };
+        self.batch.scribble(1);
         let Filled { kind, len } = fill(self.block(slot)).into();
         self.check_len(len)?;
-        self.seal(slot, kind.unwrap_or(0), len);
+        self.batch.seal(&self.producer.publisher, slot, kind.unwrap_or(0), len);
         Ok(true)
     }
 
@@ -349,7 +321,7 @@ impl BatchClaim<'_> {
     /// it panics, the messages from where the ring last began again are not added.
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
-        let block_size = self.blocks.len();
+        let block_size = self.batch.blocks().block_size();
         self.push_runs(max, |mut run| {
             // As `chunks_exact_mut`, which divides.
             while let Some((block, rest)) = run.split_at_mut_checked(block_size) {

@@ -2,16 +2,17 @@
 
 use crate::error::{AtPath, AttachError, OpenError, SendError};
 use crate::producer::ProducerOptions;
-use crate::region::{Access, BlockWrite, Region};
+use crate::region::{Access, Blocks, Region};
 use crate::ring::attach::{Attachment, Demands, Source};
 use crate::system;
 use crate::wait::Wait;
-use slipring_core::format::{Block, Meta, Slot, producer_page};
+use slipring_core::format::producer_page;
 use slipring_core::memory::{Liveness, Memory, Right};
-use slipring_core::protocol::batch::Sealer;
+use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::recorder::EventKind;
+use slipring_core::protocol::single::ClaimedSlot;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,6 @@ pub(crate) struct RawProducer {
     pub(crate) full_since: Option<Instant>,
     /// When a full ring was last written into the flight recorder.
     pub(crate) full_logged: Option<Instant>,
-    block_size: usize,
     closed: bool,
 }
 
@@ -60,7 +60,6 @@ impl RawProducer {
         }
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
         attachment.try_record(kind, publisher.head(), "", pid);
-        let block_size = usize::try_from(geometry.block_size()).unwrap_or(usize::MAX);
         let durable_inactive_ms = attachment.header.durable_inactive_ms;
         let policy = Policy { required_readers: options.required_readers, durable_inactive_ms };
         Ok(RawProducer {
@@ -70,7 +69,6 @@ impl RawProducer {
             room: RoomMaker::new(policy),
             full_since: None,
             full_logged: None,
-            block_size,
             closed: false,
         })
     }
@@ -83,7 +81,7 @@ impl RawProducer {
     /// Bytes of a block.
     #[inline]
     pub(super) fn block_size(&self) -> usize {
-        self.block_size
+        self.publisher.block_size()
     }
 
     /// Copies a message into the ring, and returns its position.
@@ -96,11 +94,9 @@ impl RawProducer {
 
     /// Claims the next block.
     #[inline(always)]
-    pub(super) fn claim(&mut self, patience: Patience) -> Result<Place, SendError> {
+    pub(super) fn claim(&mut self, patience: Patience) -> Result<ClaimedSlot, SendError> {
         self.reserve(1, patience)?;
-        let place = self.place(0);
-        self.publisher.claim(1);
-        Ok(place)
+        Ok(self.publisher.claim_next())
     }
 
     /// Claims up to `max` blocks, and returns how many.
@@ -114,8 +110,8 @@ impl RawProducer {
 
     #[inline(always)]
     pub(crate) fn check_len(&self, len: usize) -> Result<(), SendError> {
-        if len > self.block_size {
-            Err(SendError::TooLarge { len, block_size: self.block_size })
+        if len > self.block_size() {
+            Err(SendError::TooLarge { len, block_size: self.block_size() })
         } else {
             Ok(())
         }
@@ -123,11 +119,10 @@ impl RawProducer {
 
     #[inline(always)]
     fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
-        let place = self.place(0);
-        self.publisher.claim(1);
-        self.fill(place, kind, message);
-        self.publish(place);
-        place.position
+        let claimed = self.publisher.claim_next();
+        self.publisher.send(claimed, kind, message);
+        self.wake_readers();
+        claimed.position()
     }
 
     /// Says that nothing more will come.
@@ -151,66 +146,23 @@ impl RawProducer {
         self.make_room(patience)
     }
 
-    /// A claimed position and its slot. Worked out once per message: what is read through `self` after an ordered
-    /// store is read from memory again.
+    /// The whole block of a claimed position, which the caller may leave in any state.
     #[inline(always)]
-    pub(crate) fn place(&self, ahead: u64) -> Place {
-        let position = self.publisher.head() + ahead;
-        Place { position, slot: self.publisher.geometry().slot(position) }
-    }
-
-    /// The block of a claimed position for a message that is sent by itself, whole.
-    #[inline(always)]
-    fn block(&mut self, place: Place) -> &mut [u8] {
+    pub(crate) fn scribble(&mut self, claimed: ClaimedSlot) -> &mut [u8] {
+        let block = self.publisher.scribble(claimed);
         // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
-        // this is the producer.
-        let mut block: BlockWrite<'_> = unsafe { self.publisher.memory().write_block(self.single(place)) };
-        // SAFETY: as above; the reference borrows `self`, so it is the only one.
-        unsafe { block.bytes() }
-    }
-
-    /// Where it is.
-    #[inline(always)]
-    pub(crate) fn single(&self, place: Place) -> Block {
-        self.publisher.geometry().slots().single(place.slot)
-    }
-
-    /// Copies a message into a claimed position, and describes it.
-    #[inline(always)]
-    fn fill(&mut self, place: Place, kind: u32, message: &[u8]) {
-        self.block(place)[..message.len()].copy_from_slice(message);
-        self.describe(place, kind, message.len());
-    }
-
-    /// Says what message a filled block holds, and clears what is behind it.
-    #[inline(always)]
-    pub(crate) fn describe(&mut self, place: Place, kind: u32, len: usize) {
-        self.clear_behind(place, len);
-        self.publisher.describe(place.slot, meta(len, kind));
-    }
-
-    /// Zeroes behind a message what an older one, or an abandoned claim, left there: blocks hold what was published and
-    /// nothing else. Comes before the description, which says how long the older one was.
-    #[inline(always)]
-    fn clear_behind(&mut self, place: Place, len: usize) {
-        // The slot is looked at only if it matters: what a reader had last comes from another core.
-        if len < self.block_size {
-            let leftover_until = self.publisher.leftover_until();
-            let used = self.publisher.used_len(place.slot, place.position, false, leftover_until);
-            if used > len {
-                self.block(place)[len..used].fill(0);
-            }
-        }
+        // this is the producer, whose region lives as long; the reference borrows `self`, so it is the only one.
+        unsafe { self.publisher.memory().blocks().bytes_mut(block) }
     }
 
     #[inline(always)]
-    pub(crate) fn publish(&mut self, place: Place) {
-        self.publisher.publish(place.slot, place.position);
+    pub(crate) fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
+        self.publisher.publish(claimed, kind, len);
         self.wake_readers();
     }
 
     #[inline(always)]
-    pub(crate) fn publish_batch(&mut self, batch: &Sealer) {
+    pub(crate) fn publish_batch(&mut self, batch: &Batch<Blocks>) {
         self.publisher.publish_batch(batch);
         self.wake_readers();
     }
@@ -221,13 +173,6 @@ impl RawProducer {
             self.publisher.wake_readers();
         }
     }
-
-    /// The whole block of a claimed position, which the caller may leave in any state.
-    #[inline(always)]
-    pub(crate) fn scribble(&mut self, place: Place) -> &mut [u8] {
-        self.publisher.may_leave(place.position);
-        self.block(place)
-    }
 }
 
 /// For how long a call that finds the ring full waits.
@@ -236,20 +181,6 @@ pub(crate) enum Patience {
     None,
     AtMost(Duration),
     Endless,
-}
-
-/// The description of a message that fits a block.
-#[inline(always)]
-pub(crate) fn meta(len: usize, kind: u32) -> Meta {
-    #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
-    Meta::new(len as u32, kind)
-}
-
-/// A claimed position and its slot.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub(crate) position: u64,
-    pub(crate) slot: Slot,
 }
 
 impl Drop for RawProducer {

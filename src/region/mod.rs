@@ -10,12 +10,13 @@ use crate::system;
 use crate::system::fork::HoleFilled;
 use memmap2::{MmapOptions, MmapRaw};
 use slipring_core::format::{Block, Geometry, Run};
-use slipring_core::memory::{Futex, Memory, Segment, Word};
+use slipring_core::memory::{BlockWriter, Futex, Memory, Segment, Word};
 use std::alloc;
 use std::fs::File;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64, Ordering};
 use std::time::Duration;
@@ -173,12 +174,6 @@ impl Region {
         }
     }
 
-    /// Where its blocks are.
-    #[inline(always)]
-    pub(crate) fn blocks(&self) -> Blocks {
-        Blocks { segment: self.producer, len: self.block_len() }
-    }
-
     /// The address of a word's low half, for a futex.
     pub(crate) fn futex_address(&self, word: Word) -> *const u32 {
         self.address(word).cast::<u32>()
@@ -258,12 +253,6 @@ unsafe impl Send for Blocks {}
 unsafe impl Sync for Blocks {}
 
 impl Blocks {
-    /// Bytes of a block.
-    #[inline(always)]
-    pub(crate) fn len(self) -> usize {
-        self.len
-    }
-
     /// A whole block.
     ///
     /// # Safety
@@ -271,7 +260,7 @@ impl Blocks {
     /// The block is of the geometry of the region that this comes from. For as long as the reference lives, so does
     /// that region, which was mapped for writing, and nobody else reads the block in place or writes it.
     #[inline(always)]
-    pub(crate) unsafe fn write<'a>(self, block: Block) -> &'a mut [u8] {
+    pub(crate) unsafe fn bytes_mut<'a>(self, block: Block) -> &'a mut [u8] {
         // SAFETY: the block is the region's, so that it lies inside.
         let start = unsafe { self.segment.add(offset(block)) };
         // SAFETY: the block is `self.len` mapped bytes; the rest is the caller's promise.
@@ -282,34 +271,13 @@ impl Blocks {
     ///
     /// # Safety
     ///
-    /// As of [`write`](Self::write), for each of them.
+    /// As of [`bytes_mut`](Self::bytes_mut), for each of them.
     #[inline(always)]
-    pub(crate) unsafe fn write_run<'a>(self, run: Run) -> &'a mut [u8] {
+    pub(crate) unsafe fn run_mut<'a>(self, run: Run) -> &'a mut [u8] {
         // SAFETY: the blocks are the region's, so that they lie inside.
         let start = unsafe { self.segment.add(offset(run.first())) };
         // SAFETY: so many blocks of `self.len` mapped bytes, without a gap; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, self.len * blocks(run)) }
-    }
-
-    /// A way to store words of slots, relaxed.
-    ///
-    /// # Safety
-    ///
-    /// The words are those of slots of the geometry of the region that this comes from; for as long as this is used,
-    /// that region lives, and it was mapped for writing.
-    #[inline(always)]
-    pub(crate) unsafe fn storing(self) -> impl Fn(Word, u64) {
-        move |word, value| {
-            debug_assert!(word.segment == Segment::Producer);
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "usize has 64 bits on every supported target"
-            )]
-            // SAFETY: the word is the region's, so that it lies inside the segment.
-            let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
-            // SAFETY: mapped and aligned, as `Region::atomic` has it.
-            unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
-        }
     }
 
     /// Asks for the line of a word of a slot, ahead of writing it.
@@ -324,6 +292,38 @@ impl Blocks {
     #[inline(always)]
     pub(crate) fn prefetch(self, block: Block, ahead: usize) {
         prefetch_for_writing(self.segment.wrapping_add(offset(block)).wrapping_add(ahead));
+    }
+}
+
+// SAFETY: the word is accessed as an `AtomicU64` at its own address; `bytes_mut` gives the bytes of the block.
+unsafe impl BlockWriter for Blocks {
+    #[inline(always)]
+    fn block_size(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    unsafe fn store_relaxed(&self, word: Word, value: u64) {
+        debug_assert!(word.segment == Segment::Producer);
+        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
+        // SAFETY: the word is the region's, so that it lies inside the segment.
+        let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
+        // SAFETY: mapped and aligned, as `Region::atomic` has it.
+        unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    unsafe fn write(&self, block: Block, bytes: &[u8]) {
+        // SAFETY: the caller's promise; the reference is gone when this returns.
+        let to = unsafe { self.bytes_mut(block) };
+        to[..bytes.len()].copy_from_slice(bytes);
+    }
+
+    #[inline(always)]
+    unsafe fn zero(&self, block: Block, bytes: Range<usize>) {
+        // SAFETY: as above.
+        let block = unsafe { self.bytes_mut(block) };
+        block[bytes].fill(0);
     }
 }
 
@@ -383,33 +383,12 @@ impl<'a> BlockRead<'a> {
     }
 }
 
-/// Write access to one block in place.
-#[derive(Debug)]
-pub(crate) struct BlockWrite<'a> {
-    pointer: *mut u8,
-    len: usize,
-    region: PhantomData<&'a Region>,
-}
-
-impl<'a> BlockWrite<'a> {
-    /// The whole block.
-    ///
-    /// # Safety
-    ///
-    /// Until the returned reference is gone, nobody else reads in place or writes the block.
-    #[inline(always)]
-    pub(crate) unsafe fn bytes(&mut self) -> &'a mut [u8] {
-        // SAFETY: the block is `self.len` mapped bytes; exclusion is the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.pointer, self.len) }
-    }
-}
-
 // SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or, for
 // the asymmetric pair, `membarrier`, which is one on every core that runs a registered process), and
 // blocks are those of the geometry.
 unsafe impl Memory for Region {
     type Read<'a> = BlockRead<'a>;
-    type Write<'a> = BlockWrite<'a>;
+    type Blocks = Blocks;
 
     #[inline(always)]
     fn load(&self, word: Word, order: Ordering) -> u64 {
@@ -466,8 +445,8 @@ unsafe impl Memory for Region {
     }
 
     #[inline(always)]
-    unsafe fn write_block(&self, block: Block) -> BlockWrite<'_> {
-        BlockWrite { pointer: self.block_pointer(block), len: self.block_len(), region: PhantomData }
+    fn blocks(&self) -> Blocks {
+        Blocks { segment: self.producer, len: self.block_len() }
     }
 
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {

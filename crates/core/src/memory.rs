@@ -12,6 +12,7 @@
 
 use crate::format::{Block, Millis};
 pub use crate::format::{Segment, Word};
+use core::ops::Range;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
@@ -24,17 +25,15 @@ use core::time::Duration;
 /// # Safety
 ///
 /// `load`, `store` and `compare_exchange` must act on the named word as the operation of the same name
-/// on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guards returned by
-/// `read_block` and `write_block` must denote that block and no other memory.
+/// on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guard returned by
+/// `read_block` must denote that block and no other memory.
 pub unsafe trait Memory {
     /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only stalls.
     type Read<'a>
     where
         Self: 'a;
-    /// Write access to one block in place.
-    type Write<'a>
-    where
-        Self: 'a;
+    /// Write access to all blocks.
+    type Blocks: BlockWriter;
 
     /// Atomic load.
     #[track_caller]
@@ -81,14 +80,8 @@ pub unsafe trait Memory {
     #[track_caller]
     unsafe fn read_block(&self, block: Block) -> Self::Read<'_>;
 
-    /// Write access to a block.
-    ///
-    /// # Safety
-    ///
-    /// The block is one of this ring's geometry, the caller is the producer, and no reader that reads in place may
-    /// still hold it: the position lies below a limit derived from every gating tail.
-    #[track_caller]
-    unsafe fn write_block(&self, block: Block) -> Self::Write<'_>;
+    /// Write access to the blocks, for the producer.
+    fn blocks(&self) -> Self::Blocks;
 
     /// Copies the first `into.len()` bytes of a block by relaxed atomic loads. The result may be torn; the caller
     /// validates it afterwards.
@@ -98,6 +91,56 @@ pub unsafe trait Memory {
     /// The block is one of this ring's geometry, and `into` is no longer than a block.
     #[track_caller]
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]);
+}
+
+/// Writes the blocks of claimed positions, and the words that describe them.
+///
+/// A copy of what a [`Memory`] knows, for loops over many messages: a compiler reads again after every store into the
+/// ring what it must read through a reference.
+///
+/// # Safety
+///
+/// `store_relaxed` must act on the named word as a relaxed store on [`core::sync::atomic::AtomicU64`]; `write` and `zero`
+/// must change the named bytes and no other memory.
+///
+/// The caller of each function promises that the memory which this comes from still lives and is writable, that the
+/// word or block is one of its geometry, that the caller is the producer, and that no reader that reads in place may
+/// still hold the block: its position lies below a limit derived from every gating tail.
+pub unsafe trait BlockWriter {
+    /// Bytes of a block.
+    fn block_size(&self) -> usize;
+
+    /// Stores a word of a slot, relaxed.
+    ///
+    /// # Safety
+    ///
+    /// See [`BlockWriter`].
+    #[track_caller]
+    unsafe fn store_relaxed(&self, word: Word, value: u64);
+
+    /// Copies `bytes` to the start of a block.
+    ///
+    /// # Panics
+    ///
+    /// If they are more than a block.
+    ///
+    /// # Safety
+    ///
+    /// See [`BlockWriter`].
+    #[track_caller]
+    unsafe fn write(&self, block: Block, bytes: &[u8]);
+
+    /// Zeroes these bytes of a block.
+    ///
+    /// # Panics
+    ///
+    /// If they reach beyond it.
+    ///
+    /// # Safety
+    ///
+    /// See [`BlockWriter`].
+    #[track_caller]
+    unsafe fn zero(&self, block: Block, bytes: Range<usize>);
 }
 
 /// Sleeping until a word changes. The word's low 32 bits are compared.

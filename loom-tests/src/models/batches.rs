@@ -1,7 +1,7 @@
 //! Batches: sealed messages, which the head publishes all at once or never.
 
 use super::{
-    check_known, consumer, copied_words, described, geometry, kind_of, leases, producer, publish, read_many,
+    bytes, check_known, consumer, copied_words, geometry, kind_of, leases, producer, publish, read_many,
     take, words,
 };
 use crate::explore::explore;
@@ -9,52 +9,48 @@ use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::{Geometry, Meta};
 use slipring_core::memory::Memory;
-use slipring_core::protocol::batch::Sealer;
+use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::observe::{Seen, Watcher};
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
 use slipring_core::protocol::table::{self, Eviction, Start};
-use std::sync::atomic::Ordering::Relaxed;
 
 /// Claims, fills and seals the next `n` positions.
-pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) -> Sealer {
-    seal_as(publisher, geometry, n, described, words)
+pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, n: u64) -> Batch<LoomMemory> {
+    seal_as(publisher, n, kind_of, bytes)
 }
 
 /// The same with other messages than belong there.
 fn seal_as(
     publisher: &mut Publisher<LoomMemory>,
-    geometry: &Geometry,
     n: u64,
-    meta: impl Fn(u64) -> Meta,
-    words: impl Fn(u64) -> [u64; 2],
-) -> Sealer {
+    kind: impl Fn(u64) -> u32,
+    bytes: impl Fn(u64) -> [u8; 16],
+) -> Batch<LoomMemory> {
     publisher.claim(n);
     let mut batch = publisher.begin_batch(n);
-    for _ in 0..n {
-        let (position, slot) = (batch.next(), geometry.slot(batch.next()));
-        // SAFETY: the block is the ring's, the position is claimed below the limit.
-        unsafe { publisher.memory().write_block(geometry.slots().packed(slot)) }.fill(words(position));
-        batch.add(slot, meta(position), |word, value| publisher.memory().store(word, value, Relaxed));
+    while let Some(slot) = batch.next_slot() {
+        let position = batch.next();
+        batch.push(publisher, slot, kind(position), &bytes(position));
     }
     batch
 }
 
 /// A batch of two with other words than belong there, which is given up.
-fn give_up(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
-    seal_as(publisher, geometry, 2, |_| Meta::new(7, 7), |_| [7, 7]);
+fn give_up(publisher: &mut Publisher<LoomMemory>) {
+    seal_as(publisher, 2, |_| 7, |_| [7; 16]);
 }
 
 /// A batch is given up, a message published where it began, and behind that a batch of two.
 fn life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) -> Publisher<LoomMemory> {
     publisher.rescan(0);
-    give_up(&mut publisher, &geometry);
+    give_up(&mut publisher);
     assert!(publish(&mut publisher, &geometry));
     if publisher.room() < 2 {
         publisher.rescan(0);
     }
-    let batch = seal(&mut publisher, &geometry, 2);
+    let batch = seal(&mut publisher, 2);
     publisher.publish_batch(&batch);
     publisher
 }
@@ -140,7 +136,7 @@ pub(super) fn sealed_lapped(bound: usize) -> usize {
         let mut watcher = Watcher::new(memory.clone(), geometry, 0);
         let publishing = thread::spawn(move || {
             publisher.rescan(0);
-            give_up(&mut publisher, &geometry);
+            give_up(&mut publisher);
             assert!(publish(&mut publisher, &geometry));
         });
         let mut buffer = [0; 16];
@@ -200,10 +196,10 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
         let mut publisher = producer(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| leases::worker(&memory, &geometry, entry));
         publisher.rescan(0);
-        give_up(&mut publisher, &geometry);
+        give_up(&mut publisher);
         assert!(publish(&mut publisher, &geometry));
         let publishing = thread::spawn(move || {
-            let batch = seal(&mut publisher, &geometry, 2);
+            let batch = seal(&mut publisher, 2);
             publisher.publish_batch(&batch);
         });
         let ours = [leased(&here), leased(&here)];
@@ -216,15 +212,15 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
 }
 
 /// A batch is given up, and in its place comes one whose messages are all bare.
-fn bare_life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) {
+fn bare_life(mut publisher: Publisher<LoomMemory>) {
     publisher.rescan(0);
-    give_up(&mut publisher, &geometry);
-    send_bare(&mut publisher, &geometry, 2);
+    give_up(&mut publisher);
+    send_bare(&mut publisher, 2);
 }
 
 /// Publishes a batch of bare messages.
-pub(super) fn send_bare(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
-    let batch = seal_as(publisher, geometry, n, |_| Meta::new(16, 0), words);
+pub(super) fn send_bare(publisher: &mut Publisher<LoomMemory>, n: u64) {
+    let batch = seal_as(publisher, n, |_| 0, bytes);
     publisher.publish_batch(&batch);
 }
 
@@ -249,7 +245,7 @@ pub(super) fn bare(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let publisher = producer(&memory, &geometry);
-        let publishing = thread::spawn(move || bare_life(publisher, geometry));
+        let publishing = thread::spawn(move || bare_life(publisher));
         for _ in 0..2 {
             take_bare(&mut reader);
         }
@@ -268,7 +264,7 @@ pub(super) fn bare_join(bound: usize) -> usize {
         let publishing = thread::spawn(move || {
             let mut publisher = publisher;
             publisher.rescan(0);
-            send_bare(&mut publisher, &geometry, 2);
+            send_bare(&mut publisher, 2);
         });
         let joined = table::join(&memory, &geometry, 0, Start::At(1), Eviction::Refused);
         let reader = joined.ok().map(|tail| Reader::new(memory.clone(), geometry, 0, tail));
@@ -297,10 +293,10 @@ pub(super) fn bare_between(bound: usize) -> usize {
         let mut publisher = producer(&memory, &geometry);
         publisher.rescan(0);
         let publishing = thread::spawn(move || {
-            send_bare(&mut publisher, &geometry, 2);
+            send_bare(&mut publisher, 2);
             // Of kind 0: its place is all that tells it from a bare one.
             assert!(publish(&mut publisher, &geometry));
-            send_bare(&mut publisher, &geometry, 2);
+            send_bare(&mut publisher, 2);
         });
         for _ in 0..2 {
             take_all(&mut reader);
@@ -320,9 +316,9 @@ pub(super) fn ahead(bound: usize) -> usize {
         let mut publisher = producer(&memory, &geometry);
         publisher.rescan(0);
         let publishing = thread::spawn(move || {
-            send_bare(&mut publisher, &geometry, 2);
+            send_bare(&mut publisher, 2);
             assert!(publish(&mut publisher, &geometry));
-            let batch = seal(&mut publisher, &geometry, 2);
+            let batch = seal(&mut publisher, 2);
             publisher.publish_batch(&batch);
             publisher
         });
@@ -361,7 +357,7 @@ pub(super) fn bare_observed(bound: usize) -> usize {
             assert!(publish(&mut publisher, &geometry));
             assert!(take(&mut gate));
             publisher.rescan(0);
-            send_bare(&mut publisher, &geometry, 2);
+            send_bare(&mut publisher, 2);
         });
         let mut buffer = [0; 16];
         let mut look = || match watcher.look(&mut buffer) {

@@ -169,10 +169,7 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
         let producers = thread::spawn(move || {
             claiming.join().expect("the predecessor went");
             let mut publisher = producer(&successor, &geometry);
-            if publisher.room() == 0 {
-                publisher.rescan(0);
-            }
-            fill(&mut publisher, &geometry, 1);
+            assert!(publish(&mut publisher, &geometry), "nobody gates");
         });
         let mut buffer = [0; 16];
         look(&mut watcher, &mut buffer);

@@ -40,9 +40,9 @@ pub(super) fn close(bound: usize) -> usize {
 fn life(publisher: &mut Publisher<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
     publisher.rescan(0);
-    let batch = batches::seal(publisher, &geometry, 2);
+    let batch = batches::seal(publisher, 2);
     publisher.publish_batch(&batch);
-    batches::seal(publisher, &geometry, 2);
+    batches::seal(publisher, 2);
     // Given up.
     publish(publisher, &geometry);
     publisher.close();

@@ -5,6 +5,7 @@
 //! attempts run out is done after the joins.
 
 mod batches;
+mod blocks;
 mod broadcast;
 mod ending;
 mod groups;
@@ -16,7 +17,7 @@ mod pins;
 use crate::explore::Model;
 use crate::memory::{BLOCK_SIZE, LoomMemory};
 use slipring_core::format::{Geometry, Meta};
-use slipring_core::memory::Memory;
+use slipring_core::memory::{BlockWriter, Memory};
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Reader, Ready};
@@ -109,6 +110,18 @@ pub const MODELS: &[Model] = &[
         run: broadcast::reuse,
     },
     Model {
+        name: "stale",
+        question: "does a block show bytes of an older message, or of a claim that was given up?",
+        executions: 112,
+        run: blocks::stale,
+    },
+    Model {
+        name: "stale_killed",
+        question: "the same when the producer was killed before any of its accesses, and another goes on",
+        executions: 302,
+        run: blocks::stale_killed,
+    },
+    Model {
         name: "observer",
         question: "does an observer ever believe a torn or stale copy, or miscount what it missed?",
         executions: 9_076,
@@ -123,7 +136,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover_watched",
         question: "does an observer notice a successor that writes where its predecessor had claimed?",
-        executions: 3_096,
+        executions: 6_615,
         run: broadcast::takeover_watched,
     },
     Model {
@@ -422,26 +435,21 @@ fn consumer(memory: &LoomMemory, geometry: &Geometry, entry: u32, start: Start) 
     Reader::new(memory.clone(), *geometry, entry, tail)
 }
 
-/// Claims `n` positions, fills them with what belongs there, and describes them.
-fn fill(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, n: u64) {
+/// Claims `n` positions and fills them with what belongs there.
+fn fill(publisher: &mut Publisher<LoomMemory>, _geometry: &Geometry, n: u64) {
     publisher.claim(n);
-    let head = publisher.head();
-    for position in head..head + n {
-        write(publisher, geometry, position);
-        publisher.describe(geometry.slot(position), described(position));
+    for claimed in (0..n).map(|ahead| publisher.claimed_slot(ahead)).collect::<Vec<_>>() {
+        let position = claimed.position();
+        let block = publisher.scribble(claimed);
+        // SAFETY: the block is that of a claimed position.
+        unsafe { publisher.memory().blocks().write(block, &bytes(position)) };
     }
 }
 
-/// Writes the words that belong there into a claimed position.
-fn write(publisher: &Publisher<LoomMemory>, geometry: &Geometry, position: u64) {
-    let block = geometry.slots().single(geometry.slot(position));
-    // SAFETY: the block is the ring's, the position is claimed below the limit.
-    unsafe { publisher.memory().write_block(block) }.fill(words(position));
-}
-
-/// How the message that belongs there is described.
-fn described(position: u64) -> Meta {
-    Meta::new(16, kind_of(position))
+/// The bytes of the words that belong there.
+fn bytes(position: u64) -> [u8; 16] {
+    let [low, high] = words(position).map(u64::to_le_bytes);
+    core::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
 }
 
 /// Every third message is of kind 0: bare, if it is sent in a batch and is not the first.
@@ -450,16 +458,16 @@ fn kind_of(position: u64) -> u32 {
 }
 
 /// Publishes the next message if there is room for it.
-fn publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) -> bool {
+fn publish(publisher: &mut Publisher<LoomMemory>, _geometry: &Geometry) -> bool {
     if publisher.room() == 0 {
         publisher.rescan(0);
     }
     if publisher.room() == 0 {
         return false;
     }
-    fill(publisher, geometry, 1);
-    let head = publisher.head();
-    publisher.publish(geometry.slot(head), head);
+    let claimed = publisher.claim_next();
+    let position = claimed.position();
+    publisher.send(claimed, kind_of(position), &bytes(position));
     true
 }
 

@@ -180,7 +180,7 @@ pub(super) fn lap_bare(bound: usize) -> usize {
             publisher.rescan(0);
             let mut bare = 0;
             if publisher.room() == 2 {
-                batches::send_bare(&mut publisher, &geometry, 2);
+                batches::send_bare(&mut publisher, 2);
                 while let Some(next) = quick.next(NOW) {
                     bare += usize::from(settle(&quick, next));
                 }

@@ -1,8 +1,9 @@
 //! Memory in which nothing out of range can be touched unnoticed, and no loop can be endless.
 
 use slipring_core::format::{Block, Geometry};
-use slipring_core::memory::{Futex, Memory, Segment, Word};
+use slipring_core::memory::{BlockWriter, Futex, Memory, Segment, Word};
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,7 @@ struct Words {
     /// What was written since the last reset.
     written: RefCell<Vec<Word>>,
     accesses: Cell<u32>,
+    block_size: usize,
 }
 
 /// The two segments of one ring. Any access outside them is a panic, as is a step that never ends.
@@ -32,6 +34,7 @@ impl Checked {
             readers: words(geometry.file_len() - producer_len),
             written: RefCell::default(),
             accesses: Cell::new(0),
+            block_size: usize::try_from(geometry.block_size()).unwrap(),
         }))
     }
 
@@ -63,6 +66,18 @@ impl Checked {
         self.0.accesses.set(accesses);
     }
 
+    /// Writes these bytes of a block, a word at a time.
+    fn replace(&self, block: Block, range: Range<usize>, byte: impl Fn(usize) -> u8) {
+        for nth in range.start / 8..range.end.div_ceil(8) {
+            let word = Word::producer(block.offset() + 8 * nth as u64);
+            let mut bytes = self.peek(word).to_le_bytes();
+            for at in (8 * nth..8 * nth + 8).filter(|at| range.contains(at)) {
+                bytes[at % 8] = byte(at);
+            }
+            self.store(word, u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
     /// What a word is, whoever asks.
     pub fn peek(&self, word: Word) -> u64 {
         self.cell(word).get()
@@ -78,7 +93,7 @@ impl Checked {
 // SAFETY: one thread: every access is sequentially consistent. Blocks are not handed out.
 unsafe impl Memory for Checked {
     type Read<'a> = ();
-    type Write<'a> = ();
+    type Blocks = Checked;
 
     fn load(&self, word: Word, _: Ordering) -> u64 {
         self.count();
@@ -114,13 +129,36 @@ unsafe impl Memory for Checked {
     fn relax(&self) {}
 
     unsafe fn read_block(&self, _: Block) {}
-    unsafe fn write_block(&self, _: Block) {}
+    fn blocks(&self) -> Checked {
+        self.clone()
+    }
 
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
         for (nth, chunk) in (0..).zip(into.chunks_mut(8)) {
             let word = Word::producer(block.offset() + nth * 8);
             chunk.copy_from_slice(&self.load(word, Ordering::Relaxed).to_le_bytes()[..chunk.len()]);
         }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl BlockWriter for Checked {
+    fn block_size(&self) -> usize {
+        self.0.block_size
+    }
+
+    unsafe fn store_relaxed(&self, word: Word, value: u64) {
+        Memory::store(self, word, value, Ordering::Relaxed);
+    }
+
+    unsafe fn write(&self, block: Block, bytes: &[u8]) {
+        assert!(bytes.len() <= self.block_size());
+        self.replace(block, 0..bytes.len(), |at| bytes[at]);
+    }
+
+    unsafe fn zero(&self, block: Block, bytes: Range<usize>) {
+        assert!(bytes.end <= self.block_size());
+        self.replace(block, bytes, |_| 0);
     }
 }
 

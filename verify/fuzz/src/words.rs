@@ -19,7 +19,6 @@ use slipring_core::protocol::table::Start;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Bytes of a block: of one that has a place beside its header, and of one that has not.
@@ -132,6 +131,13 @@ fn described(geometry: &Geometry, position: u64) -> Meta {
     if position % 3 == 0 { Meta::new(geometry.block_size() as u32, 0) } else { Meta::new(8, position as u32) }
 }
 
+/// As many bytes as that says, which begin with this.
+fn bytes(geometry: &Geometry, position: u64, says: u64) -> Vec<u8> {
+    let mut bytes = vec![0; described(geometry, position).len()];
+    bytes[..8].copy_from_slice(&says.to_le_bytes());
+    bytes
+}
+
 impl Ring {
     fn new(memory: Checked, input: &mut Input<'_>) -> Ring {
         let draw = input.byte();
@@ -238,26 +244,20 @@ impl Ring {
         assert!(producer.rescan(0).lowest.is_none_or(|gate| gate.position <= producer.head()));
         let count = producer.room().min(want);
         producer.claim(count);
-        let slots = self.geometry.slots();
         if want > 1 {
             let mut batch = producer.begin_batch(count);
-            for position in (producer.head()..).take(count as usize) {
-                let slot = slots.at(position);
+            while let Some(slot) = batch.next_slot() {
+                let position = batch.next();
                 let says = if want == GIVEN_UP { !position } else { position };
-                self.memory.store(Word::producer(slots.packed(slot).offset()), says, Relaxed);
-                batch.add(slot, described(&self.geometry, position), |word, value| {
-                    self.memory.store(word, value, Relaxed)
-                });
+                batch.push(producer, slot, described(&self.geometry, position).kind(), &bytes(&self.geometry, position, says));
             }
             if want != GIVEN_UP {
                 producer.publish_batch(&batch);
             }
         } else if count > 0 {
-            let position = producer.head();
-            let slot = slots.at(position);
-            self.memory.store(Word::producer(slots.single(slot).offset()), position, Relaxed);
-            producer.describe(slot, described(&self.geometry, position));
-            producer.publish(slot, position);
+            let claimed = producer.claimed_slot(0);
+            let position = claimed.position();
+            producer.send(claimed, described(&self.geometry, position).kind(), &bytes(&self.geometry, position, position));
         }
         assert!(producer.head() <= producer.claimed());
         if producer.readers_asleep() {

@@ -7,7 +7,7 @@
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
-//! | PUB | [`publish`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
+//! | PUB | [`single`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
 //! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*`, `ahead` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
@@ -46,6 +46,7 @@ pub mod read;
 pub mod recorder;
 pub mod settings;
 pub mod sightings;
+pub mod single;
 pub mod statistic;
 pub mod table;
 

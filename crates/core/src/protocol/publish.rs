@@ -1,12 +1,10 @@
 //! The producer: claim, publish, scan for room, close, and taking over from a dead one.
 
-use super::batch::Sealer;
-use super::message::words;
 use super::{Damage, group, park};
 use crate::format::producer_page::{
     ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, LIMIT, OPENED_MS, PID,
 };
-use crate::format::{Geometry, Meta, POSITION_MAX, Sequence, Slot, Tail};
+use crate::format::{Geometry, POSITION_MAX, Sequence, Tail};
 use crate::memory::{Futex, Memory};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
@@ -64,13 +62,13 @@ pub struct Publisher<M> {
     claimed: u64,
     cached_limit: u64,
     /// Blocks of positions from the head up to here may hold what nobody published.
-    leftover_until: u64,
+    pub(super) leftover_until: u64,
     /// For how many positions at once that is said.
     leftover_stretch: u64,
     /// Slots of positions from the head up to here may hold seals that nobody published.
-    seals_until: u64,
+    pub(super) seals_until: u64,
     /// [`ALL_DESCRIBED`] is stored.
-    all_described: bool,
+    pub(super) all_described: bool,
 }
 
 /// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
@@ -207,89 +205,16 @@ impl<M: Memory> Publisher<M> {
 
     /// The block of a claimed position may be left in any state.
     #[inline(always)]
-    pub fn may_leave(&mut self, position: u64) {
+    pub(super) fn may_leave(&mut self, position: u64) {
         if position >= self.leftover_until {
             self.leftover_until = position + self.leftover_stretch;
         }
     }
 
-    /// How many bytes of a claimed block, in the place of a message that is sent by itself or of one in a batch, an older
-    /// message may have left there. Blocks below `leftover_until` may hold anything.
-    ///
-    /// The slot says it, unless its last message lay in the other place, or was a bare one.
-    #[inline(never)]
-    pub fn used_len(&self, slot: Slot, position: u64, in_batch: bool, leftover_until: u64) -> usize {
-        let (slots, capacity) = (self.geometry.slots(), self.geometry.capacity());
-        let whole = slots.full().len();
-        if position < leftover_until {
-            return whole;
-        }
-        let (sequence, meta) = words(&self.memory, slot);
-        let lay_here = slots.has_one_place() || sequence.is_sealed() == in_batch;
-        if lay_here && sequence.number() + capacity == position + 1 {
-            return meta.len().min(whole);
-        }
-        let is_first = position < self.geometry.first_position() + capacity;
-        if is_first && sequence == Sequence::NONE { 0 } else { whole }
-    }
-
-    /// Writes length and kind into a claimed slot.
+    /// Counts what was published up to here.
     #[inline(always)]
-    pub fn describe(&mut self, slot: Slot, meta: Meta) {
-        self.memory.store(slot.meta(), meta.0, Relaxed);
-    }
-
-    /// Publishes the head, claimed and described, whose slot is known.
-    #[inline(always)]
-    pub fn publish(&mut self, slot: Slot, position: u64) {
-        debug_assert!(position == self.head && position < self.claimed);
-        debug_assert!(slot == self.geometry.slot(position));
-        self.memory.store(slot.sequence(), Sequence::published(position).0, Release); // PUB
-        if !self.all_described {
-            self.describe_all();
-        }
-        self.count(position + 1);
-    }
-
-    /// Of the messages from here on, up to the next batch, none is bare.
-    #[cold]
-    fn describe_all(&mut self) {
-        self.all_described = true;
-        self.memory.store(DESCRIBED, ALL_DESCRIBED, Relaxed);
-    }
-
-    /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of them count as given up.
-    #[inline(always)]
-    pub fn begin_batch(&mut self, n: u64) -> Sealer {
-        debug_assert!(self.head + n <= self.claimed);
-        let batch = Sealer::new(self.geometry.slots(), self.head, self.leftover_until, self.seals_until);
-        self.leftover_until = self.leftover_until.max(self.head + n);
-        self.seals_until = self.seals_until.max(self.head + n);
-        batch
-    }
-
-    /// Ends a batch. Of those that were claimed for it, positions that it did not fill are as they were.
-    #[inline(always)]
-    pub fn end_batch(&mut self, batch: &Sealer) {
-        self.leftover_until = batch.leftover_until();
-        self.seals_until = batch.seals_until();
-    }
-
-    /// Publishes a batch: one store, so that it is seen whole or not at all.
-    #[inline(always)]
-    pub fn publish_batch(&mut self, batch: &Sealer) {
-        debug_assert!((self.head..=self.claimed).contains(&batch.next()));
-        self.end_batch(batch);
-        // Who finds this beside an older head finds all before it described.
-        if self.all_described || batch.described_until() > self.head {
-            self.all_described = false;
-            self.memory.store(DESCRIBED, batch.described_until(), Relaxed);
-        }
-        self.count(batch.next());
-    }
-
-    #[inline(always)]
-    fn count(&mut self, head: u64) {
+    pub(super) fn count(&mut self, head: u64) {
+        debug_assert!(self.head <= head && head <= self.claimed);
         self.head = head;
         self.memory.store(HEAD, head, Release); // HEAD
     }

@@ -1,9 +1,9 @@
 //! Broadcast readers: what `Consumer`, `EvictableConsumer` and `Observer` do with the protocol.
 
-use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
+use crate::memory::SimMemory;
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
-use slipring_core::format::{Meta, Tail};
+use slipring_core::format::Tail;
 use slipring_core::memory::{Clock, Liveness, Memory, Right};
 use slipring_core::protocol::membership::{
     self, ConsumerKind, EnterError, Entered, Identity, Start, StartError,
@@ -115,7 +115,7 @@ impl InPlace {
             };
             // SAFETY: the block is of this geometry; the tail gates.
             let words = unsafe { reader.memory().read_block(message.block) }.words();
-            turn.oracle().read(position, Message { words, meta: message.meta.0 });
+            turn.oracle().read(position, Message::shown(&words, message.meta));
             turn.oracle().hold(position);
             self.held.push(position);
         }
@@ -205,10 +205,11 @@ impl Actor for EvictableReader {
             }
             return;
         };
-        let mut buffer = [0; BLOCK_MAX];
-        let buffer = block_of(&geometry, &mut buffer);
-        match reader.take(buffer) {
-            Copied::Message { position, meta } => turn.oracle().read(position, copied(buffer, meta)),
+        let mut buffer = turn.buffer();
+        match reader.take(&mut buffer) {
+            Copied::Message { position, meta } => {
+                turn.oracle().read(position, Message::shown_in(&buffer[..meta.len()], meta));
+            }
             Copied::Empty => {}
             Copied::Evicted => EvictableReader::rejoin(turn, reader),
         }
@@ -234,10 +235,6 @@ impl Actor for EvictableReader {
     }
 }
 
-fn copied(buffer: &[u8], meta: Meta) -> Message {
-    Message { words: ends(&buffer[..meta.len()]), meta: meta.0 }
-}
-
 #[derive(Default)]
 pub(crate) struct Onlooker {
     watcher: Option<Watcher<SimMemory>>,
@@ -252,13 +249,12 @@ impl Actor for Onlooker {
             self.watcher = Some(Watcher::new(memory, geometry, position));
             return;
         };
-        let mut buffer = [0; BLOCK_MAX];
-        let buffer = block_of(&geometry, &mut buffer);
+        let mut buffer = turn.buffer();
         let before = watcher.position();
-        match watcher.look(buffer) {
+        match watcher.look(&mut buffer) {
             Seen::Message { position, meta } => {
                 assert_eq!(position, before);
-                turn.oracle().read(position, copied(buffer, meta));
+                turn.oracle().read(position, Message::shown_in(&buffer[..meta.len()], meta));
             }
             Seen::Empty => assert_eq!(watcher.position(), before),
             Seen::Missed(n) => assert!(n > 0 && before + n == watcher.position()),

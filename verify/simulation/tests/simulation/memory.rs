@@ -3,29 +3,14 @@
 
 use crate::oracle::{Intent, Oracle};
 use slipring_core::format::{Block, Geometry, Millis};
-use slipring_core::memory::{Clock, Futex, Liveness, Memory, Right, Segment, Word};
+use slipring_core::memory::{BlockWriter, Clock, Futex, Liveness, Memory, Right, Segment, Word};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Bytes of a block: of one that has a place beside its header, and of one that has not.
-pub(crate) const BLOCK_SIZES: [u64; 2] = [16, 120];
-pub(crate) const BLOCK_MAX: usize = 120;
-
-/// So much of a buffer as a block is long.
-pub(crate) fn block_of<'b>(geometry: &Geometry, buffer: &'b mut [u8; BLOCK_MAX]) -> &'b mut [u8] {
-    &mut buffer[..usize::try_from(geometry.block_size()).expect("a small block")]
-}
-
-/// What tells a message from another, and one that is whole from a torn one: the first word and the last.
-pub(crate) fn ends(bytes: &[u8]) -> [u64; 2] {
-    let ends = bytes.first_chunk().zip(bytes.last_chunk());
-    let (first, last) = ends.expect("a message is longer than a word");
-    [first, last].map(|word: &[u8; 8]| u64::from_le_bytes(*word))
-}
 
 /// What a killed party unwinds with.
 pub(crate) struct Killed;
@@ -50,7 +35,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
         let slots = geometry.slots();
-        let last = slots.packed(slots.at(geometry.capacity() - 1)).offset() + geometry.block_size();
+        let last = slots.end();
         // More than there is: where it begins in the file is nobody's business here.
         let readers = geometry.file_len();
         let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
@@ -77,13 +62,12 @@ impl Shared {
         self.word(Word::producer(block.offset() + 8 * nth))
     }
 
-    /// The numbers of the first and the last word of a block.
-    fn ends(&self) -> [u64; 2] {
-        [0, self.geometry.block_size() / 8 - 1]
+    pub(crate) fn block(&self, block: Block) -> Vec<u64> {
+        (0..self.block_words()).map(|nth| self.block_word(block, nth).get()).collect()
     }
 
-    pub(crate) fn block(&self, block: Block) -> [u64; 2] {
-        self.ends().map(|nth| self.block_word(block, nth).get())
+    fn block_words(&self) -> u64 {
+        self.geometry.block_size() / 8
     }
 
     /// The bytes of a segment from this word on.
@@ -173,6 +157,16 @@ impl SimMemory {
         self.shared.oracle.borrow_mut().wrote(&self.shared, &self.life, word, old, new);
     }
 
+    /// Messages are whole words.
+    fn write_words(&self, block: Block, first: usize, words: impl Iterator<Item = u64>) {
+        for (nth, word) in (first as u64..).zip(words) {
+            if self.step() {
+                self.shared.oracle.borrow().overwrites(block.index());
+                self.shared.block_word(block, nth).set(word);
+            }
+        }
+    }
+
     /// What this party is about to do, for the oracle.
     pub(crate) fn meaning<T>(&self, intent: Intent, act: impl FnOnce() -> T) -> T {
         self.life.intent.set(intent);
@@ -186,32 +180,36 @@ impl SimMemory {
 pub(crate) struct ReadInPlace<'a>(&'a SimMemory, Block);
 
 impl ReadInPlace<'_> {
-    pub(crate) fn words(&self) -> [u64; 2] {
-        self.0
-            .shared
-            .ends()
-            .map(|nth| if self.0.step() { self.0.shared.block_word(self.1, nth).get() } else { 0 })
+    pub(crate) fn words(&self) -> Vec<u64> {
+        let word = |nth| if self.0.step() { self.0.shared.block_word(self.1, nth).get() } else { 0 };
+        (0..self.0.shared.block_words()).map(word).collect()
     }
 }
 
-/// A block that is written in place.
-pub(crate) struct WriteInPlace<'a>(&'a SimMemory, Block);
+// SAFETY: words are cells of their own; blocks lie in their own slots.
+unsafe impl BlockWriter for SimMemory {
+    fn block_size(&self) -> usize {
+        usize::try_from(self.shared.geometry.block_size()).unwrap()
+    }
 
-impl WriteInPlace<'_> {
-    pub(crate) fn fill(&mut self, words: [u64; 2]) {
-        for (nth, word) in self.0.shared.ends().into_iter().zip(words) {
-            if self.0.step() {
-                self.0.shared.oracle.borrow().overwrites(self.1.index());
-                self.0.shared.block_word(self.1, nth).set(word);
-            }
-        }
+    unsafe fn store_relaxed(&self, word: Word, value: u64) {
+        Memory::store(self, word, value, Ordering::Relaxed);
+    }
+
+    unsafe fn write(&self, block: Block, bytes: &[u8]) {
+        let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap()));
+        self.write_words(block, 0, words);
+    }
+
+    unsafe fn zero(&self, block: Block, bytes: Range<usize>) {
+        self.write_words(block, bytes.start / 8, std::iter::repeat_n(0, bytes.len() / 8));
     }
 }
 
 // SAFETY: words are cells of their own, and one thread uses them; blocks lie in their own slots.
 unsafe impl Memory for SimMemory {
     type Read<'a> = ReadInPlace<'a>;
-    type Write<'a> = WriteInPlace<'a>;
+    type Blocks = SimMemory;
 
     fn load(&self, word: Word, _order: Ordering) -> u64 {
         if self.step() { self.shared.word(word).get() } else { 0 }
@@ -251,8 +249,8 @@ unsafe impl Memory for SimMemory {
         ReadInPlace(self, block)
     }
 
-    unsafe fn write_block(&self, block: Block) -> WriteInPlace<'_> {
-        WriteInPlace(self, block)
+    fn blocks(&self) -> SimMemory {
+        self.clone()
     }
 
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {

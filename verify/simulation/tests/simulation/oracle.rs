@@ -2,7 +2,7 @@
 
 use crate::deliveries::GroupBook;
 use crate::memory::{Life, Shared};
-use slipring_core::format::{EntryFlags, Geometry, Sequence, Tail, group_flags, producer_page};
+use slipring_core::format::{EntryFlags, Geometry, Meta, Sequence, Tail, group_flags, producer_page};
 use slipring_core::memory::{Right, Word};
 use slipring_core::protocol::group;
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +11,29 @@ pub(crate) const GROUPS: usize = 2;
 /// The party that creates the ring.
 pub(crate) const CREATOR: u32 = 0;
 
-/// A message as it was published.
+/// A message as it was published: its position, and then a stamp as often as its length says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) words: [u64; 2],
     pub(crate) meta: u64,
+}
+
+impl Message {
+    /// What a block shows, or a part of it that is no shorter than the message. Behind the message are zeros.
+    pub(crate) fn shown(block: &[u64], meta: Meta) -> Message {
+        let (message, behind) = block.split_at(meta.len() / 8);
+        let words = [message[0], message.get(1).copied().unwrap_or(0)];
+        assert!(message[1..].iter().all(|&word| word == words[1]), "a torn message: {message:x?}");
+        assert!(behind.iter().all(|&word| word == 0), "behind {message:x?} is {behind:x?}");
+        Message { words, meta: meta.0 }
+    }
+
+    /// The same of bytes.
+    pub(crate) fn shown_in(bytes: &[u8], meta: Meta) -> Message {
+        let words: Vec<u64> =
+            bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+        Message::shown(&words, meta)
+    }
 }
 
 /// What a party is about to do.
@@ -239,7 +257,7 @@ impl Oracle {
             _ if sequence == (position + 1) | 1 << 63 => (slots.packed(slot), meta),
             _ => (slots.packed(slot), slots.full().0),
         };
-        Message { words: shared.block(block), meta }
+        Message::shown(&shared.block(block), Meta(meta))
     }
 
     fn publishes(&mut self, shared: &Shared) {

@@ -4,11 +4,10 @@ use crate::memory::SimMemory;
 use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
 use slipring_core::format::{Block, Meta};
-use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::memory::{BlockWriter, Clock, Liveness, Memory, Right};
 use slipring_core::protocol::make_room::{Policy, Removal, RoomMaker};
 use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::recorder;
-use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) struct Publishing {
     publisher: Option<Publisher<SimMemory>>,
@@ -56,16 +55,21 @@ impl Actor for Publishing {
         }
         let room = publisher.room().min(turn.geometry().capacity());
         let n = 1 + turn.dice.roll(room);
-        publisher.claim(n);
         let abandoned = turn.dice.hits(8);
-        let slots = turn.geometry().slots();
         if n > 1 || turn.dice.hits(2) {
+            publisher.claim(n);
             let mut batch = publisher.begin_batch(n);
             let pushed = if turn.dice.hits(3) { turn.dice.roll(n + 1) } else { n };
-            for position in (publisher.head()..).take(usize::try_from(pushed).unwrap()) {
-                let slot = slots.at(position);
-                let meta = write(turn, publisher, position, slots.packed(slot), !abandoned);
-                batch.add(slot, meta, |word, value| publisher.memory().store(word, value, Relaxed));
+            for _ in 0..pushed {
+                let slot = batch.next_slot().expect("it has room for so many");
+                let (bytes, kind) = draw(turn, batch.next(), !abandoned);
+                if turn.dice.hits(3) {
+                    batch.scribble(1);
+                    scribble(turn, publisher, batch.slots().packed(slot), &bytes);
+                    batch.seal(publisher, slot, kind, bytes.len());
+                } else {
+                    batch.push(publisher, slot, kind, &bytes);
+                }
             }
             match pushed {
                 _ if abandoned => {}
@@ -73,12 +77,16 @@ impl Actor for Publishing {
                 _ => publisher.publish_batch(&batch),
             }
         } else {
-            let position = publisher.head();
-            let slot = slots.at(position);
-            let meta = write(turn, publisher, position, slots.single(slot), !abandoned);
-            publisher.describe(slot, meta);
-            if !abandoned {
-                publisher.publish(slot, position);
+            let claimed = publisher.claim_next();
+            let (bytes, kind) = draw(turn, claimed.position(), !abandoned);
+            if abandoned || turn.dice.hits(3) {
+                let block = publisher.scribble(claimed);
+                scribble(turn, publisher, block, &bytes);
+                if !abandoned {
+                    publisher.publish(claimed, kind, bytes.len());
+                }
+            } else {
+                publisher.send(claimed, kind, &bytes);
             }
         }
         if !abandoned && publisher.readers_asleep() {
@@ -103,22 +111,27 @@ impl Actor for Publishing {
     }
 }
 
-/// Fills a claimed position, and returns how its message is described.
-fn write(
-    turn: &Turn<'_>,
-    publisher: &Publisher<SimMemory>,
-    position: u64,
-    block: Block,
-    meant: bool,
-) -> Meta {
+/// A message for a claimed position: its bytes, and its kind.
+fn draw(turn: &mut Turn<'_>, position: u64, meant: bool) -> (Vec<u8>, u32) {
     let stamp = turn.oracle().stamp();
-    let words = [position, stamp];
-    let meta =
-        Meta::new(u32::try_from(turn.geometry().block_size()).unwrap(), u32::try_from(stamp % 3).unwrap());
+    let block_size = turn.geometry().block_size();
+    let len = turn.dice.pick(&[8, 16, block_size, block_size]);
+    let kind = u32::try_from(stamp % 3).unwrap();
     if meant {
-        turn.oracle().means(position, Message { words, meta: meta.0 });
+        let meta = Meta::new(u32::try_from(len).unwrap(), kind).0;
+        let second = if len > 8 { stamp } else { 0 };
+        turn.oracle().means(position, Message { words: [position, second], meta });
     }
-    // SAFETY: the block is of this geometry, and the position claimed.
-    unsafe { publisher.memory().write_block(block) }.fill(words);
-    meta
+    let words = std::iter::once(position).chain(std::iter::repeat(stamp));
+    (words.flat_map(u64::to_le_bytes).take(usize::try_from(len).unwrap()).collect(), kind)
+}
+
+/// As a caller who fills a block in place: all of it is written to, and then the message to where it belongs.
+fn scribble(turn: &mut Turn<'_>, publisher: &Publisher<SimMemory>, block: Block, bytes: &[u8]) {
+    let blocks = publisher.memory().blocks();
+    let noise = vec![0xEE; if turn.dice.hits(2) { blocks.block_size() } else { bytes.len() }];
+    for bytes in [&noise, bytes] {
+        // SAFETY: the block is of this geometry, and the position claimed.
+        unsafe { blocks.write(block, bytes) };
+    }
 }

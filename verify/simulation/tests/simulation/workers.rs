@@ -1,6 +1,6 @@
 //! Workers of a group: what `Worker` and `Delivery` do with the protocol.
 
-use crate::memory::{BLOCK_MAX, SimMemory, block_of, ends};
+use crate::memory::SimMemory;
 use crate::oracle::{Intent, Message, Oracle};
 use crate::world::{ACK_WAIT, Actor, BIRTH, CREWS, GRAIN, Turn};
 use slipring_core::memory::{Clock, Liveness, Memory, Right};
@@ -78,7 +78,7 @@ impl Working {
             assert!(kinds.admits(lease.message.meta.kind()));
             // SAFETY: the block is of this geometry; the position is pinned.
             let words = unsafe { turn.memory.read_block(lease.message.block) }.words();
-            turn.oracle().read(lease.position, Message { words, meta: lease.message.meta.0 });
+            turn.oracle().read(lease.position, Message::shown(&words, lease.message.meta));
             turn.oracle().hold(lease.position);
             self.held.push(lease);
         }
@@ -95,10 +95,10 @@ impl Working {
             return;
         }
         for position in doomed {
-            let mut bytes = [0; BLOCK_MAX];
-            let bytes = block_of(&turn.geometry(), &mut bytes);
-            let Some(doomed) = lessee.exhume(position, turn.now(), bytes) else { continue };
-            turn.oracle().read(position, Message { words: ends(bytes), meta: doomed.message.meta.0 });
+            let mut bytes = turn.buffer();
+            let Some(doomed) = lessee.exhume(position, turn.now(), &mut bytes) else { continue };
+            let meta = doomed.message.meta;
+            turn.oracle().read(position, Message::shown_in(&bytes[..meta.len()], meta));
             // It may be killed before the copy is made, or after.
             if turn.memory.step() && turn.world.grave.borrow_mut().bury(position) {
                 turn.oracle().groups[self.number as usize].letters.insert(position);

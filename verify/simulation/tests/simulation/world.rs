@@ -4,7 +4,7 @@ use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
 use crate::deliveries::GroupBook;
 use crate::grave::Grave;
-use crate::memory::{BLOCK_SIZES, Shared, SimMemory, survives};
+use crate::memory::{Shared, SimMemory, survives};
 use crate::oracle::{CREATOR, GROUPS, Oracle};
 use crate::producer::Publishing;
 use crate::workers::Working;
@@ -47,6 +47,10 @@ impl Turn<'_> {
     }
     pub(crate) fn geometry(&self) -> Geometry {
         self.memory.shared.geometry
+    }
+    /// As long as a block.
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.geometry().block_size()).unwrap()]
     }
     pub(crate) fn now(&self) -> Millis {
         self.memory.shared.now.get()
@@ -108,7 +112,9 @@ impl World {
         let mut dice = Dice::new(seed);
         let capacity = dice.pick(&[2, 4, 8, 16]);
         let first = dice.pick(&[0, (1 << 32) - 20, 4096 * capacity - 10, layout::FIRST_POSITION_MAX, 1000]);
-        let geometry = Geometry::plan(dice.pick(&BLOCK_SIZES), capacity, 5)
+        // Beside the slots, and apart.
+        let block_size = dice.pick(&[16, 24, 120]);
+        let geometry = Geometry::plan(block_size, capacity, 5)
             .and_then(|geometry| geometry.with_groups(GROUPS as u64, 5))
             .and_then(|geometry| geometry.starting_at(first))
             .unwrap();

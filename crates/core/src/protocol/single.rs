@@ -1,0 +1,150 @@
+//! Messages that are sent by themselves, and what a block shows: the message that was published there, and zeros behind it.
+//!
+//! A producer that sends a shorter message than the one a lap before clears the rest of the longer one, and clears
+//! all of a block that an abandoned claim may have left in any state. So a block never shows what was not published,
+//! to a reader that looks beyond the message, or to anybody who reads the file.
+//!
+//! Example: a block of 64 bytes holds 40 bytes of position 3 in a ring of 4. Position 7 is to hold 16 bytes there. Its
+//! producer writes bytes 0 to 15, learns the length 40 from the slot, which still describes position 3, zeroes bytes
+//! 16 to 39, describes position 7, and publishes it. A producer that dies after the description and before that leaves
+//! a claimed position, so its successor takes the block for one that may hold anything, and zeroes all of it.
+
+use super::message::words;
+use super::publish::Publisher;
+use crate::format::producer_page::{ALL_DESCRIBED, DESCRIBED};
+use crate::format::{Block, Meta, Sequence, Slot};
+use crate::memory::{BlockWriter, Memory};
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+/// A claimed position and its slot. Worked out once per message: what is read through a reference after an ordered
+/// store is read from memory again.
+///
+/// # Invariants
+///
+/// Made by [`Publisher::claimed_slot`] alone. The publisher that made it has claimed the position, which lies below its
+/// limit, and has not published it yet.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimedSlot {
+    pub(super) position: u64,
+    pub(super) slot: Slot,
+}
+
+impl ClaimedSlot {
+    /// The position.
+    #[inline(always)]
+    pub fn position(self) -> u64 {
+        self.position
+    }
+}
+
+/// The description of a message that fits a block.
+#[inline(always)]
+pub(super) fn meta(len: usize, kind: u32) -> Meta {
+    #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
+    Meta::new(len as u32, kind)
+}
+
+impl<M: Memory> Publisher<M> {
+    /// Claims the head alone.
+    #[inline(always)]
+    pub fn claim_next(&mut self) -> ClaimedSlot {
+        let claimed = self.slot_ahead(0);
+        self.claim(1);
+        claimed
+    }
+
+    /// The slot so many positions after the head, which the caller has claimed.
+    #[inline(always)]
+    pub fn claimed_slot(&self, ahead: u64) -> ClaimedSlot {
+        debug_assert!(self.head() + ahead < self.claimed());
+        self.slot_ahead(ahead)
+    }
+
+    #[inline(always)]
+    fn slot_ahead(&self, ahead: u64) -> ClaimedSlot {
+        let position = self.head() + ahead;
+        ClaimedSlot { position, slot: self.geometry().slot(position) }
+    }
+
+    /// Bytes of a block: the longest message.
+    #[inline(always)]
+    pub fn block_size(&self) -> usize {
+        self.memory().blocks().block_size()
+    }
+
+    /// The block of a claimed position for a message that is sent by itself.
+    #[inline(always)]
+    pub fn block(&self, claimed: ClaimedSlot) -> Block {
+        self.geometry().slots().single(claimed.slot)
+    }
+
+    /// The same, to be written by the caller, who may leave it in any state.
+    #[inline(always)]
+    pub fn scribble(&mut self, claimed: ClaimedSlot) -> Block {
+        self.may_leave(claimed.position);
+        self.block(claimed)
+    }
+
+    /// Copies a message into the claimed head, and publishes it.
+    ///
+    /// # Panics
+    ///
+    /// If it is longer than a block.
+    #[inline(always)]
+    pub fn send(&mut self, claimed: ClaimedSlot, kind: u32, message: &[u8]) {
+        // SAFETY: the position is claimed, below the limit, and this is the producer, by the invariants of `ClaimedSlot`
+        // and `Publisher`; the memory is this publisher's.
+        unsafe { self.memory().blocks().write(self.block(claimed), message) };
+        self.publish(claimed, kind, message.len());
+    }
+
+    /// Publishes the claimed head, whose block holds a message, at most a block long.
+    ///
+    /// Clears what is behind it before it is described: the description says how long the older message was. In one call
+    /// with the publishing: a claim that is given up leaves the older description.
+    #[inline(always)]
+    pub fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
+        debug_assert!(claimed.position == self.head());
+        // The slot is looked at only if it matters: what a reader had last comes from another core.
+        if len < self.block_size() {
+            let used = self.used_len(claimed.slot, claimed.position, false, self.leftover_until());
+            if used > len {
+                // SAFETY: as in `send`.
+                unsafe { self.memory().blocks().zero(self.block(claimed), len..used) };
+            }
+        }
+        self.memory().store(claimed.slot.meta(), meta(len, kind).0, Relaxed);
+        self.memory().store(claimed.slot.sequence(), Sequence::published(claimed.position).0, Release); // PUB
+        if !self.all_described {
+            self.describe_all();
+        }
+        self.count(claimed.position + 1);
+    }
+
+    /// Of the messages from here on, up to the next batch, none is bare.
+    #[cold]
+    fn describe_all(&mut self) {
+        self.all_described = true;
+        self.memory().store(DESCRIBED, ALL_DESCRIBED, Relaxed);
+    }
+
+    /// How many bytes of a claimed block, in the place of a message that is sent by itself or of one in a batch, an older
+    /// message may have left there. Blocks below `leftover_until` may hold anything.
+    ///
+    /// The slot says it, unless its last message lay in the other place, or was a bare one.
+    #[inline(never)]
+    pub(super) fn used_len(&self, slot: Slot, position: u64, in_batch: bool, leftover_until: u64) -> usize {
+        let (slots, capacity) = (self.geometry().slots(), self.geometry().capacity());
+        let whole = slots.full().len();
+        if position < leftover_until {
+            return whole;
+        }
+        let (sequence, meta) = words(self.memory(), slot);
+        let lay_here = slots.has_one_place() || sequence.is_sealed() == in_batch;
+        if lay_here && sequence.number() + capacity == position + 1 {
+            return meta.len().min(whole);
+        }
+        let is_first = position < self.geometry().first_position() + capacity;
+        if is_first && sequence == Sequence::NONE { 0 } else { whole }
+    }
+}

@@ -1,0 +1,179 @@
+//! What blocks show: what was published, and zeros behind it. In both layouts: blocks beside their slots, and apart.
+
+use super::{consumer, producer};
+use crate::explore::explore;
+use crate::memory::{LoomMemory, mortal};
+use loom::thread;
+use slipring_core::format::Geometry;
+use slipring_core::memory::{BlockWriter, Memory};
+use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::table::Start;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A block that lies beside its slot, and the shortest that does not.
+const BLOCK_SIZES: [u64; 2] = [24, 113];
+/// How a message is sent.
+const WAYS: [Way; 2] = [Way::Single, Way::Batch];
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Single,
+    Batch,
+}
+
+/// Rings of one slot: every message lies over the one before.
+fn geometry(block_size: u64) -> Geometry {
+    Geometry::plan(block_size, 1, 1).expect("a valid geometry")
+}
+
+/// What belongs into the first bytes of a message; the last ones are below the length of a block.
+fn byte(position: u64) -> u8 {
+    u8::try_from(position + 1).expect("few messages")
+}
+
+/// Sends a message of so many bytes, if there is room for it.
+fn send(publisher: &mut Publisher<LoomMemory>, way: Way, len: usize) -> bool {
+    if publisher.room() == 0 {
+        publisher.rescan(0);
+    }
+    if publisher.room() == 0 {
+        return false;
+    }
+    let message = vec![byte(publisher.head()); len];
+    match way {
+        Way::Single => {
+            let claimed = publisher.claim_next();
+            publisher.send(claimed, 1, &message);
+        }
+        Way::Batch => {
+            publisher.claim(1);
+            let mut batch = publisher.begin_batch(1);
+            let slot = batch.next_slot().expect("a batch of one");
+            batch.push(publisher, slot, 1, &message);
+            publisher.publish_batch(&batch);
+        }
+    }
+    true
+}
+
+/// Writes all over a block. Then publishes its first bytes, if it is to be a message of so many; else gives the claim up.
+fn scribble(publisher: &mut Publisher<LoomMemory>, way: Way, len: Option<usize>) {
+    if publisher.room() == 0 {
+        publisher.rescan(0);
+    }
+    if publisher.room() == 0 {
+        return;
+    }
+    let claimed = publisher.claim_next();
+    let blocks = publisher.memory().blocks();
+    let mut bytes = vec![0xAA; blocks.block_size()];
+    bytes[..len.unwrap_or(0)].fill(byte(claimed.position()));
+    match way {
+        Way::Single => {
+            let block = publisher.scribble(claimed);
+            // SAFETY: the block is that of the claimed position.
+            unsafe { blocks.write(block, &bytes) };
+            if let Some(len) = len {
+                publisher.publish(claimed, 1, len);
+            }
+        }
+        Way::Batch => {
+            let mut batch = publisher.begin_batch(1);
+            batch.scribble(1);
+            let slot = batch.next_slot().expect("a batch of one");
+            // SAFETY: as above.
+            unsafe { blocks.write(batch.slots().packed(slot), &bytes) };
+            if let Some(len) = len {
+                batch.seal(publisher, slot, 1, len);
+                publisher.publish_batch(&batch);
+            }
+        }
+    }
+}
+
+/// Looks at the whole block of the next message, if it is there, and releases it.
+fn take(reader: &mut Reader<LoomMemory>) -> bool {
+    if reader.poll() == Ok(Ready::Empty) {
+        return false;
+    }
+    let message = reader.message(0);
+    // SAFETY: the block is the ring's; the position is gated.
+    let bytes = unsafe { reader.memory().read_block(message.block) }.bytes();
+    let (sent, behind) = bytes.split_at(message.meta.len());
+    assert!(sent.iter().all(|&sent| sent == byte(reader.tail())), "{sent:?} at {}", reader.tail());
+    assert!(behind.iter().all(|&byte| byte == 0), "behind {} bytes: {behind:?}", sent.len());
+    reader.release(1);
+    true
+}
+
+/// A long message, a shorter one; then one that is given up, a short one, and one that was filled in place; each in every
+/// way. A reader looks at the whole block of each.
+pub(super) fn stale(bound: usize) -> usize {
+    let mut executions = 0;
+    for block_size in BLOCK_SIZES {
+        for ways in WAYS.into_iter().flat_map(|first| WAYS.map(|second| [first, second])) {
+            executions += explore(bound, move || {
+                let geometry = geometry(block_size);
+                let memory = LoomMemory::new(&geometry);
+                let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+                let mut publisher = producer(&memory, &geometry);
+                assert!(send(&mut publisher, ways[0], 18));
+                let publishing = thread::spawn(move || {
+                    send(&mut publisher, ways[1], 9);
+                    publisher
+                });
+                take(&mut reader);
+                let mut publisher = publishing.join().expect("the producer ends");
+                while take(&mut reader) {}
+                for (given_up, sent) in [(ways[1], ways[0]), (ways[0], ways[0]), (ways[1], ways[1])] {
+                    scribble(&mut publisher, given_up, None);
+                    assert!(send(&mut publisher, sent, 3));
+                    assert!(take(&mut reader));
+                    scribble(&mut publisher, sent, Some(5));
+                    assert!(take(&mut reader));
+                }
+            });
+        }
+    }
+    executions
+}
+
+/// The producer is killed before its n-th access, for every n; its successor sends a short message.
+pub(super) fn stale_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for block_size in BLOCK_SIZES {
+        for ways in WAYS.into_iter().flat_map(|first| WAYS.map(|second| [first, second])) {
+            for accesses in 0.. {
+                let survived = Arc::new(AtomicBool::new(false));
+                let outcome = Arc::clone(&survived);
+                executions += explore(bound, move || {
+                    let geometry = geometry(block_size);
+                    let memory = LoomMemory::new(&geometry);
+                    let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+                    let mut publisher = producer(&memory, &geometry);
+                    assert!(send(&mut publisher, ways[1], 18));
+                    assert!(take(&mut reader));
+                    let doomed = memory.doomed(accesses);
+                    let life = || {
+                        let mut publisher = producer(&doomed, &geometry);
+                        scribble(&mut publisher, ways[0], None);
+                        send(&mut publisher, ways[0], 9);
+                    };
+                    outcome.store(mortal(life).is_some(), Relaxed);
+                    take(&mut reader);
+                    let mut successor = producer(&memory, &geometry);
+                    assert!(send(&mut successor, ways[1], 3));
+                    while take(&mut reader) {}
+                    assert_eq!(reader.tail(), successor.head(), "published and read");
+                });
+                if survived.load(Relaxed) {
+                    break;
+                }
+            }
+        }
+    }
+    executions
+}
