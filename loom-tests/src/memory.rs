@@ -21,9 +21,9 @@ use loom::cell::{ConstPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
 use loom::thread::ThreadId;
-use slipring_core::format::{Block, Geometry, Tail, producer_page as page, readers_page};
+use slipring_core::format::{Block, Geometry, producer_page as page, readers_page};
 use slipring_core::memory::{BlockWriter, Futex, Liveness, Memory, Right, Word};
-use slipring_core::protocol::{group, statistic::is_statistic};
+use slipring_core::protocol::{group, statistic::is_statistic, tenure};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::Range;
@@ -118,9 +118,8 @@ impl LoomMemory {
             add(geometry.slot(index).sequence(), 0);
             add(geometry.slot(index).meta(), 0);
         }
-        for entry in (0..).take(usize::try_from(geometry.consumers()).unwrap_or(0)) {
-            add(geometry.tail(entry), Tail::NONE.0);
-            add(geometry.flags(entry), 0);
+        for (word, value) in tenure::words(geometry) {
+            add(word, value);
         }
         // Before the floors: see above.
         for number in (0..).take(usize::try_from(geometry.groups()).unwrap_or(0)) {

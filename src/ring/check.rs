@@ -5,12 +5,13 @@ use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::{Attachment, Demands};
 use slipring_core::format::{
-    DeliveryWord, EntryFlags, Meta, Sequence, Tail, entry, group as group_entry, group_flags, producer_page,
-    worker,
+    DeliveryWord, EntryFlags, Meta, Sequence, Tail, group as group_entry, group_flags, producer_page,
+    readers_page, worker,
 };
 use slipring_core::memory::{Memory, Right, Word};
-use slipring_core::protocol::clear::{self, Cleared};
+use slipring_core::protocol::clear::{self, Cleared, used_tables};
 use slipring_core::protocol::group::{Group, NOWHERE};
+use slipring_core::protocol::tenure::{self, Tenure};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -41,6 +42,9 @@ impl fmt::Display for Violation {
         write!(f, ": {}{}", self.what, if self.repairable { " (can be repaired)" } else { "" })
     }
 }
+
+/// The producer looks only at the entries that were ever used.
+const UNCOUNTED: &str = "is in use, and not counted: the producer does not see it";
 
 /// The violations of one look.
 #[derive(Default)]
@@ -85,6 +89,7 @@ impl Ring {
         let mut findings = Findings::default();
         let window = self.check_producer(&mut findings);
         self.check_slots(&mut findings, &window);
+        self.check_counts(&mut findings);
         self.check_consumers(&mut findings, &window);
         for group in Group::all(&self.attachment.region, self.attachment.geometry()) {
             self.check_group(&mut findings, &window, &group);
@@ -160,8 +165,8 @@ impl Ring {
         let geometry = self.attachment.geometry();
         for n in geometry.consumer_entries() {
             let place = format!("consumer {n}");
-            let load = |at| self.load(geometry.entry_word(n, at));
-            let (tail, flags) = (Tail(load(entry::TAIL)), EntryFlags(load(entry::FLAGS)));
+            let tenure = tenure::look_at(&self.attachment.region, geometry.consumer_entry(n));
+            let (tail, flags) = (tenure.tail, EntryFlags(self.load(geometry.flags(n))));
             let held = self.attachment.locks.is_held(Right::Consumer(n));
             if flags.0 >= 8 || (flags.is_durable() && flags.is_evictable()) {
                 findings.note(&place, None, format!("has the flags {:#x}", flags.0), false);
@@ -174,6 +179,9 @@ impl Ring {
                     true,
                 );
             }
+            if held || flags.is_kept() {
+                self.check_tenure(findings, &place, &tenure);
+            }
             // A joiner gates from the first position until it has chosen its own, also when it died over that.
             let joining = !flags.is_durable() && tail.position() == Some(geometry.first_position());
             if let (Some(position), false) = (tail.position(), joining) {
@@ -181,6 +189,30 @@ impl Ring {
                 let reached = self.counted().saturating_add(1);
                 findings.bound(&place, "tail", position, window.overwritten, reached, false);
             }
+        }
+    }
+
+    /// How many entries of each table are said to have been used.
+    fn check_counts(&self, findings: &mut Findings) {
+        for (table, word, entries) in used_tables(self.attachment.geometry()) {
+            findings.bound("readers", &format!("used {table}"), self.load(word), 0, entries, true);
+        }
+    }
+
+    /// What the entry of a consumer or of a group says of its owner.
+    fn check_tenure(&self, findings: &mut Findings, place: &str, tenure: &Tenure) {
+        let gates = tenure.tail.position().is_some();
+        if gates && !tenure.is_counted {
+            findings.note(place, None, UNCOUNTED.to_owned(), true);
+        }
+        if gates && tenure.generation == 0 {
+            findings.note(place, None, "gates, and was never taken".to_owned(), false);
+        }
+        if let Some(left_at) = tenure.left_at {
+            // A reader that read a message before it was counted is one ahead.
+            let reached = self.counted().saturating_add(1);
+            let first = self.attachment.geometry().first_position();
+            findings.bound(place, "left at", left_at, first, reached, false);
         }
     }
 
@@ -199,6 +231,8 @@ impl Ring {
             }
             return;
         }
+        let tenure = tenure::look_at(&self.attachment.region, geometry.group_entry(group.number));
+        self.check_tenure(findings, &place, &tenure);
         let Some(floor) = group.floor() else {
             findings.note(&place, None, "has no floor".to_owned(), false);
             return;
@@ -239,6 +273,10 @@ impl Ring {
             } else if pin != NOWHERE {
                 // A pin that is stored before a claim may be older than the floor.
                 findings.bound(&place, "pin", pin, 0, window.later_head.max(window.claimed), false);
+                self.attachment.region.fence(Acquire); // USED
+                if self.load(readers_page::USED_WORKERS) <= n.into() {
+                    findings.note(&place, None, UNCOUNTED.to_owned(), true);
+                }
             }
         }
     }
@@ -261,6 +299,7 @@ impl Ring {
             Cleared::Group(n) => format!("cleared group entry {n}, which was never finished"),
             Cleared::Consumer(n) => format!("cleared consumer entry {n}, whose owner is dead"),
             Cleared::Worker(n) => format!("returned the leases of worker entry {n}, whose owner is dead"),
+            Cleared::Count(table) => format!("counted the used entries of the table of {table}"),
         };
         Ok(cleared.into_iter().map(tell).collect())
     }
@@ -279,6 +318,7 @@ struct Snapshot {
 mod tests {
     use super::*;
     use crate::{Consumer, GroupSettings, Producer, RingOptions, Start, Worker};
+    use slipring_core::format::GatingEntry;
 
     fn damaged(damage: impl FnOnce(&Region, &slipring_core::format::Geometry)) -> Vec<Violation> {
         let ring =
@@ -313,6 +353,25 @@ mod tests {
             |r: &Region, g: &slipring_core::format::Geometry| r.store(g.group_word(0, 0), 60, Relaxed);
         assert_eq!(place(damaged(floor)), "group \"g\"");
         assert_eq!(place(damaged(|r, g| r.store(g.delivery(0, 0), 7 << 49, Relaxed))), "group \"g\"");
+        let counts = [readers_page::USED_CONSUMERS, readers_page::USED_GROUPS, readers_page::USED_WORKERS];
+        for (word, uncounted) in counts.into_iter().zip(["consumer 0", "group \"g\"", "worker 0"]) {
+            assert_eq!(place(store(word, 99)), "readers");
+            let pinned = damaged(|r, g| {
+                r.store(g.worker_word(0, 0), 1, Relaxed);
+                r.store(word, 0, Relaxed);
+            });
+            assert_eq!((pinned.len(), &*pinned[0].place), (1, uncounted));
+            assert!(pinned[0].repairable);
+        }
+        let consumer = |word: fn(GatingEntry) -> Word, value| {
+            place(damaged(|r, g| r.store(word(g.consumer_entry(0)), value, Relaxed)))
+        };
+        let group = |word: fn(GatingEntry) -> Word, value| {
+            place(damaged(|r, g| r.store(word(g.group_entry(0)), value, Relaxed)))
+        };
+        for (word, value) in [(GatingEntry::generation as fn(_) -> _, 0), (GatingEntry::left_at, 50)] {
+            assert_eq!([consumer(word, value), group(word, value)], ["consumer 0", "group \"g\""]);
+        }
         let pin = |r: &Region, g: &slipring_core::format::Geometry| r.store(g.worker_word(0, 0), 60, Relaxed);
         assert_eq!(place(damaged(pin)), "worker 0");
     }

@@ -208,6 +208,16 @@ fn the_golden_file_is_what_the_format_describes() {
     assert_eq!((word(TABLE), word(TABLE + 128)), (1009, 0b11));
     assert_eq!(&bytes[TABLE + 192..TABLE + 198], b"audit\0");
     assert_eq!((word(TABLE + ENTRY), word(TABLE + ENTRY + 128)), (u64::MAX, 0));
+    // Each was taken once: the first at the creation, whose owner has not left for good, the other
+    // by one that has.
+    assert_eq!([word(TABLE + 8), word(TABLE + 16)], [1, u64::MAX]);
+    assert_eq!([word(TABLE + ENTRY + 8), word(TABLE + ENTRY + 16)], [1, 1015]);
+    // So many entries of each table were used.
+    assert_eq!([word(READERS + 512), word(READERS + 520), word(READERS + 528)], [2, 0, 0]);
+    // What later versions write.
+    for (at, len) in [(208, 24), (368, 656), (READERS + 536, 3560), (TABLE + 24, 104), (TABLE + 168, 8)] {
+        assert!(bytes[at..at + len].iter().all(|&byte| byte == 0), "reserved, at {at}");
+    }
     // The first and the last event.
     assert_eq!([word(RECORDER), word(RECORDER + 8), word(RECORDER + 16)], [1, 1, 1000]);
     assert_eq!([word(RECORDER + 7 * EVENT), word(RECORDER + 7 * EVENT + 8)], [8, 7]);

@@ -8,9 +8,9 @@ use super::{copied_words, producer, publish, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring_core::format::{Geometry, group_flags};
+use slipring_core::format::{Geometry, group as group_entry, group_flags};
 use slipring_core::memory::{Memory, Word};
-use slipring_core::protocol::group::{self, Kinds, members, table};
+use slipring_core::protocol::group::{Kinds, members, table};
 use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::publish::Publisher;
@@ -185,8 +185,7 @@ pub(super) fn group_leave(bound: usize) -> usize {
 }
 
 fn flags_of(geometry: &Geometry) -> Word {
-    let [_, _, _, (flags, _), ..] = group::words(geometry)[..] else { panic!("there is a group") };
-    flags
+    geometry.group_word(0, group_entry::FLAGS)
 }
 
 /// The creator of a group is killed before each of its accesses. Whoever comes next clears up, and the producer

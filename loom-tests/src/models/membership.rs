@@ -1,14 +1,17 @@
 //! Joining, leaving, being evicted, and being cleared away.
 
-use super::{consumer, copied_words, fill, geometry, kind_of, producer, publish, read, take, words};
+use super::{consumer, copied_words, fill, geometry, kind_of, leases, producer, publish, read, take, words};
 use crate::explore::explore;
-use crate::memory::{LoomMemory, LoomRights};
+use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring_core::format::{EntryFlags, Meta};
+use slipring_core::format::{EntryFlags, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::membership;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
 use slipring_core::protocol::table::{self, Eviction, Start, StartError};
+use slipring_core::protocol::tenure::{self, Tenure};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and
@@ -273,4 +276,136 @@ pub(super) fn reap(bound: usize) -> usize {
             assert_eq!(reader.tail(), publisher.head(), "published and read");
         }
     })
+}
+
+/// A reader takes an entry that was never used. Whoever sees its tail finds the entry counted, and
+/// taken.
+pub(super) fn used(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let joining = memory.clone();
+        let thread = thread::spawn(move || {
+            tenure::succeed(&joining, geometry.consumer_entry(0));
+            table::join(&joining, &geometry, 0, Start::Earliest, Eviction::Refused).expect("an empty ring");
+        });
+        let seen = tenure::look_at(&memory, geometry.consumer_entry(0));
+        if seen.tail.position().is_some() {
+            assert!(seen.is_counted, "a tail that the producer does not see");
+            assert_eq!(seen.generation, 1, "a tail of nobody");
+        }
+        thread.join().expect("the joiner ends");
+    })
+}
+
+/// The same of workers and their pins, seen by the producer alone.
+pub(super) fn used_worker(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = leases::ring(1);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let thread = thread::spawn(move || {
+            let worker = leases::worker(&memory, &geometry, 1);
+            if let Some(held) = leases::lease(&worker, leases::NOW) {
+                assert!(worker.ack(held).is_ok());
+                leases::check(&worker, held);
+                worker.unpin(held.position);
+            }
+        });
+        publish(&mut publisher, &geometry);
+        thread.join().expect("the worker ends");
+        assert!(publish(&mut publisher, &geometry) || publisher.head() == 2, "nothing is unsettled");
+    })
+}
+
+/// A reader leaves its entry to a successor, which reads further and leaves too. Whoever knows the
+/// first one's generation and still finds it believes of its words what it did, and nothing of the
+/// successor's.
+pub(super) fn succeed(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let entry = geometry.consumer_entry(0);
+        let mut publisher = producer(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut publisher, &geometry));
+        }
+        tenure::succeed(&memory, entry);
+        let mut first = consumer(&memory, &geometry, 0, Start::At(1));
+        let owners = memory.clone();
+        let thread = thread::spawn(move || {
+            assert!(take(&mut first));
+            membership::free(&owners, &geometry, 0);
+            tenure::succeed(&owners, entry);
+            consumer(&owners, &geometry, 0, Start::At(0));
+            membership::free(&owners, &geometry, 0);
+        });
+        let seen = tenure::look_at(&memory, entry);
+        if seen.generation == 1 {
+            believe_of_the_first(seen);
+        }
+        thread.join().expect("the owners end");
+        let end = tenure::look_at(&memory, entry);
+        assert_eq!((end.generation, end.tail, end.left_at), (2, Tail::NONE, Some(0)));
+    })
+}
+
+/// The owner of generation 1 began at 1 and left at 2.
+fn believe_of_the_first(seen: Tenure) {
+    match seen.tail.position() {
+        Some(position) => assert!([1, 2].contains(&position), "a position of the successor's: {position}"),
+        None => assert_eq!(seen.left_at, Some(2), "gone, and not where it left"),
+    }
+}
+
+/// An owner is killed before each of its accesses, from taking the entry to leaving it, and cleared
+/// away; then another takes it. Nobody who knows a generation ever believes what was not that
+/// owner's.
+pub(super) fn owner_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let geometry = geometry(4, 1);
+            let memory = LoomMemory::new(&geometry);
+            let rights = LoomRights::new();
+            let entry = geometry.consumer_entry(0);
+            let mut publisher = producer(&memory, &geometry);
+            for _ in 0..2 {
+                assert!(publish(&mut publisher, &geometry));
+            }
+            tenure::succeed(&memory, entry);
+            take(&mut consumer(&memory, &geometry, 0, Start::At(1)));
+            membership::free(&memory, &geometry, 0);
+            let doomed = memory.doomed(accesses);
+            let lived = mortal(|| {
+                tenure::succeed(&doomed, entry);
+                doomed.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+                take(&mut consumer(&doomed, &geometry, 0, Start::At(0)));
+                membership::free(&doomed, &geometry, 0);
+            });
+            outcome.store(lived.is_some(), Relaxed);
+            let found = tenure::look_at(&memory, entry);
+            match (found.generation, found.tail.position()) {
+                (1, position) => assert_eq!((position, found.left_at), (None, Some(2)), "of the first"),
+                (_, Some(position)) => assert!(position <= 1 && found.is_counted, "of the second"),
+                (_, None) if lived.is_some() => assert_eq!(found.left_at, Some(1), "of the second"),
+                // Killed before the mark, or behind its last tail.
+                (_, None) => assert!([None, Some(1), Some(2)].contains(&found.left_at)),
+            }
+            assert!(membership::reap(&memory, &geometry, &rights.party(1), 0), "its right is free");
+            let cleared = tenure::look_at(&memory, entry);
+            assert_eq!((cleared.generation, cleared.tail), (found.generation, Tail::NONE));
+            let left_at = found.tail.position().or(found.left_at);
+            assert_eq!(cleared.left_at, left_at, "where it had come");
+            tenure::succeed(&memory, entry);
+            let taken = tenure::look_at(&memory, entry);
+            assert_eq!((taken.generation, taken.left_at), (found.generation + 1, None));
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
 }

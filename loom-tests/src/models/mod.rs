@@ -176,6 +176,30 @@ pub const MODELS: &[Model] = &[
         run: membership::join_takeover,
     },
     Model {
+        name: "used",
+        question: "does the producer ever look past a tail because the entry is not counted yet?",
+        executions: 662,
+        run: membership::used,
+    },
+    Model {
+        name: "used_worker",
+        question: "the same of a worker's pin",
+        executions: 737,
+        run: membership::used_worker,
+    },
+    Model {
+        name: "succeed",
+        question: "is the tail or the leaving of an entry's next owner ever taken for the last one's?",
+        executions: 2_301,
+        run: membership::succeed,
+    },
+    Model {
+        name: "owner_killed",
+        question: "killed before any access: does an entry ever say of its owner what was another's?",
+        executions: 25,
+        run: membership::owner_killed,
+    },
+    Model {
         name: "leave",
         question: "is a slot reused while a reader that is leaving still reads it?",
         executions: 26,
@@ -352,7 +376,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "group_leave",
         question: "is a slot reused while a worker still reads it whose group is being removed?",
-        executions: 703,
+        executions: 612,
         run: groups::group_leave,
     },
     Model {

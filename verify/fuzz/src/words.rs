@@ -3,6 +3,7 @@
 use crate::input::Input;
 use crate::memory::Checked;
 use slipring::{Backoff, GroupSettings};
+use slipring_core::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORKERS};
 use slipring_core::format::{Geometry, Meta, Millis, producer_page};
 use slipring_core::memory::{Clock, Liveness, Memory, Right, Segment, Word};
 use slipring_core::protocol::furnish::{Declared, furnish};
@@ -216,7 +217,7 @@ impl Ring {
                 let slot = self.geometry.slot(nth(input, CAPACITY));
                 if nth(input, 2) == 0 { slot.sequence() } else { slot.meta() }
             }
-            3 => Word::readers(128 * nth(input, 4)),
+            3 => Word::readers(128 * nth(input, 5) + 8 * nth(input, 3)),
             4 | 5 => Word::readers(4096 + 128 * nth(input, 2 * CONSUMERS)),
             6 => Word::readers(GROUPS + 8 * nth(input, 256)),
             7 => Word::readers(GROUPS + 1024 * nth(input, 2) + 128 * nth(input, 3) + 8 * nth(input, 2)),
@@ -225,8 +226,11 @@ impl Ring {
             _ => Word::readers(8 * nth(input, (DELIVERIES + 256) / 8)),
         };
         let owned = [0, 1, 2].map(|n| self.geometry.tail(n));
-        self.forged |= word.segment == Segment::Producer || owned.contains(&word);
-        self.let_go |= word.segment == Segment::Readers && word.offset >= GROUPS;
+        // What is not counted gates nothing.
+        let is_owned = owned.contains(&word) || word == USED_CONSUMERS;
+        self.forged |= word.segment == Segment::Producer || is_owned;
+        let is_of_groups = word.offset >= GROUPS || [USED_GROUPS, USED_WORKERS].contains(&word);
+        self.let_go |= word.segment == Segment::Readers && is_of_groups;
         let old = self.memory.peek(word);
         self.memory.poke(word, input.value(old));
     }

@@ -1,7 +1,7 @@
 //! Groups in the file: the word that is the whole state of a delivery, and where the entries of groups and
 //! workers lie.
 
-use super::{LINE, NAME_MAX};
+use super::{LINE, NAME_MAX, gating};
 
 /// Most groups of a ring. Each costs 8 bytes per slot.
 pub const GROUPS_MAX: u64 = 64;
@@ -173,11 +173,16 @@ pub mod group {
     /// Bytes of one delivery's word.
     pub const WORD_LEN: u64 = 8;
     /// The lowest position that may be unsettled, as a tail; a hint from below.
-    pub const FLOOR: u64 = 0;
+    pub const FLOOR: u64 = super::gating::TAIL;
+    pub use super::gating::{GENERATION, LEFT_AT};
     /// Every position below was leased once; a hint.
     pub const FRONTIER: u64 = LINE;
     /// The lowest position that was handed back; a hint.
     pub const RETURNED: u64 = LINE + 8;
+    /// Reserved: the entries that this group follows. Zero in this version.
+    pub const AFTER: u64 = LINE + 16;
+    /// Reserved for key order. Zero in this version.
+    pub const LANES: u64 = LINE + 24;
     pub const FLAGS: u64 = 2 * LINE;
     pub const BOOT: u64 = 2 * LINE + 8;
     pub const CREATED_MS: u64 = 2 * LINE + 16;

@@ -38,11 +38,7 @@ pub struct RawHeader {
     pub group_words: u64,
     pub worker_table: u64,
     pub workers: u64,
-    // Reserved for key order in groups: zero in this version.
-    pub lanes: u64,
-    // Reserved for the sparse time index: zero in this version.
-    pub time_index: u64,
-    pub time_index_entries: u64,
+    pub reserved: [u8; 24],
     pub first_position: u64,
     pub ring_id: [u8; 16],
     pub boot_id: [u8; 16],
@@ -61,9 +57,16 @@ pub struct RawHeader {
     /// Where the packed blocks begin, and from one to the next.
     pub packed_offset: u64,
     pub packed_stride: u64,
-    pub reserved: [u8; 656],
+    /// Reserved: the ring that this one continues, and from which position on. Zero in this
+    /// version.
+    pub continues_ring: [u8; 16],
+    pub continues_from: u64,
+    /// Reserved: one more than the ring's number in the doorbell of its directory. Zero in this
+    /// version.
+    pub bell: u64,
+    pub reserved_2: [u8; 624],
     pub schema: [u8; SCHEMA_MAX],
-    pub reserved_2: [u8; 1016],
+    pub reserved_3: [u8; 1016],
     pub checksum: u64,
 }
 
@@ -75,7 +78,7 @@ const _: () = {
     assert!(offset_of!(RawHeader, block_size) == 56);
     assert!(offset_of!(RawHeader, readers_offset) == 104);
     assert!(offset_of!(RawHeader, group_table) == 160);
-    assert!(offset_of!(RawHeader, time_index) == 216);
+    assert!(offset_of!(RawHeader, reserved) == 208);
     assert!(offset_of!(RawHeader, first_position) == 232);
     assert!(offset_of!(RawHeader, ring_id) == 240);
     assert!(offset_of!(RawHeader, created_unix_ns) == 272);
@@ -83,7 +86,10 @@ const _: () = {
     assert!(offset_of!(RawHeader, dead_of) == 320);
     assert!(offset_of!(RawHeader, dead_capacity) == 336);
     assert!(offset_of!(RawHeader, packed_offset) == 352);
-    assert!(offset_of!(RawHeader, reserved) == 368);
+    assert!(offset_of!(RawHeader, continues_ring) == 368);
+    assert!(offset_of!(RawHeader, continues_from) == 384);
+    assert!(offset_of!(RawHeader, bell) == 392);
+    assert!(offset_of!(RawHeader, reserved_2) == 400);
     assert!(offset_of!(RawHeader, schema) == 1024);
     assert!(offset_of!(RawHeader, checksum) == 4088);
 };
@@ -163,10 +169,7 @@ impl RawHeader {
             group_entry_len,
             group_words,
             worker_table,
-            workers,
-            lanes,
-            time_index,
-            time_index_entries
+            workers
         );
         None
     }

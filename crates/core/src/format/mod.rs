@@ -7,12 +7,14 @@
 use core::ops::Range;
 
 mod delivery;
+pub mod gating;
 mod header;
 mod slot;
 mod word;
 
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
 pub use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
+pub use gating::GatingEntry;
 pub use header::{RawHeader, fnv1a};
 pub use slot::{Block, Message, Run, Sequence, Slot, Slots};
 pub use word::{Segment, Word};
@@ -139,19 +141,26 @@ pub mod readers_page {
     pub const ROOM: Word = Word::readers(2 * LINE);
     /// Number of the next event of the flight recorder, from 0. Changed under the table right.
     pub const NEXT_EVENT: Word = Word::readers(3 * LINE);
+    /// One past the highest consumer entry that was ever used: the producer looks at no tail
+    /// beyond. Never falls.
+    pub const USED_CONSUMERS: Word = Word::readers(4 * LINE);
+    /// The same of the group table.
+    pub const USED_GROUPS: Word = Word::readers(4 * LINE + 8);
+    /// The same of the worker table.
+    pub const USED_WORKERS: Word = Word::readers(4 * LINE + 16);
 }
 
 /// Where the words of one consumer's entry lie, from the entry's start.
 pub mod entry {
     /// Bytes of an entry: one line that is hot, one that is not.
     pub const LEN: u64 = 2 * super::LINE;
-    pub const TAIL: u64 = 0;
+    pub use super::gating::{GENERATION, LEFT_AT, TAIL};
     pub const FLAGS: u64 = super::LINE;
     pub const PID: u64 = super::LINE + 8;
     pub const JOINED_MS: u64 = super::LINE + 16;
     pub const DETACHED_MS: u64 = super::LINE + 24;
     pub const LAG_MAX: u64 = super::LINE + 32;
-    /// Reserved: the entries that this one reads after. Zero in this version.
+    /// Reserved: the entries that this one follows. Zero in this version.
     pub const AFTER: u64 = super::LINE + 40;
     pub const MISSED: u64 = super::LINE + 48;
     pub const NAME: u64 = super::LINE + 64;
@@ -474,6 +483,18 @@ impl Geometry {
     #[inline(always)]
     pub fn tail(&self, n: u32) -> Word {
         self.entry_word(n, entry::TAIL)
+    }
+    /// The words by which consumer entry `n` gates.
+    #[inline(always)]
+    pub fn consumer_entry(&self, n: u32) -> GatingEntry {
+        let offset = self.tail(n).offset;
+        GatingEntry { offset, number: n, used: readers_page::USED_CONSUMERS }
+    }
+    /// The words by which group `n` gates.
+    #[inline(always)]
+    pub fn group_entry(&self, n: u32) -> GatingEntry {
+        let offset = self.group_word(n, group::FLOOR).offset;
+        GatingEntry { offset, number: n, used: readers_page::USED_GROUPS }
     }
     /// The flags of consumer entry `n`.
     #[inline(always)]

@@ -6,8 +6,9 @@ use super::membership::{self, Identity};
 use super::recorder::{self, EventKind};
 use super::settings::GroupSettings;
 use super::table::{Start, StartError};
+use super::tenure;
+use crate::format::Geometry;
 use crate::format::producer_page::{CLAIMED, HEAD, LIMIT};
-use crate::format::{Geometry, Tail};
 use crate::memory::Memory;
 use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
@@ -33,14 +34,11 @@ pub fn furnish<M: Memory + Clone>(
     for word in [CLAIMED, HEAD, LIMIT] {
         memory.store(word, first, Relaxed);
     }
-    for entry in geometry.consumer_entries() {
-        memory.store(geometry.tail(entry), Tail::NONE.0, Relaxed);
+    for (word, value) in tenure::words(geometry).into_iter().chain(group::words(geometry)) {
+        memory.store(word, value, Relaxed);
     }
     for (entry, name) in geometry.consumer_entries().zip(declared.durables) {
         membership::declare(memory, geometry, entry, &Identity { name, pid, unix_ms });
-    }
-    for (word, value) in group::words(geometry) {
-        memory.store(word, value, Relaxed);
     }
     for (number, (name, settings)) in geometry.group_entries().zip(declared.groups) {
         let group = Group::new(memory.clone(), *geometry, number);

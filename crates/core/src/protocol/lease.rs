@@ -19,7 +19,9 @@
 use super::group::{Group, Kinds, NOWHERE, Slip, head};
 use super::read::copy_out;
 use super::settings::{GroupSettings, Reason, Standing};
+use super::tenure::count_entry;
 use super::{park, sightings};
+use crate::format::readers_page::USED_WORKERS;
 use crate::format::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
 use crate::memory::{Futex, Memory};
 use alloc::collections::VecDeque;
@@ -123,6 +125,9 @@ pub struct Lessee<M> {
 impl<M: Memory> Lessee<M> {
     /// A worker with `entry`, which belongs to this group.
     pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Lessee<M> {
+        // Before any pin: whoever finds a message settled that was claimed here finds the count,
+        // and then the pin.
+        count_entry(&group.memory, USED_WORKERS, entry);
         let cached_floor = Cell::new(group.stored_floor().unwrap_or(0));
         Lessee {
             group,

@@ -18,12 +18,12 @@ pub use super::table::{Eviction, Start, StartError};
 
 use super::park::Side;
 use super::read::CopyingReader;
-use super::{Damage, recorder, table};
+use super::{Damage, recorder, table, tenure};
 use crate::format::producer_page::HEAD;
 use crate::format::{EntryFlags, Geometry, POSITION_MAX, Tail, entry};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use alloc::string::String;
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What becomes of a consumer's tail without the consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,7 @@ fn settle<M: Memory + Futex>(
     who: &Identity<'_>,
 ) -> Result<u64, StartError> {
     free(memory, geometry, entry);
+    tenure::succeed(memory, geometry.consumer_entry(entry));
     describe(memory, geometry, entry, who);
     memory.store(geometry.flags(entry), kind.flags_while_entering().0, Relaxed);
     let joined = table::join(memory, geometry, entry, start, kind.eviction());
@@ -213,7 +214,10 @@ fn describe<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identi
 pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identity<'_>) {
     describe(memory, geometry, entry, &Identity { pid: 0, ..*who });
     memory.store(geometry.entry_word(entry, entry::DETACHED_MS), who.unix_ms, Relaxed);
-    memory.store(geometry.tail(entry), Tail::at(geometry.first_position(), false).0, Relaxed);
+    let gating = geometry.consumer_entry(entry);
+    tenure::succeed(memory, gating);
+    tenure::count_entry(memory, gating.used(), entry);
+    memory.store(gating.tail(), Tail::at(geometry.first_position(), false).0, Relaxed);
     memory.store(geometry.flags(entry), ConsumerKind::Durable.flags().0, Relaxed);
 }
 
@@ -264,7 +268,7 @@ pub fn leave<M: Memory + Futex, L: Liveness>(
 pub fn free<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) {
     // First of all ephemeral: killed between the steps, it is cleared away like any other.
     memory.store(geometry.flags(entry), ConsumerKind::Ephemeral.flags().0, Relaxed);
-    memory.store(geometry.tail(entry), Tail::NONE.0, Release); // LEAVE
+    tenure::vacate(memory, geometry.consumer_entry(entry));
     memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
 }
 

@@ -11,15 +11,17 @@
 //! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*`, `ahead` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, exhuming: or the burial before it) | `observer`, `exhume` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
-//! | LEAVE | [`membership`], [`group::table`]: tail or floor := none, release | the same | the same, when it goes | `leave`, `group_leave` |
+//! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
-//! | JOIN | [`table`]: tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; tails | either the scan sees the tail or the joiner sees the limit | `join_*` |
+//! | JOIN | [`table`]: count of used entries, tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; count, tails | either the scan sees the counted tail or the joiner sees the limit | `join_*` |
+//! | USED | [`tenure`]: count of used entries; release fence; tail or pin | [`tenure`]: tail, relaxed; acquire fence; count | that an entry which gates is counted and taken | `used` |
+//! | SUCCEED | [`tenure`]: generation; no owner left, release | [`tenure`]: left at, relaxed; acquire fence; generation | that where an owner left is not taken for another's | `succeed` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word and head once more | everything published before | `close` |
 //! | SLEEP | [`park`]: announce; heavy fence; look again | [`publish`], [`read`]: publish or free; light fence; announcement | either the sleeper sees the news or the waker sees the sleeper | `park_*` |
 //! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
 //! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
 //! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
-//! | PIN | [`lease`]: pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead` |
+//! | PIN | [`lease`]: count of used entries; pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; count, pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead`, `used_worker` |
 //! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
 //! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
@@ -49,6 +51,7 @@ pub mod sightings;
 pub mod single;
 pub mod statistic;
 pub mod table;
+pub mod tenure;
 
 /// Something in shared memory cannot be what this protocol wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,11 @@
 //! The producer: claim, publish, scan for room, close, and taking over from a dead one.
 
+use super::tenure::used_entries;
 use super::{Damage, group, park};
 use crate::format::producer_page::{
     ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, LIMIT, OPENED_MS, PID,
 };
+use crate::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORKERS};
 use crate::format::{Geometry, POSITION_MAX, Sequence, Tail};
 use crate::memory::{Futex, Memory};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
@@ -234,8 +236,9 @@ impl<M: Memory> Publisher<M> {
         park::Side::Readers.wake(&self.memory);
     }
 
-    /// Looks at every tail and moves the limit as far as they allow. Costs one cache miss per reader that
-    /// released something since the last look, so it is called only when the limit is reached.
+    /// Looks at every tail that was ever stored and moves the limit as far as they allow. Costs one
+    /// cache miss per reader that released something since the last look, so it is called only when
+    /// the limit is reached.
     ///
     /// With nobody gating, the right to overwrite is taken an eighth of the ring at a time, so that a
     /// reader who joins at the earliest position still finds most of the last lap. With fewer than `required`
@@ -269,21 +272,22 @@ impl<M: Memory> Publisher<M> {
     /// between two looks shows to the second (see [`lease`](super::lease)).
     fn look_at_tails(&self, required: u32) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
-        for entry in self.geometry.consumer_entries() {
+        let used = |word, entries| used_entries(&self.memory, word, entries);
+        for entry in used(USED_CONSUMERS, self.geometry.consumer_entries()) {
             let tail = Tail(self.memory.load(self.geometry.tail(entry), Relaxed));
             let Some(position) = tail.position() else { continue };
             scan.gates += 1;
             // Another process wrote it: a tail beyond the head would grant room that is not there.
             scan.note(Who::Consumer(entry, tail), position.min(self.head));
         }
-        for number in self.geometry.group_entries() {
+        for number in used(USED_GROUPS, self.geometry.group_entries()) {
             let Some(position) = group::gate(&self.memory, &self.geometry, number, self.head) else {
                 continue;
             };
             scan.gates += 1;
             scan.note(Who::Group(number), position);
         }
-        for entry in self.geometry.worker_entries() {
+        for entry in used(USED_WORKERS, self.geometry.worker_entries()) {
             if let Some(position) = group::pin(&self.memory, &self.geometry, entry) {
                 scan.note(Who::Worker(entry), position.min(self.head));
             }

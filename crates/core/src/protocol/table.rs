@@ -6,9 +6,11 @@
 
 use super::Damage;
 use super::message::is_published;
+use super::tenure::count_entry;
 use crate::format::producer_page::{HEAD, LIMIT};
-use crate::format::{Geometry, POSITION_MAX, Tail};
-use crate::memory::{Memory, Word};
+use crate::format::readers_page::USED_CONSUMERS;
+use crate::format::{GatingEntry, Geometry, POSITION_MAX, Tail};
+use crate::memory::Memory;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 /// Where a new reader begins.
@@ -65,6 +67,9 @@ pub enum StartError {
 
 /// Makes `entry` gate the producer from a position that is safe, and returns it.
 ///
+/// Before that the entry is counted among those that were ever used, since the scan looks at no
+/// other: what is said of the tail below holds of the count and the tail together.
+///
 /// The classic race of a store and a load on either side. Proof by cases over the `SeqCst` fences, for any
 /// scan of the producer that grants a limit L:
 ///
@@ -84,19 +89,20 @@ pub fn join<M: Memory>(
     start: Start,
     eviction: Eviction,
 ) -> Result<u64, StartError> {
-    join_at(memory, geometry, geometry.tail(entry), start, eviction)
+    join_at(memory, geometry, geometry.consumer_entry(entry), start, eviction)
 }
 
-/// As [`join`], for whatever word holds the tail: a group's floor gates as a consumer's tail does.
+/// As [`join`], for any entry that gates: a group's floor gates as a consumer's tail does.
 pub fn join_at<M: Memory>(
     memory: &M,
     geometry: &Geometry,
-    tail: Word,
+    entry: GatingEntry,
     start: Start,
     eviction: Eviction,
 ) -> Result<u64, StartError> {
-    let evictable = eviction == Eviction::Agreed;
+    let (tail, evictable) = (entry.tail(), eviction == Eviction::Agreed);
     let lowest = Tail::at(geometry.first_position(), evictable);
+    count_entry(memory, entry.used(), entry.number());
     // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
     // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
     memory.store(tail, lowest.0, Relaxed);
@@ -146,6 +152,9 @@ fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u
 
 /// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
 pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
+    // A tail that the producer does not look at gated nothing.
+    let used = memory.load(USED_CONSUMERS, Relaxed);
+    Damage::bound("used consumer entries", used, u64::from(entry) + 1, u64::MAX)?;
     let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
     // A durable reader reads in place: its tail can never be one that may be taken away.
     let tail = stored.position().filter(|_| !stored.is_evictable()).unwrap_or(stored.0);

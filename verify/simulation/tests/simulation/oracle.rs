@@ -2,9 +2,8 @@
 
 use crate::deliveries::GroupBook;
 use crate::memory::{Life, Shared};
-use slipring_core::format::{EntryFlags, Geometry, Meta, Sequence, Tail, group_flags, producer_page};
+use slipring_core::format::{EntryFlags, Geometry, Meta, Sequence, Tail, group, group_flags, producer_page};
 use slipring_core::memory::{Right, Word};
-use slipring_core::protocol::group;
 use std::collections::{BTreeMap, HashMap};
 
 pub(crate) const GROUPS: usize = 2;
@@ -98,9 +97,9 @@ impl Oracle {
             places.insert(geometry.tail(entry), Place::Tail(entry));
             places.insert(geometry.flags(entry), Place::ConsumerFlags(entry));
         }
-        for (number, words) in group::words(&geometry).chunks_exact(4).take(GROUPS).enumerate() {
-            places.insert(words[0].0, Place::Floor(number));
-            places.insert(words[3].0, Place::Flags(number));
+        for (n, number) in (0..).zip(0..GROUPS) {
+            places.insert(geometry.group_word(n, group::FLOOR), Place::Floor(number));
+            places.insert(geometry.group_word(n, group::FLAGS), Place::Flags(number));
         }
         Oracle {
             geometry,
@@ -211,7 +210,7 @@ impl Oracle {
             Some(Place::Floor(number)) => self.groups[number].wrote_floor(Tail(old), Tail(new), self.end()),
             Some(Place::Flags(number)) => {
                 let end = self.end();
-                let floor = group::words(&self.geometry)[4 * number].0;
+                let floor = self.geometry.group_word(u32::try_from(number).unwrap(), group::FLOOR);
                 let begins = (new == group_flags::TAKEN).then(|| shared.word(floor).get());
                 if let Some(begins) = begins {
                     let sound = (self.kept_from()..=self.end()).contains(&begins);

@@ -9,7 +9,7 @@ use super::settings::{GroupSettings, Standing};
 use super::{recorder, sightings};
 use crate::format::producer_page::HEAD;
 use crate::format::{
-    Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, Tail, group, group_flags, worker,
+    Count, DeliveryWord, Geometry, Message, Millis, POSITION_MAX, Tail, gating, group, group_flags, worker,
 };
 use crate::memory::{Memory, Word};
 use alloc::string::String;
@@ -352,8 +352,15 @@ pub fn head<M: Memory>(memory: &M) -> u64 {
 /// The words that the protocol of groups orders its steps by, with their values in a new ring.
 pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
     let groups = geometry.group_entries().flat_map(|number| {
-        [(group::FLOOR, Tail::NONE.0), (group::FRONTIER, 0), (group::RETURNED, NOWHERE), (group::FLAGS, 0)]
-            .map(|(at, value)| (geometry.group_word(number, at), value))
+        [
+            (group::FLOOR, Tail::NONE.0),
+            (group::GENERATION, 0),
+            (group::LEFT_AT, gating::NOT_LEFT),
+            (group::FRONTIER, 0),
+            (group::RETURNED, NOWHERE),
+            (group::FLAGS, 0),
+        ]
+        .map(|(at, value)| (geometry.group_word(number, at), value))
     });
     let workers = geometry.worker_entries().flat_map(|entry| {
         [(worker::PIN, NOWHERE), (worker::GROUP, 0)]

@@ -10,16 +10,17 @@
 //! that the group's creator, or remover, died.
 
 use super::{Group, NOWHERE, members};
-use crate::format::{Geometry, State, Tail, group, group_flags};
+use crate::format::{Geometry, State, group, group_flags};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use crate::protocol::membership::{Eviction, RemoveError, Removed};
 use crate::protocol::recorder;
 use crate::protocol::settings::GroupSettings;
 use crate::protocol::table::{Start, StartError, join_at};
+use crate::protocol::tenure::{succeed, vacate};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// When a group is created: what its entry shows of that.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +126,9 @@ pub fn create<M: Memory>(
     }
     store(group::FRONTIER, 0);
     store(group::RETURNED, NOWHERE);
-    let joined = join_at(memory, geometry, group.entry_word(group::FLOOR), start, Eviction::Refused);
+    let entry = geometry.group_entry(group.number);
+    succeed(memory, entry);
+    let joined = join_at(memory, geometry, entry, start, Eviction::Refused);
     match joined {
         Ok(floor) => {
             store(group::FRONTIER, floor);
@@ -163,9 +166,9 @@ pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
 
 /// Stops gating and frees the entry. The caller holds the table right and the right of every worker of the group.
 pub fn clear<M: Memory>(group: &Group<M>) {
-    let Group { memory, .. } = group;
+    let Group { memory, geometry, .. } = group;
     memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
-    memory.store(group.entry_word(group::FLOOR), Tail::NONE.0, Release); // LEAVE
+    vacate(memory, geometry.group_entry(group.number));
     memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
 }
 
