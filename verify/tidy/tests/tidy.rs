@@ -5,7 +5,7 @@ use tidy::source::{File, file, files};
 use tidy::{Finding, doors, names, orderings, paths, prose, rooms, source, tables};
 
 /// Figures of the comments in `src` and the core. To be lowered to 1.5, 0.5 and 0.
-const COMMENTS: Ceiling = Ceiling { who: 6.2, begins: 5.1, long: 600 };
+const COMMENTS: Ceiling = Ceiling { who: 5.3, begins: 4.9, long: 620 };
 /// Figures of the documents. To be lowered to 1.5 and 0.5.
 const DOCUMENTS: Ceiling = Ceiling { who: 3.2, begins: 3.0, long: 0 };
 
