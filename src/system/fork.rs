@@ -8,16 +8,15 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::{Mutex, OnceLock};
 
 const FREE: usize = 0;
-const CLAIMED: usize = 1;
-const DESCRIPTOR: usize = 2;
-const MAPPING: usize = 3;
+const DESCRIPTOR: usize = 1;
+const MAPPING: usize = 2;
 /// What was a mapping of a file is zeros of this process.
-const LOST: usize = 4;
+const LOST: usize = 3;
 
 /// Something that the child's handler deals with. Nodes are never freed; free ones are used again.
 #[derive(Debug)]
@@ -29,6 +28,8 @@ struct Node {
     /// Bytes of a mapping.
     len: AtomicUsize,
     next: *const Node,
+    /// The next of those that are free, while this one is.
+    next_free: AtomicPtr<Node>,
 }
 
 // SAFETY: `next` is written once, before the node is shared; nodes are never freed.
@@ -39,11 +40,45 @@ unsafe impl Send for Node {}
 /// A list that only grows: readable inside a fork handler, which may neither lock nor allocate.
 static LIST: AtomicPtr<Node> = AtomicPtr::new(std::ptr::null_mut());
 
+/// Those that are free. Pushed to by any thread, popped from under [`POPPING`] alone: as long as a
+/// node is the first, no other party takes it, so what stands behind it stays the same.
+static FREE_LIST: AtomicPtr<Node> = AtomicPtr::new(std::ptr::null_mut());
+static POPPING: Mutex<()> = Mutex::new(());
+
+/// A free node, if there is one and no other thread is taking one. Never waits: in a forked child,
+/// the thread that pops may not exist.
+fn pop_free() -> Option<&'static Node> {
+    let _popping = POPPING.try_lock().ok()?;
+    loop {
+        let first = FREE_LIST.load(Acquire);
+        // SAFETY: pointers in the list are null or to leaked nodes.
+        let node: &'static Node = unsafe { first.as_ref() }?;
+        let next = node.next_free.load(Relaxed);
+        if FREE_LIST.compare_exchange(first, next, Acquire, Relaxed).is_ok() {
+            return Some(node);
+        }
+    }
+}
+
+fn push_free(node: &'static Node) {
+    let mut first = FREE_LIST.load(Relaxed);
+    loop {
+        node.next_free.store(first, Relaxed);
+        let this = std::ptr::from_ref(node).cast_mut();
+        match FREE_LIST.compare_exchange(first, this, Release, Relaxed) {
+            Ok(_) => return,
+            Err(now) => first = now,
+        }
+    }
+}
+
 fn nodes() -> impl Iterator<Item = &'static Node> {
     let mut next = LIST.load(Acquire).cast_const();
     std::iter::from_fn(move || {
         // SAFETY: pointers in the list are null or to leaked nodes.
         let node: &'static Node = unsafe { next.as_ref() }?;
+        #[cfg(test)]
+        tests::LOOKED_AT.with(|count| count.set(count.get() + 1));
         next = node.next;
         Some(node)
     })
@@ -63,8 +98,7 @@ impl Entry {
                 unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
             }
         });
-        let claim = |node: &&Node| node.kind.compare_exchange(FREE, CLAIMED, AcqRel, Relaxed).is_ok();
-        let node = nodes().find(claim).unwrap_or_else(push);
+        let node = pop_free().unwrap_or_else(push);
         node.what.store(what, Relaxed);
         node.len.store(len, Relaxed);
         node.kind.store(kind, Release);
@@ -75,15 +109,17 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.0.kind.store(FREE, Release);
+        push_free(self.0);
     }
 }
 
 fn push() -> &'static Node {
     let node = Box::leak(Box::new(Node {
-        kind: AtomicUsize::new(CLAIMED),
+        kind: AtomicUsize::new(FREE),
         what: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
         next: LIST.load(Relaxed),
+        next_free: AtomicPtr::new(std::ptr::null_mut()),
     }));
     while let Err(now) = LIST.compare_exchange(node.next.cast_mut(), node, AcqRel, Relaxed) {
         node.next = now;
@@ -204,5 +240,43 @@ unsafe fn replace(descriptor: libc::c_int, null: libc::c_int) {
     if !replaced {
         // SAFETY: as above.
         unsafe { libc::close(descriptor) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many nodes this thread has looked at on its way through the list.
+        pub(super) static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn a_handle_among_thousands_is_registered_and_forgotten_without_a_search() {
+        let beside: Vec<Entry> = (0..3000).map(|_| Entry::new(MAPPING, 0, 0)).collect();
+        drop((Entry::new(MAPPING, 0, 0), Entry::new(MAPPING, 0, 0)));
+        assert_eq!(LOOKED_AT.get(), 0);
+        assert!(nodes().count() >= beside.len() && LOOKED_AT.get() >= beside.len(), "they are counted");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_used_again() {
+        let threads = [0, 1].map(|_| {
+            std::thread::spawn(|| {
+                for _ in 0..2000 {
+                    let (first, second) = (Entry::new(MAPPING, 0, 0), Entry::new(MAPPING, 0, 0));
+                    assert!(!std::ptr::eq(first.0, second.0));
+                    let kinds = [&first, &second].map(|entry| entry.0.kind.load(Acquire));
+                    assert_eq!(kinds, [MAPPING; 2], "no other handle has it");
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        // Besides those of other tests, a new one only where two threads met.
+        assert!(nodes().count() < 3000 + 2 * 2000);
     }
 }
