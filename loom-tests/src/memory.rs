@@ -54,9 +54,20 @@ struct Shared {
     known: std::sync::Mutex<HashMap<(ThreadId, Word), u64>>,
     geometry: Geometry,
     blocks: HashMap<Block, Bytes>,
-    kernel: Mutex<()>,
+    kernel: Arc<Kernel>,
+}
+
+/// What sleepers sleep on.
+struct Kernel {
+    lock: Mutex<()>,
     readers_bed: Condvar,
     producer_bed: Condvar,
+}
+
+impl Kernel {
+    fn new() -> Kernel {
+        Kernel { lock: Mutex::new(()), readers_bed: Condvar::new(), producer_bed: Condvar::new() }
+    }
 }
 
 /// What a killed party unwinds with.
@@ -93,6 +104,15 @@ impl LoomMemory {
 
     /// As [`new`](Self::new), with further words, all zero.
     pub fn with_words(geometry: &Geometry, more: &[Word]) -> LoomMemory {
+        LoomMemory::on(Arc::new(Kernel::new()), geometry, more)
+    }
+
+    /// The memory of another ring, whose sleepers may be those of this one, too.
+    pub fn beside(&self, geometry: &Geometry) -> LoomMemory {
+        LoomMemory::on(Arc::clone(&self.shared.kernel), geometry, &[])
+    }
+
+    fn on(kernel: Arc<Kernel>, geometry: &Geometry, more: &[Word]) -> LoomMemory {
         let mut words = HashMap::new();
         let mut add = |word, value| {
             words.insert(word, Shadowed { value: AtomicU64::new(value), shadow: Condvar::new() });
@@ -152,9 +172,7 @@ impl LoomMemory {
                 known: std::sync::Mutex::default(),
                 geometry: *geometry,
                 blocks: places.map(|block| (block, bytes())).collect(),
-                kernel: Mutex::new(()),
-                readers_bed: Condvar::new(),
-                producer_bed: Condvar::new(),
+                kernel,
             }),
             fuse: None,
             copies_in_place: false,
@@ -240,7 +258,7 @@ impl LoomMemory {
     }
 
     fn bed(&self, word: Word) -> &Condvar {
-        if word == page::WAKE { &self.shared.readers_bed } else { &self.shared.producer_bed }
+        if word == page::WAKE { &self.shared.kernel.readers_bed } else { &self.shared.kernel.producer_bed }
     }
 }
 
@@ -416,15 +434,31 @@ impl Futex for LoomMemory {
             return;
         }
         // The kernel compares under a lock of its own, which the waker takes too.
-        let kernel = self.shared.kernel.lock().expect("no model panics in the kernel");
+        let kernel = self.shared.kernel.lock.lock().expect("no model panics in the kernel");
         if self.word(word).load(Relaxed) as u32 == expected {
             drop(self.bed(word).wait(kernel));
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "a futex compares the low half")]
+    fn wait_any(words: &[(&LoomMemory, Word, u32)], _timeout: Duration) -> bool {
+        let Some((first, word, _)) = words.first() else { return false };
+        if !first.lives() {
+            return true;
+        }
+        let kernel = first.shared.kernel.lock.lock().expect("no model panics in the kernel");
+        let unchanged = |(memory, word, expected): &(&LoomMemory, Word, u32)| {
+            memory.word(*word).load(Relaxed) as u32 == *expected
+        };
+        if words.iter().all(unchanged) {
+            drop(first.bed(*word).wait(kernel));
+        }
+        true
+    }
+
     fn wake_all(&self, word: Word) {
         if self.lives() {
-            let _kernel = self.shared.kernel.lock().expect("no model panics in the kernel");
+            let _kernel = self.shared.kernel.lock.lock().expect("no model panics in the kernel");
             self.bed(word).notify_all();
         }
     }

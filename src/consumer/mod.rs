@@ -14,6 +14,7 @@ pub(crate) use seat::Seat;
 use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
 use crate::message::{Message, is_length_of, wrong_length};
+use crate::region::Region;
 use crate::ring::attach::Place;
 use raw::RawConsumer;
 use slipring_core::format;
@@ -164,5 +165,10 @@ impl<T: ?Sized + Message> Consumer<T> {
 
     pub(crate) fn raw(&mut self) -> &mut RawConsumer {
         &mut self.raw
+    }
+
+    /// The memory of its ring.
+    fn region(&self) -> &Region {
+        self.raw.region()
     }
 }

@@ -4,11 +4,10 @@ use super::Seat;
 use super::pace::Pace;
 use crate::error::RecvError;
 use crate::region::Region;
-use crate::system;
-use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
+use crate::wait::{CHECK_UP, Waiting, longest_sleep, wait_for};
 use slipring_core::format::{Message, producer_page};
 use slipring_core::memory::Memory;
-use slipring_core::protocol::park::{Side, Ticket};
+use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::{Reader, Ready};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -142,18 +141,16 @@ impl RawConsumer {
 
     /// For a selector: as `look`, with the error that taking the message would meet.
     pub(crate) fn can_take(&mut self) -> Result<bool, RecvError> {
-        let is_there = self.look()?;
+        let is_there = self.poll()?;
         if is_there && self.reader.next_single().is_none() {
             self.next_of_batch()?;
         }
         Ok(is_there)
     }
 
-    /// For a selector: announces a sleeper on this ring.
-    pub(crate) fn announce(&self) -> (Ticket, *const u32) {
-        let region = &self.seat.attachment.region;
-        let ticket = Side::Readers.announce(region);
-        (ticket, region.futex_address(Side::Readers.word()))
+    /// The memory of its ring.
+    pub(crate) fn region(&self) -> &Region {
+        &self.seat.attachment.region
     }
 }
 
@@ -161,27 +158,23 @@ impl Waiting for RawConsumer {
     type Error = RecvError;
 
     #[inline(always)]
-    fn look(&mut self) -> Result<bool, RecvError> {
+    fn poll(&mut self) -> Result<bool, RecvError> {
         Ok(self.reader.poll()? != Ready::Empty)
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
+    fn check_closed(&mut self) -> Result<(), RecvError> {
         // What it finds, the next look finds, too.
         let is_empty = self.reader.poll_many()? == Ready::Empty;
         if is_empty && self.reader.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        self.seat.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    fn check_ring(&mut self) -> Result<(), RecvError> {
+        self.seat.check_up()
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let ticket = Side::Readers.announce(&self.seat.attachment.region);
-        if self.reader.poll_many()? == Ready::Empty && !self.reader.is_drained()? {
-            let bound = if system::membarrier_works() { CHECK_UP } else { NAP };
-            Side::Readers.sleep(&self.seat.attachment.region, ticket, at_most.min(bound));
-        }
-        Ok(())
+        let bound = longest_sleep(CHECK_UP).min(at_most);
+        Side::Readers.sleep_unless(self, Self::region, |it| Ok((!it.reader.has_news()?).then_some(bound)))
     }
 
     fn timed_out(&mut self, waited: Duration) -> RecvError {
@@ -198,16 +191,16 @@ impl Waiting for Several<'_> {
     type Error = RecvError;
 
     #[inline(always)]
-    fn look(&mut self) -> Result<bool, RecvError> {
+    fn poll(&mut self) -> Result<bool, RecvError> {
         Ok(self.0.reader.poll_head()? != Ready::Empty)
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
-        self.0.glance()
+    fn check_closed(&mut self) -> Result<(), RecvError> {
+        self.0.check_closed()
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        self.0.check_up()
+    fn check_ring(&mut self) -> Result<(), RecvError> {
+        self.0.check_ring()
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

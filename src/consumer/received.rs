@@ -103,9 +103,7 @@ impl<T: ?Sized> Drop for Received<'_, T> {
 #[inline(always)]
 pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
     reader.release(n);
-    if reader.producer_asleep() {
-        reader.wake_producer();
-    }
+    reader.wake_producer();
 }
 
 /// Several messages, in place. Iterate over it by reference.

@@ -4,8 +4,9 @@ use crate::consumer::raw::RawConsumer;
 use crate::consumer::{Consumer, Received};
 use crate::error::RecvError;
 use crate::message::Message;
-use crate::system::{self, FutexWord};
-use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use crate::region::Region;
+use crate::wait::{CHECK_UP, NAP, Wait, Waiting, longest_sleep, wait_for};
+use slipring_core::protocol::park::Side;
 use std::time::Duration;
 
 /// Waits on several consumers and serves them in turn.
@@ -84,10 +85,10 @@ impl<T: ?Sized + Message> Selector<T> {
     /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended ([`ended`](Self::ended)
     /// says how each did), or no consumer was added.
     pub fn try_recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
-        if self.look()? {
+        if self.poll()? {
             return self.fetch();
         }
-        self.glance()?;
+        self.check_closed()?;
         Err(RecvError::Empty)
     }
 
@@ -120,6 +121,11 @@ impl<T: ?Sized + Message> Selector<T> {
         self.consumers[index].consumer.try_recv().map(|message| (index, message))
     }
 
+    /// The memory of a ring.
+    fn region(&self, ring: usize) -> &Region {
+        self.consumers[ring].consumer.region()
+    }
+
     /// Asks each member that has not ended; one that errs has ended.
     fn ask(&mut self, question: impl Fn(&mut RawConsumer) -> Result<(), RecvError>) -> Result<(), RecvError> {
         for member in self.consumers.iter_mut().filter(|member| member.ended.is_none()) {
@@ -131,25 +137,12 @@ impl<T: ?Sized + Message> Selector<T> {
             Ok(())
         }
     }
-
-    /// Sleeps on all rings at once, where the kernel can; on none of them, and briefly, elsewhere.
-    fn sleep_on(words: &[FutexWord], at_most: Duration) {
-        let bound = if system::membarrier_works() { CHECK_UP } else { NAP };
-        if words.len() <= system::FUTEX_WAIT_ANY_MAX {
-            // SAFETY: each word lies in the mapping of a consumer that the selector owns.
-            let slept = unsafe { system::futex_wait_any(words, at_most.min(bound)) };
-            if slept {
-                return;
-            }
-        }
-        std::thread::sleep(at_most.min(NAP));
-    }
 }
 
 impl<T: ?Sized + Message> Waiting for Selector<T> {
     type Error = RecvError;
 
-    fn look(&mut self) -> Result<bool, RecvError> {
+    fn poll(&mut self) -> Result<bool, RecvError> {
         let count = self.consumers.len();
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
@@ -167,27 +160,26 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
         Ok(false)
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
-        self.ask(RawConsumer::glance)
+    fn check_closed(&mut self) -> Result<(), RecvError> {
+        self.ask(RawConsumer::check_closed)
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
+    fn check_ring(&mut self) -> Result<(), RecvError> {
         self.ask(RawConsumer::check_up)
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let words: Vec<FutexWord> = self
-            .consumers
-            .iter_mut()
-            .filter(|member| member.ended.is_none())
-            .map(|member| {
-                let (ticket, address) = member.consumer.raw().announce();
-                FutexWord::new(address, ticket.0)
-            })
-            .collect();
-        self.glance()?;
-        if !self.look()? {
-            Self::sleep_on(&words, at_most);
+        let bound = longest_sleep(CHECK_UP).min(at_most);
+        // Of those that have ended, nothing is expected.
+        let open = |index: &usize| self.consumers[*index].ended.is_none();
+        let rings: Vec<usize> = (0..self.consumers.len()).filter(open).collect();
+        let look = |it: &mut Self| -> Result<_, RecvError> {
+            it.check_closed()?;
+            Ok((!it.poll()?).then_some(bound))
+        };
+        let slept = Side::Readers.sleep_unless_any(self, &rings, Self::region, look)?;
+        if !slept {
+            std::thread::sleep(at_most.min(NAP));
         }
         Ok(())
     }

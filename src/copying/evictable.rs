@@ -8,10 +8,8 @@ use crate::id::RingId;
 use crate::message::Message;
 use crate::region::Region;
 use crate::ring::attach::{Attachment, Place};
-use crate::system;
-use crate::wait::{CHECK_UP, NAP};
+use crate::wait::{CHECK_UP, longest_sleep};
 use slipring_core::protocol::membership;
-use slipring_core::protocol::park::{Side, Ticket};
 use slipring_core::protocol::read::{Copied, CopyingReader};
 use slipring_core::protocol::table::Start;
 use std::marker::PhantomData;
@@ -128,13 +126,13 @@ impl Evictable {
 }
 
 impl Source for Evictable {
+    const ANNOUNCES: bool = true;
+
     fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError> {
         loop {
             match self.reader.take(buffer) {
                 Copied::Message { position, meta } => {
-                    if self.reader.producer_asleep() {
-                        self.reader.wake_producer();
-                    }
+                    self.reader.wake_producer();
                     return Ok(Next::Message { position, meta });
                 }
                 Copied::Empty => return Ok(Next::Empty),
@@ -162,11 +160,7 @@ impl Source for Evictable {
         self.seat.check_up()
     }
 
-    fn announce(&self) -> Ticket {
-        Side::Readers.announce(&self.seat.attachment.region)
-    }
-
     fn longest_sleep(&self) -> Duration {
-        if system::membarrier_works() { CHECK_UP } else { NAP }
+        longest_sleep(CHECK_UP)
     }
 }

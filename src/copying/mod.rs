@@ -6,10 +6,11 @@ pub(crate) mod observer;
 use crate::error::RecvError;
 use crate::id::RingId;
 use crate::message::{Message, is_length_of, wrong_length};
+use crate::region::Region;
 use crate::ring::attach::Attachment;
 use crate::wait::{Wait, Waiting, wait_for};
 use slipring_core::format::Meta;
-use slipring_core::protocol::park::{Side, Ticket};
+use slipring_core::protocol::park::Side;
 use std::marker::PhantomData;
 use std::time::Duration;
 use zerocopy::IntoBytes;
@@ -58,8 +59,8 @@ trait Source {
     fn attachment(&self) -> &Attachment;
     /// An error if the ring went, or, if that was asked for, the producer.
     fn check_up(&self) -> Result<(), RecvError>;
-    /// What to do before the last look before a sleep.
-    fn announce(&self) -> Ticket;
+    /// True if the reader may write that it sleeps.
+    const ANNOUNCES: bool;
     /// For how long the reader may sleep without a look.
     fn longest_sleep(&self) -> Duration;
 }
@@ -106,11 +107,11 @@ impl<S: Source> Copying<S> {
     }
 
     fn try_recv<T: ?Sized + Message>(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
-        if self.look()? {
+        if self.poll()? {
             return self.fetch();
         }
         self.source.attachment().not_lost()?;
-        self.glance()?;
+        self.check_closed()?;
         Err(RecvError::Empty)
     }
 
@@ -135,10 +136,16 @@ impl<S: Source> Copying<S> {
     }
 }
 
+impl<S: Source> Copying<S> {
+    fn region(&self) -> &Region {
+        &self.source.attachment().region
+    }
+}
+
 impl<S: Source> Waiting for Copying<S> {
     type Error = RecvError;
 
-    fn look(&mut self) -> Result<bool, RecvError> {
+    fn poll(&mut self) -> Result<bool, RecvError> {
         if self.pending.is_some() || self.missed > 0 {
             return Ok(true);
         }
@@ -155,21 +162,22 @@ impl<S: Source> Waiting for Copying<S> {
         Ok(true)
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
+    fn check_closed(&mut self) -> Result<(), RecvError> {
         if self.source.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        self.source.check_up().or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    fn check_ring(&mut self) -> Result<(), RecvError> {
+        self.source.check_up()
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let ticket = self.source.announce();
-        if !self.look()? && !self.source.is_drained() {
-            let bound = self.source.longest_sleep();
-            Side::Readers.sleep(&self.source.attachment().region, ticket, at_most.min(bound));
+        let bound = self.source.longest_sleep().min(at_most);
+        let look = |it: &mut Self| Ok((!it.poll()? && !it.source.is_drained()).then_some(bound));
+        if S::ANNOUNCES {
+            Side::Readers.sleep_unless(self, Self::region, look)
+        } else {
+            Side::Readers.sleep_unannounced(self, Self::region, look)
         }
-        Ok(())
     }
 
     fn timed_out(&mut self, waited: Duration) -> RecvError {

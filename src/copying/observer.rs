@@ -11,7 +11,6 @@ use crate::wait::{NAP, Wait};
 use slipring_core::format::POSITION_MAX;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::park::{Side, Ticket};
 use slipring_core::protocol::table::{Start, StartError};
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -185,6 +184,8 @@ struct Watching {
 }
 
 impl Source for Watching {
+    const ANNOUNCES: bool = false;
+
     fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError> {
         Ok(match self.watcher.look(buffer) {
             Seen::Message { position, meta } => Next::Message { position, meta },
@@ -207,10 +208,6 @@ impl Source for Watching {
 
     fn check_up(&self) -> Result<(), RecvError> {
         self.attachment.check_up(self.notice_dead_producer)
-    }
-
-    fn announce(&self) -> Ticket {
-        Side::Readers.observe(&self.attachment.region)
     }
 
     fn longest_sleep(&self) -> Duration {

@@ -11,8 +11,9 @@ use slipring_core::protocol::single::ClaimedSlot;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// One claimed block, to be filled in place. Dereferences to all of its bytes, or to the value, which hold
-/// an older message until they are written over. Dropping it is an abort: nothing was visible.
+/// One claimed block, to be filled in place. Dereferences to all of its bytes, or to the value,
+/// which hold an older message until they are written over. Dropping it is an abort: nothing was
+/// visible.
 ///
 /// ```
 /// use slipring::{Producer, RingOptions};
@@ -89,7 +90,8 @@ impl From<(u32, usize)> for Filled {
 }
 
 impl Claim<'_> {
-    /// Publishes the first `filled` bytes, or, with a kind, `(kind, bytes)`, and returns the position.
+    /// Publishes the first `filled` bytes, or, with a kind, `(kind, bytes)`, and returns the
+    /// position.
     ///
     /// # Errors
     ///
@@ -119,7 +121,8 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
         let publisher = &self.producer.publisher;
         // SAFETY: the position is claimed: nobody else writes it.
         let block = unsafe { publisher.memory().read_block(publisher.block(self.claimed)) };
-        // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is about.
+        // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is
+        // about.
         T::in_block(unsafe { block.bytes(self.producer.block_size()) })
     }
 }
@@ -131,21 +134,23 @@ impl<T: ?Sized + Message> std::ops::DerefMut for Claim<'_, T> {
     }
 }
 
-/// How many bytes ahead of the block that is filled a batch asks for cache lines: they are the readers', who read them
-/// a lap ago. Measured between two cores in batches of 32: 64 B take 0.9 of the time without.
+/// How many bytes ahead of the block that is filled a batch asks for cache lines: they are the
+/// readers', who read them a lap ago. Measured between two cores in batches of 32: 64 B take 0.9 of
+/// the time without.
 const PREFETCH: usize = 512;
-/// The longest block, in bytes, for which a batch does that. The lines of larger ones the hardware fetches when it sees
-/// the first, and is better left alone: 1 KiB takes 0.95 of the time without.
+/// The longest block, in bytes, for which a batch does that. The lines of larger ones the hardware
+/// fetches when it sees the first, and is better left alone: 1 KiB takes 0.95 of the time without.
 const PREFETCH_BLOCK_MAX: u64 = 256;
 /// It does so once for all that share a line.
 const PREFETCH_LINE: u64 = 64;
 /// For how many bytes it does so at a time. More lines than that cannot be on their way at once.
 const PREFETCH_RUN_MAX: u64 = 2048;
 
-/// Several claimed blocks, filled one after another and published together: readers see all of them or none, also if
-/// the process is killed in the middle. Dropping it aborts all.
+/// Several claimed blocks, filled one after another and published together: readers see all of them
+/// or none, also if the process is killed in the middle. Dropping it aborts all.
 ///
-/// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and nothing is written of them.
+/// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and
+/// nothing is written of them.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -197,8 +202,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         self.len() == 0
     }
 
-    /// Adds a message by copy, with a kind if it is `(kind, message)`. True if it was added, false if the
-    /// batch has no room left.
+    /// Adds a message by copy, with a kind if it is `(kind, message)`. True if it was added, false
+    /// if the batch has no room left.
     ///
     /// # Errors
     ///
@@ -213,7 +218,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         Ok(true)
     }
 
-    /// Adds up to `max` whole blocks by copy, one after another in `blocks`. Returns how many were added.
+    /// Adds up to `max` whole blocks by copy, one after another in `blocks`. Returns how many were
+    /// added.
     #[inline]
     pub(crate) fn push_copies(&mut self, max: usize, blocks: &[u8]) -> usize {
         let mut rest = blocks;
@@ -224,7 +230,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         })
     }
 
-    /// As [`push_blocks`](Self::push_blocks), but `fill` gets several blocks at once, as far as they lie behind each other without a gap.
+    /// As [`push_blocks`](Self::push_blocks), but `fill` gets several blocks at once, as far as
+    /// they lie behind each other without a gap.
     #[inline(always)]
     pub(crate) fn push_runs(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let count = max.min(self.remaining());
@@ -270,8 +277,9 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         Some(slot)
     }
 
-    /// What is written a little later than these bytes is on its way from then on: once for every line that begins there. Where
-    /// the ring begins again, this asks for nothing of use: some messages a lap.
+    /// What is written a little later than these bytes is on its way from then on: once for every
+    /// line that begins there. Where the ring begins again, this asks for nothing of use: some
+    /// messages a lap.
     #[inline(always)]
     fn prefetch_after(&self, first: Block, bytes: u64) {
         if self.batch.slots().packed_stride() <= PREFETCH_BLOCK_MAX {
@@ -285,16 +293,17 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     /// The block of a slot of the batch.
     #[inline(always)]
     fn block(&mut self, slot: Slot) -> &mut [u8] {
-        // SAFETY: the position was claimed below the limit, so that no reader holds it; the producer, which is borrowed
-        // for as long as the batch lives, has the region, and is the only one who writes.
+        // SAFETY: the position was claimed below the limit, so that no reader holds it; the
+        // producer, which is borrowed for as long as the batch lives, has the region, and is the
+        // only one who writes.
         unsafe { self.batch.blocks().bytes_mut(self.batch.slots().packed(slot)) }
     }
 }
 
 impl BatchClaim<'_> {
-    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and returns
-    /// the length of the new one, or `(kind, length)`. True if it was added, false if the batch has no room
-    /// left.
+    /// Adds a message in place: `fill` gets the block, which holds an older message's bytes, and
+    /// returns the length of the new one, or `(kind, length)`. True if it was added, false if the
+    /// batch has no room left.
     ///
     /// # Errors
     ///
@@ -312,13 +321,14 @@ impl BatchClaim<'_> {
         Ok(true)
     }
 
-    /// Adds up to `max` messages in place, each a whole block of kind 0: `fill` gets their blocks one after
-    /// another, which hold older messages' bytes. Returns how many were added: as many as there was room
-    /// for.
+    /// Adds up to `max` messages in place, each a whole block of kind 0: `fill` gets their blocks
+    /// one after another, which hold older messages' bytes. Returns how many were added: as many as
+    /// there was room for.
     ///
-    /// The cheapest way to send: nothing is worked out or written per message but what `fill` writes. What
-    /// it leaves alone is sent as it is: an older message's bytes, or those of a claim that was given up. If
-    /// it panics, the messages from where the ring last began again are not added.
+    /// The cheapest way to send: nothing is worked out or written per message but what `fill`
+    /// writes. What it leaves alone is sent as it is: an older message's bytes, or those of a claim
+    /// that was given up. If it panics, the messages from where the ring last began again are not
+    /// added.
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let block_size = self.batch.blocks().block_size();
@@ -333,16 +343,18 @@ impl BatchClaim<'_> {
 }
 
 impl<T: Value> BatchClaim<'_, T> {
-    /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another, of at
-    /// least one each, which hold older values, or what a claim that was given up left: what `fill` leaves
-    /// alone is sent as it is. Returns how many values were added: as many as there was room for.
+    /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another,
+    /// of at least one each, which hold older values, or what a claim that was given up left: what
+    /// `fill` leaves alone is sent as it is. Returns how many values were added: as many as there
+    /// was room for.
     ///
-    /// Usually there is one slice, and two where the ring begins again; but one for each value, if blocks of
-    /// this size have gaps between them: those whose length is not a multiple of 8, and those of more than
-    /// 112 bytes whose length is not a multiple of 16, or leaves 48 when divided by 64.
+    /// Usually there is one slice, and two where the ring begins again; but one for each value, if
+    /// blocks of this size have gaps between them: those whose length is not a multiple of 8, and
+    /// those of more than 112 bytes whose length is not a multiple of 16, or leaves 48 when divided
+    /// by 64.
     ///
-    /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the slice that
-    /// it had is not added.
+    /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the
+    /// slice that it had is not added.
     #[inline]
     pub fn push_in_place(&mut self, max: usize, mut fill: impl FnMut(&mut [T])) -> usize {
         self.push_runs(max, |run| match <[T]>::mut_from_bytes(run) {
@@ -351,7 +363,8 @@ impl<T: Value> BatchClaim<'_, T> {
         })
     }
 
-    /// Adds the first of these values, as many as there is room for, with kind 0, by copy. Returns how many.
+    /// Adds the first of these values, as many as there is room for, with kind 0, by copy. Returns
+    /// how many.
     #[inline]
     pub fn push_slice(&mut self, messages: &[T]) -> usize {
         self.push_copies(messages.len(), messages.as_bytes())

@@ -5,8 +5,7 @@ use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};
 use crate::region::clock::SystemClock;
 use crate::ring::attach::Attachment;
-use crate::system;
-use crate::wait::{CHECK_UP, NAP, Waiting, wait_for};
+use crate::wait::{Waiting, longest_sleep, wait_for};
 use slipring_core::memory::Right;
 use slipring_core::protocol::group::{Group, members};
 use slipring_core::protocol::make_room::{self, Removal};
@@ -132,15 +131,15 @@ impl RawProducer {
 impl Waiting for RawProducer {
     type Error = SendError;
 
-    fn look(&mut self) -> Result<bool, SendError> {
+    fn poll(&mut self) -> Result<bool, SendError> {
         Ok(self.look_for_room())
     }
 
-    fn glance(&mut self) -> Result<(), SendError> {
+    fn check_closed(&mut self) -> Result<(), SendError> {
         Ok(())
     }
 
-    fn check_up(&mut self) -> Result<(), SendError> {
+    fn check_ring(&mut self) -> Result<(), SendError> {
         if self.attachment.region.is_lost() {
             return Err(SendError::Truncated { path: self.attachment.path().to_path_buf() });
         }
@@ -150,14 +149,19 @@ impl Waiting for RawProducer {
         Ok(())
     }
 
+    /// Room in a file that was replaced is of no use.
+    fn check_up(&mut self) -> Result<(), SendError> {
+        self.check_ring()
+    }
+
     fn sleep(&mut self, at_most: Duration) -> Result<(), SendError> {
-        let ticket = Side::Producer.announce(&self.attachment.region);
-        if !self.look_for_room() {
-            // Nobody wakes for a death or for a reader that joins; the bound is the liveness check.
-            let bound = if system::membarrier_works() { LIVENESS_INTERVAL } else { NAP };
-            Side::Producer.sleep(&self.attachment.region, ticket, at_most.min(bound).min(CHECK_UP));
-        }
-        Ok(())
+        // No party wakes for a death or for a reader that joins; the bound is the liveness check.
+        let bound = longest_sleep(LIVENESS_INTERVAL).min(at_most);
+        Side::Producer.sleep_unless(
+            self,
+            |it| &it.attachment.region,
+            |it| Ok((!it.look_for_room()).then_some(bound)),
+        )
     }
 
     fn timed_out(&mut self, _waited: Duration) -> SendError {

@@ -121,7 +121,7 @@ impl RawProducer {
     fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
         let claimed = self.publisher.claim_next();
         self.publisher.send(claimed, kind, message);
-        self.wake_readers();
+        self.publisher.wake_readers();
         claimed.position()
     }
 
@@ -158,20 +158,13 @@ impl RawProducer {
     #[inline(always)]
     pub(crate) fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
         self.publisher.publish(claimed, kind, len);
-        self.wake_readers();
+        self.publisher.wake_readers();
     }
 
     #[inline(always)]
     pub(crate) fn publish_batch(&mut self, batch: &Batch<Blocks>) {
         self.publisher.publish_batch(batch);
-        self.wake_readers();
-    }
-
-    #[inline(always)]
-    fn wake_readers(&self) {
-        if self.publisher.readers_asleep() {
-            self.publisher.wake_readers();
-        }
+        self.publisher.wake_readers();
     }
 }
 

@@ -6,8 +6,8 @@ pub(crate) mod clock;
 pub(crate) mod pages;
 pub(crate) mod rights;
 
-use crate::system;
 use crate::system::fork::HoleFilled;
+use crate::system::{self, FutexWord};
 use memmap2::{MmapOptions, MmapRaw};
 use slipring_core::format::{Block, Geometry, Run};
 use slipring_core::memory::{BlockWriter, Futex, Memory, Segment, Word};
@@ -175,7 +175,7 @@ impl Region {
     }
 
     /// The address of a word's low half, for a futex.
-    pub(crate) fn futex_address(&self, word: Word) -> *const u32 {
+    fn futex_address(&self, word: Word) -> *const u32 {
         self.address(word).cast::<u32>()
     }
 
@@ -468,6 +468,15 @@ impl Futex for Region {
     fn wait(&self, word: Word, expected: u32, timeout: Duration) {
         // SAFETY: the word lies in the region, aligned.
         unsafe { system::futex_wait(self.futex_address(word), expected, timeout) };
+    }
+
+    fn wait_any(words: &[(&Region, Word, u32)], timeout: Duration) -> bool {
+        let words = words
+            .iter()
+            .map(|(region, word, expected)| FutexWord::new(region.futex_address(*word), *expected));
+        let words: Vec<FutexWord> = words.collect();
+        // SAFETY: each word lies in its region, which is borrowed, aligned.
+        words.len() <= system::FUTEX_WAIT_ANY_MAX && unsafe { system::futex_wait_any(&words, timeout) }
     }
 
     fn wake_all(&self, word: Word) {

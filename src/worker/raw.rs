@@ -5,10 +5,8 @@ use crate::id::RingId;
 use crate::region::Region;
 use crate::region::clock;
 use crate::ring::attach::Attachment;
-use crate::system;
-use crate::wait::{CHECK_UP, NAP, Wait, Waiting, wait_for};
+use crate::wait::{CHECK_UP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::format::Millis;
-use slipring_core::memory::Futex;
 use slipring_core::protocol::group::{self, Kinds, members};
 use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Lessee, Tally};
 use slipring_core::protocol::park::Side;
@@ -159,7 +157,7 @@ impl RawWorker {
         });
         self.wake_producer();
         if outcome == Outcome::GivenBack {
-            self.wake_colleagues();
+            self.lessee.nudge_colleagues();
         }
         ended
     }
@@ -167,17 +165,7 @@ impl RawWorker {
     /// A slot may have become free.
     #[inline(always)]
     pub(crate) fn wake_producer(&self) {
-        if self.lessee.producer_asleep() {
-            self.lessee.wake_producer();
-        }
-    }
-
-    /// The word that readers sleep on is the producer's, and not to be changed here: a colleague who is just
-    /// falling asleep misses this and wakes at its next tick.
-    fn wake_colleagues(&self) {
-        if Side::Readers.is_asleep(self.lessee.memory()) {
-            self.lessee.memory().wake_all(Side::Readers.word());
-        }
+        self.lessee.wake_producer();
     }
 }
 
@@ -188,7 +176,7 @@ impl Drop for RawWorker {
         }
         let (region, geometry) = (self.lessee.memory(), self.lessee.geometry());
         members::leave(region, geometry, &self.attachment.locks, self.lessee.entry());
-        self.wake_colleagues();
+        self.lessee.nudge_colleagues();
         let floor = self.lessee.group().stored_floor().unwrap_or(0);
         let pid = u64::from(std::process::id());
         self.attachment.try_record(EventKind::WorkerLeft, floor, &self.group_name, pid);
@@ -202,48 +190,48 @@ struct Waiter<'w> {
     lease: Option<Lease>,
 }
 
+impl Waiter<'_> {
+    /// Looks after everything, and says for how long there will be nothing to do; none if there is something.
+    fn sweep(&mut self) -> Option<Duration> {
+        let worker = self.worker;
+        let found = worker.sweep(self.kinds, clock::now());
+        self.lease = found.lease;
+        if self.lease.is_some() || worker.is_finished() {
+            return None;
+        }
+        let due_ms = found.next_due_ms.map_or(worker.tick_ms, |due| due.min(worker.tick_ms).max(1));
+        let due = Duration::from_millis(due_ms.into());
+        Some(longest_sleep(if found.outstanding { due } else { CHECK_UP }))
+    }
+}
+
 impl Waiting for Waiter<'_> {
     type Error = RecvError;
 
     #[inline(always)]
-    fn look(&mut self) -> Result<bool, RecvError> {
+    fn poll(&mut self) -> Result<bool, RecvError> {
         if self.lease.is_none() {
             self.lease = self.worker.look_for(self.kinds);
         }
         Ok(self.lease.is_some())
     }
 
-    fn glance(&mut self) -> Result<(), RecvError> {
+    fn check_closed(&mut self) -> Result<(), RecvError> {
         if self.worker.is_finished() { Err(RecvError::Closed) } else { Ok(()) }
     }
 
-    fn check_up(&mut self) -> Result<(), RecvError> {
-        self.worker
-            .attachment
-            .check_up(self.worker.notice_dead_producer)
-            .or_else(|error| if self.look()? { Ok(()) } else { Err(error) })
+    fn check_ring(&mut self) -> Result<(), RecvError> {
+        self.worker.attachment.check_up(self.worker.notice_dead_producer)
     }
 
     /// Sleeps until the next message, or until something that is in flight is due, and at most for a tick while
     /// anything is: somebody must look at the clock, and at who died.
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let worker = self.worker;
-        let ticket = Side::Readers.announce(worker.lessee.memory());
-        let found = worker.sweep(self.kinds, clock::now());
-        self.lease = found.lease;
-        if self.lease.is_some() || worker.is_finished() {
-            return Ok(());
-        }
-        let due_ms = found.next_due_ms.map_or(worker.tick_ms, |due| due.min(worker.tick_ms).max(1));
-        let bound = if !system::membarrier_works() {
-            NAP
-        } else if found.outstanding {
-            Duration::from_millis(due_ms.into())
-        } else {
-            CHECK_UP
-        };
-        Side::Readers.sleep(worker.lessee.memory(), ticket, at_most.min(bound));
-        Ok(())
+        Side::Readers.sleep_unless(
+            self,
+            |it| it.worker.lessee.memory(),
+            |it| Ok(it.sweep().map(|bound| bound.min(at_most))),
+        )
     }
 
     fn timed_out(&mut self, waited: Duration) -> RecvError {

@@ -1,14 +1,14 @@
 //! The narrow interface between the protocol and what it runs on.
 //!
 //! The protocol knows 64-bit words, blocks, fences and two kernel services: "sleep until this word
-//! changes" ([`Futex`]) and "is the owner of this byte alive" ([`Liveness`]). It never sees a file, a
-//! path or a system call. The shipped implementation is `Region` in `src/region/mod.rs` (a mapped file or
-//! heap memory, both by raw pointer, inlined to nothing); the model checker implements the same traits
-//! over its own atomics, so what it explores is the code that ships.
+//! changes" ([`Futex`]) and "is the owner of this byte alive" ([`Liveness`]). It never sees a file,
+//! a path or a system call. The shipped implementation is `Region` in `src/region/mod.rs` (a mapped
+//! file or heap memory, both by raw pointer, inlined to nothing); the model checker implements the
+//! same traits over its own atomics, so what it explores is the code that ships.
 //!
-//! Every access is `#[track_caller]`: a backend can tell the source line of each one, which is how the
-//! verification weakens one ordering at a time, or stops a party before its n-th access, without
-//! touching the source.
+//! Every access is `#[track_caller]`: a backend can tell the source line of each one, which is how
+//! the verification weakens one ordering at a time, or stops a party before its n-th access,
+//! without touching the source.
 
 use crate::format::{Block, Millis};
 pub use crate::format::{Segment, Word};
@@ -19,16 +19,17 @@ use core::time::Duration;
 /// Atomic words, fences and blocks of one ring.
 ///
 /// Readers map the producer's segment read-only. On such pages the standard library promises only
-/// relaxed atomic loads, so the protocol reads them with `Relaxed` followed by `fence(Acquire)`, and
-/// never with `load(Acquire)`.
+/// relaxed atomic loads, so the protocol reads them with `Relaxed` followed by `fence(Acquire)`,
+/// and never with `load(Acquire)`.
 ///
 /// # Safety
 ///
-/// `load`, `store` and `compare_exchange` must act on the named word as the operation of the same name
-/// on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guard returned by
-/// `read_block` must denote that block and no other memory.
+/// `load`, `store` and `compare_exchange` must act on the named word as the operation of the same
+/// name on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guard
+/// returned by `read_block` must denote that block and no other memory.
 pub unsafe trait Memory {
-    /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only stalls.
+    /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only
+    /// stalls.
     type Read<'a>
     where
         Self: 'a;
@@ -58,13 +59,15 @@ pub unsafe trait Memory {
     #[track_caller]
     fn fence(&self, order: Ordering);
 
-    /// The cheap half of an asymmetric `SeqCst` fence: a compiler barrier where every party that calls
-    /// [`heavy_fence`](Memory::heavy_fence) can interrupt this one, a `SeqCst` fence elsewhere.
+    /// The cheap half of an asymmetric `SeqCst` fence: a compiler barrier where every party that
+    /// calls [`heavy_fence`](Memory::heavy_fence) can interrupt this one, a `SeqCst` fence
+    /// elsewhere.
     #[track_caller]
     fn light_fence(&self);
 
-    /// The dear half: after it, everything that any party wrote before its last light fence is visible
-    /// here, and everything written here before it is visible to whatever follows their next one.
+    /// The dear half: after it, everything that any party wrote before its last light fence is
+    /// visible here, and everything written here before it is visible to whatever follows their
+    /// next one.
     #[track_caller]
     fn heavy_fence(&self);
 
@@ -75,16 +78,17 @@ pub unsafe trait Memory {
     ///
     /// # Safety
     ///
-    /// The block is one of this ring's geometry, and until the guard and everything derived from it is gone, no
-    /// party writes it: the caller has seen its message published and gates the producer.
+    /// The block is one of this ring's geometry, and until the guard and everything derived from it
+    /// is gone, no party writes it: the caller has seen its message published and gates the
+    /// producer.
     #[track_caller]
     unsafe fn read_block(&self, block: Block) -> Self::Read<'_>;
 
     /// Write access to the blocks, for the producer.
     fn blocks(&self) -> Self::Blocks;
 
-    /// Copies the first `into.len()` bytes of a block by relaxed atomic loads. The result may be torn; the caller
-    /// validates it afterwards.
+    /// Copies the first `into.len()` bytes of a block by relaxed atomic loads. The result may be
+    /// torn; the caller validates it afterwards.
     ///
     /// # Safety
     ///
@@ -95,17 +99,19 @@ pub unsafe trait Memory {
 
 /// Writes the blocks of claimed positions, and the words that describe them.
 ///
-/// A copy of what a [`Memory`] knows, for loops over many messages: a compiler reads again after every store into the
-/// ring what it must read through a reference.
+/// A copy of what a [`Memory`] knows, for loops over many messages: a compiler reads again after
+/// every store into the ring what it must read through a reference.
 ///
 /// # Safety
 ///
-/// `store_relaxed` must act on the named word as a relaxed store on [`core::sync::atomic::AtomicU64`]; `write` and `zero`
-/// must change the named bytes and no other memory.
+/// `store_relaxed` must act on the named word as a relaxed store on
+/// [`core::sync::atomic::AtomicU64`]; `write` and `zero` must change the named bytes and no other
+/// memory.
 ///
-/// The caller of each function promises that the memory which this comes from still lives and is writable, that the
-/// word or block is one of its geometry, that the caller is the producer, and that no reader that reads in place may
-/// still hold the block: its position lies below a limit derived from every gating tail.
+/// The caller of each function promises that the memory which this comes from still lives and is
+/// writable, that the word or block is one of its geometry, that the caller is the producer, and
+/// that no reader that reads in place may still hold the block: its position lies below a limit
+/// derived from every gating tail.
 pub unsafe trait BlockWriter {
     /// Bytes of a block.
     fn block_size(&self) -> usize;
@@ -145,8 +151,14 @@ pub unsafe trait BlockWriter {
 
 /// Sleeping until a word changes. The word's low 32 bits are compared.
 pub trait Futex {
-    /// Sleeps while the low half of `word` equals `expected`, at most `timeout`; may wake for no reason.
+    /// Sleeps while the low half of `word` equals `expected`, at most `timeout`; may wake for no
+    /// reason.
     fn wait(&self, word: Word, expected: u32, timeout: Duration);
+
+    /// As [`wait`](Self::wait), on words of several memories at once. False if that cannot be done.
+    fn wait_any(words: &[(&Self, Word, u32)], timeout: Duration) -> bool
+    where
+        Self: Sized;
 
     /// Wakes everybody who sleeps on `word`.
     fn wake_all(&self, word: Word);
@@ -166,13 +178,14 @@ pub enum Right {
     Worker(u32),
 }
 
-/// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead party
-/// wrote happens before the taking returns.
+/// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead
+/// party wrote happens before the taking returns.
 pub trait Liveness {
     /// Why the kernel cannot tell whether a right is free.
     type Error;
 
-    /// Takes `right` if no living party holds it. Taking a right that the caller holds already succeeds.
+    /// Takes `right` if no living party holds it. Taking a right that the caller holds already
+    /// succeeds.
     fn try_seize(&self, right: Right) -> Result<bool, Self::Error>;
 
     /// As [`try_seize`](Self::try_seize); a holder that the kernel cannot tell of counts as alive.

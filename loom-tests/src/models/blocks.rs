@@ -1,4 +1,5 @@
-//! What blocks show: what was published, and zeros behind it. In both layouts: blocks beside their slots, and apart.
+//! What blocks show: what was published, and zeros behind it. In both layouts: blocks beside their
+//! slots, and apart.
 
 use super::{consumer, producer};
 use crate::explore::explore;
@@ -59,7 +60,8 @@ fn send(publisher: &mut Publisher<LoomMemory>, way: Way, len: usize) -> bool {
     true
 }
 
-/// Writes all over a block. Then publishes its first bytes, if it is to be a message of so many; else gives the claim up.
+/// Writes all over a block. Then publishes its first bytes, if it is to be a message of so many;
+/// else gives the claim up.
 fn scribble(publisher: &mut Publisher<LoomMemory>, way: Way, len: Option<usize>) {
     if publisher.room() == 0 {
         publisher.rescan(0);
@@ -109,8 +111,8 @@ fn take(reader: &mut Reader<LoomMemory>) -> bool {
     true
 }
 
-/// A long message, a shorter one; then one that is given up, a short one, and one that was filled in place; each in every
-/// way. A reader looks at the whole block of each.
+/// A long message, a shorter one; then one that is given up, a short one, and one that was filled
+/// in place; each in every way. A reader looks at the whole block of each.
 pub(super) fn stale(bound: usize) -> usize {
     let mut executions = 0;
     for block_size in BLOCK_SIZES {

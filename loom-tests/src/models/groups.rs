@@ -12,13 +12,10 @@ use slipring_core::format::{Geometry, group as group_entry, group_flags};
 use slipring_core::memory::{Memory, Word};
 use slipring_core::protocol::group::{Kinds, members, table};
 use slipring_core::protocol::lease::Lessee;
-use slipring_core::protocol::park::Side;
 use slipring_core::protocol::publish::Publisher;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-
-const NO_LIMIT: std::time::Duration = std::time::Duration::MAX;
 
 /// Two messages, settled by two workers, each of whom then moves the floor.
 pub(super) fn floor(bound: usize) -> usize {
@@ -289,11 +286,7 @@ pub(super) fn burial_killed(bound: usize) -> usize {
 /// Publishes a message; sleeps while there is no room for it.
 fn sleep_until_published(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
     while !publish(publisher, geometry) {
-        let ticket = Side::Producer.announce(publisher.memory());
-        if publish(publisher, geometry) {
-            break;
-        }
-        Side::Producer.sleep(publisher.memory(), ticket, NO_LIMIT);
+        super::parking::sleep_for_room(publisher);
     }
 }
 
@@ -307,9 +300,7 @@ pub(super) fn park_group(bound: usize) -> usize {
         let working = thread::spawn(move || {
             let held = lease(&worker, NOW).expect("it is there");
             finish(&worker, held);
-            if worker.producer_asleep() {
-                worker.wake_producer();
-            }
+            worker.wake_producer();
         });
         sleep_until_published(&mut publisher, &geometry);
         working.join().expect("the worker ends");
@@ -329,7 +320,7 @@ pub(super) fn park_claims(bound: usize) -> usize {
             if let Some(held) = found {
                 finish(&there, held);
             }
-            if (found.is_some() || there.has_withdrawn()) && there.producer_asleep() {
+            if found.is_some() || there.has_withdrawn() {
                 there.wake_producer();
             }
         });

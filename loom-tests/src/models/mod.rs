@@ -232,14 +232,26 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "park_readers",
         question: "does a reader ever sleep through a message?",
-        executions: 4_710,
+        executions: 15_556,
         run: parking::park_readers,
     },
     Model {
         name: "park_two_readers",
         question: "do two readers that sleep and wake disturb each other?",
-        executions: 52_466,
+        executions: 118_955,
         run: parking::park_two_readers,
+    },
+    Model {
+        name: "park_closed",
+        question: "does a reader ever sleep through the end of the stream?",
+        executions: 643,
+        run: parking::park_closed,
+    },
+    Model {
+        name: "park_any",
+        question: "does a reader of two rings ever sleep through a message of either?",
+        executions: 91_671,
+        run: parking::park_any,
     },
     Model {
         name: "park_producer",

@@ -5,10 +5,12 @@ use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::Geometry;
+use slipring_core::protocol::Damage;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::Reader;
+use slipring_core::protocol::read::{Reader, Ready};
 use slipring_core::protocol::table::Start;
+use std::convert::Infallible;
 use std::time::Duration;
 
 const NO_LIMIT: Duration = Duration::MAX;
@@ -16,19 +18,28 @@ const NO_LIMIT: Duration = Duration::MAX;
 /// Takes one message; sleeps while there is none.
 fn receive(reader: &mut Reader<LoomMemory>) {
     while !take(reader) {
-        let ticket = Side::Readers.announce(reader.memory());
-        if take(reader) {
-            break;
-        }
-        Side::Readers.sleep(reader.memory(), ticket, NO_LIMIT);
+        sleep(reader);
     }
+}
+
+/// As a consumer that waits.
+fn sleep(reader: &mut Reader<LoomMemory>) {
+    let look = |reader: &mut Reader<_>| Ok::<_, Damage>((!reader.has_news()?).then_some(NO_LIMIT));
+    Side::Readers.sleep_unless(reader, Reader::memory, look).expect("a sound ring");
+}
+
+/// As a producer that waits for room.
+pub(super) fn sleep_for_room(publisher: &mut Publisher<LoomMemory>) {
+    let look = |publisher: &mut Publisher<_>| {
+        publisher.rescan(0);
+        Ok::<_, Infallible>((publisher.room() == 0).then_some(NO_LIMIT))
+    };
+    let Ok(()) = Side::Producer.sleep_unless(publisher, Publisher::memory, look);
 }
 
 fn send(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
     assert!(publish(publisher, geometry), "the ring is large enough");
-    if publisher.readers_asleep() {
-        publisher.wake_readers();
-    }
+    publisher.wake_readers();
 }
 
 /// A reader sleeps twice: the clearing of its first announcement must not erase its second.
@@ -64,8 +75,8 @@ pub(super) fn park_two_readers(bound: usize) -> usize {
     })
 }
 
-/// One slot, two readers that hold it: the producer sleeps until both have released, and may be woken by
-/// the first in vain.
+/// One slot, two readers that hold it: the producer sleeps until both have released, and may be
+/// woken by the first in vain.
 pub(super) fn park_producer(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 2);
@@ -76,20 +87,66 @@ pub(super) fn park_producer(bound: usize) -> usize {
         let threads = readers.map(|mut reader| {
             thread::spawn(move || {
                 assert!(take(&mut reader), "published before");
-                if reader.producer_asleep() {
-                    reader.wake_producer();
-                }
+                reader.wake_producer();
             })
         });
         while !publish(&mut publisher, &geometry) {
-            let ticket = Side::Producer.announce(publisher.memory());
-            if publish(&mut publisher, &geometry) {
-                break;
-            }
-            Side::Producer.sleep(publisher.memory(), ticket, NO_LIMIT);
+            sleep_for_room(&mut publisher);
         }
         for thread in threads {
             thread.join().expect("the reader ends");
+        }
+    })
+}
+
+/// The stream ends while its reader goes to sleep.
+pub(super) fn park_closed(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut publisher = producer(&memory, &geometry);
+        let closing = thread::spawn(move || publisher.close());
+        while !reader.is_drained().expect("a sound ring") {
+            sleep(&mut reader);
+        }
+        closing.join().expect("the producer ends");
+    })
+}
+
+fn memory_of(readers: &[Reader<LoomMemory>; 2], ring: usize) -> &LoomMemory {
+    readers[ring].memory()
+}
+
+/// Two rings, each with a producer that sends one message, and one reader of both, who sleeps on
+/// both at once.
+pub(super) fn park_any(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let here = LoomMemory::new(&geometry);
+        let memories = [here.beside(&geometry), here];
+        let mut readers = memories.each_ref().map(|memory| consumer(memory, &geometry, 0, Start::Earliest));
+        let threads = memories.map(|memory| {
+            let mut publisher = producer(&memory, &geometry);
+            thread::spawn(move || send(&mut publisher, &geometry))
+        });
+        let mut taken = 0;
+        while taken < 2 {
+            if let Some(reader) = readers.iter_mut().find_map(|reader| take(reader).then_some(reader)) {
+                assert_eq!(reader.tail(), 1, "each ring has one message");
+                taken += 1;
+                continue;
+            }
+            let look = |readers: &mut [Reader<LoomMemory>; 2]| {
+                let news = readers.each_mut().map(|reader| reader.poll().map(|ready| ready != Ready::Empty));
+                let [one, other] = news;
+                Ok::<_, Damage>((!one? && !other?).then_some(NO_LIMIT))
+            };
+            let slept = Side::Readers.sleep_unless_any(&mut readers, &[0, 1], memory_of, look);
+            assert_eq!(slept, Ok(true));
+        }
+        for thread in threads {
+            thread.join().expect("the producer ends");
         }
     })
 }

@@ -264,9 +264,7 @@ impl Ring {
             producer.send(claimed, described(&self.geometry, position).kind(), &bytes(&self.geometry, position, position));
         }
         assert!(producer.head() <= producer.claimed());
-        if producer.readers_asleep() {
-            producer.wake_readers();
-        }
+        producer.wake_readers();
     }
 
     /// Lengths never reach beyond a block; what nobody forged is what was published.
@@ -297,9 +295,7 @@ impl Ring {
             self.saw(position, message.meta, &bytes);
         }
         reader.release(count);
-        if reader.producer_asleep() {
-            reader.wake_producer();
-        }
+        reader.wake_producer();
     }
 
     fn read(&mut self, want: u64) {
@@ -367,7 +363,7 @@ impl Ring {
             }
             self.leases.borrow_mut().push_back((number, lease));
         }
-        if worker.has_withdrawn() && worker.producer_asleep() {
+        if worker.has_withdrawn() {
             worker.wake_producer();
         }
     }

@@ -10,20 +10,21 @@ use core::sync::atomic::Ordering::Relaxed;
 
 /// A batch that is being filled, which [`Publisher::begin_batch`] has begun.
 ///
-/// Of a *bare* message, one that fills its block and is of kind 0, nothing is written but its bytes: whoever finds the head
-/// beyond a position, and nothing about it in its slot, knows what is there. So a batch of them costs the lines that
-/// their bytes fill. Any other message is described in its slot.
+/// Of a *bare* message, one that fills its block and is of kind 0, nothing is written but its
+/// bytes: whoever finds the head beyond a position, and nothing about it in its slot, knows what is
+/// there. So a batch of them costs the lines that their bytes fill. Any other message is described
+/// in its slot.
 ///
-/// The slot of a bare message may say anything but that it holds the message at this very position. Seals that were given
-/// up do say so until the head has passed them, so up to where there may be such, bare messages are sealed, too. So is the
-/// first of a batch: who waits for it looks there.
+/// The slot of a bare message may say anything but that it holds the message at this very position.
+/// Seals that were given up do say so until the head has passed them, so up to where there may be
+/// such, bare messages are sealed, too. So is the first of a batch: who waits for it looks there.
 ///
 /// The stores are relaxed: a seal says nothing of its message, but sends readers to the head.
 ///
 /// # Invariants
 ///
-/// Positions from `first` up to `end` are claimed by the publisher that began this batch, and lie below its limit. Those
-/// up to `next` are filled, and sealed where they must be.
+/// Positions from `first` up to `end` are claimed by the publisher that began this batch, and lie
+/// below its limit. Those up to `next` are filled, and sealed where they must be.
 #[derive(Debug)]
 pub struct Batch<B> {
     slots: Slots,
@@ -105,7 +106,8 @@ impl<B: BlockWriter> Batch<B> {
         self.leftover_until.max(self.scribbled_until)
     }
 
-    /// The blocks of the next `n` positions are about to be written by the caller, who may leave them in any state.
+    /// The blocks of the next `n` positions are about to be written by the caller, who may leave
+    /// them in any state.
     #[inline(always)]
     pub fn scribble(&mut self, n: u64) {
         debug_assert!(n <= self.remaining());
@@ -125,13 +127,14 @@ impl<B: BlockWriter> Batch<B> {
         kind: u32,
         message: &[u8],
     ) {
-        // SAFETY: the position is claimed, below the limit, and the caller is its producer, by the invariants of `Batch`.
+        // SAFETY: the position is claimed, below the limit, and the caller is its producer, by the
+        // invariants of `Batch`.
         unsafe { self.blocks.write(self.slots.packed(slot), message) };
         self.seal(publisher, slot, kind, message.len());
     }
 
-    /// Adds the next position, whose slot this is, and whose block holds a message, at most a block long. Clears what is
-    /// behind it.
+    /// Adds the next position, whose slot this is, and whose block holds a message, at most a block
+    /// long. Clears what is behind it.
     #[inline(always)]
     pub fn seal<M: Memory<Blocks = B>>(
         &mut self,
@@ -174,7 +177,8 @@ impl<B: BlockWriter> Batch<B> {
         self.next = end;
     }
 
-    /// Never inlined: in line, this kept the words of every message of a batch from staying in registers.
+    /// Never inlined: in line, this kept the words of every message of a batch from staying in
+    /// registers.
     #[inline(never)]
     fn seal_bare(&self, until: u64) {
         for position in self.next..until {
@@ -184,7 +188,8 @@ impl<B: BlockWriter> Batch<B> {
 }
 
 impl<M: Memory> Publisher<M> {
-    /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of them count as given up.
+    /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of
+    /// them count as given up.
     #[inline(always)]
     pub fn begin_batch(&mut self, n: u64) -> Batch<M::Blocks> {
         let (first, end) = (self.head(), self.head() + n);
@@ -196,7 +201,8 @@ impl<M: Memory> Publisher<M> {
         batch
     }
 
-    /// Ends a batch. Of those that were claimed for it, positions that it did not fill are as they were.
+    /// Ends a batch. Of those that were claimed for it, positions that it did not fill are as they
+    /// were.
     #[inline(always)]
     pub fn end_batch(&mut self, batch: &Batch<M::Blocks>) {
         self.leftover_until = batch.leftover_until();

@@ -509,26 +509,29 @@ impl<M: Memory> Lessee<M> {
         }
     }
 
-    /// True when the producer may be asleep for want of room: call [`wake_producer`](Self::wake_producer).
-    #[inline(always)]
-    pub fn producer_asleep(&self) -> bool {
-        park::Side::Producer.is_asleep(self.memory())
-    }
-
     /// True if a claim has failed since this was last asked. The pin of a failed claim holds the producer up like
-    /// any other, so look whether it [sleeps](Self::producer_asleep).
+    /// any other, so [wake](Self::wake_producer) it.
     #[inline(always)]
     pub fn has_withdrawn(&self) -> bool {
         self.has_withdrawn.replace(false)
     }
 
-    /// Wakes the producer.
-    #[cold]
+    /// Wakes the producer, if it may be asleep for want of room.
+    #[inline(always)]
     pub fn wake_producer(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake(self.memory());
+        park::Side::Producer.wake_if_asleep(self.memory());
+    }
+
+    /// Has workers look again that sleep. The word that readers sleep on is the producer's, and not to be changed here:
+    /// a worker that is just falling asleep misses this, and wakes at its next tick.
+    pub fn nudge_colleagues(&self)
+    where
+        M: Futex,
+    {
+        park::Side::Readers.nudge(self.memory());
     }
 }
 

@@ -388,7 +388,5 @@ fn position<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
 }
 
 fn wake_producer<M: Memory + Futex>(memory: &M) {
-    if Side::Producer.is_asleep(memory) {
-        Side::Producer.wake(memory);
-    }
+    Side::Producer.wake_if_asleep(memory);
 }

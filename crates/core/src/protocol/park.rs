@@ -1,14 +1,16 @@
-//! Sleeping and waking without a system call on the hot path and without a count of sleepers, which a
-//! killed sleeper would leave wrong for ever.
+//! Sleeping and waking without a system call on the hot path and without a count of sleepers, which
+//! a killed sleeper would leave wrong for ever.
 //!
-//! One word says "somebody sleeps"; the sleeper sets it, the waker clears it before it wakes everybody.
-//! A sleeper that is killed in its sleep costs one wake. The sleeper, who has time, pays for the `SeqCst`
-//! fence of both sides ([`Memory::heavy_fence`]).
+//! One word says "somebody sleeps"; the sleeper sets it, the waker clears it before it wakes
+//! everybody. A sleeper that is killed in its sleep costs one wake. The sleeper, who has time, pays
+//! for the `SeqCst` fence of both sides ([`Memory::heavy_fence`]).
 
 use crate::format::producer_page::{WAKE, WAKE_COUNT};
 use crate::format::readers_page::{PRODUCER_ASLEEP, READERS_ASLEEP, ROOM};
 use crate::memory::{Futex, Memory, Word};
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::time::Duration;
 
 /// Who sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub enum Side {
 
 /// A wake word's value, taken before the announcement: sleeping on it ends at the next wake.
 #[derive(Clone, Copy, Debug)]
-pub struct Ticket(pub u32);
+struct Ticket(u32);
 
 impl Side {
     #[inline(always)]
@@ -40,32 +42,98 @@ impl Side {
         }
     }
 
-    /// Announces a sleeper. Afterwards look once more for what you wait for, and only then
-    /// [`sleep`](Self::sleep): either you find it, or whoever provides it finds you.
-    pub fn announce<M: Memory>(self, memory: &M) -> Ticket {
+    /// Announces a sleeper, looks once more, and only then sleeps: either the look finds what the
+    /// sleeper waits for, or the party that provides it finds the sleeper. `look` says for how long
+    /// to sleep at most; none if not at all. May return early for no reason.
+    pub fn sleep_unless<S, M: Memory + Futex, E>(
+        self,
+        sleeper: &mut S,
+        memory: impl Fn(&S) -> &M,
+        look: impl FnOnce(&mut S) -> Result<Option<Duration>, E>,
+    ) -> Result<(), E> {
+        let ticket = self.announce(memory(sleeper));
+        memory(sleeper).heavy_fence(); // SLEEP
+        self.look_and_sleep(sleeper, memory, look, ticket)
+    }
+
+    /// The same on several rings at once, by their numbers: the announcements on all of them come
+    /// before one fence, and the fence before the look at any. False if the memory cannot sleep on
+    /// so many.
+    pub fn sleep_unless_any<S, M: Memory + Futex, E>(
+        self,
+        sleeper: &mut S,
+        rings: &[usize],
+        memory: impl Fn(&S, usize) -> &M,
+        look: impl FnOnce(&mut S) -> Result<Option<Duration>, E>,
+    ) -> Result<bool, E> {
+        let announced = rings.iter().map(|&ring| (ring, self.announce(memory(sleeper, ring))));
+        let announced: Vec<(usize, Ticket)> = announced.collect();
+        if let Some(&ring) = rings.first() {
+            memory(sleeper, ring).heavy_fence(); // SLEEP
+        }
+        let Some(at_most) = look(sleeper)? else { return Ok(true) };
+        let bed = |(ring, ticket): (usize, Ticket)| (memory(sleeper, ring), self.word(), ticket.0);
+        Ok(M::wait_any(&announced.into_iter().map(bed).collect::<Vec<_>>(), at_most))
+    }
+
+    /// The same of a sleeper that cannot announce itself, since its mapping is read-only: it is
+    /// woken when others are, and must bound its sleep.
+    pub fn sleep_unannounced<S, M: Memory + Futex, E>(
+        self,
+        sleeper: &mut S,
+        memory: impl Fn(&S) -> &M,
+        look: impl FnOnce(&mut S) -> Result<Option<Duration>, E>,
+    ) -> Result<(), E> {
+        let ticket = self.observe(memory(sleeper));
+        self.look_and_sleep(sleeper, memory, look, ticket)
+    }
+
+    fn look_and_sleep<S, M: Memory + Futex, E>(
+        self,
+        sleeper: &mut S,
+        memory: impl Fn(&S) -> &M,
+        look: impl FnOnce(&mut S) -> Result<Option<Duration>, E>,
+        ticket: Ticket,
+    ) -> Result<(), E> {
+        if let Some(at_most) = look(sleeper)? {
+            memory(sleeper).wait(self.word(), ticket.0, at_most);
+        }
+        Ok(())
+    }
+
+    /// The caller makes a heavy fence before it looks again.
+    fn announce<M: Memory>(self, memory: &M) -> Ticket {
         let ticket = self.observe(memory);
         memory.store(self.asleep(), 1, Relaxed);
-        memory.heavy_fence(); // SLEEP
         ticket
     }
 
-    /// The ticket of a sleeper that cannot announce itself, since its mapping is read-only: it is woken
-    /// when others are, and must bound its sleep.
     #[expect(clippy::cast_possible_truncation, reason = "a futex compares the low half")]
-    pub fn observe<M: Memory>(self, memory: &M) -> Ticket {
+    fn observe<M: Memory>(self, memory: &M) -> Ticket {
         let word = memory.load(self.word(), Relaxed);
         memory.fence(Acquire); // TICKET
         Ticket(word as u32)
     }
 
-    /// Sleeps until the next wake after the ticket, at most `timeout`; may return early for no reason.
-    pub fn sleep<M: Memory + Futex>(self, memory: &M, ticket: Ticket, timeout: core::time::Duration) {
-        memory.wait(self.word(), ticket.0, timeout);
+    /// Wakes the sleepers, if there may be any. Called right after what they wait for was stored.
+    #[inline(always)]
+    pub fn wake_if_asleep<M: Memory + Futex>(self, memory: &M) {
+        if self.is_asleep(memory) {
+            self.wake(memory);
+        }
     }
 
-    /// True when somebody may be asleep. Called right after what sleepers wait for was stored.
+    /// The same for a party that does not own the word that they sleep on: a sleeper that is just
+    /// about to sleep misses it.
+    pub fn nudge<M: Memory + Futex>(self, memory: &M) {
+        if self.is_asleep(memory) {
+            memory.wake_all(self.word());
+        }
+    }
+
+    /// True when somebody may be asleep.
     #[inline(always)]
-    pub fn is_asleep<M: Memory>(self, memory: &M) -> bool {
+    fn is_asleep<M: Memory>(self, memory: &M) -> bool {
         memory.light_fence(); // SLEEP
         memory.load(self.asleep(), Relaxed) != 0
     }
@@ -80,8 +148,9 @@ impl Side {
                 memory.store(WAKE_COUNT, memory.load(WAKE_COUNT, Relaxed).wrapping_add(1), Relaxed);
                 memory.store(WAKE, memory.load(WAKE, Relaxed).wrapping_add(1), Release); // TICKET
             }
-            // Several readers may wake the producer at once. Each must get its own change in: a waker that
-            // lost the race and went away would leave its clearing unordered with the next announcement.
+            // Several readers may wake the producer at once. Each must get its own change in: a
+            // waker that lost the race and went away would leave its clearing unordered with the
+            // next announcement.
             Side::Producer => {
                 let mut seen = memory.load(ROOM, Relaxed);
                 let count =

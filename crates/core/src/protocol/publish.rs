@@ -221,19 +221,13 @@ impl<M: Memory> Publisher<M> {
         self.memory.store(HEAD, head, Release); // HEAD
     }
 
-    /// True when a reader may be asleep: call [`wake_readers`](Self::wake_readers).
+    /// Wakes the readers, if any may be asleep.
     #[inline(always)]
-    pub fn readers_asleep(&self) -> bool {
-        park::Side::Readers.is_asleep(&self.memory)
-    }
-
-    /// Wakes every reader that sleeps.
-    #[cold]
     pub fn wake_readers(&self)
     where
         M: Futex,
     {
-        park::Side::Readers.wake(&self.memory);
+        park::Side::Readers.wake_if_asleep(&self.memory);
     }
 
     /// Looks at every tail that was ever stored and moves the limit as far as they allow. Costs one

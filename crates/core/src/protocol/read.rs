@@ -240,19 +240,19 @@ impl<M: Memory> Reader<M> {
         self.memory.store(Word::readers(self.tail_at), tail, Release); // FREE
     }
 
-    /// True when the producer may be asleep for want of room: call [`wake_producer`](Self::wake_producer).
+    /// Wakes the producer, if it may be asleep for want of room.
     #[inline(always)]
-    pub fn producer_asleep(&self) -> bool {
-        park::Side::Producer.is_asleep(&self.memory)
-    }
-
-    /// Wakes the producer.
-    #[cold]
     pub fn wake_producer(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake(&self.memory);
+        park::Side::Producer.wake_if_asleep(&self.memory);
+    }
+
+    /// True when there is a message, or none will come: a reader that goes to sleep asks after its announcement.
+    #[cold]
+    pub fn has_news(&mut self) -> Result<bool, Damage> {
+        Ok(self.poll_many()? != Ready::Empty || self.is_drained()?)
     }
 
     /// True when the stream is closed and nothing is left to read. Looks at the closing before the slot:
@@ -347,19 +347,13 @@ impl<M: Memory> CopyingReader<M> {
         }
     }
 
-    /// As [`Reader::producer_asleep`].
-    #[inline(always)]
-    pub fn producer_asleep(&self) -> bool {
-        park::Side::Producer.is_asleep(&self.memory)
-    }
-
     /// As [`Reader::wake_producer`].
-    #[cold]
+    #[inline(always)]
     pub fn wake_producer(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake(&self.memory);
+        park::Side::Producer.wake_if_asleep(&self.memory);
     }
 
     /// True when the stream is closed and nothing is left to read.

@@ -1,13 +1,16 @@
-//! Messages that are sent by themselves, and what a block shows: the message that was published there, and zeros behind it.
+//! Messages that are sent by themselves, and what a block shows: the message that was published
+//! there, and zeros behind it.
 //!
-//! A producer that sends a shorter message than the one a lap before clears the rest of the longer one, and clears
-//! all of a block that an abandoned claim may have left in any state. So a block never shows what was not published,
-//! to a reader that looks beyond the message, or to anybody who reads the file.
+//! A producer that sends a shorter message than the one a lap before clears the rest of the longer
+//! one, and clears all of a block that an abandoned claim may have left in any state. So a block
+//! never shows what was not published, to a reader that looks beyond the message, or to anybody who
+//! reads the file.
 //!
-//! Example: a block of 64 bytes holds 40 bytes of position 3 in a ring of 4. Position 7 is to hold 16 bytes there. Its
-//! producer writes bytes 0 to 15, learns the length 40 from the slot, which still describes position 3, zeroes bytes
-//! 16 to 39, describes position 7, and publishes it. A producer that dies after the description and before that leaves
-//! a claimed position, so its successor takes the block for one that may hold anything, and zeroes all of it.
+//! Example: a block of 64 bytes holds 40 bytes of position 3 in a ring of 4. Position 7 is to hold
+//! 16 bytes there. Its producer writes bytes 0 to 15, learns the length 40 from the slot, which
+//! still describes position 3, zeroes bytes 16 to 39, describes position 7, and publishes it. A
+//! producer that dies after the description and before that leaves a claimed position, so its
+//! successor takes the block for one that may hold anything, and zeroes all of it.
 
 use super::message::words;
 use super::publish::Publisher;
@@ -16,13 +19,13 @@ use crate::format::{Block, Meta, Sequence, Slot};
 use crate::memory::{BlockWriter, Memory};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-/// A claimed position and its slot. Worked out once per message: what is read through a reference after an ordered
-/// store is read from memory again.
+/// A claimed position and its slot. Worked out once per message: what is read through a reference
+/// after an ordered store is read from memory again.
 ///
 /// # Invariants
 ///
-/// Made by [`Publisher::claimed_slot`] alone. The publisher that made it has claimed the position, which lies below its
-/// limit, and has not published it yet.
+/// Made by [`Publisher::claimed_slot`] alone. The publisher that made it has claimed the position,
+/// which lies below its limit, and has not published it yet.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimedSlot {
     pub(super) position: u64,
@@ -92,16 +95,17 @@ impl<M: Memory> Publisher<M> {
     /// If it is longer than a block.
     #[inline(always)]
     pub fn send(&mut self, claimed: ClaimedSlot, kind: u32, message: &[u8]) {
-        // SAFETY: the position is claimed, below the limit, and this is the producer, by the invariants of `ClaimedSlot`
-        // and `Publisher`; the memory is this publisher's.
+        // SAFETY: the position is claimed, below the limit, and this is the producer, by the
+        // invariants of `ClaimedSlot` and `Publisher`; the memory is this publisher's.
         unsafe { self.memory().blocks().write(self.block(claimed), message) };
         self.publish(claimed, kind, message.len());
     }
 
     /// Publishes the claimed head, whose block holds a message, at most a block long.
     ///
-    /// Clears what is behind it before it is described: the description says how long the older message was. In one call
-    /// with the publishing: a claim that is given up leaves the older description.
+    /// Clears what is behind it before it is described: the description says how long the older
+    /// message was. In one call with the publishing: a claim that is given up leaves the older
+    /// description.
     #[inline(always)]
     pub fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
         debug_assert!(claimed.position == self.head());
@@ -128,8 +132,9 @@ impl<M: Memory> Publisher<M> {
         self.memory().store(DESCRIBED, ALL_DESCRIBED, Relaxed);
     }
 
-    /// How many bytes of a claimed block, in the place of a message that is sent by itself or of one in a batch, an older
-    /// message may have left there. Blocks below `leftover_until` may hold anything.
+    /// How many bytes of a claimed block, in the place of a message that is sent by itself or of
+    /// one in a batch, an older message may have left there. Blocks below `leftover_until` may hold
+    /// anything.
     ///
     /// The slot says it, unless its last message lay in the other place, or was a bare one.
     #[inline(never)]

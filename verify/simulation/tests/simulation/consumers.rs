@@ -132,9 +132,7 @@ impl InPlace {
         turn.oracle().readers[entry].as_mut().expect("it joined").next += n;
         reader.release(n);
         self.before_release = None;
-        if reader.producer_asleep() {
-            reader.wake_producer();
-        }
+        reader.wake_producer();
     }
 
     fn leave(&mut self, turn: &mut Turn<'_>) {

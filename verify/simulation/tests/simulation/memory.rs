@@ -266,6 +266,9 @@ unsafe impl Memory for SimMemory {
 /// Nobody sleeps: who has nothing to do is asked again.
 impl Futex for SimMemory {
     fn wait(&self, _word: Word, _expected: u32, _timeout: Duration) {}
+    fn wait_any(_: &[(&SimMemory, Word, u32)], _: Duration) -> bool {
+        true
+    }
     fn wake_all(&self, _word: Word) {}
 }
 

@@ -89,7 +89,7 @@ impl Actor for Publishing {
                 publisher.send(claimed, kind, &bytes);
             }
         }
-        if !abandoned && publisher.readers_asleep() {
+        if !abandoned {
             publisher.wake_readers();
         }
     }

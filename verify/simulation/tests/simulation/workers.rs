@@ -71,7 +71,7 @@ impl Working {
                 (found.lease, found.doomed)
             }
         };
-        if lessee.has_withdrawn() && lessee.producer_asleep() {
+        if lessee.has_withdrawn() {
             lessee.wake_producer();
         }
         if let Some(lease) = lease {
@@ -140,9 +140,7 @@ impl Working {
         turn.oracle().unhold(position);
         lessee.unpin(position);
         lessee.settled(position);
-        if lessee.producer_asleep() {
-            lessee.wake_producer();
-        }
+        lessee.wake_producer();
         if how == 3 && ended.is_ok() && self.number == 1 {
             self.bury_from(turn, position);
         }

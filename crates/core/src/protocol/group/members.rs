@@ -73,9 +73,7 @@ pub fn leave<M: Memory + Futex + Clone, L: Liveness>(
 ) {
     free(memory, geometry, entry);
     rights.release(Right::Worker(entry));
-    if Side::Producer.is_asleep(memory) {
-        Side::Producer.wake(memory);
-    }
+    Side::Producer.wake_if_asleep(memory);
 }
 
 /// Frees a worker's entry: returns its leases, takes its pin away, and lets the entry go. The caller holds the

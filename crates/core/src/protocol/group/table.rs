@@ -205,7 +205,5 @@ pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
 
 fn wake_producer<M: Memory + Futex>(memory: &M) {
     use crate::protocol::park::Side;
-    if Side::Producer.is_asleep(memory) {
-        Side::Producer.wake(memory);
-    }
+    Side::Producer.wake_if_asleep(memory);
 }
