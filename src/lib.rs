@@ -80,10 +80,11 @@ pub use message::{Checked, Code, InvalidCode, Message, Outgoing, Schema, Value};
 pub use producer::claim::{BatchClaim, Claim, Filled};
 pub use producer::{Producer, ProducerOptions};
 pub use region::pages::Pages;
-pub use ring::attach::Place;
+
 pub use ring::check::Violation;
 pub use ring::companion::DeadLetterPolicy;
 pub use ring::groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
+pub use ring::place::{At, Place};
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
 pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use slipring_core::protocol::Damage;

@@ -48,7 +48,7 @@ impl Order {
         Order { number, phone, origin: 0, customer, cents }
     }
 
-    /// Workers get bytes; these are what the producer's type says.
+    /// The order in a dead letter, which has bytes.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Order, Failure> {
         Order::read_from_bytes(bytes).map_err(|_| format!("{} bytes are not an order", bytes.len()).into())
     }

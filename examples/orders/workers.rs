@@ -54,7 +54,7 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
 /// message with another id, so it carries that of the first one.
 fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
     let worker =
-        WorkerOptions::new(SMS).name(name).notice_dead_producer(true).join::<[u8]>(place.file("orders"))?;
+        WorkerOptions::new(SMS).name(name).notice_dead_producer(true).join::<Order>(place.file("orders"))?;
     let mut gateway = Gateway::new(place);
     loop {
         let delivery = match worker.recv() {
@@ -71,8 +71,8 @@ fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
     }
 }
 
-fn attempt(delivery: Delivery<'_>, gateway: &mut Gateway) -> Result<(), Failure> {
-    let order = Order::parse(&delivery)?;
+fn attempt(delivery: Delivery<'_, Order>, gateway: &mut Gateway) -> Result<(), Failure> {
+    let order = *delivery;
     let settled = match gateway.send(order.key(delivery.id()), &order) {
         Ok(Answer::Sent | Answer::AlreadySent) => delivery.ack(),
         Ok(Answer::NoSuchNumber) => delivery.reject(&format!("no such number: {}", order.phone)).map(drop),
@@ -98,7 +98,7 @@ fn add_points(place: &Place) -> Result<(), Failure> {
     let worker = WorkerOptions::new(POINTS)
         .name(POINTS)
         .notice_dead_producer(true)
-        .join::<[u8]>(place.file("orders"))?;
+        .join::<Order>(place.file("orders"))?;
     let ledger = open(place, POINTS)?;
     loop {
         let delivery = match worker.recv() {
@@ -106,7 +106,7 @@ fn add_points(place: &Place) -> Result<(), Failure> {
             Err(RecvError::Closed) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let order = Order::parse(&delivery)?;
+        let order = *delivery;
         let at = order.first_position(delivery.position()) * BOOKING;
         let times = booking(&ledger, at)?.1;
         if times == 0 {
@@ -142,7 +142,7 @@ fn audit(place: &Place) -> Result<(), Failure> {
         .name(AUDIT)
         .durable(true)
         .notice_dead_producer(true)
-        .attach::<[u8]>(place.file("orders"))?;
+        .attach::<Order>(place.file("orders"))?;
     let file = open(place, AUDIT)?;
     loop {
         let message = match consumer.recv() {
@@ -158,11 +158,10 @@ fn audit(place: &Place) -> Result<(), Failure> {
     }
 }
 
-fn write_down(file: &File, position: u64, bytes: &[u8]) -> Result<(), Failure> {
-    let order = Order::parse(bytes)?;
+fn write_down(file: &File, position: u64, order: &Order) -> Result<(), Failure> {
     // The line of a redriven order stands there since its first message.
     if order.origin == 0 {
-        let line = audit_line(&order);
+        let line = audit_line(order);
         file.write_all_at(line.as_bytes(), position * line.len() as u64)?;
     }
     Ok(())

@@ -15,7 +15,7 @@ use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
 use crate::message::{Message, is_length_of, wrong_length};
 use crate::region::Region;
-use crate::ring::attach::Place;
+use crate::ring::place::Place;
 use raw::RawConsumer;
 use slipring_core::format;
 use slipring_core::protocol::table::Start;

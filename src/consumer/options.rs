@@ -3,10 +3,8 @@
 use super::raw::RawConsumer;
 use super::{Consumer, Seat};
 use crate::error::{AtPath, AttachError};
-use crate::id::RingId;
 use crate::message::Message;
-use crate::region::pages::Pages;
-use crate::ring::attach::{Demands, Place};
+use crate::ring::place::Place;
 use crate::wait::Wait;
 use slipring_core::protocol::table::Start;
 use std::marker::PhantomData;
@@ -19,7 +17,6 @@ pub struct ConsumerOptions {
     pub(super) start: Start,
     pub(super) wait: Wait,
     pub(super) notice_dead_producer: bool,
-    pub(crate) demands: Demands,
 }
 
 impl ConsumerOptions {
@@ -66,35 +63,6 @@ impl ConsumerOptions {
         self
     }
 
-    /// Accepts a file that belongs to this user. By default only the process's own user and root are:
-    /// whoever owns the file can change messages while they are read in place.
-    #[must_use]
-    pub fn trust_owner(mut self, user: u32) -> ConsumerOptions {
-        self.demands.trusted_owner = Some(user);
-        self
-    }
-
-    /// How this handle gets the pages that it maps. By default they come as they are touched.
-    #[must_use]
-    pub fn pages(mut self, pages: Pages) -> ConsumerOptions {
-        self.demands.pages = pages;
-        self
-    }
-
-    /// Insists on this ring, not one made later at the same path: positions saved elsewhere mean nothing
-    /// in another ring.
-    #[must_use]
-    pub fn expect_ring(mut self, id: RingId) -> ConsumerOptions {
-        self.demands.ring_id = Some(id);
-        self
-    }
-
-    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
-    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> ConsumerOptions {
-        self.demands.dead_of = Some(ring);
-        self
-    }
-
     /// Attaches. The producer goes on at full speed meanwhile; from the returned position on, nothing is
     /// lost to this consumer.
     ///
@@ -115,9 +83,7 @@ impl ConsumerOptions {
     /// [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`]; [`AttachError::Name`];
     /// [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Consumer<T>, AtPath<AttachError>> {
-        let mut options = self.clone();
-        options.demands = self.demands.carrying(T::CARRIES);
-        let seat = Seat::take(place, &options, false)?;
+        let seat = Seat::take(place.at().carrying::<T>(), self, false)?;
         Ok(Consumer { raw: RawConsumer::new(seat), carries: PhantomData })
     }
 }

@@ -70,10 +70,11 @@ impl RawConsumer {
     /// The message at the tail, which may be read.
     #[inline(always)]
     fn take(&mut self) -> Result<Message, RecvError> {
-        match self.reader.next_single() {
-            Some(message) => Ok(message),
-            None => self.next_of_batch(),
-        }
+        let message = match self.reader.next_single() {
+            Some(message) => message,
+            None => self.next_of_batch()?,
+        };
+        Ok(message)
     }
 
     /// Never inlined, so that the address of a single message does not depend on the load of its slot's words.

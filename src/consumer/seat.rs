@@ -3,7 +3,8 @@
 use super::ConsumerOptions;
 use crate::error::{AtPath, AttachError, NameError, OpenError, RecvError};
 use crate::region::Access;
-use crate::ring::attach::{Attachment, Place, patiently};
+use crate::ring::attach::{Attachment, patiently};
+use crate::ring::place::At;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::protocol::membership::{self, ConsumerKind, EnterError, Entered, Identity};
@@ -25,18 +26,17 @@ pub(crate) struct Seat {
 
 impl Seat {
     pub(crate) fn take(
-        place: impl Place,
+        at: At,
         options: &ConsumerOptions,
         evictable: bool,
     ) -> Result<Seat, AtPath<AttachError>> {
-        let source = place.source();
         if options.durable || !options.name.is_empty() {
-            NameError::check(&options.name).map_err(|error| source.at_path(AttachError::from(error)))?;
+            NameError::check(&options.name).map_err(|error| at.at_path(AttachError::from(error)))?;
         }
         if options.durable && evictable {
-            return Err(source.at_path(AttachError::EvictableDurable { name: options.name.clone() }));
+            return Err(at.at_path(AttachError::EvictableDurable { name: options.name.clone() }));
         }
-        let attachment = Attachment::open(source, Access::Readers, options.demands)?;
+        let attachment = Attachment::open(at, Access::Readers)?;
         let kind = match evictable {
             true => ConsumerKind::Evictable,
             false if options.durable => ConsumerKind::Durable,

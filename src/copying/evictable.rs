@@ -7,7 +7,8 @@ use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
 use crate::message::Message;
 use crate::region::Region;
-use crate::ring::attach::{Attachment, Place};
+use crate::ring::attach::Attachment;
+use crate::ring::place::Place;
 use crate::wait::{CHECK_UP, longest_sleep};
 use slipring_core::protocol::membership;
 use slipring_core::protocol::read::{Copied, CopyingReader};
@@ -26,9 +27,7 @@ impl ConsumerOptions {
         &self,
         place: impl Place,
     ) -> Result<EvictableConsumer<T>, AtPath<AttachError>> {
-        let mut options = self.clone();
-        options.demands = self.demands.carrying(T::CARRIES);
-        let source = Evictable::new(Seat::take(place, &options, true)?);
+        let source = Evictable::new(Seat::take(place.at().carrying::<T>(), self, true)?);
         let wait = source.seat.wait;
         Ok(EvictableConsumer { copying: Copying::new(source, wait), carries: PhantomData })
     }

@@ -4,9 +4,9 @@ use crate::copying::{CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, OpenError, RecvError};
 use crate::id::RingId;
 use crate::message::Message;
-use crate::region::pages::Pages;
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Place};
+use crate::ring::attach::Attachment;
+use crate::ring::place::Place;
 use crate::wait::{NAP, Wait};
 use slipring_core::format::POSITION_MAX;
 use slipring_core::protocol::Damage;
@@ -21,7 +21,6 @@ pub struct ObserverOptions {
     start: Start,
     wait: Wait,
     notice_dead_producer: bool,
-    demands: Demands,
 }
 
 impl ObserverOptions {
@@ -53,20 +52,6 @@ impl ObserverOptions {
         self
     }
 
-    /// How this handle gets the pages that it maps. By default they come as they are touched.
-    #[must_use]
-    pub fn pages(mut self, pages: Pages) -> ObserverOptions {
-        self.demands.pages = pages;
-        self
-    }
-
-    /// Insists on this ring, not one made later at the same path.
-    #[must_use]
-    pub fn expect_ring(mut self, id: RingId) -> ObserverOptions {
-        self.demands.ring_id = Some(id);
-        self
-    }
-
     /// Attaches. Needs read permission only.
     ///
     /// # Errors
@@ -74,8 +59,7 @@ impl ObserverOptions {
     /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::Open`] as
     /// [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Observer<T>, AtPath<AttachError>> {
-        let attachment =
-            Attachment::open(place.source(), Access::Nothing, self.demands.carrying(T::CARRIES))?;
+        let attachment = Attachment::open(place.at().carrying::<T>(), Access::Nothing)?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
         // Neither is moved by more than the messages that follow, so that no later sum can wrap.

@@ -11,8 +11,9 @@ use crate::id::{MessageId, RingId};
 use crate::message::Message;
 use crate::producer::{Producer, ProducerOptions};
 use crate::region::Access;
-use crate::ring::attach::{Attachment, Demands, Place, Source};
+use crate::ring::attach::Attachment;
 use crate::ring::companion::KEEPER;
+use crate::ring::place::{At, Place};
 use crate::ring::{self, Ring};
 use slipring_core::format::{LETTER_LEN, NAME_MAX};
 use slipring_core::protocol::settings::Reason;
@@ -147,9 +148,9 @@ impl NoGrave {
 impl Grave {
     /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
     pub(crate) fn open(attachment: &Attachment) -> Result<Grave, NoGrave> {
-        let place = Dead(attachment.dead_source());
-        // A file that is somebody else's must not even be opened for writing.
-        let producer = ProducerOptions::new().dead_letters_of(attachment.header.ring_id);
+        // A file that is not this ring's must not even be opened for writing.
+        let place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
+        let producer = ProducerOptions::new();
         let opened = producer.open(&place).or_else(|error| match error {
             AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
                 // Removed by somebody. That others may make it at the same time does not matter.
@@ -179,16 +180,6 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
     match dead.header.dead_of {
         Some(of) if of == ring => Ok(()),
         of => Err(dead.at_path(OpenError::NotItsDeadLetters { ring, of })),
-    }
-}
-
-/// A source as a place.
-struct Dead(Source);
-
-impl crate::ring::attach::Sealed for &Dead {}
-impl Place for &Dead {
-    fn source(self) -> Source {
-        self.0.clone()
     }
 }
 
@@ -224,13 +215,14 @@ impl DeadLetters {
     /// [`AttachError::NameInUse`] if another process has them open; [`AttachError::NoGroups`] if the ring has no
     /// groups; [`AttachError::Open`] as [`Ring::open`], of the ring and of the dead-letter ring.
     pub fn open(place: impl Place) -> Result<DeadLetters, AtPath<AttachError>> {
-        let ring = Attachment::open(place.source(), Access::Nothing, Demands::default())?;
+        let At { source, demands } = place.at();
+        let ring = Attachment::open(At { source, demands }, Access::Nothing)?;
         if ring.geometry().groups() == 0 {
             return Err(ring.at_path(AttachError::NoGroups));
         }
-        let options = ConsumerOptions::new().name(KEEPER).durable(true);
-        let options = options.dead_letters_of(ring.header.ring_id);
-        let consumer = options.attach(&Dead(ring.dead_source()))?;
+        let mut place = At::from(ring.dead_source()).dead_letters_of(ring.header.ring_id);
+        place.demands.trusted_owner = demands.trusted_owner;
+        let consumer = ConsumerOptions::new().name(KEEPER).durable(true).attach(&place)?;
         Ok(DeadLetters { consumer })
     }
 
@@ -338,9 +330,8 @@ impl Ring {
         if self.attachment.geometry().groups() == 0 {
             return Ok(Vec::new());
         }
-        let source = self.attachment.dead_source();
-        let place = Dead(source.clone());
-        let dead = Ring::attach(source)?;
+        let place = At::from(self.attachment.dead_source());
+        let dead = Ring::open(&place)?;
         belongs_to(&dead.attachment, self.id())?;
         let from = dead.consumers().iter().find(|c| c.name == KEEPER).and_then(|keeper| keeper.tail);
         let start = from.map_or(Start::Earliest, Start::At);

@@ -27,6 +27,14 @@ pub enum CreateError {
     /// file there. Nothing was touched.
     #[error("already exists; open it, choose another path, or remove it first")]
     AlreadyExists,
+    /// The ring that is there is not what was asked for. Only of
+    /// [`RingOptions::open_or_create`](crate::RingOptions::open_or_create).
+    #[error("is there, and is not what was asked for: {}; ask for what is there, choose another path, or remove it first", differences.join("; "))]
+    #[non_exhaustive]
+    Differs {
+        /// Each difference in words.
+        differences: Vec<String>,
+    },
     /// The directory of the path does not exist.
     #[error("there is no directory {directory}; make it first, or choose another path", directory = directory.display())]
     #[non_exhaustive]
@@ -102,7 +110,7 @@ impl CreateError {
 
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
-            CreateError::AlreadyExists => io::ErrorKind::AlreadyExists,
+            CreateError::AlreadyExists | CreateError::Differs { .. } => io::ErrorKind::AlreadyExists,
             CreateError::NoDirectory { .. } => io::ErrorKind::NotFound,
             CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. } => {
                 io::ErrorKind::InvalidInput

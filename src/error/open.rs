@@ -136,7 +136,8 @@ pub enum OpenError {
     },
     /// The ring carries messages of another type.
     #[error(
-        "carries {ring}, this program expects {expected}; attach with the matching type, or to the right ring"
+        "carries {ring}, this program expects {expected}; attach with the matching type, to the right ring, \
+         or at a place that accepts `any_type`"
     )]
     #[non_exhaustive]
     TypeMismatch {

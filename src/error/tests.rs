@@ -157,7 +157,7 @@ fn open_errors() -> Table<OpenError> {
         (
             OpenError::TypeMismatch { ring: "A{}".to_owned(), expected: "B{}".to_owned() },
             InvalidData,
-            "carries A{}, this program expects B{}; attach with the matching type, or to the right ring",
+            "carries A{}, this program expects B{}; attach with the matching type, to the right ring, or at a place that accepts `any_type`",
         ),
         (
             OpenError::WrongRing { found: one, expected: two },
@@ -204,6 +204,12 @@ fn create_errors() -> Table<CreateError> {
             CreateError::AlreadyExists,
             ErrorKind::AlreadyExists,
             "already exists; open it, choose another path, or remove it first",
+        ),
+        (
+            CreateError::Differs { differences: vec!["a is 1, not 2".into(), "b is 3, not 4".into()] },
+            ErrorKind::AlreadyExists,
+            "is there, and is not what was asked for: a is 1, not 2; b is 3, not 4; ask for what is there, \
+             choose another path, or remove it first",
         ),
         (
             CreateError::NoDirectory { directory: PathBuf::from("/no") },

@@ -11,7 +11,7 @@ use crate::error::{AtPath, AttachError, SendError};
 use crate::id::RingId;
 use crate::message::{Message, Outgoing, Value, is_length_of};
 use crate::producer::claim::{BatchClaim, Claim, Filled};
-use crate::ring::attach::Place;
+use crate::ring::place::Place;
 use raw::{Patience, RawProducer};
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -3,10 +3,8 @@
 use super::Producer;
 use super::raw::RawProducer;
 use crate::error::{AtPath, AttachError};
-use crate::id::RingId;
 use crate::message::Message;
-use crate::region::pages::Pages;
-use crate::ring::attach::{Demands, Place};
+use crate::ring::place::Place;
 use crate::wait::Wait;
 use std::marker::PhantomData;
 
@@ -15,7 +13,6 @@ use std::marker::PhantomData;
 pub struct ProducerOptions {
     pub(super) wait: Wait,
     pub(super) required_readers: u32,
-    pub(crate) demands: Demands,
 }
 
 impl ProducerOptions {
@@ -41,33 +38,6 @@ impl ProducerOptions {
         self
     }
 
-    /// Accepts a file that belongs to this user. By default only the process's own user and root are.
-    #[must_use]
-    pub fn trust_owner(mut self, user: u32) -> ProducerOptions {
-        self.demands.trusted_owner = Some(user);
-        self
-    }
-
-    /// How this handle gets the pages that it maps. By default they come as they are touched.
-    #[must_use]
-    pub fn pages(mut self, pages: Pages) -> ProducerOptions {
-        self.demands.pages = pages;
-        self
-    }
-
-    /// Insists on this ring: a program that saved positions elsewhere must not take another one for it.
-    #[must_use]
-    pub fn expect_ring(mut self, id: RingId) -> ProducerOptions {
-        self.demands.ring_id = Some(id);
-        self
-    }
-
-    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
-    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> ProducerOptions {
-        self.demands.dead_of = Some(ring);
-        self
-    }
-
     /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
     /// not is gone, and readers notice nothing. A closed stream is opened again.
     ///
@@ -85,7 +55,7 @@ impl ProducerOptions {
     /// [`AttachError::ProducerExists`] while another one lives, stopped or not; [`AttachError::Open`] as
     /// [`Ring::open`](crate::Ring::open).
     pub fn open<T: ?Sized + Message>(&self, place: impl Place) -> Result<Producer<T>, AtPath<AttachError>> {
-        let raw = RawProducer::open(place.source(), self, self.demands.carrying(T::CARRIES))?;
+        let raw = RawProducer::open(place.at().carrying::<T>(), self)?;
         Ok(Producer { raw, carries: PhantomData })
     }
 }

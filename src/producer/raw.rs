@@ -3,7 +3,8 @@
 use crate::error::{AtPath, AttachError, OpenError, SendError};
 use crate::producer::ProducerOptions;
 use crate::region::{Access, Blocks, Region};
-use crate::ring::attach::{Attachment, Demands, Source};
+use crate::ring::attach::Attachment;
+use crate::ring::place::At;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::producer_page;
@@ -33,12 +34,8 @@ pub(crate) struct RawProducer {
 // The calls that send are inlined always: a result that is moved through memory on its way costs as much
 // as the call. `try_send` of 48 B, called, took 1.6 times as long.
 impl RawProducer {
-    pub(super) fn open(
-        source: Source,
-        options: &ProducerOptions,
-        demands: Demands,
-    ) -> Result<RawProducer, AtPath<AttachError>> {
-        let attachment = Attachment::open(source, Access::Everything, demands)?;
+    pub(super) fn open(at: At, options: &ProducerOptions) -> Result<RawProducer, AtPath<AttachError>> {
+        let attachment = Attachment::open(at, Access::Everything)?;
         let load = |word| attachment.region.load(word, Relaxed);
         let seized = attachment
             .locks

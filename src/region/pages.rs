@@ -5,9 +5,9 @@
 ///
 /// ```
 /// # let ring = slipring::RingOptions::new(48, 16).create_in_memory()?;
-/// use slipring::{Pages, Producer, ProducerOptions};
-/// let options = ProducerOptions::new().pages(Pages::new().prefault(true).lock(true));
-/// let producer: Producer = options.open(&ring)?;
+/// use slipring::{At, Pages, Producer};
+/// let place = At::ring(&ring).pages(Pages::new().prefault(true).lock(true));
+/// let producer = Producer::<[u8]>::open(place)?;
 /// # Ok::<(), slipring::Error>(())
 /// ```
 ///

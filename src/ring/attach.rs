@@ -5,9 +5,10 @@ use crate::error::{AtPath, OpenError, RecvError};
 use crate::id::RingId;
 use crate::message::MessageType;
 use crate::region::pages::Pages;
-use crate::region::rights::{HeapRights, Locks};
+use crate::region::rights::Locks;
 use crate::region::{Access, Region};
 use crate::ring::companion::DeadLetterOptions;
+use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::system;
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
@@ -27,69 +28,16 @@ use zerocopy::FromBytes;
 /// How long an edit of the tables may take before it counts as stuck.
 const TABLE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Pauses between two looks for a ring that is not there yet: they double up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// The path of a ring on the heap, in errors.
 pub(crate) const IN_MEMORY: &str = "(memory)";
 
 /// The path from the root on; the same path, if the process has no current directory.
-fn from_the_root(path: PathBuf) -> PathBuf {
+pub(crate) fn from_the_root(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
-}
-
-/// Where a ring is: a path, or a [`Ring`](crate::Ring) that is already open (the only way to one on the heap).
-///
-/// Implemented for the usual path types and for `&Ring`; not for others.
-pub trait Place: sealed::Sealed {
-    #[doc(hidden)]
-    fn source(self) -> Source;
-}
-
-mod sealed {
-    #[expect(unnameable_types, reason = "sealed")]
-    pub trait Sealed {}
-}
-pub(crate) use sealed::Sealed;
-
-macro_rules! path_places {
-    ($($path:ty),*) => {$(
-        impl sealed::Sealed for $path {}
-        impl Place for $path {
-            fn source(self) -> Source {
-                Source(Kind::File { path: PathBuf::from(self), ring: None })
-            }
-        }
-    )*};
-}
-path_places!(&str, &String, String, &Path, PathBuf, &std::ffi::OsStr);
-
-impl sealed::Sealed for &PathBuf {}
-impl Place for &PathBuf {
-    fn source(self) -> Source {
-        self.as_path().source()
-    }
-}
-
-/// A place, resolved.
-#[doc(hidden)]
-#[derive(Clone, Debug)]
-pub struct Source(pub(crate) Kind);
-
-impl Source {
-    /// The error of an operation that has not opened the ring yet.
-    pub(crate) fn at_path<E>(&self, error: E) -> AtPath<E> {
-        let path = match &self.0 {
-            Kind::File { path, .. } => from_the_root(path.clone()),
-            Kind::Heap { .. } => PathBuf::from(IN_MEMORY),
-        };
-        AtPath { path, error }
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Kind {
-    /// A path, and the ring that was there when it was looked at last.
-    File { path: PathBuf, ring: Option<RingId> },
-    /// Memory of this process.
-    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header>, dead: Option<Box<Source>> },
 }
 
 /// What a header says, validated.
@@ -107,6 +55,13 @@ pub(crate) struct Header {
     pub(crate) dead_letters: DeadLetterOptions,
 }
 
+impl Header {
+    /// True if the ring's messages are values of this type.
+    fn carries(&self, of: MessageType) -> bool {
+        (self.type_fingerprint, self.schema.as_str()) == (of.fingerprint, of.schema)
+    }
+}
+
 /// One party's hold on a ring: the mapping, the rights, and what it needs to notice that the ring went.
 #[derive(Debug)]
 pub(crate) struct Attachment {
@@ -119,24 +74,6 @@ pub(crate) struct Attachment {
     process: u32,
     /// The dead-letter ring of a ring on the heap.
     heap_dead: Option<Box<Source>>,
-}
-
-/// What the one who attaches insists on.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Demands {
-    pub(crate) trusted_owner: Option<u32>,
-    pub(crate) ring_id: Option<RingId>,
-    /// It holds the dead letters of this ring.
-    pub(crate) dead_of: Option<RingId>,
-    pub(crate) pages: Pages,
-    carries: Option<MessageType>,
-}
-
-impl Demands {
-    /// The same, of a ring whose messages are of this type.
-    pub(crate) fn carrying(self, carries: Option<MessageType>) -> Demands {
-        Demands { carries, ..self }
-    }
 }
 
 /// Gets the pages the way that was asked for.
@@ -155,11 +92,8 @@ fn prepare(region: &Region, access: Access, pages: Pages) -> Result<(), OpenErro
 }
 
 impl Attachment {
-    pub(crate) fn open(
-        source: Source,
-        access: Access,
-        demands: Demands,
-    ) -> Result<Attachment, AtPath<OpenError>> {
+    pub(crate) fn open(place: impl Place, access: Access) -> Result<Attachment, AtPath<OpenError>> {
+        let At { source, demands } = place.at();
         let attachment = match source.0 {
             Kind::Heap { region, rights, header, dead } => Attachment {
                 region,
@@ -173,7 +107,7 @@ impl Attachment {
             Kind::File { path, ring } => {
                 // Where the process goes later must not change which file is meant.
                 let path = from_the_root(path);
-                match Attachment::open_file(&path, ring, access, demands) {
+                match Attachment::await_file(&path, ring, access, demands) {
                     Ok(attachment) => attachment,
                     Err(error) => return Err(AtPath { path, error }),
                 }
@@ -182,6 +116,25 @@ impl Attachment {
         match attachment.satisfies(demands) {
             Ok(()) => Ok(attachment),
             Err(error) => Err(attachment.at_path(error)),
+        }
+    }
+
+    /// Opens the file when it is there.
+    fn await_file(
+        path: &Path,
+        ring: Option<RingId>,
+        access: Access,
+        demands: Demands,
+    ) -> Result<Attachment, OpenError> {
+        let start = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let left = demands.wait.saturating_sub(start.elapsed());
+            match Attachment::open_file(path, ring, access, demands) {
+                Err(OpenError::NotFound) if !left.is_zero() => std::thread::sleep(pause.min(left)),
+                opened => return opened,
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }
 
@@ -219,15 +172,25 @@ impl Attachment {
         if let Some(ring) = demands.dead_of.filter(|ring| header.dead_of != Some(*ring)) {
             return Err(OpenError::NotItsDeadLetters { ring, of: header.dead_of });
         }
-        let Some(expected) = demands.carries else { return Ok(()) };
-        if header.type_fingerprint == expected.fingerprint && header.geometry.block_size() == expected.size {
+        let fits = match demands.carries {
+            Carries::Nothing => true,
+            Carries::Bytes => demands.any_type || header.type_fingerprint == 0,
+            Carries::Values(of) => {
+                header.geometry.block_size() == of.size && (demands.any_type || header.carries(of))
+            }
+        };
+        if fits {
             return Ok(());
         }
         let ring = match header.type_fingerprint {
-            0 => "untyped bytes".to_owned(),
+            0 => format!("untyped blocks of {} bytes", header.geometry.block_size()),
             _ => header.schema.clone(),
         };
-        Err(OpenError::TypeMismatch { ring, expected: expected.schema.to_owned() })
+        let expected = match demands.carries {
+            Carries::Values(of) => of.schema.to_owned(),
+            Carries::Nothing | Carries::Bytes => "untyped bytes".to_owned(),
+        };
+        Err(OpenError::TypeMismatch { ring, expected })
     }
 
     /// The error, at the path of this ring.

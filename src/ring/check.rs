@@ -3,7 +3,7 @@
 use crate::error::{AtPath, OpenError};
 use crate::region::{Access, Region};
 use crate::ring::Ring;
-use crate::ring::attach::{Attachment, Demands};
+use crate::ring::attach::Attachment;
 use slipring_core::format::{
     DeliveryWord, EntryFlags, Meta, Sequence, Tail, group as group_entry, group_flags, producer_page,
     readers_page, worker,
@@ -291,7 +291,7 @@ impl Ring {
     ///
     /// [`OpenError::TableBusy`]; the others of [`Ring::open`].
     pub fn repair(&self) -> Result<Vec<String>, AtPath<OpenError>> {
-        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let attachment = Attachment::open(self.place(), Access::Readers)?;
         let Attachment { region, locks, .. } = &attachment;
         let cleared = attachment
             .with_table(|| Ok::<_, OpenError>(clear::clear_dead(region, attachment.geometry(), locks)))?;

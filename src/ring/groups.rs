@@ -4,7 +4,7 @@ use crate::error::{AtPath, EntryError};
 use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::Ring;
-use crate::ring::attach::{Attachment, Demands, patiently};
+use crate::ring::attach::{Attachment, patiently};
 use slipring_core::format::{Count, State, group as group_entry, worker};
 use slipring_core::memory::{Memory, Right};
 use slipring_core::protocol::group::{self, Group, members, table};
@@ -223,7 +223,7 @@ impl Ring {
     ///
     /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
-        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let attachment = Attachment::open(self.place(), Access::Readers)?;
         let Attachment { region, locks, .. } = &attachment;
         attachment.with_table(|| {
             let removed = patiently(

@@ -5,16 +5,17 @@ pub(crate) mod check;
 pub(crate) mod companion;
 mod draft;
 pub(crate) mod groups;
+mod open_or_create;
+pub(crate) mod place;
 
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region};
-use crate::ring::attach::{
-    Attachment, Demands, Header, IN_MEMORY, Kind, Place, Sealed, Source, dead_path, patiently,
-};
+use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
 use crate::ring::draft::Draft;
+use crate::ring::place::{At, Demands, Kind, Place, Source};
 use crate::system;
 use slipring_core::format::{
     BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, RawHeader, Tail, entry, fnv1a,
@@ -261,7 +262,7 @@ impl RingOptions {
     /// under checkers. It ends with its last handle. Errors as [`create`](Self::create), but for those of files.
     pub fn create_in_memory(&self) -> Result<Ring, AtPath<CreateError>> {
         let source = self.heap_source().map_err(|error| AtPath { path: PathBuf::from(IN_MEMORY), error })?;
-        Ok(Ring::attach(source)?)
+        Ok(Ring::open(At::from(source))?)
     }
 
     fn schema(&self) -> &'static str {
@@ -372,7 +373,7 @@ fn clear_leftover(dead_path: &Path) {
     if !is_empty() || !is_orphan() {
         return;
     }
-    let Ok(keeper) = Attachment::open(dead.source_of(), Access::Readers, Demands::default()) else { return };
+    let Ok(keeper) = Attachment::open(dead.place(), Access::Readers) else { return };
     if !keeper.locks.seize(Right::Producer) {
         return;
     }
@@ -395,13 +396,8 @@ pub(crate) fn boot_tag() -> u64 {
 pub struct Ring {
     pub(crate) attachment: Attachment,
     source: Source,
-}
-
-impl Sealed for &Ring {}
-impl Place for &Ring {
-    fn source(self) -> Source {
-        self.source_of()
-    }
+    /// The conditions on which it was opened, for handles that are opened from it.
+    demands: Demands,
 }
 
 /// A consumer entry, as seen at one moment.
@@ -451,18 +447,44 @@ pub struct ProducerInfo {
 }
 
 impl Ring {
-    /// Opens the ring at a path, read-only.
+    /// Opens a ring, read-only.
     ///
     /// # Errors
     ///
     /// [`OpenError`] says why the file is not a ring that this program can use.
-    pub fn open(path: impl AsRef<Path>) -> Result<Ring, AtPath<OpenError>> {
-        Ring::attach(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
+    pub fn open(place: impl Place) -> Result<Ring, AtPath<OpenError>> {
+        let At { source, demands } = place.at();
+        let attachment = Attachment::open(At { source: source.clone(), demands }, Access::Nothing)?;
+        let demands = Demands { wait: Duration::ZERO, ..demands };
+        Ok(Ring { attachment, source, demands })
     }
 
-    pub(crate) fn attach(source: Source) -> Result<Ring, AtPath<OpenError>> {
-        let attachment = Attachment::open(source.clone(), Access::Nothing, Demands::default())?;
-        Ok(Ring { attachment, source })
+    /// Creates a ring at `path` whose messages are values of `T`, with the defaults of
+    /// [`RingOptions::of`].
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("slipring-create-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// # let path = dir.join("prices");
+    /// use slipring::{Producer, Ring};
+    ///
+    /// Ring::create::<f64>(&path, 1024)?;
+    /// let mut producer = Producer::<f64>::open(&path)?;
+    /// producer.send(&0.5)?;
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`RingOptions::create`].
+    pub fn create<T: Value>(path: impl AsRef<Path>, capacity: usize) -> Result<Ring, AtPath<CreateError>> {
+        RingOptions::of::<T>(capacity).create(path)
+    }
+
+    /// This ring as a place, for calls that have nothing to do with its messages' type.
+    fn place(&self) -> At {
+        At::from(self.source_of())
     }
 
     /// This ring as a place to attach to: by its path, and only while the same ring is there.
@@ -596,7 +618,7 @@ impl Ring {
     /// [`EntryError::NoSuchConsumer`]; [`EntryError::ConsumerInUse`] while it is attached;
     /// [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_consumer(&self, name: &str) -> Result<(), AtPath<EntryError>> {
-        let attachment = Attachment::open(self.source_of(), Access::Readers, Demands::default())?;
+        let attachment = Attachment::open(self.place(), Access::Readers)?;
         let Attachment { region, locks, .. } = &attachment;
         attachment.with_table(|| {
             let removed = patiently(

@@ -8,7 +8,7 @@ mod raw;
 use crate::error::{AtPath, JoinError, RecvError};
 use crate::id::RingId;
 use crate::message::{Message, is_length_of, wrong_length};
-use crate::ring::attach::Place;
+use crate::ring::place::Place;
 use crate::worker::delivery::Delivery;
 use slipring_core::protocol::group::Kinds;
 use slipring_core::protocol::lease::{Lease, LeaseLost};

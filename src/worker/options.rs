@@ -2,13 +2,12 @@
 
 use super::{RawWorker, Worker};
 use crate::error::{AtPath, JoinError, NameError, OpenError};
-use crate::id::RingId;
 use crate::message::Message;
 use crate::region::clock;
-use crate::region::pages::Pages;
 use crate::region::{Access, Region};
-use crate::ring::attach::{Attachment, Demands, Place, patiently};
+use crate::ring::attach::{Attachment, patiently};
 use crate::ring::boot_tag;
+use crate::ring::place::Place;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::protocol::group::Group;
@@ -33,7 +32,6 @@ pub struct WorkerOptions {
     wait: Wait,
     tick: Duration,
     notice_dead_producer: bool,
-    demands: Demands,
 }
 
 impl WorkerOptions {
@@ -48,7 +46,6 @@ impl WorkerOptions {
             wait: Wait::default(),
             tick: Duration::from_millis(10),
             notice_dead_producer: false,
-            demands: Demands::default(),
         }
     }
 
@@ -98,27 +95,6 @@ impl WorkerOptions {
         self
     }
 
-    /// Accepts a file that belongs to this user. By default only the process's own user and root are.
-    #[must_use]
-    pub fn trust_owner(mut self, user: u32) -> WorkerOptions {
-        self.demands.trusted_owner = Some(user);
-        self
-    }
-
-    /// How this handle gets the pages that it maps. By default they come as they are touched.
-    #[must_use]
-    pub fn pages(mut self, pages: Pages) -> WorkerOptions {
-        self.demands.pages = pages;
-        self
-    }
-
-    /// Insists on this ring, not one made later at the same path.
-    #[must_use]
-    pub fn expect_ring(mut self, id: RingId) -> WorkerOptions {
-        self.demands.ring_id = Some(id);
-        self
-    }
-
     /// Joins the group, creating it if it is not there. The producer goes on at full speed meanwhile.
     ///
     /// # Errors
@@ -127,9 +103,9 @@ impl WorkerOptions {
     /// [`JoinError::GroupsFull`], [`JoinError::WorkersFull`] where there is no room; [`JoinError::Open`] as
     /// [`Ring::open`](crate::Ring::open).
     pub fn join<T: ?Sized + Message>(&self, place: impl Place) -> Result<Worker<T>, AtPath<JoinError>> {
-        let source = place.source();
-        self.check().map_err(|error| source.at_path(error))?;
-        let attachment = Attachment::open(source, Access::Readers, self.demands.carrying(T::CARRIES))?;
+        let at = place.at().carrying::<T>();
+        self.check().map_err(|error| at.at_path(error))?;
+        let attachment = Attachment::open(at, Access::Readers)?;
         let (group, entry) = attachment.with_table(|| {
             let group = self.join_group(&attachment)?;
             let entry = self.enlist(&attachment, &group)?;

@@ -2,7 +2,10 @@
 //!
 //! Slices go around the ring's edge, stand beside values that were sent by themselves, and end before a message that is none.
 
-use slipring::{Consumer, ConsumerOptions, Producer, RecvError, RingOptions, Start};
+use slipring::{
+    At, Consumer, ConsumerOptions, EvictableConsumer, GroupSettings, Observer, Producer, RecvError,
+    RingOptions, Start, Worker,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 const CAPACITY: usize = 8;
@@ -97,7 +100,7 @@ fn a_batch_has_singles_kinds_and_slices_in_order() {
 #[test]
 fn a_batch_ends_before_what_is_no_value() {
     let ring = RingOptions::of::<u64>(CAPACITY).create_in_memory().unwrap();
-    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut producer = Producer::<[u8]>::open(At::ring(&ring).any_type()).unwrap();
     let mut consumer = ConsumerOptions::new().start(Start::Earliest).attach::<u64>(&ring).unwrap();
     producer
         .send_batch(&[&1_u64.to_ne_bytes()[..], &2_u64.to_ne_bytes(), b"none", &3_u64.to_ne_bytes()])
@@ -132,4 +135,59 @@ fn what_was_handed_out_together_is_finished_together() {
     assert_eq!(batch.slices().collect::<Vec<_>>().concat(), [2, 3, 4, 5]);
     batch.keep();
     assert_eq!(consumer.try_recv_batch(1).unwrap().iter().map(|item| *item).collect::<Vec<_>>(), [2]);
+}
+
+/// Types differ: neither a producer nor a reader gets at the ring, unless it says that any type is right.
+#[test]
+fn other_types_are_refused_unless_they_are_asked_for() {
+    let ring = RingOptions::of::<u64>(CAPACITY).group("g", GroupSettings::new()).create_in_memory().unwrap();
+    fn is_refused<T, E: std::fmt::Display>(attached: Result<T, E>, expected: &str) {
+        let text = attached.err().expect("the types differ").to_string();
+        assert!(text.contains("carries u64") && text.contains(&format!("expects {expected};")), "{text}");
+    }
+    is_refused(Producer::<[u8]>::open(&ring), "untyped bytes");
+    is_refused(Consumer::<[u8]>::attach(&ring, Start::Earliest), "untyped bytes");
+    is_refused(EvictableConsumer::<[u8]>::attach(&ring, Start::Earliest), "untyped bytes");
+    is_refused(Observer::<[u8]>::attach(&ring, Start::Earliest), "untyped bytes");
+    is_refused(Worker::<[u8]>::join(&ring, "g"), "untyped bytes");
+    is_refused(Producer::<i64>::open(&ring), "i64");
+    is_refused(Consumer::<[u8; 8]>::attach(&ring, Start::Earliest), "[u8;8]");
+    is_refused(Worker::<i64>::join(&ring, "g"), "i64");
+
+    let any = At::ring(&ring).any_type();
+    Producer::<i64>::open(&any).unwrap().send(&-1).unwrap();
+    assert_eq!(*Consumer::<u64>::attach(&ring, Start::Earliest).unwrap().recv().unwrap(), u64::MAX);
+    assert_eq!(*Observer::<[u8]>::attach(&any, Start::Earliest).unwrap().recv().unwrap(), [0xFF; 8]);
+    // A value needs blocks of its length, whatever their type.
+    is_refused(Consumer::<u32>::attach(&any, Start::Earliest), "u32");
+    is_refused(Producer::<[u64; 2]>::open(&any), "[u64;2]");
+}
+
+/// What is no value is passed once, by every role: it must not stop a reader for ever.
+#[test]
+fn every_role_goes_on_behind_what_is_no_value() {
+    let settings = GroupSettings::new();
+    let ring = RingOptions::of::<u64>(CAPACITY).group("g", settings).create_in_memory().unwrap();
+    let worker = Worker::<u64>::join(&ring, "g").unwrap();
+    let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest).unwrap();
+    let mut evictable = EvictableConsumer::<u64>::attach(&ring, Start::Earliest).unwrap();
+    let mut observer = Observer::<u64>::attach(&ring, Start::Earliest).unwrap();
+    let mut producer = Producer::<[u8]>::open(At::ring(&ring).any_type()).unwrap();
+    for message in [&b"none"[..], &7_u64.to_ne_bytes()] {
+        producer.send(message).unwrap();
+    }
+    let passed = RecvError::WrongLength { position: 0, found: 4, expected: 8 };
+    assert_eq!(consumer.try_recv().unwrap_err(), passed);
+    assert_eq!(*consumer.try_recv().unwrap(), 7);
+    assert_eq!(evictable.try_recv().unwrap_err(), passed);
+    assert_eq!(*evictable.try_recv().unwrap(), 7);
+    assert_eq!(observer.try_recv().unwrap_err(), passed);
+    assert_eq!(*observer.try_recv().unwrap(), 7);
+    assert_eq!(worker.try_recv().unwrap_err(), passed);
+    let delivery = worker.try_recv().unwrap();
+    assert_eq!((*delivery, delivery.position()), (7, 1));
+    delivery.ack().unwrap();
+    assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
+    let letters = ring.dead_letters().unwrap();
+    assert_eq!(letters.iter().map(|letter| &letter.bytes[..]).collect::<Vec<_>>(), [b"none"]);
 }

@@ -6,9 +6,9 @@
 use kit::format::{checksum, header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
 use slipring::{
-    AtPath, AttachError, Consumer, ConsumerOptions, CreateError, Damage, EntryError, Error, GeometryError,
-    Observer, ObserverOptions, OpenError, Producer, ProducerOptions, RecvError, Ring, RingId, RingOptions,
-    Start, StartError, message,
+    At, AtPath, AttachError, Consumer, ConsumerOptions, CreateError, Damage, EntryError, Error,
+    GeometryError, Observer, ObserverOptions, OpenError, Producer, ProducerOptions, RecvError, Ring, RingId,
+    RingOptions, Start, StartError, message,
 };
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -582,13 +582,13 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
             );
             names(&error, &theirs, &["1234", "65534", "trust_owner(1234)"]);
         }
-        let wrong = ProducerOptions::new().trust_owner(4321).open::<[u8]>(&theirs);
+        let wrong = Producer::<[u8]>::open(At::path(&theirs).trust_owner(4321));
         let wrong = wrong.map(drop).map_err(|error| error.error);
         assert!(matches!(wrong, Err(AttachError::Open(OpenError::ForeignOwner { .. }))));
     }
-    ProducerOptions::new().trust_owner(1234).open::<[u8]>(&theirs).unwrap();
+    Producer::<[u8]>::open(At::path(&theirs).trust_owner(1234)).unwrap();
     let mut consumer =
-        ConsumerOptions::new().trust_owner(1234).start(Start::Earliest).attach::<[u8]>(&theirs).unwrap();
+        Consumer::<[u8]>::attach(At::path(&theirs).trust_owner(1234), Start::Earliest).unwrap();
     assert_eq!(&*consumer.try_recv().unwrap(), b"for everybody to see");
     for path in [&theirs, &guarded] {
         let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
@@ -724,7 +724,7 @@ fn types_do_not_mix() {
     refused(ConsumerOptions::new().attach::<Trade>(&typed).unwrap_err(), &typed, quote, trade);
     // A message of another length, from a producer of bytes.
     let mut consumer = ConsumerOptions::new().start(Start::Earliest).attach::<Quote>(&typed).unwrap();
-    Producer::<[u8]>::open(&typed).unwrap().send(b"short").unwrap();
+    Producer::<[u8]>::open(At::path(&typed).any_type()).unwrap().send(b"short").unwrap();
     let error = consumer.try_recv().unwrap_err();
     assert_eq!(error, RecvError::WrongLength { position: 0, found: 5, expected: 16 });
     assert_eq!(consumer.try_recv().unwrap_err(), RecvError::Empty, "it was skipped");
@@ -740,10 +740,10 @@ fn a_ring_made_anew_is_not_taken_for_the_old_one() {
     assert_ne!(old.id(), new.id());
     let id = old.id();
     for error in [
-        ProducerOptions::new().expect_ring(id).open::<[u8]>(&path).unwrap_err(),
-        ConsumerOptions::new().expect_ring(id).attach::<[u8]>(&path).unwrap_err(),
-        ConsumerOptions::new().expect_ring(id).attach_evictable::<[u8]>(&path).unwrap_err(),
-        ObserverOptions::new().expect_ring(id).attach::<[u8]>(&path).unwrap_err(),
+        Producer::<[u8]>::open(At::path(&path).only_ring(id)).unwrap_err(),
+        ConsumerOptions::new().attach::<[u8]>(At::path(&path).only_ring(id)).unwrap_err(),
+        ConsumerOptions::new().attach_evictable::<[u8]>(At::path(&path).only_ring(id)).unwrap_err(),
+        ObserverOptions::new().attach::<[u8]>(At::path(&path).only_ring(id)).unwrap_err(),
         // The handle of the old ring means the old ring.
         Producer::<[u8]>::open(&old).unwrap_err(),
         Consumer::<[u8]>::attach(&old, Start::Latest).unwrap_err(),
@@ -756,7 +756,7 @@ fn a_ring_made_anew_is_not_taken_for_the_old_one() {
     }
     let error = old.remove_consumer("x").unwrap_err();
     assert!(matches!(error.error, EntryError::Open(OpenError::WrongRing { .. })), "{error:?}");
-    let consumer = ConsumerOptions::new().expect_ring(new.id()).attach::<[u8]>(&path).unwrap();
+    let consumer = ConsumerOptions::new().attach::<[u8]>(At::path(&path).only_ring(new.id())).unwrap();
     assert_eq!(consumer.ring_id().to_string().parse(), Ok(new.id()));
     assert!("0123".parse::<RingId>().is_err() && "+".repeat(32).parse::<RingId>().is_err());
 }

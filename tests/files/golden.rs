@@ -12,7 +12,7 @@
 use kit::TempDir;
 use kit::format::{consumer, readers, record, size, slot};
 use slipring::{
-    ConsumerOptions, EventKind, FORMAT_VERSION, Observer, Producer, ProducerOptions, RecvError, Ring,
+    At, ConsumerOptions, EventKind, FORMAT_VERSION, Observer, Producer, ProducerOptions, RecvError, Ring,
     RingOptions, Start, message,
 };
 use std::path::Path;
@@ -53,8 +53,9 @@ const SENT: [(u32, &[u8]); 7] = [
 /// consumer that is away, and was left by a producer that did not close it.
 fn write_ring(path: &Path) {
     RingOptions::of::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
-    let mut producer = Producer::<[u8]>::open(path).unwrap();
-    let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(path).unwrap();
+    let mut producer = Producer::<[u8]>::open(At::path(path).any_type()).unwrap();
+    let audit = ConsumerOptions::new().name("audit").durable(true);
+    let mut audit = audit.attach::<[u8]>(At::path(path).any_type()).unwrap();
     for n in 0..8_u8 {
         producer.try_send(&[n; 48]).unwrap();
     }
@@ -75,7 +76,7 @@ fn write_ring(path: &Path) {
     given_up.abort();
     drop(audit.try_recv().unwrap());
     drop(audit);
-    drop(ConsumerOptions::new().name("ephemeral").attach::<[u8]>(path).unwrap());
+    drop(ConsumerOptions::new().name("ephemeral").attach::<[u8]>(At::path(path).any_type()).unwrap());
     drop(producer);
 }
 
@@ -102,8 +103,9 @@ fn a_ring_of_the_past_is_read_as_it_was_written() {
     let kinds: Vec<EventKind> = ring.events().into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [Created, ProducerOpened, Resumed, Full, Detached, Attached, Detached, Detached]);
 
-    let mut observer = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap();
-    let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<[u8]>(&path).unwrap();
+    let mut observer = Observer::<[u8]>::attach(At::path(&path).any_type(), Start::Earliest).unwrap();
+    let audit = ConsumerOptions::new().name("audit").durable(true);
+    let mut audit = audit.attach::<[u8]>(At::path(&path).any_type()).unwrap();
     assert_eq!((observer.position(), audit.position()), (1008, 1009));
     for (position, (kind, sent)) in (1008..).zip(SENT) {
         let message = observer.recv().unwrap();

@@ -4,6 +4,7 @@ mod any_file;
 mod attach_errors;
 mod golden;
 mod pages;
+mod places;
 mod stale;
 
 #[test]

@@ -1,10 +1,7 @@
 //! What a handle asks of its pages.
 
 use kit::TempDir;
-use slipring::{
-    AtPath, AttachError, Consumer, ConsumerOptions, ObserverOptions, OpenError, Pages, Producer,
-    ProducerOptions, RingOptions, Start,
-};
+use slipring::{At, AtPath, AttachError, Consumer, Observer, OpenError, Pages, Producer, RingOptions, Start};
 use std::path::Path;
 
 /// KiB of all mappings of a file in this process, as the kernel counts them under this name.
@@ -32,10 +29,18 @@ fn pages_come_when_they_are_touched_or_at_once() {
     let producer = Producer::<[u8]>::open(&path).unwrap();
     assert!(kib(&path, "Rss") < whole / 4, "{} of {whole}", kib(&path, "Rss"));
     drop(producer);
-    let mut producer = ProducerOptions::new().pages(Pages::new().prefault(true)).open::<[u8]>(&path).unwrap();
+    let mut producer = Producer::<[u8]>::open(At::path(&path).pages(Pages::new().prefault(true))).unwrap();
     assert_eq!(kib(&path, "Rss"), whole);
-    drop(ConsumerOptions::new().pages(Pages::new().prefault(true)).attach::<[u8]>(&path).unwrap());
-    drop(ObserverOptions::new().pages(Pages::new().prefault(true).huge(true)).attach::<[u8]>(&path).unwrap());
+    drop(
+        Consumer::<[u8]>::attach(At::path(&path).pages(Pages::new().prefault(true)), Start::Latest).unwrap(),
+    );
+    drop(
+        Observer::<[u8]>::attach(
+            At::path(&path).pages(Pages::new().prefault(true).huge(true)),
+            Start::Latest,
+        )
+        .unwrap(),
+    );
     let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
     producer.send(b"still a ring").unwrap();
     assert_eq!(&*consumer.recv().unwrap(), b"still a ring");
@@ -46,7 +51,7 @@ fn pages_are_locked_or_the_error_names_the_limit() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(48, 16).create(&path).unwrap();
-    match ProducerOptions::new().pages(Pages::new().lock(true)).open::<[u8]>(&path) {
+    match Producer::<[u8]>::open(At::path(&path).pages(Pages::new().lock(true))) {
         Ok(producer) => {
             assert!(kib(&path, "Locked") > 0);
             drop(producer);
@@ -57,10 +62,6 @@ fn pages_are_locked_or_the_error_names_the_limit() {
         Err(error) => panic!("{error}"),
     }
     let ring = RingOptions::new(48, 16).create_in_memory().unwrap();
-    drop(
-        ProducerOptions::new()
-            .pages(Pages::new().lock(true).prefault(true).huge(true))
-            .open::<[u8]>(&ring)
-            .unwrap(),
-    );
+    let pages = Pages::new().lock(true).prefault(true).huge(true);
+    drop(Producer::<[u8]>::open(At::ring(&ring).pages(pages)).unwrap());
 }

@@ -11,6 +11,7 @@ mod manual;
 mod output;
 mod pages;
 mod parse;
+mod place;
 mod progress;
 mod signals;
 mod source;

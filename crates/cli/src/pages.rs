@@ -1,14 +1,14 @@
 //! Huge pages: asking for them, and what came of it.
 
 use crate::exit::Failure;
-use slipring::{ObserverOptions, Pages, Ring};
+use slipring::{At, Observer, Pages, Ring, Start};
 use std::fs;
 
 /// Moves a ring into huge pages as far as the kernel does it, and says how many bytes lie in them. They stay there
 /// for all who map it.
 pub(crate) fn make_huge(ring: &Ring) -> Result<u64, Failure> {
     let pages = Pages::new().huge(true).prefault(true);
-    let observer = ObserverOptions::new().pages(pages).attach::<[u8]>(ring.path())?;
+    let observer = Observer::<[u8]>::attach(At::ring(ring).any_type().pages(pages), Start::Latest)?;
     let path = fs::canonicalize(ring.path())?;
     let huge = huge_kib(&fs::read_to_string("/proc/self/smaps")?, &path.to_string_lossy()) * 1024;
     drop(observer);

@@ -257,3 +257,23 @@ fn a_ring_that_is_cut_short_is_an_error() {
     assert_eq!(reader.wait().unwrap().code(), Some(1), "{error}");
     assert!(error.contains("cut short"), "{error}");
 }
+
+#[test]
+fn a_ring_of_values_takes_lines_only_if_that_is_meant() {
+    let place = Place::new();
+    slipring::Ring::create::<u64>(place.file("values"), 8).unwrap();
+    let (code, error) = place.bad("slipring pub values 12345678");
+    assert!(code != 0 && error.contains("carries u64, this program expects untyped bytes"), "{error}");
+    place.good("slipring pub values 12345678 --any-type");
+    assert_eq!(place.good("slipring sub values -e && slipring peek values -1"), "12345678\n12345678\n");
+}
+
+#[test]
+fn verbs_wait_for_a_ring_that_is_not_there_yet() {
+    let place = Place::new();
+    let (_, error) = place.bad("slipring sub late -e --wait 1ms");
+    assert!(error.contains("no such ring"), "{error}");
+    let both = "slipring sub late -c 1 --wait 1min & slipring pub late hello --wait 1min & \
+                slipring create late -b 48 -c 8 > /dev/null && wait";
+    assert_eq!(place.good(both), "hello\n");
+}

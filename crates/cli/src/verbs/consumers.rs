@@ -4,6 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, consumer_json};
 use crate::output::{self, Table};
 use crate::parse::Origin;
+use crate::place;
 use serde_json::Value;
 use slipring::{ConsumerInfo, ConsumerOptions, Ring};
 use std::path::PathBuf;
@@ -48,7 +49,11 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
             )));
         }
         let start = facts::start(&ring, args.from);
-        ConsumerOptions::new().name(name).durable(true).start(start).attach::<[u8]>(&args.path)?;
+        ConsumerOptions::new()
+            .name(name)
+            .durable(true)
+            .start(start)
+            .attach::<[u8]>(place::of_any_type(&args.path))?;
         return Ok(());
     }
     if let Some(name) = &args.rm {

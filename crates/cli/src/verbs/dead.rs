@@ -3,6 +3,7 @@
 use crate::exit::{Failure, Outcome};
 use crate::format::{self, FormatOptions, View};
 use crate::output::{self, Table};
+use crate::place;
 use crate::signals;
 use serde_json::{Value, json};
 use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
@@ -212,14 +213,15 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
     let Some(last) = letters.last() else { return Err(none(path)) };
     let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
     let mut dead = DeadLetters::open(path)?;
-    let mut producer = Producer::<[u8]>::open(path).map_err(|error| match error.error {
-        AttachError::ProducerExists { pid, .. } => Failure::error(format!(
-            "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
+    let mut producer =
+        Producer::<[u8]>::open(place::of_any_type(path)).map_err(|error| match error.error {
+            AttachError::ProducerExists { pid, .. } => Failure::error(format!(
+                "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
              (DeadLetters::redrive), or stop it",
-            path.display()
-        )),
-        _ => error.into(),
-    })?;
+                path.display()
+            )),
+            _ => error.into(),
+        })?;
     let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
         while !signals::interrupted() {
             let sent = match nowait {

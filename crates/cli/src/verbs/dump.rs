@@ -6,6 +6,7 @@ use crate::facts;
 use crate::format::View;
 use crate::output;
 use crate::parse::Origin;
+use crate::place;
 use crate::progress;
 use crate::signals;
 use slipring::{Observer, RecvError, Ring};
@@ -41,7 +42,8 @@ pub(crate) struct Dump {
 pub(crate) fn run(args: &Dump) -> Outcome {
     let ring = Ring::open(&args.path)?;
     let end = args.to.unwrap_or(u64::MAX).min(ring.head());
-    let mut observer = Observer::<[u8]>::attach(&args.path, facts::start(&ring, args.from))?;
+    let mut observer =
+        Observer::<[u8]>::attach(place::of_any_type(&args.path), facts::start(&ring, args.from))?;
     let from = observer.position();
     let out = match &args.output {
         None => output::stdout()?,

@@ -4,6 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, group_json};
 use crate::output::{self, Table};
 use crate::parse::{GroupSpec, Origin, SETTINGS_HELP};
+use crate::place;
 use serde_json::{Value, json};
 use slipring::{
     AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start,
@@ -263,7 +264,7 @@ fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
 
 /// A group begins with its first worker, which leaves at once.
 fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), AtPath<JoinError>> {
-    WorkerOptions::new(name).settings(settings).start(start).join::<[u8]>(path).map(drop)
+    WorkerOptions::new(name).settings(settings).start(start).join::<[u8]>(place::of_any_type(path)).map(drop)
 }
 
 fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcome {
@@ -279,7 +280,8 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
         )));
     }
     // An observer looks where one may begin, and says so if the position is gone.
-    let target = Observer::<[u8]>::attach(path, facts::start(&facts.ring, to))?.position();
+    let target =
+        Observer::<[u8]>::attach(place::of_any_type(path), facts::start(&facts.ring, to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_doomed;
     let (again, skipped) =
         (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));

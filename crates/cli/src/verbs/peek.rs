@@ -5,6 +5,7 @@ use crate::facts;
 use crate::format::{FormatOptions, View};
 use crate::output;
 use crate::parse::Origin;
+use crate::place;
 use slipring::{Observer, RecvError, Ring, Start};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &Peek) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
     let ring = Ring::open(&args.path)?;
     let start = facts::start(&ring, args.position);
-    let mut observer = Observer::<[u8]>::attach(&args.path, start)?;
+    let mut observer = Observer::<[u8]>::attach(place::of_any_type(&args.path), start)?;
     let mut stdout = output::stdout()?;
     let mut out = Vec::new();
     for number in 1..=args.count {

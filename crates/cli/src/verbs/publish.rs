@@ -2,9 +2,10 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::parse;
+use crate::place::Await;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
-use slipring::{Producer, SendError};
+use slipring::{At, Producer, SendError};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,18 @@ pub(crate) struct Publish {
     /// Says afterwards that nothing more will come: readers end when they have read everything
     #[arg(long)]
     close: bool,
+    /// Publishes into a ring that carries values of a type, whose readers skip what does not have their length
+    #[arg(long)]
+    any_type: bool,
+    #[command(flatten)]
+    wait: Await,
+}
+
+impl Publish {
+    fn place(&self) -> At {
+        let at = self.wait.at(&self.path);
+        if self.any_type { at.any_type() } else { at }
+    }
 }
 
 pub(crate) fn run(args: &Publish) -> Outcome {
@@ -118,7 +131,7 @@ struct Outlet {
 impl Outlet {
     fn open(args: &Publish) -> Result<Outlet, Failure> {
         Ok(Outlet {
-            producer: Producer::<[u8]>::open(&args.path)?,
+            producer: Producer::<[u8]>::open(args.place())?,
             kind: args.kind,
             left: args.count.unwrap_or(u64::MAX),
             sent: 0,

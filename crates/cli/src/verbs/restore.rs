@@ -5,6 +5,7 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::Facts;
 use crate::output;
 use crate::parse;
+use crate::place;
 use crate::progress;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
@@ -96,7 +97,7 @@ impl Target {
             // Producers claim some positions ahead of need.
             None => capacity - (capacity / 64).min(16),
         };
-        Ok(Target { producer: Producer::<[u8]>::open(path)?, free, timeout })
+        Ok(Target { producer: Producer::<[u8]>::open(place::of_any_type(path))?, free, timeout })
     }
 
     /// False after a signal.

@@ -5,6 +5,7 @@ use crate::facts;
 use crate::format::{Format, FormatOptions, View};
 use crate::output;
 use crate::parse::{self, Origin};
+use crate::place::Await;
 use crate::signals::{self, Deadline};
 use slipring::{Consumer, ConsumerOptions, Kinds, Observer, RecvError, Ring};
 use std::fs::File;
@@ -58,12 +59,15 @@ pub(crate) struct Subscribe {
     #[arg(short, long, value_name = "KIND", value_parser = parse::kinds)]
     kind: Option<Kinds>,
     #[command(flatten)]
+    wait: Await,
+    #[command(flatten)]
     format: FormatOptions,
 }
 
 pub(crate) fn run(args: &Subscribe) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
-    let ring = Ring::open(&args.path)?;
+    let place = args.wait.at(&args.path).any_type();
+    let ring = Ring::open(&place)?;
     let start = facts::start(&ring, args.from);
     let mut sink = Sink {
         out: output::stdout()?,
@@ -74,7 +78,7 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         written: 0,
     };
     let outcome = if args.observe {
-        observe(args, Observer::<[u8]>::attach(&args.path, start)?, &mut sink)
+        observe(args, Observer::<[u8]>::attach(&place, start)?, &mut sink)
     } else {
         let mut options = ConsumerOptions::new().start(start);
         if let Some(name) = &args.name {
@@ -82,7 +86,7 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         }
         let is_new = |name: &&String| ring.consumers().iter().all(|consumer| consumer.name != **name);
         let made = args.name.as_ref().filter(is_new);
-        let consumer = options.attach::<[u8]>(&args.path)?;
+        let consumer = options.attach::<[u8]>(&place)?;
         if let Some(name) = made {
             let path = args.path.display();
             output::note(&format!(

@@ -5,8 +5,9 @@ use crate::facts::Facts;
 use crate::format::{FormatOptions, View};
 use crate::output;
 use crate::parse;
+use crate::place::Await;
 use crate::signals::{self, Deadline};
-use slipring::{Delivery, LeaseLost, RecvError, WorkerOptions};
+use slipring::{Delivery, LeaseLost, RecvError, Ring, WorkerOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
@@ -57,18 +58,22 @@ pub(crate) struct Work {
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
     #[command(flatten)]
+    wait: Await,
+    #[command(flatten)]
     format: FormatOptions,
 }
 
 pub(crate) fn run(args: &Work) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
+    let place = args.wait.at(&args.path).any_type();
+    drop(Ring::open(&place)?);
     // Joining would make the group; here that is more likely a slip of the pen.
     Facts::open(&args.path)?.group(&args.group)?;
     let mut options = WorkerOptions::new(&args.group);
     if let Some(name) = &args.name {
         options = options.name(name);
     }
-    let worker = options.join(&args.path)?;
+    let worker = options.join::<[u8]>(&place)?;
     let mut stdout = output::stdout()?;
     let (mut done, mut lost, mut out) = (0_u64, 0_u64, Vec::new());
     let mut deadline = Deadline::after(args.timeout);

@@ -1,0 +1,26 @@
+//! Where the ring is: for verbs that show bytes whatever they mean, and for those that wait for a ring.
+
+use crate::parse;
+use slipring::At;
+use std::path::Path;
+use std::time::Duration;
+
+/// The ring at a path, whatever type of messages it carries: the command shows and moves their bytes.
+pub(crate) fn of_any_type(path: &Path) -> At {
+    At::path(path).any_type()
+}
+
+/// Waiting for a ring that is not there yet.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Await {
+    /// Waits so long for a ring that is not there yet
+    #[arg(long, value_name = "TIME", value_parser = parse::duration)]
+    wait: Option<Duration>,
+}
+
+impl Await {
+    /// The ring at a path, when it is there.
+    pub(crate) fn at(self, path: &Path) -> At {
+        At::path(path).wait(self.wait.unwrap_or_default())
+    }
+}

@@ -1,0 +1,116 @@
+//! A ring that is there, or is made: whichever program comes first.
+
+use crate::error::{AtPath, CreateError, OpenError};
+use crate::ring::place::{Kind, Place};
+use crate::ring::{Ring, RingOptions};
+use std::fmt::Display;
+
+/// So often is a path tried whose ring comes and goes.
+const TRIES: u32 = 100;
+
+impl RingOptions {
+    /// Opens the ring at `place`, or creates it if it is not there: for programs of which any may be the
+    /// first. A ring that is there must be what these options ask for.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("slipring-either-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// # let path = dir.join("quotes");
+    /// use slipring::{CreateError, RingOptions};
+    ///
+    /// let first = RingOptions::new(48, 1024).durable("audit").open_or_create(&path)?;
+    /// let second = RingOptions::new(48, 1024).durable("audit").open_or_create(&path)?;
+    /// assert_eq!(first.id(), second.id());
+    ///
+    /// let error = RingOptions::new(64, 1024).durable("backup").open_or_create(&path).unwrap_err();
+    /// let CreateError::Differs { differences, .. } = error.error else { panic!("{error}") };
+    /// assert_eq!(differences, [
+    ///     "block size is 48, not 64",
+    ///     "durable consumer \"backup\" is not declared",
+    /// ]);
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// Compared are the numbers that the options set, the type, the declared consumers and the declared
+    /// groups with their settings; not the permission bits, and not the first position. Consumers and groups
+    /// that are there besides do not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Differs`] names the differences; otherwise as [`Ring::open`] and
+    /// [`create`](Self::create).
+    pub fn open_or_create(&self, place: impl Place) -> Result<Ring, AtPath<CreateError>> {
+        let at = place.at();
+        let mut tries = 0;
+        loop {
+            match Ring::open(&at) {
+                Ok(ring) => return self.matching(ring),
+                Err(AtPath { error: OpenError::NotFound, .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let Kind::File { path, .. } = &at.source.0 else {
+                return Err(at.at_path(CreateError::AlreadyExists));
+            };
+            match self.create(path) {
+                // Another program was faster.
+                Err(AtPath { error: CreateError::AlreadyExists, .. }) if tries < TRIES => tries += 1,
+                created => return created,
+            }
+        }
+    }
+
+    fn matching(&self, ring: Ring) -> Result<Ring, AtPath<CreateError>> {
+        let differences = self.differences(&ring).map_err(|error| ring.attachment.at_path(error))?;
+        if differences.is_empty() {
+            return Ok(ring);
+        }
+        Err(ring.attachment.at_path(CreateError::Differs { differences }))
+    }
+
+    /// What of a ring is not as these options ask for.
+    fn differences(&self, ring: &Ring) -> Result<Vec<String>, CreateError> {
+        let (wanted, raw) = self.plan()?;
+        let (header, found) = (&ring.attachment.header, ring.attachment.geometry());
+        let mut differences = Vec::new();
+        let mut compare = |what: &str, found: &dyn Display, wanted: &dyn Display| {
+            let (found, wanted) = (found.to_string(), wanted.to_string());
+            if found != wanted {
+                differences.push(format!("{what} is {found}, not {wanted}"));
+            }
+        };
+        let kind = |schema: &str| if schema.is_empty() { "untyped".to_owned() } else { schema.to_owned() };
+        compare("block size", &found.block_size(), &wanted.block_size());
+        compare("capacity", &found.capacity(), &wanted.capacity());
+        compare("type", &kind(&header.schema), &kind(self.schema()));
+        compare("number of consumer entries", &found.consumers(), &wanted.consumers());
+        compare("number of group entries", &found.groups(), &wanted.groups());
+        compare("number of worker entries", &found.workers(), &wanted.workers());
+        compare("durable inactive threshold in ms", &header.durable_inactive_ms, &self.durable_inactive_ms);
+        if found.groups() > 0 && wanted.groups() > 0 {
+            let (capacity, policy) = header.dead_letters.to_header(found.capacity());
+            compare("dead-letter capacity", &capacity, &raw.dead_capacity);
+            compare("dead-letter policy", &policy, &raw.dead_policy);
+        }
+        differences.extend(self.undeclared(ring));
+        Ok(differences)
+    }
+
+    /// The consumers and groups that these options declare and the ring does not have.
+    fn undeclared(&self, ring: &Ring) -> Vec<String> {
+        let (consumers, groups) = (ring.consumers(), ring.groups());
+        let is_there = |name: &str| consumers.iter().any(|info| info.durable && info.name == name);
+        let durables = self.durable.iter().filter(|name| !is_there(name));
+        let missing = durables.map(|name| format!("durable consumer {name:?} is not declared"));
+        let other_groups = self.declared_groups.iter().filter_map(|(name, wanted)| {
+            match groups.iter().find(|group| group.name == *name) {
+                None => Some(format!("group {name:?} is not declared")),
+                Some(group) if group.settings != *wanted => {
+                    Some(format!("group {name:?} has {}, not {wanted}", group.settings))
+                }
+                Some(_) => None,
+            }
+        });
+        missing.chain(other_groups).collect()
+    }
+}

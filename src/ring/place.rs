@@ -1,0 +1,213 @@
+//! Where a ring is, and what a handle insists on there.
+
+use crate::error::AtPath;
+use crate::id::RingId;
+use crate::message::{Message, MessageType};
+use crate::region::Region;
+use crate::region::pages::Pages;
+use crate::region::rights::HeapRights;
+use crate::ring::Ring;
+use crate::ring::attach::{Header, IN_MEMORY, from_the_root};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a ring is: a path, a [`Ring`] that is already open (the only way to one on the heap), or [`At`]
+/// either of them with conditions.
+///
+/// Implemented for everything that is a path to the standard library, for `&Ring`, and for [`At`].
+pub trait Place: sealed::Sealed {
+    #[doc(hidden)]
+    fn at(self) -> At;
+}
+
+mod sealed {
+    use super::{At, Path, Ring};
+
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Sealed {}
+    impl<P: AsRef<Path>> Sealed for P {}
+    impl Sealed for &Ring {}
+    impl Sealed for At {}
+    impl Sealed for &At {}
+}
+
+impl<P: AsRef<Path>> Place for P {
+    fn at(self) -> At {
+        At::path(self)
+    }
+}
+
+impl Place for &Ring {
+    fn at(self) -> At {
+        At::ring(self)
+    }
+}
+
+impl Place for At {
+    fn at(self) -> At {
+        self
+    }
+}
+
+impl Place for &At {
+    fn at(self) -> At {
+        self.clone()
+    }
+}
+
+/// A place with conditions, taken wherever a path is.
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("slipring-at-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// # let path = dir.join("quotes");
+/// use slipring::{At, Consumer, Pages, Producer, RingOptions, Start};
+/// use std::time::Duration;
+///
+/// let creator = std::thread::spawn({
+///     let path = path.clone();
+///     move || RingOptions::new(48, 1024).create(path).map(|ring| ring.id())
+/// });
+/// let place = At::path(&path).wait(Duration::from_secs(10)).pages(Pages::new().prefault(true));
+/// let mut producer = Producer::<[u8]>::open(&place)?; // when the ring is there
+/// let id = creator.join().unwrap()?;
+/// let mut consumer = Consumer::<[u8]>::attach(place.only_ring(id), Start::Earliest)?;
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct At {
+    pub(crate) source: Source,
+    pub(crate) demands: Demands,
+}
+
+impl At {
+    /// The ring at a path.
+    pub fn path(path: impl AsRef<Path>) -> At {
+        At::from(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
+    }
+
+    /// A ring that is open: by its path, only while the same ring is there, and on the conditions on which
+    /// it was opened; or a ring on the heap.
+    pub fn ring(ring: &Ring) -> At {
+        At { source: ring.source_of(), demands: ring.demands }
+    }
+
+    /// Waits for a ring that is not there yet, at most so long. Its creation is noticed within 20 ms, at
+    /// next to no cost. Default: a ring that is not there is an error at once.
+    #[must_use]
+    pub fn wait(mut self, timeout: Duration) -> At {
+        self.demands.wait = timeout;
+        self
+    }
+
+    /// Insists on this ring, not one made later at the same path: positions saved elsewhere mean nothing in
+    /// another ring.
+    #[must_use]
+    pub fn only_ring(mut self, id: RingId) -> At {
+        self.demands.ring_id = Some(id);
+        self
+    }
+
+    /// Accepts a file that belongs to this user. By default only the process's own user and root are: the
+    /// owner of a file can change messages while they are read in place.
+    #[must_use]
+    pub fn trust_owner(mut self, user: u32) -> At {
+        self.demands.trusted_owner = Some(user);
+        self
+    }
+
+    /// How a handle gets the pages that it maps. By default they come as they are touched.
+    #[must_use]
+    pub fn pages(mut self, pages: Pages) -> At {
+        self.demands.pages = pages;
+        self
+    }
+
+    /// Accepts a ring that carries another type than the handle's. A handle for bytes takes any; one for
+    /// values takes rings whose blocks have the length of a value. By default the types must be the same,
+    /// and a handle for bytes is refused by a ring that carries values: a producer could send what their
+    /// readers cannot read, and a reader take for text what is numbers.
+    ///
+    /// ```
+    /// use slipring::{At, Consumer, Producer, RecvError, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// assert!(Producer::<[u8]>::open(&ring).is_err());
+    /// let mut untyped = Producer::<[u8]>::open(At::ring(&ring).any_type())?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// untyped.send(b"short")?;
+    /// untyped.send(&7_u64.to_le_bytes())?;
+    /// assert!(matches!(consumer.recv(), Err(RecvError::WrongLength { position: 0, .. })));
+    /// assert_eq!(*consumer.recv()?, 7); // the next receive goes on
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn any_type(mut self) -> At {
+        self.demands.any_type = true;
+        self
+    }
+
+    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
+    pub(crate) fn dead_letters_of(mut self, ring: RingId) -> At {
+        self.demands.dead_of = Some(ring);
+        self
+    }
+
+    /// For a handle whose messages are `T`.
+    pub(crate) fn carrying<T: ?Sized + Message>(mut self) -> At {
+        self.demands.carries = T::CARRIES.map_or(Carries::Bytes, Carries::Values);
+        self
+    }
+
+    /// The error of an operation that has not opened the ring yet.
+    pub(crate) fn at_path<E>(&self, error: E) -> AtPath<E> {
+        let path = match &self.source.0 {
+            Kind::File { path, .. } => from_the_root(path.clone()),
+            Kind::Heap { .. } => PathBuf::from(IN_MEMORY),
+        };
+        AtPath { path, error }
+    }
+}
+
+impl From<Source> for At {
+    fn from(source: Source) -> At {
+        At { source, demands: Demands::default() }
+    }
+}
+
+/// A place, resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Source(pub(crate) Kind);
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A path, and the ring that was there when it was looked at last.
+    File { path: PathBuf, ring: Option<RingId> },
+    /// Memory of this process.
+    Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header>, dead: Option<Box<Source>> },
+}
+
+/// The conditions of an attach.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Demands {
+    pub(crate) trusted_owner: Option<u32>,
+    pub(crate) ring_id: Option<RingId>,
+    /// It holds the dead letters of this ring.
+    pub(crate) dead_of: Option<RingId>,
+    pub(crate) pages: Pages,
+    pub(crate) wait: Duration,
+    pub(crate) any_type: bool,
+    pub(crate) carries: Carries,
+}
+
+/// What the messages of a handle are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Carries {
+    /// It has none: it looks at the ring.
+    #[default]
+    Nothing,
+    Bytes,
+    Values(MessageType),
+}
