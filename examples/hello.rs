@@ -1,4 +1,5 @@
-//! Both ends of a ring: `cargo run --example hello`. They would be two processes; nothing else changes.
+//! Both ends of a ring: `cargo run --example hello`. They would be two processes; nothing else
+//! changes.
 
 use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
 

@@ -1,7 +1,7 @@
 //! Messages that are values: `cargo run --example typed`.
 //!
-//! A ring carries quotes; one thread publishes them, another keeps the best bid. A program with another
-//! idea of a quote is refused when it attaches, not surprised when it reads.
+//! A ring carries quotes; one thread publishes them, another keeps the best bid. A program with
+//! another idea of a quote is refused when it attaches, not surprised when it reads.
 
 use slipring::{ConsumerOptions, ProducerOptions, RecvError, RingOptions, Start};
 use std::error::Error;
@@ -23,7 +23,8 @@ slipring::message! {
     }
 }
 
-/// What somebody deployed last week: the same size, but `size` and `instrument` have changed places.
+/// What somebody deployed last week: the same size, but `size` and `instrument` have changed
+/// places.
 mod last_week {
     slipring::message! {
         /// The best bid of an instrument.

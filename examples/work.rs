@@ -1,4 +1,5 @@
-//! Work that must not be lost: `cargo run --example work`. Workers would be processes; nothing else changes.
+//! Work that must not be lost: `cargo run --example work`. Workers would be processes; nothing else
+//! changes.
 
 use slipring::{Backoff, DeadLetters, GroupSettings, Producer, RecvError, RingOptions, Worker};
 use std::time::Duration;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What tells one ring from every other, also from one that was made later at the same path: 128 random
-/// bits. Keep it beside every position that is saved outside the ring.
+/// What tells one ring from every other, also from one that was made later at the same path: 128
+/// random bits. Keep it beside every position that is saved outside the ring.
 ///
 /// Displays as, and parses from, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,8 +47,8 @@ impl FromStr for RingId {
     }
 }
 
-/// What tells one message from every other, in this ring and in all others, for ever: the same at every
-/// delivery. What a handler keeps, so that doing a thing twice has its effect once.
+/// What tells one message from every other, in this ring and in all others, for ever: the same at
+/// every delivery. What a handler keeps, so that doing a thing twice has its effect once.
 ///
 /// Displays as, and parses from, the ring id, a colon, and the position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

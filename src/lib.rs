@@ -1,8 +1,9 @@
 //! A message queue that is a file.
 //!
-//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file; any number
-//! of other processes attach by path and read them in place: no broker, no daemon, no copy and no system
-//! call on the hot path. The memory orderings are verified by a model checker, over the code that ships.
+//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file; any
+//! number of other processes attach by path and read them in place: no broker, no daemon, no copy
+//! and no system call on the hot path. The memory orderings are verified by a model checker, over
+//! the code that ships.
 //!
 //! ```
 //! # let dir = std::env::temp_dir().join(format!("slipring-lib-{}", std::process::id()));
@@ -32,15 +33,16 @@
 //!
 //! # What holds
 //!
-//! * Published messages survive the death of any process, at any instruction. A power cut they do not:
-//!   nothing is flushed.
-//! * A producer that dies is replaced by whoever opens the ring next, readers notice nothing; a consumer
-//!   that dies stops gating as soon as the producer needs its room.
-//! * Everybody who may write the file is trusted to run this protocol. Values that others may have damaged
-//!   are bounded wherever they are read.
-//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file does, unless
-//!   they [ask for an error](handle_sigbus).
-//! * Handles do not survive `fork`: the mapping is not in the child, nor are the locks. `exec` is fine.
+//! * Published messages survive the death of any process, at any instruction. A power cut they do
+//!   not: nothing is flushed.
+//! * A producer that dies is replaced by whoever opens the ring next, readers notice nothing; a
+//!   consumer that dies stops gating as soon as the producer needs its room.
+//! * Everybody who may write the file is trusted to run this protocol. Values that others may have
+//!   damaged are bounded wherever they are read.
+//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file
+//!   does, unless they [ask for an error](handle_sigbus).
+//! * Handles do not survive `fork`: the mapping is not in the child, nor are the locks. `exec` is
+//!   fine.
 
 #[cfg(not(all(
     target_os = "linux",

@@ -1,5 +1,5 @@
 //! What kinds of messages a line becomes.
 
-/// The kind of a message that is a piece of a line, with more of the line to come. A whole line, or the
-/// last piece of one, has kind 0.
+/// The kind of a message that is a piece of a line, with more of the line to come. A whole line, or
+/// the last piece of one, has kind 0.
 pub(crate) const CONTINUES: u32 = 1;

@@ -15,8 +15,8 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// From now on the first Ctrl-C, SIGTERM or SIGHUP is noted ([`interrupted`]) and ends a blocking read; the
-/// second one ends the process as it always does.
+/// From now on the first Ctrl-C, SIGTERM or SIGHUP is noted ([`interrupted`]) and ends a blocking
+/// read; the second one ends the process as it always does.
 pub(crate) fn catch_interrupts() {
     extern "C" fn note(_signal: libc::c_int) {
         INTERRUPTED.store(true, Ordering::Relaxed);
@@ -44,8 +44,8 @@ impl std::fmt::Display for Usage {
 
 impl Error for Usage {}
 
-/// 0 if it went well or nobody wants to read the output any more, 2 for a bad command line, 130 if Ctrl-C
-/// ended it before its end, else 1.
+/// 0 if it went well or nobody wants to read the output any more, 2 for a bad command line, 130 if
+/// Ctrl-C ended it before its end, else 1.
 pub(crate) fn exit(program: &str, result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     if failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {

@@ -14,8 +14,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A new directory for a run of `program` below `parent`, or where shared memory is: in `/dev/shm`, else
-    /// where temporary files go.
+    /// A new directory for a run of `program` below `parent`, or where shared memory is: in
+    /// `/dev/shm`, else where temporary files go.
     pub(crate) fn create(program: &str, parent: Option<&Path>, keep: bool) -> Result<Place, Failure> {
         let make = |parent: &Path| {
             let dir = parent.join(format!("slipring-{program}-{}", std::process::id()));

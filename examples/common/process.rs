@@ -6,8 +6,8 @@ use std::env;
 use std::io;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-/// The hidden argument that makes a process play a role. The role follows, and the directory of the run, and
-/// perhaps [`KEEP`].
+/// The hidden argument that makes a process play a role. The role follows, and the directory of the
+/// run, and perhaps [`KEEP`].
 pub(crate) const ROLE: &str = "--role";
 const KEEP: &str = "keep";
 

@@ -25,8 +25,8 @@ impl Progress {
         (part.min(self.total) * 100).checked_div(self.total).unwrap_or(100)
     }
 
-    /// Shows the text that `status` makes, if it is time to, behind a bar with these marks: how far, drawn
-    /// with what. Who is furthest comes last.
+    /// Shows the text that `status` makes, if it is time to, behind a bar with these marks: how
+    /// far, drawn with what. Who is furthest comes last.
     pub(crate) fn show(&mut self, marks: &[(u64, char)], status: impl FnOnce(&Progress) -> String) {
         let (first, interval) = if self.terminal { (0, 50) } else { (1000, 1000) };
         let due = match self.shown {

@@ -31,7 +31,8 @@ pub(crate) struct Death {
     /// The first position that it had not released.
     pub(crate) tail: u64,
     at: Instant,
-    /// What the publisher could still publish, and whether it stood still then because the ring was full.
+    /// What the publisher could still publish, and whether it stood still then because the ring was
+    /// full.
     pub(crate) published_meanwhile: u64,
     pub(crate) ring_filled: bool,
     pub(crate) successor: u32,
@@ -112,8 +113,9 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Consumers need not be waited for, they are declared: nothing is lost before they come. But the
-    /// observer sees the beginning only if it is there, and the times mean more if all begin together.
+    /// Consumers need not be waited for, they are declared: nothing is lost before they come. But
+    /// the observer sees the beginning only if it is there, and the times mean more if all begin
+    /// together.
     fn await_readers(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
         let observer = record_path(self.place, OBSERVER);
@@ -210,8 +212,8 @@ impl Stage<'_> {
         self.ring.consumers().into_iter().find(|consumer| consumer.name == VICTIM)?.tail
     }
 
-    /// A consumer that was killed by somebody else is started again: it is durable. Every other early end
-    /// is the end of the run.
+    /// A consumer that was killed by somebody else is started again: it is durable. Every other
+    /// early end is the end of the run.
     fn see_to_the_living(&mut self) -> Result<(), Failure> {
         for index in 0..self.readers.len() {
             let reader = &mut self.readers[index];

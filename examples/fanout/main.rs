@@ -1,10 +1,11 @@
-//! One publisher, three consumers and an observer, each a process; one consumer is killed and comes back.
+//! One publisher, three consumers and an observer, each a process; one consumer is killed and comes
+//! back.
 //!
-//! `cargo run --release --example fanout` sends a text through a ring, line by line, and proves to the
-//! end that nobody lost, doubled or altered a message. `-- --help` says what else it can do.
+//! `cargo run --release --example fanout` sends a text through a ring, line by line, and proves to
+//! the end that nobody lost, doubled or altered a message. `-- --help` says what else it can do.
 //!
-//! Where to read what: [`publisher`] publishes, [`readers`] read (there is how a consumer counts everything
-//! exactly once although it is killed), [`director`] kills, [`report`] judges.
+//! Where to read what: [`publisher`] publishes, [`readers`] read (there is how a consumer counts
+//! everything exactly once although it is killed), [`director`] kills, [`report`] judges.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -23,8 +23,8 @@ pub(crate) struct Published {
 /// Between the publisher's thread and the one that directs the run.
 #[derive(Debug, Default)]
 pub(crate) struct Cues {
-    /// The consumer that has to die is dead. The last third of the stream is held back until then: however
-    /// short the stream is, the consumer dies in the middle of it.
+    /// The consumer that has to die is dead. The last third of the stream is held back until then:
+    /// however short the stream is, the consumer dies in the middle of it.
     pub(crate) killed: AtomicBool,
     /// The run is over before its end.
     pub(crate) stop: AtomicBool,

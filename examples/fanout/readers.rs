@@ -46,19 +46,22 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
     })
 }
 
-/// Counts every message exactly once, although it may be killed at any instruction and started again.
+/// Counts every message exactly once, although it may be killed at any instruction and started
+/// again.
 ///
-/// The ring alone gives "at least once": a consumer that is killed after it has worked on a message and
-/// before it has released it is given the message again. So the effect of the work, here a count and a
-/// checksum, is recorded together with the position it speaks for, *before* the messages are released:
+/// The ring alone gives "at least once": a consumer that is killed after it has worked on a message
+/// and before it has released it is given the message again. So the effect of the work, here a
+/// count and a checksum, is recorded together with the position it speaks for, *before* the
+/// messages are released:
 ///
 /// 1. work on messages up to position `p`,
 /// 2. record "`p`, and the result of everything before it", in one write,
 /// 3. release the messages.
 ///
-/// A kill before 2 leaves the old record: the work is done again, from the old result. A kill between 2 and
-/// 3 leaves messages in the ring that the record has already counted: the successor sees their positions
-/// below the recorded one and skips them. In the other order, a kill in between would lose them.
+/// A kill before 2 leaves the old record: the work is done again, from the old result. A kill
+/// between 2 and 3 leaves messages in the ring that the record has already counted: the successor
+/// sees their positions below the recorded one and skips them. In the other order, a kill in
+/// between would lose them.
 fn consume(name: &str, place: &Place) -> Result<(), Failure> {
     let record = Record::open(&record_path(place, name))?;
     let mut tally = record.load()?;
@@ -76,7 +79,8 @@ fn consume(name: &str, place: &Place) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = work(&batch, recorded, &mut tally, &record) {
-            // Dropping a batch releases what was handed out. This is not recorded: it must come again.
+            // Dropping a batch releases what was handed out. This is not recorded: it must come
+            // again.
             batch.keep();
             return Err(error.into());
         }

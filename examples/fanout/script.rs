@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a block, unless asked for otherwise, are as many as the longest line needs, but not more:
-/// longer lines become several messages.
+/// Bytes of a block, unless asked for otherwise, are as many as the longest line needs, but not
+/// more: longer lines become several messages.
 const BLOCK_SIZE_MAX: usize = 1008;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

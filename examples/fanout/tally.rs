@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A hash of one message. The checksum of a stream is the wrapping sum of its messages' hashes: since the
-/// position is hashed, too, a message that is lost, doubled, cut or moved changes the sum; and the sum of
-/// any part of the stream can be compared, which is what an observer needs that missed another part.
+/// A hash of one message. The checksum of a stream is the wrapping sum of its messages' hashes:
+/// since the position is hashed, too, a message that is lost, doubled, cut or moved changes the
+/// sum; and the sum of any part of the stream can be compared, which is what an observer needs that
+/// missed another part.
 ///
 /// It finds mistakes, not malice.
 #[inline]

@@ -1,5 +1,5 @@
-//! Directs the run: starts the processes, watches them, kills one SMS worker at work and hangs another, and
-//! sees to the dead letters.
+//! Directs the run: starts the processes, watches them, kills one SMS worker at work and hangs
+//! another, and sees to the dead letters.
 
 use crate::common::{self, Failure};
 use crate::gateway::{Account, Owner};
@@ -160,8 +160,8 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Nobody need be waited for: groups and audit are declared, nothing is lost before they come. But the
-    /// times mean more if all begin together.
+    /// Nobody need be waited for: groups and audit are declared, nothing is lost before they come.
+    /// But the times mean more if all begin together.
     fn await_processes(&mut self, seed: u64) -> Result<Owner, Failure> {
         let start = Instant::now();
         let mut gateway = None;
@@ -260,8 +260,8 @@ impl Stage<'_> {
         })
     }
 
-    /// Stops a worker, and says at which position it stands, stopped, in the middle of its work. If it was idle
-    /// at that moment it goes on.
+    /// Stops a worker, and says at which position it stands, stopped, in the middle of its work. If
+    /// it was idle at that moment it goes on.
     fn stop_at_work(&mut self, worker: usize) -> Result<Option<u64>, Failure> {
         let pid = self.signal(worker, libc::SIGSTOP)?;
         let process = libc::id_t::from(pid);
@@ -335,8 +335,8 @@ impl Stage<'_> {
         })
     }
 
-    /// Whoever was killed is started again: nobody's place is lost. Every other early end is the end of the
-    /// run, and so is the gateway's.
+    /// Whoever was killed is started again: nobody's place is lost. Every other early end is the
+    /// end of the run, and so is the gateway's.
     fn see_to_the_living(&mut self) -> Result<(), Failure> {
         if common::interrupted() {
             return Err("interrupted".into());
@@ -355,7 +355,8 @@ impl Stage<'_> {
     }
 }
 
-/// Publishes all dead letters again, repaired where they can be, each with a word on which message it was.
+/// Publishes all dead letters again, repaired where they can be, each with a word on which message
+/// it was.
 fn redrive(ring: &Ring, producer: &mut Producer<Order>) -> Result<u64, Failure> {
     let mut dead = DeadLetters::open(ring)?;
     let redriven = dead.redrive_with(producer, u64::MAX, |letter, bytes| {

@@ -1,8 +1,8 @@
-//! The SMS gateway: a process of its own that knows nothing of rings. It is slow, it fails, and at times it
-//! does what it was asked and does not say so.
+//! The SMS gateway: a process of its own that knows nothing of rings. It is slow, it fails, and at
+//! times it does what it was asked and does not say so.
 //!
-//! What it offers, as such services do, is an idempotency key: whatever is asked for under a key that it knows
-//! is not done again. It keeps books, which the report checks.
+//! What it offers, as such services do, is an idempotency key: whatever is asked for under a key
+//! that it knows is not done again. It keeps books, which the report checks.
 
 use crate::common::Failure;
 use crate::order::{Order, is_possible, is_silent, mix};
@@ -20,10 +20,12 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(15);
 /// A call takes between this and three times as long.
 const CALL_MIN: Duration = Duration::from_micros(400);
-/// Of 1000 calls, so many find the gateway busy, and so many get no answer: half of these have their effect.
+/// Of 1000 calls, so many find the gateway busy, and so many get no answer: half of these have
+/// their effect.
 const BUSY: u64 = 30;
 const UNANSWERED: u64 = 10;
-/// So many calls about a customer of the silent network get no answer: as many as a message has attempts.
+/// So many calls about a customer of the silent network get no answer: as many as a message has
+/// attempts.
 pub(crate) const SILENT_CALLS: u64 = 5;
 
 /// Key (ring, position), number of the order, phone.

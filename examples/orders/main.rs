@@ -1,13 +1,13 @@
-//! Paid orders, and what must be done about each: an SMS, by one of three workers, through a gateway that is
-//! slow and fails; points; a line in the audit file. One worker is killed at work, one hangs, some orders
-//! cannot be done before somebody repairs them.
+//! Paid orders, and what must be done about each: an SMS, by one of three workers, through a
+//! gateway that is slow and fails; points; a line in the audit file. One worker is killed at work,
+//! one hangs, some orders cannot be done before somebody repairs them.
 //!
-//! `cargo run --release --example orders` shows it and proves at the end that everything was done about every
-//! order, once. `-- --help` says what else it can do.
+//! `cargo run --release --example orders` shows it and proves at the end that everything was done
+//! about every order, once. `-- --help` says what else it can do.
 //!
-//! Where to read what: [`publisher`] records orders, [`workers`] do the work (there is how an effect happens
-//! exactly once although a message may come twice), [`gateway`] makes trouble, [`director`] kills and redrives,
-//! [`report`] judges.
+//! Where to read what: [`publisher`] records orders, [`workers`] do the work (there is how an
+//! effect happens exactly once although a message may come twice), [`gateway`] makes trouble,
+//! [`director`] kills and redrives, [`report`] judges.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -11,9 +11,9 @@ slipring::message! {
         pub(crate) number: u64,
         /// Where the SMS goes.
         pub(crate) phone: u64,
-        /// 0; in a message that is redriven 1 + the position of the first message about this order. The new
-        /// message has an id of its own, and everybody who reads the ring gets it: this tells them that they
-        /// may have seen the order before.
+        /// 0; in a message that is redriven 1 + the position of the first message about this order.
+        /// The new message has an id of its own, and everybody who reads the ring gets it: this
+        /// tells them that they may have seen the order before.
         pub(crate) origin: u64,
         pub(crate) customer: u32,
         pub(crate) cents: u32,
@@ -58,7 +58,8 @@ impl Order {
         self.origin.checked_sub(1).unwrap_or(position)
     }
 
-    /// What stays the same however often this order is delivered or redriven: the key of all effects.
+    /// What stays the same however often this order is delivered or redriven: the key of all
+    /// effects.
     pub(crate) fn key(&self, delivered: MessageId) -> MessageId {
         MessageId { position: self.first_position(delivered.position), ..delivered }
     }

@@ -1,4 +1,5 @@
-//! The order process: writes every paid order into the ring and goes on. What becomes of it is not its affair.
+//! The order process: writes every paid order into the ring and goes on. What becomes of it is not
+//! its affair.
 
 use crate::common::{self, Failure};
 use crate::order::Order;
@@ -26,8 +27,8 @@ pub(crate) struct Cues {
 
 #[derive(Debug)]
 pub(crate) struct Published {
-    /// How long publishing took, each time, at the moderate rate while the SMS side kept up, in the burst, and
-    /// at the moderate rate while the SMS side was behind.
+    /// How long publishing took, each time, at the moderate rate while the SMS side kept up, in the
+    /// burst, and at the moderate rate while the SMS side was behind.
     pub(crate) kept_up: Times,
     pub(crate) in_burst: Times,
     pub(crate) behind: Times,
@@ -37,8 +38,8 @@ pub(crate) struct Published {
     pub(crate) found_full: u64,
 }
 
-/// Publishes a fifth of the orders at a moderate rate, two fifths at once, the rest at the moderate rate. Gives the producer
-/// back, for the dead letters.
+/// Publishes a fifth of the orders at a moderate rate, two fifths at once, the rest at the moderate
+/// rate. Gives the producer back, for the dead letters.
 pub(crate) fn publish(
     mut producer: Producer<Order>,
     total: u64,

@@ -18,8 +18,8 @@ pub(crate) const AUDIT: &str = "audit";
 /// The group of the SMS workers; the points worker has one of its own.
 pub(crate) const SMS: &str = "sms";
 
-/// So many orders at most are being tried, or wait for another attempt: when the gateway is down, new ones stay
-/// where they are.
+/// So many orders at most are being tried, or wait for another attempt: when the gateway is down,
+/// new ones stay where they are.
 const IN_FLIGHT_MAX: u64 = 100;
 
 /// How the SMS group delivers. Belongs to the ring: whoever creates it says so once.
@@ -49,9 +49,9 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
 
 /// An SMS for every order, although any of this may be killed, hang, or not know what it did.
 ///
-/// The ring gives "at least once": whatever is not acknowledged comes again. The gateway makes "exactly once"
-/// of it, by a key that is the same at every delivery of a message: its id. A redriven message is a new
-/// message with another id, so it carries that of the first one.
+/// The ring gives "at least once": whatever is not acknowledged comes again. The gateway makes
+/// "exactly once" of it, by a key that is the same at every delivery of a message: its id. A
+/// redriven message is a new message with another id, so it carries that of the first one.
 fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
     let worker =
         WorkerOptions::new(SMS).name(name).notice_dead_producer(true).join::<Order>(place.file("orders"))?;
@@ -63,7 +63,8 @@ fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = gateway.connect() {
-            // Not the order's fault, and nothing was tried: it goes back untouched, for who has a gateway.
+            // Not the order's fault, and nothing was tried: it goes back untouched, for who has a
+            // gateway.
             delivery.hand_back().or_else(too_late)?;
             return Err(format!("no gateway: {error}").into());
         }
@@ -83,8 +84,8 @@ fn attempt(delivery: Delivery<'_, Order>, gateway: &mut Gateway) -> Result<(), F
     settled.or_else(too_late)
 }
 
-/// This worker was so slow that the order was given to another, who sees to it. Nothing to undo: the effect
-/// goes by the key. The group counts it.
+/// This worker was so slow that the order was given to another, who sees to it. Nothing to undo:
+/// the effect goes by the key. The group counts it.
 fn too_late(_: LeaseLost) -> Result<(), Failure> {
     Ok(())
 }
@@ -92,8 +93,8 @@ fn too_late(_: LeaseLost) -> Result<(), Failure> {
 /// Bytes of a booking: points, and how often they were booked.
 pub(crate) const BOOKING: u64 = 8;
 
-/// A booking has its place by the position of the order's first message, so that whoever comes to an order
-/// again, after a kill or by a redriven message, finds it booked.
+/// A booking has its place by the position of the order's first message, so that whoever comes to
+/// an order again, after a kill or by a redriven message, finds it booked.
 fn add_points(place: &Place) -> Result<(), Failure> {
     let worker = WorkerOptions::new(POINTS)
         .name(POINTS)
@@ -135,8 +136,8 @@ pub(crate) fn audit_line(order: &Order) -> String {
     format!("{:>10} customer {:>5} paid {:>8} cents\n", order.number, order.customer, order.cents)
 }
 
-/// Gets every order, in order: not a worker but a durable consumer. Started again after a kill, it gets what
-/// it had not released, and writes the same lines to the same places.
+/// Gets every order, in order: not a worker but a durable consumer. Started again after a kill, it
+/// gets what it had not released, and writes the same lines to the same places.
 fn audit(place: &Place) -> Result<(), Failure> {
     let mut consumer = ConsumerOptions::new()
         .name(AUDIT)

@@ -1,4 +1,5 @@
-//! The gating consumer's handle: reads in place, in order, and holds the producer until it releases.
+//! The gating consumer's handle: reads in place, in order, and holds the producer until it
+//! releases.
 
 mod options;
 mod pace;
@@ -24,9 +25,9 @@ use std::time::Duration;
 
 /// A gating broadcast reader: sees every message from its start on, in order, in place.
 ///
-/// The producer never overwrites what a consumer has not released: a consumer that stops reading stops
-/// the producer when the ring is full, until it goes on, leaves, or dies. Dropping the handle leaves; a
-/// durable consumer's position stays and goes on gating.
+/// The producer never overwrites what a consumer has not released: a consumer that stops reading
+/// stops the producer when the ring is full, until it goes on, leaves, or dies. Dropping the handle
+/// leaves; a durable consumer's position stays and goes on gating.
 ///
 /// A consumer does not survive `fork`: touching it in the child is an access violation, by design.
 ///
@@ -82,8 +83,8 @@ impl<T: ?Sized + Message> Consumer<T> {
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and drained;
-    /// [`RecvError::WrongLength`] if the message is no `T`: it is released, and the next receive goes on
-    /// behind it.
+    /// [`RecvError::WrongLength`] if the message is no `T`: it is released, and the next receive
+    /// goes on behind it.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Received<'_, T>, RecvError> {
         let message = self.raw.try_next()?;
@@ -94,9 +95,10 @@ impl<T: ?Sized + Message> Consumer<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when the file
-    /// at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for. The last two are
-    /// noticed within 100 ms. [`RecvError::WrongLength`], as [`try_recv`](Self::try_recv).
+    /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when
+    /// the file at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for. The
+    /// last two are noticed within 100 ms. [`RecvError::WrongLength`], as
+    /// [`try_recv`](Self::try_recv).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<Received<'_, T>, RecvError> {
         let message = self.raw.next(None)?;
@@ -114,7 +116,8 @@ impl<T: ?Sized + Message> Consumer<T> {
         self.hand_out(message)
     }
 
-    /// Up to `max` messages that are there, at least one. A batch ends before a message that is no `T`.
+    /// Up to `max` messages that are there, at least one. A batch ends before a message that is no
+    /// `T`.
     ///
     /// # Errors
     ///
@@ -125,7 +128,8 @@ impl<T: ?Sized + Message> Consumer<T> {
         Batch::new(&mut self.raw.reader, count, max)
     }
 
-    /// Up to `max` messages; waits for the first. Otherwise as [`try_recv_batch`](Self::try_recv_batch).
+    /// Up to `max` messages; waits for the first. Otherwise as
+    /// [`try_recv_batch`](Self::try_recv_batch).
     ///
     /// # Errors
     ///

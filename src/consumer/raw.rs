@@ -27,8 +27,8 @@ impl RawConsumer {
         RawConsumer { reader, seat, pace: Pace::new(geometry.capacity()) }
     }
 
-    // What single messages pass is inlined always: a message that is moved through memory on its way to
-    // the caller costs three times as much.
+    // What single messages pass is inlined always: a message that is moved through memory on its
+    // way to the caller costs three times as much.
 
     /// The message at the tail, if it is there. It is not released.
     #[inline(always)]
@@ -51,8 +51,8 @@ impl RawConsumer {
     pub(super) fn try_count(&mut self) -> Result<u64, RecvError> {
         match self.reader.poll_many()? {
             Ready::Messages(n) => {
-                // That the file is gone is told at the next receive, if this batch finds out: to touch
-                // its first slot before made 64 B take 1.1 times as long.
+                // That the file is gone is told at the next receive, if this batch finds out: to
+                // touch its first slot before made 64 B take 1.1 times as long.
                 self.seat.attachment.not_lost()?;
                 Ok(n)
             }
@@ -77,7 +77,8 @@ impl RawConsumer {
         Ok(message)
     }
 
-    /// Never inlined, so that the address of a single message does not depend on the load of its slot's words.
+    /// Never inlined, so that the address of a single message does not depend on the load of its
+    /// slot's words.
     #[inline(never)]
     fn next_of_batch(&self) -> Result<Message, RecvError> {
         let message = self.reader.next_of_batch()?;
@@ -183,7 +184,8 @@ impl Waiting for RawConsumer {
     }
 }
 
-/// A consumer that waits for as many messages as there will be: it looks at the head, and now and then at the slot.
+/// A consumer that waits for as many messages as there will be: it looks at the head, and now and
+/// then at the slot.
 ///
 /// Whoever looked at both each time would take two lines away from the producer for every batch.
 struct Several<'a>(&'a mut RawConsumer);

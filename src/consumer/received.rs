@@ -1,4 +1,5 @@
-//! What a consumer hands out: messages in place, one or several, which it releases when they are dropped.
+//! What a consumer hands out: messages in place, one or several, which it releases when they are
+//! dropped.
 
 use crate::error::RecvError;
 use crate::message::{self, Value, wrong_length};
@@ -12,9 +13,9 @@ use zerocopy::FromBytes;
 
 /// A message, in place. Dereferences to the bytes, or to the value.
 ///
-/// Dropping it releases the message to the producer, unless the thread is panicking: a panic is not an
-/// acknowledgement, and the message is received again. Forgetting it only means that it will be received
-/// again, too.
+/// Dropping it releases the message to the producer, unless the thread is panicking: a panic is not
+/// an acknowledgement, and the message is received again. Forgetting it only means that it will be
+/// received again, too.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -84,8 +85,8 @@ impl AsRef<[u8]> for Received<'_> {
 /// A message that the reader was told it may read, and has not released.
 #[inline(always)]
 fn bytes_of(reader: &Reader<Region>, block: Block, len: usize) -> &[u8] {
-    // SAFETY: the message's position was acquired and is not released while the guard that calls this lives: the
-    // tail gates the producer. The block is the reader's.
+    // SAFETY: the message's position was acquired and is not released while the guard that calls
+    // this lives: the tail gates the producer. The block is the reader's.
     let block = unsafe { reader.memory().read_block(block) };
     // SAFETY: as above. The length is cut to the block.
     unsafe { block.bytes(len) }
@@ -108,9 +109,9 @@ pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
 
 /// Several messages, in place. Iterate over it by reference.
 ///
-/// Dropping it releases every message that an iterator has handed out; those that were not looked at stay
-/// and are received again. If the thread is panicking, the last one handed out stays too: a batch releases
-/// what was finished.
+/// Dropping it releases every message that an iterator has handed out; those that were not looked
+/// at stay and are received again. If the thread is panicking, the last one handed out stays too: a
+/// batch releases what was finished.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -185,8 +186,8 @@ impl AsRef<[u8]> for Item<'_> {
 }
 
 impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
-    /// Up to `max` of the messages that may be read, of which there are `available`: those before the
-    /// first that is no `T`.
+    /// Up to `max` of the messages that may be read, of which there are `available`: those before
+    /// the first that is no `T`.
     ///
     /// # Errors
     ///
@@ -232,8 +233,9 @@ impl<T: ?Sized> Batch<'_, T> {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
-    /// Gives the batch up without releasing any of it: the next receive returns it again. For leaving a
-    /// loop with an error: dropping the batch there would release the message that failed.
+    /// Gives the batch up without releasing any of it: the next receive returns it again. For
+    /// leaving a loop with an error: dropping the batch there would release the message that
+    /// failed.
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -242,8 +244,8 @@ impl<T: ?Sized> Batch<'_, T> {
         BatchIter { batch: self, next: 0, last: 1 }
     }
 
-    /// The bytes of the bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
-    /// There is at least one.
+    /// The bytes of the bare messages from `ahead` positions after the tail on, as far as they lie
+    /// behind each other. There is at least one.
     #[inline(always)]
     fn bare_run(&self, ahead: u64) -> (&[u8], Run) {
         let run = self.reader.bare_run(ahead, self.count - ahead);
@@ -251,9 +253,11 @@ impl<T: ?Sized> Batch<'_, T> {
         (unsafe { self.reader.memory().read_run(run) }, run)
     }
 
-    /// Ends the batch before the first message that does not fill its block. Its length, if it is the first of all.
+    /// Ends the batch before the first message that does not fill its block. Its length, if it is
+    /// the first of all.
     ///
-    /// From then on every message is handed out as a whole block, whatever becomes of the length that was read here.
+    /// From then on every message is handed out as a whole block, whatever becomes of the length
+    /// that was read here.
     #[inline(always)]
     pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
         self.whole_blocks = true;
@@ -269,15 +273,15 @@ impl<T: ?Sized> Batch<'_, T> {
 }
 
 impl<T: Value> Batch<'_, T> {
-    /// The values, oldest first, as slices of at least one each. Values of kind 0 that were sent in batches
-    /// come together, as far as they lie behind each other
-    /// ([`BatchClaim::push_in_place`](crate::BatchClaim::push_in_place) says when). A value that was sent by
-    /// itself, or has another kind, is a slice of its own, and so are all before it that came with it: a
-    /// stream of slices is one of batches.
+    /// The values, oldest first, as slices of at least one each. Values of kind 0 that were sent in
+    /// batches come together, as far as they lie behind each other
+    /// ([`BatchClaim::push_in_place`](crate::BatchClaim::push_in_place) says when). A value that
+    /// was sent by itself, or has another kind, is a slice of its own, and so are all before it
+    /// that came with it: a stream of slices is one of batches.
     ///
-    /// Nothing is worked out or read per value. It tells nothing of kinds. A slice that was handed out is
-    /// released as a whole, even if the loop is left in the middle of it; if the thread panics, the last one
-    /// is received again as a whole.
+    /// Nothing is worked out or read per value. It tells nothing of kinds. A slice that was handed
+    /// out is released as a whole, even if the loop is left in the middle of it; if the thread
+    /// panics, the last one is received again as a whole.
     pub fn slices(&self) -> Slices<'_, T> {
         Slices { items: self.iter() }
     }

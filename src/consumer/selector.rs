@@ -71,9 +71,9 @@ impl<T: ?Sized + Message> Selector<T> {
         self.consumers.get_mut(index).map(|member| &mut member.consumer)
     }
 
-    /// Why nothing is expected from the consumer of this index: its stream is closed and drained, its file
-    /// was replaced, its producer is dead (if its consumer notices that), or it is damaged. A stream that a
-    /// new producer continues is read again.
+    /// Why nothing is expected from the consumer of this index: its stream is closed and drained,
+    /// its file was replaced, its producer is dead (if its consumer notices that), or it is
+    /// damaged. A stream that a new producer continues is read again.
     pub fn ended(&self, index: usize) -> Option<&RecvError> {
         self.consumers.get(index)?.ended.as_ref()
     }
@@ -82,8 +82,8 @@ impl<T: ?Sized + Message> Selector<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended ([`ended`](Self::ended)
-    /// says how each did), or no consumer was added.
+    /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended
+    /// ([`ended`](Self::ended) says how each did), or no consumer was added.
     pub fn try_recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         if self.poll()? {
             return self.fetch();
@@ -92,8 +92,8 @@ impl<T: ?Sized + Message> Selector<T> {
         Err(RecvError::Empty)
     }
 
-    /// The next message of any ring; waits as long as it takes. One ring's end does not end the waiting
-    /// for the others.
+    /// The next message of any ring; waits as long as it takes. One ring's end does not end the
+    /// waiting for the others.
     ///
     /// # Errors
     ///
@@ -146,7 +146,8 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
         let count = self.consumers.len();
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
-            // One whose stream had ended is looked at too: a successor of its producer may have gone on.
+            // One whose stream had ended is looked at too: a successor of its producer may have
+            // gone on.
             match member.consumer.raw().can_take() {
                 Ok(true) => {
                     member.ended = None;

@@ -1,5 +1,5 @@
-//! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told what it
-//! missed.
+//! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told
+//! what it missed.
 
 use crate::consumer::{ConsumerOptions, Seat};
 use crate::copying::{CopiedMessage, Copying, Next, Source};
@@ -22,7 +22,8 @@ impl ConsumerOptions {
     ///
     /// # Errors
     ///
-    /// [`AttachError::EvictableDurable`] with [`durable`](Self::durable); those of [`attach`](Self::attach).
+    /// [`AttachError::EvictableDurable`] with [`durable`](Self::durable); those of
+    /// [`attach`](Self::attach).
     pub fn attach_evictable<T: ?Sized + Message>(
         &self,
         place: impl Place,
@@ -33,10 +34,10 @@ impl ConsumerOptions {
     }
 }
 
-/// A consumer that agreed to be evicted: it sees every message in order as long as it does not hold the
-/// ring full. When it does, the producer goes on at once, and the next receive returns
-/// [`RecvError::Lagged`] with the number of messages missed; the one after goes on from the earliest
-/// message that is still there.
+/// A consumer that agreed to be evicted: it sees every message in order as long as it does not hold
+/// the ring full. When it does, the producer goes on at once, and the next receive returns
+/// [`RecvError::Lagged`] with the number of messages missed; the one after goes on from the
+/// earliest message that is still there.
 ///
 /// It reads by copy: a reference into a slot that may be taken away would not be sound.
 ///
@@ -85,8 +86,8 @@ impl<T: ?Sized + Message> EvictableConsumer<T> {
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
-    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind what was
-    /// missed.
+    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind
+    /// what was missed.
     pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
         self.copying.try_recv()
     }

@@ -29,16 +29,16 @@ impl ObserverOptions {
         ObserverOptions::default()
     }
 
-    /// Where to begin; default [`Start::Latest`]. `Earliest` is the oldest message that is not being
-    /// overwritten at that moment.
+    /// Where to begin; default [`Start::Latest`]. `Earliest` is the oldest message that is not
+    /// being overwritten at that moment.
     #[must_use]
     pub fn start(mut self, start: Start) -> ObserverOptions {
         self.start = start;
         self
     }
 
-    /// How the waiting calls wait. An observer cannot announce that it sleeps, since it cannot write:
-    /// under [`Wait::Park`] it sleeps a millisecond at most.
+    /// How the waiting calls wait. An observer cannot announce that it sleeps, since it cannot
+    /// write: under [`Wait::Park`] it sleeps a millisecond at most.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> ObserverOptions {
         self.wait = wait;
@@ -87,8 +87,8 @@ impl ObserverOptions {
     }
 }
 
-/// A non-gating reader on a read-only mapping. It never slows anybody, works on a file it may not write,
-/// may be lapped, and is then told exactly how many messages it missed.
+/// A non-gating reader on a read-only mapping. It never slows anybody, works on a file it may not
+/// write, may be lapped, and is then told exactly how many messages it missed.
 ///
 /// ```
 /// use slipring::{Observer, Producer, RecvError, RingOptions, Start};
@@ -134,8 +134,8 @@ impl<T: ?Sized + Message> Observer<T> {
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
-    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind what was
-    /// missed.
+    /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind
+    /// what was missed.
     pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
         self.copying.try_recv()
     }

@@ -23,8 +23,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// The path is taken: by the file there, or, if the error's path is that of the dead-letter ring, by the
-    /// file there. Nothing was touched.
+    /// The path is taken: by the file there, or, if the error's path is that of the dead-letter
+    /// ring, by the file there. Nothing was touched.
     #[error("already exists; open it, choose another path, or remove it first")]
     AlreadyExists,
     /// The ring that is there is not what was asked for. Only of
@@ -124,7 +124,8 @@ impl CreateError {
     }
 }
 
-/// A declared group begins at the first position of the new ring, which is there unless the memory lost it.
+/// A declared group begins at the first position of the new ring, which is there unless the memory
+/// lost it.
 impl From<StartError> for CreateError {
     fn from(error: StartError) -> CreateError {
         let damage = match error {

@@ -3,7 +3,8 @@
 use crate::error::OpenError;
 use std::io;
 
-/// Why a consumer or a group of a ring was not found by its name, or not removed. The ring is as it was.
+/// Why a consumer or a group of a ring was not found by its name, or not removed. The ring is as it
+/// was.
 ///
 /// ```
 /// use slipring::{EntryError, RingOptions};

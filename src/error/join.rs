@@ -33,7 +33,8 @@ pub enum JoinError {
         /// The setting, and its range.
         error: SettingsError,
     },
-    /// The group has other settings than those asked for. They belong to the group, not to a worker.
+    /// The group has other settings than those asked for. They belong to the group, not to a
+    /// worker.
     #[error(
         "group {group:?} has {found}; the worker asked for {asked}; join without settings, with the same, or \
          remove the group first (`slipring group rm PATH {group}`)"

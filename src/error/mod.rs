@@ -1,7 +1,7 @@
 //! The errors: a small enum for each operation, and [`Error`], the sum of all.
 //!
-//! One rule for all of them: the text says everything, the path, the numbers and the way out. `source()` is
-//! none, so that no reporter says a cause twice; the cause itself is in the fields.
+//! One rule for all of them: the text says everything, the path, the numbers and the way out.
+//! `source()` is none, so that no reporter says a cause twice; the cause itself is in the fields.
 
 mod at_path;
 mod attach;
@@ -34,10 +34,11 @@ use std::path::Path;
 
 /// Every error of this library: each operation's own error converts into it.
 ///
-/// A failure that has to do with the file itself is [`Error::Open`], whatever operation met it: "no such
-/// ring" is the same to a producer, a consumer and a worker.
+/// A failure that has to do with the file itself is [`Error::Open`], whatever operation met it: "no
+/// such ring" is the same to a producer, a consumer and a worker.
 ///
-/// Its `Debug` form is its text, so that a `main` that returns it prints the text; `{:#?}` prints the fields.
+/// Its `Debug` form is its text, so that a `main` that returns it prints the text; `{:#?}` prints
+/// the fields.
 ///
 /// ```
 /// use slipring::{AtPath, Consumer, Error, OpenError, Start};
@@ -141,8 +142,8 @@ impl From<AtPath<OpenError>> for Error {
     }
 }
 
-/// What an operation met when it opened the ring becomes [`Error::Open`], the rest the operation's own variant;
-/// and an operation that opens a ring takes the errors of opening as they are.
+/// What an operation met when it opened the ring becomes [`Error::Open`], the rest the operation's
+/// own variant; and an operation that opens a ring takes the errors of opening as they are.
 macro_rules! operations {
     ($($name:ident($error:ident),)*) => {$(
         impl From<AtPath<$error>> for Error {

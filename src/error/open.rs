@@ -7,8 +7,8 @@ use slipring_core::protocol::Damage;
 use std::io;
 use std::time::Duration;
 
-/// Why this process cannot use the ring at a path: the file is missing, no ring, damaged, of another version,
-/// type or owner, or lies where it cannot be shared.
+/// Why this process cannot use the ring at a path: the file is missing, no ring, damaged, of
+/// another version, type or owner, or lies where it cannot be shared.
 ///
 /// Every operation that opens a ring can meet these, and has them as its variant `Open`.
 ///
@@ -171,7 +171,8 @@ pub enum OpenError {
         "{0}; the file is damaged: `slipring check` lists all damage; restore the file, or create the ring again"
     )]
     Damaged(Damage),
-    /// Another process has held the table lock for longer than an edit takes: it is stopped, or being debugged.
+    /// Another process has held the table lock for longer than an edit takes: it is stopped, or
+    /// being debugged.
     #[error(
         "another process has been editing the consumer table for {waited:.1?}; find the stopped process (lslocks) and continue or kill it"
     )]

@@ -30,8 +30,8 @@ pub enum RecvError {
     /// The producer closed the stream, and everything it published was received.
     #[error("the stream is closed and drained")]
     Closed,
-    /// The producer died without closing the stream, and everything it published was received. A new
-    /// producer may go on; receiving again then works.
+    /// The producer died without closing the stream, and everything it published was received. A
+    /// new producer may go on; receiving again then works.
     #[error("{path}: the producer (process {pid}) is dead and left nothing more to receive; start another producer", path = path.display())]
     #[non_exhaustive]
     ProducerDead {
@@ -40,15 +40,16 @@ pub enum RecvError {
         /// The producer's process number in its own pid namespace.
         pid: u64,
     },
-    /// The reader lagged behind: an observer was lapped, or an evictable consumer was evicted. It stands at
-    /// the earliest message that is still there; receiving goes on from it.
+    /// The reader lagged behind: an observer was lapped, or an evictable consumer was evicted. It
+    /// stands at the earliest message that is still there; receiving goes on from it.
     #[error("lagged behind: {missed} messages missed")]
     Lagged {
         /// How many messages this reader missed.
         missed: u64,
     },
-    /// The message at this position is not of the length that a value of this reader's type has: its
-    /// producer sent another type, and said that it may. The reader has left it behind; receiving goes on.
+    /// The message at this position is not of the length that a value of this reader's type has:
+    /// its producer sent another type, and said that it may. The reader has left it behind;
+    /// receiving goes on.
     #[error(
         "the message at position {position} has {found} bytes, a value of the type {expected}; it was skipped"
     )]

@@ -2,8 +2,8 @@
 
 use crate::error::{RecvError, SendError};
 
-/// Why dead letters were not redriven. Those that were, are gone from the dead-letter ring; the others are
-/// still there.
+/// Why dead letters were not redriven. Those that were, are gone from the dead-letter ring; the
+/// others are still there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedriveError {

@@ -125,7 +125,8 @@ pub struct Holder {
     pub pid: u64,
     /// How many messages it is behind the head.
     pub lag: u64,
-    /// False for a durable consumer that is away, or was never there, and for a group without workers.
+    /// False for a durable consumer that is away, or was never there, and for a group without
+    /// workers.
     pub alive: bool,
     /// For how long the ring has been full for this producer.
     pub full_for: Duration,

@@ -1,4 +1,5 @@
-//! The fear: an error that does not say what to do, says a cause twice, or says it only to a debugger.
+//! The fear: an error that does not say what to do, says a cause twice, or says it only to a
+//! debugger.
 
 use super::*;
 use crate::id::RingId;
@@ -22,7 +23,8 @@ fn variants(source: &str) -> BTreeSet<&str> {
     names.map(|line| line.split(|c: char| !c.is_alphanumeric()).next().unwrap()).collect()
 }
 
-/// Each variant of the enum is in the table, has its text and its kind, and hides no source behind it.
+/// Each variant of the enum is in the table, has its text and its kind, and hides no source behind
+/// it.
 fn check<E: std::error::Error>(source: &str, kind: fn(&E) -> ErrorKind, table: &Table<E>) {
     let mut seen = BTreeSet::new();
     let debug: Vec<String> = table.iter().map(|(error, ..)| format!("{error:?}")).collect();

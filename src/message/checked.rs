@@ -5,8 +5,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A type each value of which has a number, while not every number is a value: `bool`, and the enums
-/// that [`message_enum!`](crate::message_enum) declares.
+/// A type each value of which has a number, while not every number is a value: `bool`, and the
+/// enums that [`message_enum!`](crate::message_enum) declares.
 pub trait Code: Copy + 'static {
     /// The number's type, as it lies in the ring.
     type Repr: Value + Copy + Eq + Into<i128>;
@@ -36,8 +36,8 @@ impl Code for bool {
     }
 }
 
-/// A `bool` or an enum as a field of a message: its number, which is checked when it is read. A number
-/// that is no value's, which another process may have written, is an error then.
+/// A `bool` or an enum as a field of a message: its number, which is checked when it is read. A
+/// number that is no value's, which another process may have written, is an error then.
 ///
 /// ```
 /// use slipring::Checked;
@@ -150,8 +150,8 @@ pub struct InvalidCode {
     pub of: &'static str,
 }
 
-/// Declares an enum over an integer, for [`Checked`] fields of messages. Every variant says its number,
-/// which other programs go by.
+/// Declares an enum over an integer, for [`Checked`] fields of messages. Every variant says its
+/// number, which other programs go by.
 ///
 /// ```
 /// slipring::message_enum! {

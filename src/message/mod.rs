@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// the type's size, a multiple of its alignment, or of 8 or 16.
 const BLOCK_ALIGN: usize = 16;
 
-/// What a ring carries, as the parameter of every handle: `[u8]`, bytes of any length up to a block,
-/// or a [`Value`], one per block.
+/// What a ring carries, as the parameter of every handle: `[u8]`, bytes of any length up to a
+/// block, or a [`Value`], one per block.
 ///
 /// Implemented for `[u8]` and for every [`Value`]; declare further ones with
 /// [`message!`](crate::message).
@@ -128,22 +128,24 @@ impl<T: Value> Message for T {
 
 /// A type of fixed size whose values may travel in a ring.
 ///
-/// The bounds, not `Copy`, are what shared memory needs: every bit pattern is a value (`FromBytes`), no
-/// byte is padding (`IntoBytes`), nothing changes behind a shared reference (`Immutable`). A `bool` or
-/// an `enum` from another process would be undefined behaviour: [`Checked`] carries them.
+/// The bounds, not `Copy`, are what shared memory needs: every bit pattern is a value
+/// (`FromBytes`), no byte is padding (`IntoBytes`), nothing changes behind a shared reference
+/// (`Immutable`). A `bool` or an `enum` from another process would be undefined behaviour:
+/// [`Checked`] carries them.
 ///
-/// Numbers, arrays of values, [`Checked`] and structs declared with [`message!`](crate::message) are
-/// values. The alignment is at most 16: a handle for a type that needs more does not compile.
+/// Numbers, arrays of values, [`Checked`] and structs declared with [`message!`](crate::message)
+/// are values. The alignment is at most 16: a handle for a type that needs more does not compile.
 pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
     /// The description, built from the descriptions of the fields.
     #[doc(hidden)]
     const DESCRIPTION: &'static Schema;
 
-    /// The type as a text: name, fields and their types in order, with nested types written out. At most
-    /// 2048 bytes; `docs/format.md` has the grammar.
+    /// The type as a text: name, fields and their types in order, with nested types written out. At
+    /// most 2048 bytes; `docs/format.md` has the grammar.
     const SCHEMA: &'static str = Self::DESCRIPTION.as_str();
 
-    /// Stands in the ring's header and is compared at attach: the schema, the size and the alignment.
+    /// Stands in the ring's header and is compared at attach: the schema, the size and the
+    /// alignment.
     const FINGERPRINT: u64 = fingerprint(Self::SCHEMA, size_of::<Self>(), align_of::<Self>());
 }
 
@@ -167,8 +169,8 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
     (fnv1a(schema.as_bytes()) ^ (size as u64).rotate_left(20) ^ (align as u64).rotate_left(50)) | 1
 }
 
-/// Declares structs that may travel in a ring: `repr(C)`, with the `zerocopy` derives, which refuse at
-/// compile time padding and fields that cannot be any bits, and with the [`Value`] description.
+/// Declares structs that may travel in a ring: `repr(C)`, with the `zerocopy` derives, which refuse
+/// at compile time padding and fields that cannot be any bits, and with the [`Value`] description.
 ///
 /// ```
 /// slipring::message! {
@@ -192,8 +194,9 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 /// assert_eq!(Book::SCHEMA, "Book{instrument:u64,bids:[Level{price:i64,size:u64};3]}");
 /// ```
 ///
-/// The description is built from the types of the fields, not from their names in the source: an alias
-/// counts as the type that it stands for, and a nested struct whose fields change is another type.
+/// The description is built from the types of the fields, not from their names in the source: an
+/// alias counts as the type that it stands for, and a nested struct whose fields change is another
+/// type.
 ///
 /// A program that depends on this crate under another name says where to find `zerocopy`:
 ///

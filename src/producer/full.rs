@@ -1,5 +1,5 @@
-//! What a producer does when the ring is full: look again, remove what may be removed, wait, and say which party
-//! holds it.
+//! What a producer does when the ring is full: look again, remove what may be removed, wait, and
+//! say which party holds it.
 
 use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};
@@ -41,7 +41,8 @@ impl RawProducer {
         Ok(())
     }
 
-    /// Scans, and removes from the way what may be removed: the dead, the evictable and the expired.
+    /// Scans, and removes from the way what may be removed: the dead, the evictable and the
+    /// expired.
     fn look_for_room(&mut self) -> bool {
         let attachment = &self.attachment;
         let log = |removal: Removal| {

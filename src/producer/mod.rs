@@ -19,10 +19,12 @@ use std::time::Duration;
 
 /// The one writer of a ring.
 ///
-/// `&mut self` proves that it is the only one in its process, a kernel lock that it is among all. Dropping
-/// it gives the right back without closing the stream: another producer may go on, in this process or any.
+/// `&mut self` proves that it is the only one in its process, a kernel lock that it is among all.
+/// Dropping it gives the right back without closing the stream: another producer may go on, in this
+/// process or any.
 ///
-/// If the process is killed at any instruction, everything published stays, and nothing else is ever seen.
+/// If the process is killed at any instruction, everything published stays, and nothing else is
+/// ever seen.
 ///
 /// A producer does not survive `fork`: touching it in the child is an access violation, by design.
 ///
@@ -80,18 +82,18 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.attachment.header.ring_id
     }
 
-    /// Copies a message into the ring and returns its position; waits for room as long as it takes. With
-    /// a kind, for readers to select by: `send((kind, message))`.
+    /// Copies a message into the ring and returns its position; waits for room as long as it takes.
+    /// With a kind, for readers to select by: `send((kind, message))`.
     ///
-    /// While no consumer gates the producer, there is always room, and what is published is overwritten a
-    /// lap later. To lose nothing before the first consumer comes, declare it
+    /// While no consumer gates the producer, there is always room, and what is published is
+    /// overwritten a lap later. To lose nothing before the first consumer comes, declare it
     /// ([`RingOptions::durable`](crate::RingOptions::durable)) or require it
     /// ([`ProducerOptions::require_readers`]).
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`] if the ring's file goes
-    /// while waiting.
+    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`] if the ring's
+    /// file goes while waiting.
     #[inline(always)]
     pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
         let Outgoing { kind, message } = message.into();
@@ -133,11 +135,11 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.send(kind, bytes, Patience::Endless)
     }
 
-    /// Claims the next block to fill in place; waits for room as long as it takes. What happens while no
-    /// consumer gates is said at [`send`](Self::send).
+    /// Claims the next block to fill in place; waits for room as long as it takes. What happens
+    /// while no consumer gates is said at [`send`](Self::send).
     ///
-    /// The block holds an older message until it is written over. Nothing of the claim is visible before
-    /// [`Claim::publish`]; dropping it is an abort.
+    /// The block holds an older message until it is written over. Nothing of the claim is visible
+    /// before [`Claim::publish`]; dropping it is an abort.
     ///
     /// # Errors
     ///
@@ -172,8 +174,8 @@ impl<T: ?Sized + Message> Producer<T> {
 
     /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
     ///
-    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of a batch
-    /// that is dropped, or whose producer dies, they see nothing:
+    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of
+    /// a batch that is dropped, or whose producer dies, they see nothing:
     /// [`publish_batch_with`](Self::publish_batch_with) cannot be forgotten.
     ///
     /// # Errors
@@ -211,8 +213,8 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(BatchClaim::new(&mut self.raw, room))
     }
 
-    /// Claims up to `max` blocks, lets `fill` push messages, and publishes what was pushed; returns the
-    /// positions. If `fill` fails or panics, nothing is published.
+    /// Claims up to `max` blocks, lets `fill` push messages, and publishes what was pushed; returns
+    /// the positions. If `fill` fails or panics, nothing is published.
     ///
     /// ```
     /// use slipring::{Producer, RingOptions};
@@ -243,8 +245,8 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(batch.publish())
     }
 
-    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them, and what
-    /// fits it.
+    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them,
+    /// and what fits it.
     fn in_batches<M>(
         &mut self,
         messages: &[M],
@@ -263,16 +265,17 @@ impl<T: ?Sized + Message> Producer<T> {
     }
 
     /// Says that nothing more will come: readers drain the ring and then learn
-    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again reopens it.
+    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again
+    /// reopens it.
     pub fn close(self) {
         self.raw.close();
     }
 }
 
 impl Producer {
-    /// Claims the next block, lets `fill` write a message into it, and publishes as many bytes as `fill`
-    /// returns, or, with a kind, `(kind, bytes)`. Returns the position; waits for room as long as it takes.
-    /// If `fill` panics, nothing is published.
+    /// Claims the next block, lets `fill` write a message into it, and publishes as many bytes as
+    /// `fill` returns, or, with a kind, `(kind, bytes)`. Returns the position; waits for room as
+    /// long as it takes. If `fill` panics, nothing is published.
     ///
     /// ```
     /// use slipring::{Producer, RingOptions};
@@ -299,9 +302,9 @@ impl Producer {
         claim.publish(filled)
     }
 
-    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
-    /// positions they got; waits for room as long as it takes. What had to go out in several batches may be
-    /// seen in part, each batch whole.
+    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
+    /// the positions they got; waits for room as long as it takes. What had to go out in several
+    /// batches may be seen in part, each batch whole.
     ///
     /// # Errors
     ///
@@ -320,8 +323,8 @@ impl Producer {
 }
 
 impl<T: Value> Producer<T> {
-    /// Claims the next value, lets `fill` write it where it lies, and publishes it. Returns the position;
-    /// waits for room as long as it takes. If `fill` panics, nothing is published.
+    /// Claims the next value, lets `fill` write it where it lies, and publishes it. Returns the
+    /// position; waits for room as long as it takes. If `fill` panics, nothing is published.
     ///
     /// The value holds an older message until it is written over.
     ///
@@ -335,9 +338,9 @@ impl<T: Value> Producer<T> {
         Ok(claim.publish())
     }
 
-    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns the
-    /// positions they got; waits for room as long as it takes. What had to go out in several batches may be
-    /// seen in part, each batch whole.
+    /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
+    /// the positions they got; waits for room as long as it takes. What had to go out in several
+    /// batches may be seen in part, each batch whole.
     ///
     /// # Errors
     ///

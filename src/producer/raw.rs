@@ -31,8 +31,8 @@ pub(crate) struct RawProducer {
     closed: bool,
 }
 
-// The calls that send are inlined always: a result that is moved through memory on its way costs as much
-// as the call. `try_send` of 48 B, called, took 1.6 times as long.
+// The calls that send are inlined always: a result that is moved through memory on its way costs as
+// much as the call. `try_send` of 48 B, called, took 1.6 times as long.
 impl RawProducer {
     pub(super) fn open(at: At, options: &ProducerOptions) -> Result<RawProducer, AtPath<AttachError>> {
         let attachment = Attachment::open(at, Access::Everything)?;
@@ -147,8 +147,9 @@ impl RawProducer {
     #[inline(always)]
     pub(crate) fn scribble(&mut self, claimed: ClaimedSlot) -> &mut [u8] {
         let block = self.publisher.scribble(claimed);
-        // SAFETY: the position was claimed below the limit, so no reader that reads in place holds it, and
-        // this is the producer, whose region lives as long; the reference borrows `self`, so it is the only one.
+        // SAFETY: the position was claimed below the limit, so no reader that reads in place holds
+        // it, and this is the producer, whose region lives as long; the reference borrows `self`,
+        // so it is the only one.
         unsafe { self.publisher.memory().blocks().bytes_mut(block) }
     }
 

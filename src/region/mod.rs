@@ -47,8 +47,8 @@ struct Mapped {
     map: MmapRaw,
 }
 
-// SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks whose
-// exclusion the protocol provides, as a mapping between processes is.
+// SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks
+// whose exclusion the protocol provides, as a mapping between processes is.
 unsafe impl Send for Backing {}
 // SAFETY: as above.
 unsafe impl Sync for Backing {}
@@ -77,9 +77,10 @@ impl Drop for Backing {
 ///
 /// # Invariants
 ///
-/// `producer` and `readers` point to the segments that `geometry` plans, mapped or allocated for as long
-/// as `backing` lives, the producer's writable only if this region was made with [`Access::Everything`].
-/// Every [`Word`] comes from `geometry` or from a constant of the layout, and so lies inside its segment.
+/// `producer` and `readers` point to the segments that `geometry` plans, mapped or allocated for as
+/// long as `backing` lives, the producer's writable only if this region was made with
+/// [`Access::Everything`]. Every [`Word`] comes from `geometry` or from a constant of the layout,
+/// and so lies inside its segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Region {
     producer: *mut u8,
@@ -196,8 +197,8 @@ impl Region {
 
     #[inline(always)]
     fn atomic(&self, word: Word) -> &AtomicU64 {
-        // SAFETY: mapped and aligned by the invariants of `Region` and of the layout, and accessed by
-        // everybody as an atomic of this size. (On read-only pages only relaxed loads are made.)
+        // SAFETY: mapped and aligned by the invariants of `Region` and of the layout, and accessed
+        // by everybody as an atomic of this size. (On read-only pages only relaxed loads are made.)
         unsafe { AtomicU64::from_ptr(self.address(word).cast_mut()) }
     }
 
@@ -212,11 +213,13 @@ impl Region {
     ///
     /// # Safety
     ///
-    /// They are of this region's geometry, and until the returned reference is gone, nobody writes them.
+    /// They are of this region's geometry, and until the returned reference is gone, nobody writes
+    /// them.
     #[inline(always)]
     pub(crate) unsafe fn read_run(&self, run: Run) -> &[u8] {
         let start = self.block_pointer(run.first());
-        // SAFETY: so many mapped blocks without a gap; that nobody writes them is the caller's promise.
+        // SAFETY: so many mapped blocks without a gap; that nobody writes them is the caller's
+        // promise.
         unsafe { std::slice::from_raw_parts(start, self.block_len() * blocks(run)) }
     }
 
@@ -239,8 +242,8 @@ fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped
     Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })
 }
 
-/// Where the blocks of a ring are. A copy of what a region knows, for loops over many blocks: what is read through a
-/// reference after a store into the ring is read from memory again.
+/// Where the blocks of a ring are. A copy of what a region knows, for loops over many blocks: what
+/// is read through a reference after a store into the ring is read from memory again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
     segment: *mut u8,
@@ -257,8 +260,9 @@ impl Blocks {
     ///
     /// # Safety
     ///
-    /// The block is of the geometry of the region that this comes from. For as long as the reference lives, so does
-    /// that region, which was mapped for writing, and nobody else reads the block in place or writes it.
+    /// The block is of the geometry of the region that this comes from. For as long as the
+    /// reference lives, so does that region, which was mapped for writing, and nobody else reads
+    /// the block in place or writes it.
     #[inline(always)]
     pub(crate) unsafe fn bytes_mut<'a>(self, block: Block) -> &'a mut [u8] {
         // SAFETY: the block is the region's, so that it lies inside.
@@ -276,7 +280,8 @@ impl Blocks {
     pub(crate) unsafe fn run_mut<'a>(self, run: Run) -> &'a mut [u8] {
         // SAFETY: the blocks are the region's, so that they lie inside.
         let start = unsafe { self.segment.add(offset(run.first())) };
-        // SAFETY: so many blocks of `self.len` mapped bytes, without a gap; the rest is the caller's promise.
+        // SAFETY: so many blocks of `self.len` mapped bytes, without a gap; the rest is the
+        // caller's promise.
         unsafe { std::slice::from_raw_parts_mut(start, self.len * blocks(run)) }
     }
 
@@ -295,7 +300,8 @@ impl Blocks {
     }
 }
 
-// SAFETY: the word is accessed as an `AtomicU64` at its own address; `bytes_mut` gives the bytes of the block.
+// SAFETY: the word is accessed as an `AtomicU64` at its own address; `bytes_mut` gives the bytes of
+// the block.
 unsafe impl BlockWriter for Blocks {
     #[inline(always)]
     fn block_size(&self) -> usize {
@@ -361,8 +367,8 @@ fn blocks(run: Run) -> usize {
     }
 }
 
-/// Read access to one block in place. Whether it is still the reader's to read is the business of the
-/// handle that made it.
+/// Read access to one block in place. Whether it is still the reader's to read is the business of
+/// the handle that made it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockRead<'a> {
     pointer: *const u8,
@@ -378,14 +384,15 @@ impl<'a> BlockRead<'a> {
     /// Until the returned reference is gone, nobody writes the block.
     #[inline(always)]
     pub(crate) unsafe fn bytes(&self, len: usize) -> &'a [u8] {
-        // SAFETY: the block is `self.len` mapped bytes; that nobody writes it is the caller's promise.
+        // SAFETY: the block is `self.len` mapped bytes; that nobody writes it is the caller's
+        // promise.
         unsafe { std::slice::from_raw_parts(self.pointer, len.min(self.len)) }
     }
 }
 
-// SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or, for
-// the asymmetric pair, `membarrier`, which is one on every core that runs a registered process), and
-// blocks are those of the geometry.
+// SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or,
+// for the asymmetric pair, `membarrier`, which is one on every core that runs a registered
+// process), and blocks are those of the geometry.
 unsafe impl Memory for Region {
     type Read<'a> = BlockRead<'a>;
     type Blocks = Blocks;
@@ -427,8 +434,8 @@ unsafe impl Memory for Region {
     }
 
     fn heavy_fence(&self) {
-        // Without membarrier this side is fenced, and a peer that relies on it may be missed: no sleep
-        // is unbounded, and `crate::wait` bounds them more tightly then.
+        // Without membarrier this side is fenced, and a peer that relies on it may be missed: no
+        // sleep is unbounded, and `crate::wait` bounds them more tightly then.
         if !system::membarrier() {
             atomic::fence(Ordering::SeqCst);
         }
@@ -455,9 +462,9 @@ unsafe impl Memory for Region {
         for (i, chunk) in into.chunks_mut(8).enumerate() {
             // SAFETY: `into` is no longer than a block, and the blocks' stride is a multiple of 8.
             let word = unsafe { block.add(i) };
-            // SAFETY: aligned, inside the slot. The producer's plain stores may race with this load; the
-            // protocol throws the copy away then. (Outside Rust's model, as every seqlock is; inside the
-            // hardware's.)
+            // SAFETY: aligned, inside the slot. The producer's plain stores may race with this
+            // load; the protocol throws the copy away then. (Outside Rust's model, as every seqlock
+            // is; inside the hardware's.)
             let value = unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed);
             chunk.copy_from_slice(&value.to_le_bytes()[..chunk.len()]);
         }

@@ -1,5 +1,5 @@
-//! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file, and
-//! their like for rings on the heap.
+//! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file,
+//! and their like for rings on the heap.
 
 use crate::system;
 use crate::system::fork::ForkClosed;
@@ -76,7 +76,8 @@ impl Liveness for Locks {
 
     fn release(&self, right: Right) {
         match self {
-            // Unlocking one's own byte cannot fail but for want of kernel memory; closing will do it then.
+            // Unlocking one's own byte cannot fail but for want of kernel memory; closing will do
+            // it then.
             Locks::File { file, .. } => drop(system::unlock(file.file(), lock_offset(right))),
             Locks::Heap { ring, party } => {
                 let mut holders = ring.lock();
@@ -91,8 +92,8 @@ impl Liveness for Locks {
 impl Drop for Locks {
     fn drop(&mut self) {
         match self {
-            // Closing the file is not enough: while another thread is starting a process, the child has the
-            // file open too, from its fork to its exec, and the locks with it.
+            // Closing the file is not enough: while another thread is starting a process, the child
+            // has the file open too, from its fork to its exec, and the locks with it.
             Locks::File { file, process } if *process == std::process::id() => {
                 drop(system::unlock_from(file.file(), LOCK_BASE));
             }

@@ -39,8 +39,8 @@ pub(crate) unsafe fn populate(address: *mut u8, len: usize, write: bool) -> io::
 /// `address` and `len` are those of a mapping.
 pub(crate) unsafe fn ask_for_huge_pages(address: *mut u8, len: usize) {
     for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
-        // SAFETY: the range is a mapping by the caller's promise; the advice changes no byte of it. A hint: what
-        // becomes of it makes no difference but in speed.
+        // SAFETY: the range is a mapping by the caller's promise; the advice changes no byte of it.
+        // A hint: what becomes of it makes no difference but in speed.
         unsafe { libc::madvise(address.cast(), len, advice) };
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-/// True once this process may be interrupted by other processes' [`membarrier`], so that its light fences
-/// need not be real ones. Asked of the kernel once per process.
+/// True once this process may be interrupted by other processes' [`membarrier`], so that its light
+/// fences need not be real ones. Asked of the kernel once per process.
 pub(crate) fn membarrier_registered() -> bool {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     *REGISTERED.get_or_init(|| {

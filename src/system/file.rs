@@ -12,8 +12,8 @@ fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
     std::ffi::CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from)
 }
 
-/// Opens an existing file without following a symlink, without waiting for the other end of a FIFO and
-/// without becoming anybody's terminal.
+/// Opens an existing file without following a symlink, without waiting for the other end of a FIFO
+/// and without becoming anybody's terminal.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     std::fs::OpenOptions::new()
         .read(true)
@@ -65,8 +65,8 @@ pub(crate) fn link_unnamed(file: &File, path: &Path) -> io::Result<()> {
     .map(drop)
 }
 
-/// Gives `from` the name `to` unless `to` exists. Falls back to a hard link where the filesystem cannot
-/// rename without replacing.
+/// Gives `from` the name `to` unless `to` exists. Falls back to a hard link where the filesystem
+/// cannot rename without replacing.
 pub(crate) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     let (c_from, c_to) = (c_path(from)?, c_path(to)?);
     // SAFETY: both strings are NUL-terminated and outlive the call.

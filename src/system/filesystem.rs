@@ -30,8 +30,8 @@ impl Filesystem {
         Ok(Filesystem { kind, available })
     }
 
-    /// The name of the network or user-space filesystem, on which a shared mapping is not shared between
-    /// hosts, nor a lock reliable.
+    /// The name of the network or user-space filesystem, on which a shared mapping is not shared
+    /// between hosts, nor a lock reliable.
     pub(crate) fn remote_name(&self) -> Option<&'static str> {
         remote_name(self.kind)
     }

@@ -1,10 +1,12 @@
-//! What a child that forks without `exec` must not share with its parent: the locks, and the mapping.
+//! What a child that forks without `exec` must not share with its parent: the locks, and the
+//! mapping.
 //!
-//! A descriptor in the child would keep the parent's locks alive after the parent's death; its number stays
-//! taken (it becomes `/dev/null`), since the child's copy of the owner will close it again. A mapping is
-//! not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to the child's next allocation,
-//! which a stale handle could then write into or unmap; so the hole is filled with a mapping that nobody
-//! may touch. A child made by a raw `clone` runs no handlers: there the owners compare process numbers.
+//! A descriptor in the child would keep the parent's locks alive after the parent's death; its
+//! number stays taken (it becomes `/dev/null`), since the child's copy of the owner will close it
+//! again. A mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to
+//! the child's next allocation, which a stale handle could then write into or unmap; so the hole is
+//! filled with a mapping that nobody may touch. A child made by a raw `clone` runs no handlers:
+//! there the owners compare process numbers.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -93,8 +95,8 @@ impl Entry {
         static HANDLER: OnceLock<()> = OnceLock::new();
         HANDLER.get_or_init(|| {
             if !cfg!(miri) {
-                // SAFETY: the handler only makes system calls. Registering fails for want of memory only;
-                // then the process numbers that the owners compare are what is left.
+                // SAFETY: the handler only makes system calls. Registering fails for want of memory
+                // only; then the process numbers that the owners compare are what is left.
                 unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
             }
         });
@@ -174,7 +176,8 @@ impl HoleFilled {
     }
 }
 
-/// Replaces the mapping that `address` lies in by zeros. False if it is none of ours, or that cannot be done.
+/// Replaces the mapping that `address` lies in by zeros. False if it is none of ours, or that
+/// cannot be done.
 ///
 /// Called in a handler of SIGBUS: makes one system call, and touches atomics that are never freed.
 pub(crate) fn lose_mapping_at(address: usize) -> bool {
@@ -193,8 +196,9 @@ pub(crate) fn lose_mapping_at(address: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let start = std::ptr::with_exposed_provenance_mut(node.what.load(Relaxed));
-    // SAFETY: replaces a mapping of ours whose owner is using it, and so has not unmapped it. Its memory was shared
-    // with other processes; that it changes under this one is what its users provide for.
+    // SAFETY: replaces a mapping of ours whose owner is using it, and so has not unmapped it. Its
+    // memory was shared with other processes; that it changes under this one is what its users
+    // provide for.
     let mapped = unsafe { libc::mmap(start, node.len.load(Relaxed), protection, flags, -1, 0) };
     mapped != libc::MAP_FAILED
 }

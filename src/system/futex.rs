@@ -12,12 +12,13 @@ use std::time::Duration;
 /// `word` points to four mapped, aligned bytes.
 pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Duration) {
     if cfg!(miri) {
-        // Its kernel would read half of a word that is elsewhere accessed whole. Waking early is allowed.
+        // Its kernel would read half of a word that is elsewhere accessed whole. Waking early is
+        // allowed.
         return std::thread::yield_now();
     }
     let timeout = timespec(timeout);
-    // SAFETY: `word` is mapped by the caller's promise; `timeout` lives across the call. Every outcome
-    // (woken, changed, timed out, interrupted) sends the caller back to look for itself.
+    // SAFETY: `word` is mapped by the caller's promise; `timeout` lives across the call. Every
+    // outcome (woken, changed, timed out, interrupted) sends the caller back to look for itself.
     let _ = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -64,7 +65,8 @@ impl FutexWord {
 /// Most words that one [`futex_wait_any`] takes (`FUTEX_WAITV_MAX`).
 pub(crate) const FUTEX_WAIT_ANY_MAX: usize = 128;
 
-/// Sleeps until any of the words changes, at most `timeout`. False if the kernel cannot (before 5.16).
+/// Sleeps until any of the words changes, at most `timeout`. False if the kernel cannot (before
+/// 5.16).
 ///
 /// # Safety
 ///

@@ -1,8 +1,9 @@
-//! A file that is cut short under its users: the kernel sends SIGBUS to whoever touches what is gone. Here that
-//! becomes an error, for those who ask for it.
+//! A file that is cut short under its users: the kernel sends SIGBUS to whoever touches what is
+//! gone. Here that becomes an error, for those who ask for it.
 //!
-//! The handler makes system calls and touches atomics that are never freed, nothing else. What it puts in the
-//! place of a lost mapping is zeros of this process alone, in which who reads by the slots finds nothing.
+//! The handler makes system calls and touches atomics that are never freed, nothing else. What it
+//! puts in the place of a lost mapping is zeros of this process alone, in which who reads by the
+//! slots finds nothing.
 
 use crate::system::fork::lose_mapping_at;
 use std::io;
@@ -14,15 +15,17 @@ use std::sync::OnceLock;
 static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
 
 /// Installs a handler of SIGBUS for this process, by which a ring whose file is cut short ends with
-/// [`RecvError::Truncated`](crate::RecvError::Truncated) and [`SendError::Truncated`](crate::SendError::Truncated)
-/// instead of the process's death. Every other SIGBUS goes on to the handler that was there before, or to the
-/// default. Calling it again does nothing.
+/// [`RecvError::Truncated`](crate::RecvError::Truncated) and
+/// [`SendError::Truncated`](crate::SendError::Truncated) instead of the process's death. Every
+/// other SIGBUS goes on to the handler that was there before, or to the default. Calling it again
+/// does nothing.
 ///
-/// When a segment of a ring is lost, this process's mapping of it is replaced by zeros, whole: nothing it does
-/// with the ring reaches anybody else from then on. The error comes with the next call that finds nothing to read
-/// or no room, and within 100 ms in a call that waits. Until then a producer may go on for up to a lap that nobody
-/// sees, and a message or a batch that was in hand at that moment reads as zeros: release and acknowledgement of it have no
-/// effect, so that whoever restores the file finds it unread.
+/// When a segment of a ring is lost, this process's mapping of it is replaced by zeros, whole:
+/// nothing it does with the ring reaches anybody else from then on. The error comes with the next
+/// call that finds nothing to read or no room, and within 100 ms in a call that waits. Until then a
+/// producer may go on for up to a lap that nobody sees, and a message or a batch that was in hand
+/// at that moment reads as zeros: release and acknowledgement of it have no effect, so that whoever
+/// restores the file finds it unread.
 ///
 /// # Errors
 ///
@@ -50,8 +53,8 @@ pub fn handle_sigbus() -> io::Result<()> {
 }
 
 fn install(action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: the pointer is to a `sigaction` that lives across the call; what it names is a handler that keeps to
-    // what handlers may do, or one that was installed before.
+    // SAFETY: the pointer is to a `sigaction` that lives across the call; what it names is a
+    // handler that keeps to what handlers may do, or one that was installed before.
     let installed = unsafe { libc::sigaction(libc::SIGBUS, action, null_mut()) };
     if installed == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -74,8 +77,8 @@ fn pass_on(is_fault: bool, signal: libc::c_int, info: *mut libc::siginfo_t, cont
         libc::SIG_IGN if !is_fault => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             let _ = install(before);
-            // Returning repeats the access, and then it has its usual end. What was sent is sent again, and waits for
-            // the return.
+            // Returning repeats the access, and then it has its usual end. What was sent is sent
+            // again, and waits for the return.
             if !is_fault {
                 // SAFETY: no pointers; allowed in handlers.
                 unsafe { libc::raise(signal) };

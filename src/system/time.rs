@@ -15,7 +15,8 @@ pub(super) fn monotonic_now() -> Duration {
 
 fn read_clock(clock: libc::clockid_t) -> Duration {
     let mut now = timespec(Duration::ZERO);
-    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for these clocks.
+    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for these
+    // clocks.
     let _ = unsafe { libc::clock_gettime(clock, &raw mut now) };
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
@@ -41,13 +42,14 @@ pub(crate) fn coarse_resolution() -> Duration {
         return Duration::from_millis(1);
     }
     let mut resolution = timespec(Duration::ZERO);
-    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for this clock.
+    // SAFETY: the pointer is to a timespec that lives across the call, which cannot fail for this
+    // clock.
     let _ = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) };
     Duration::new(0, u32::try_from(resolution.tv_nsec).unwrap_or(10_000_000))
 }
 
-/// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first time
-/// namespace, modulo 2^64; 0 where the kernel knows no such namespaces, or does not tell.
+/// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first
+/// time namespace, modulo 2^64; 0 where the kernel knows no such namespaces, or does not tell.
 pub(crate) fn time_namespace_shift_ms() -> u64 {
     if cfg!(miri) {
         return 0;

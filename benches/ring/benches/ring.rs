@@ -1,13 +1,14 @@
 //! What a message costs: `cargo bench --bench ring`.
 //!
-//! * `publish`, `receive`: one thread, a warm ring on the heap, one side at a time. The other side's work,
-//!   which makes the room or the messages, is not measured.
-//! * `publish with consumers`: as `publish`, with 1 and 64 consumers to look at whenever the producer
-//!   reaches its limit. They keep up: each catches up, unmeasured, when the ring is full.
-//! * `group`: claim and acknowledge, by one worker, warm, and by four threads that share the messages of one
-//!   group; and `publish` into a ring with a group, to be compared with the one without.
-//! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend most on the
-//!   machine: on which cores the threads run, and on who else runs there.
+//! * `publish`, `receive`: one thread, a warm ring on the heap, one side at a time. The other
+//!   side's work, which makes the room or the messages, is not measured.
+//! * `publish with consumers`: as `publish`, with 1 and 64 consumers to look at whenever the
+//!   producer reaches its limit. They keep up: each catches up, unmeasured, when the ring is full.
+//! * `group`: claim and acknowledge, by one worker, warm, and by four threads that share the
+//!   messages of one group; and `publish` into a ring with a group, to be compared with the one
+//!   without.
+//! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend
+//!   most on the machine: on which cores the threads run, and on who else runs there.
 //!
 //! One element is one message, except in the ping-pong, where it is a round trip.
 
@@ -42,8 +43,8 @@ fn fill(producer: &mut Producer, message: &[u8]) {
     while producer.try_send(message).is_ok() {}
 }
 
-/// Measures `messages` calls' worth of `timed`, which handles a whole ring at a time; `untimed` makes that
-/// possible again.
+/// Measures `messages` calls' worth of `timed`, which handles a whole ring at a time; `untimed`
+/// makes that possible again.
 fn in_laps(messages: u64, mut untimed: impl FnMut(), mut timed: impl FnMut(u64)) -> Duration {
     let mut elapsed = Duration::ZERO;
     let mut left = messages;

@@ -1,5 +1,5 @@
-//! What a system must be able to do to be measured. One file in `systems` implements this for each; everything is
-//! monomorphised per system and size, so no measured loop calls through a pointer.
+//! What a system must be able to do to be measured. One file in `systems` implements this for each;
+//! everything is monomorphised per system and size, so no measured loop calls through a pointer.
 
 use crate::place::Place;
 use crate::run::Measure;
@@ -10,8 +10,8 @@ pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Messages of a batch.
 pub(crate) const BATCH: usize = 32;
 
-/// Blocks of a ring, or room of a queue, wherever it can be chosen: 1024 messages, or 4 MiB of them, but no fewer
-/// than two batches.
+/// Blocks of a ring, or room of a queue, wherever it can be chosen: 1024 messages, or 4 MiB of
+/// them, but no fewer than two batches.
 pub(crate) const fn capacity(size: usize) -> usize {
     let fits = (4 << 20) / size;
     if fits > 1024 {
@@ -45,7 +45,8 @@ pub(crate) trait Receiver<const N: usize> {
     }
     /// Waits for the next message and shows it to `read`.
     fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure>;
-    /// Waits for the next messages, at most [`BATCH`], takes them together and shows them to `read`.
+    /// Waits for the next messages, at most [`BATCH`], takes them together and shows them to
+    /// `read`.
     fn recv_batch(&mut self, mut read: impl FnMut(&[u8; N])) -> Result<(), Failure> {
         self.recv(&mut read)
     }

@@ -117,7 +117,8 @@ fn start(
     Ok(child)
 }
 
-/// Listens to the children until all have said how it went, and lets them go on whenever all are ready.
+/// Listens to the children until all have said how it went, and lets them go on whenever all are
+/// ready.
 fn rehearse(troupe: &mut Troupe, heard: &Receiver<Word>, deadline: Instant) -> Result<Vec<Outcome>, Failure> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; troupe.0.len()];
     let mut ready = 0;

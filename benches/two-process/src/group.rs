@@ -1,4 +1,5 @@
-//! What it costs to share messages out: a producer, and workers that acknowledge each message. This library only.
+//! What it costs to share messages out: a producer, and workers that acknowledge each message. This
+//! library only.
 
 use crate::channel::{Failure, capacity};
 use crate::machine;

@@ -94,8 +94,8 @@ pub(crate) fn pour<const N: usize>(
     Ok(Outcome { messages, ..Outcome::default() })
 }
 
-/// The far side of a stream, which measures it: from the first look at the clock after the warm-up to the last
-/// one while messages came.
+/// The far side of a stream, which measures it: from the first look at the clock after the warm-up
+/// to the last one while messages came.
 pub(crate) fn drain<const N: usize>(
     rx: &mut impl Receiver<N>,
     schedule: Schedule,
@@ -202,7 +202,8 @@ pub(crate) fn sleep<const N: usize>(
     distribution(messages, latencies.into_iter())
 }
 
-/// How long each of `times` calls of `open` takes; what it opens is closed outside of the measurement.
+/// How long each of `times` calls of `open` takes; what it opens is closed outside of the
+/// measurement.
 pub(crate) fn attach<T>(
     times: usize,
     mut open: impl FnMut() -> Result<T, Failure>,
@@ -238,8 +239,8 @@ fn distribution(messages: u64, samples: impl Iterator<Item = u64>) -> Result<Out
     })
 }
 
-/// The mean of the middle half. Clocks tick coarsely beside a round trip of a hundred nanoseconds, so that its
-/// median is a whole number of ticks; this is not.
+/// The mean of the middle half. Clocks tick coarsely beside a round trip of a hundred nanoseconds,
+/// so that its median is a whole number of ticks; this is not.
 fn middle(histogram: &Histogram<u64>) -> f64 {
     let (from, until) = (histogram.len() / 4, histogram.len() - histogram.len() / 4);
     let (mut below, mut sum) = (0, 0.0);

@@ -1,7 +1,8 @@
-//! What a message holds: its own number, in every word, so that a receiver can tell a whole message from a torn,
-//! lost, doubled or swapped one. Filling and checking are plain loops over words, which compilers vectorise. They are the
-//! same for every system, long messages down to the instructions: inlined, the loops come out with wider or narrower stores
-//! as the code around them has it, which was 4 % of a stream of 1 KiB.
+//! What a message holds: its own number, in every word, so that a receiver can tell a whole message
+//! from a torn, lost, doubled or swapped one. Filling and checking are plain loops over words,
+//! which compilers vectorise. They are the same for every system, long messages down to the
+//! instructions: inlined, the loops come out with wider or narrower stores as the code around them
+//! has it, which was 4 % of a stream of 1 KiB.
 
 use std::mem::MaybeUninit;
 
@@ -29,7 +30,8 @@ const INLINE_MAX: usize = 256;
 /// Makes message number `n` of these bytes.
 #[inline(always)]
 pub(crate) fn fill<const N: usize>(bytes: &mut [u8; N], n: u64) {
-    // SAFETY: a byte is laid out as one that may hold nothing, and those that are written hold something.
+    // SAFETY: a byte is laid out as one that may hold nothing, and those that are written hold
+    // something.
     fill_memory(unsafe { &mut *std::ptr::from_mut(bytes).cast::<[MaybeUninit<u8>; N]>() }, n);
 }
 

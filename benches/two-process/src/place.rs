@@ -43,7 +43,8 @@ impl Place {
     }
 }
 
-/// The directory of one run. Dropping it removes it, and everything else whose name begins like its own.
+/// The directory of one run. Dropping it removes it, and everything else whose name begins like its
+/// own.
 #[derive(Debug)]
 pub(crate) struct Workshop {
     directory: PathBuf,

@@ -14,7 +14,8 @@ use std::time::Duration;
 /// What starting and ending the processes of a run takes.
 const OVERHEAD: Duration = Duration::from_millis(20);
 
-/// Everything that was asked for, each once. What is to be compared is measured one right after the other.
+/// Everything that was asked for, each once. What is to be compared is measured one right after the
+/// other.
 fn runs(options: &Options, seconds: f64) -> Result<Vec<Run>, Failure> {
     let systems = systems::all();
     if let Some(unknown) =
@@ -48,8 +49,8 @@ fn runs(options: &Options, seconds: f64) -> Result<Vec<Run>, Failure> {
     if runs.is_empty() { Err("nothing was asked for".into()) } else { Ok(runs) }
 }
 
-/// Measures everything that was asked for, as often as was asked for: all of it once, then all of it again, so
-/// that whatever changes on the machine meanwhile changes for all.
+/// Measures everything that was asked for, as often as was asked for: all of it once, then all of
+/// it again, so that whatever changes on the machine meanwhile changes for all.
 pub(crate) fn perform(options: &Options) -> Result<Report, Failure> {
     let (reps, seconds) = options.extent();
     let runs = runs(options, seconds)?;

@@ -57,8 +57,8 @@ impl<'r> Series<'r> {
         })
     }
 
-    /// The median over the repetitions of what this share, in percent, did not exceed; nothing if a repetition was
-    /// too short to tell.
+    /// The median over the repetitions of what this share, in percent, did not exceed; nothing if a
+    /// repetition was too short to tell.
     pub(crate) fn percentile(&self, system: &str, share: f64) -> Option<f64> {
         let values = self.values(system, |record| record.outcome.percentile(share));
         if values.len() < self.values(system, |record| record.outcome.figure()).len() {

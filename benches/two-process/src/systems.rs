@@ -1,5 +1,5 @@
-//! Every system that can be measured. To add one: a file here that implements `System` and `AcrossProcesses` or
-//! `AcrossThreads`, and its line below.
+//! Every system that can be measured. To add one: a file here that implements `System` and
+//! `AcrossProcesses` or `AcrossThreads`, and its line below.
 
 #[cfg(feature = "aeron")]
 mod aeron;

@@ -1,4 +1,5 @@
-//! What `dump` writes and `restore` reads: a head, the messages in order, and an end that says how many there were.
+//! What `dump` writes and `restore` reads: a head, the messages in order, and an end that says how
+//! many there were.
 //!
 //! As JSON lines:
 //!
@@ -9,9 +10,10 @@
 //! {"end":2}
 //! ```
 //!
-//! Binary, all numbers little-endian: the 8 bytes `SLIPDUMP`; format version (4 bytes), length of the head (4), the head
-//! as the JSON object above; then for each message its length (4), kind (4), position (8), its bytes, and the CRC-32 of
-//! all these (4); at the end a length of `FF FF FF FF`, a kind of 0 and the number of messages (8), with their CRC-32.
+//! Binary, all numbers little-endian: the 8 bytes `SLIPDUMP`; format version (4 bytes), length of
+//! the head (4), the head as the JSON object above; then for each message its length (4), kind (4),
+//! position (8), its bytes, and the CRC-32 of all these (4); at the end a length of `FF FF FF FF`,
+//! a kind of 0 and the number of messages (8), with their CRC-32.
 
 use crate::exit::{Failure, Outcome};
 use crate::format::{self, View};

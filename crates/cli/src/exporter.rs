@@ -67,7 +67,8 @@ impl Client {
         if self.response.is_empty() { PollFlags::IN } else { PollFlags::OUT }
     }
 
-    /// Goes on as far as that takes no waiting. False if the client is served, is gone, or took too long.
+    /// Goes on as far as that takes no waiting. False if the client is served, is gone, or took too
+    /// long.
     fn stays(&mut self, text: &impl Fn() -> String) -> bool {
         use io::ErrorKind::{Interrupted, WouldBlock};
         match self.go_on(text) {

@@ -18,8 +18,8 @@ pub(crate) struct View<'a> {
 #[derive(Clone, Debug, clap::Args)]
 #[group(multiple = false)]
 pub(crate) struct FormatOptions {
-    /// A template: %s payload, %x payload in hex, %k kind, %p position, %l length, %n number of the message
-    /// (1, 2, …), %% percent; \n \t \0 \\ \xHH. Without it: the payload and a newline
+    /// A template: %s payload, %x payload in hex, %k kind, %p position, %l length, %n number of the
+    /// message (1, 2, …), %% percent; \n \t \0 \\ \xHH. Without it: the payload and a newline
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// One JSON object per message: position, kind, len, and text, or base64 if it is not UTF-8

@@ -1,4 +1,5 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first one is noted, the second one ends the process as it always does.
+//! Ctrl-C, SIGTERM and SIGHUP: the first one is noted, the second one ends the process as it always
+//! does.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;

@@ -84,7 +84,8 @@ impl Messages<'_> {
         self.fault
     }
 
-    /// The buffer has no room for more, and nothing in it was taken yet: the message is longer than any may be.
+    /// The buffer has no room for more, and nothing in it was taken yet: the message is longer than
+    /// any may be.
     fn fills_all(&self) -> bool {
         self.is_full && *self.begin == 0
     }

@@ -1,5 +1,5 @@
-//! Aeron over shared memory: an exclusive publication, a subscription that polls, and a media driver, which is a
-//! thread of the near side.
+//! Aeron over shared memory: an exclusive publication, a subscription that polls, and a media
+//! driver, which is a thread of the near side.
 
 use crate::channel::{AcrossProcesses, Failure, Receiver, Sender, System, capacity};
 use crate::machine;
@@ -78,7 +78,8 @@ impl<const N: usize> Sender<N> for Writer<N> {
     }
 }
 
-/// Again, until there is room. A subscription that went away would be an error: nobody would be there to read.
+/// Again, until there is room. A subscription that went away would be an error: nobody would be
+/// there to read.
 #[inline(always)]
 fn retry<T>(mut attempt: impl FnMut() -> Result<T, AeronOfferError>) -> Result<T, Failure> {
     loop {
@@ -146,9 +147,9 @@ fn directory(place: &Place) -> PathBuf {
     place.file().with_file_name("aeron")
 }
 
-/// The least that may be under way. Only the driver moves the limit up to which a publication may send, and where the
-/// two ends have all the cores it seldom runs: with a window as small as the other systems' rings, everything waits for
-/// it (3300 ns per message of 64 B instead of 150).
+/// The least that may be under way. Only the driver moves the limit up to which a publication may
+/// send, and where the two ends have all the cores it seldom runs: with a window as small as the
+/// other systems' rings, everything waits for it (3300 ns per message of 64 B instead of 150).
 const WINDOW_MIN: usize = 8 << 20;
 
 /// The channel. The window is at most half of a term.
@@ -171,8 +172,8 @@ fn connect(place: &Place) -> Result<Client, Failure> {
     Ok(client)
 }
 
-/// Runs a media driver until the process ends, on whichever core is free: it makes logs, and moves the limit up to
-/// which a publication may send, but no message passes through it.
+/// Runs a media driver until the process ends, on whichever core is free: it makes logs, and moves
+/// the limit up to which a publication may send, but no message passes through it.
 fn drive(directory: CString, started: &SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
     machine::unpin()?;
     let context = AeronDriverContext::new()?;

@@ -1,11 +1,12 @@
-//! Bare hardware: what a message costs when there is nothing but the cache lines it travels in. No names, no
-//! death, no second reader. What other systems take is told as a multiple of this.
+//! Bare hardware: what a message costs when there is nothing but the cache lines it travels in. No
+//! names, no death, no second reader. What other systems take is told as a multiple of this.
 //!
 //! * round trips: one line that holds a sequence word and the message behind it, each way;
-//! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives slots back by its
-//!   tail, which the writer looks at when it must;
-//! * batches: a ring of bare messages, one head for 32 of them; the same with 16 bytes before each, which is what slots
-//!   that can be published one by one cost; and the same in the slots of the stream;
+//! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives
+//!   slots back by its tail, which the writer looks at when it must;
+//! * batches: a ring of bare messages, one head for 32 of them; the same with 16 bytes before each,
+//!   which is what slots that can be published one by one cost; and the same in the slots of the
+//!   stream;
 //! * wake-ups: a word, FUTEX_WAIT and FUTEX_WAKE.
 
 use super::shared::{Shared, atomic};
@@ -29,7 +30,8 @@ pub(crate) struct Line;
 /// A ring with a sequence word per slot.
 #[derive(Debug)]
 pub(crate) struct Slots;
-/// A ring with a head for many; each message behind so many bytes. With 16, slots lie as slipring's do.
+/// A ring with a head for many; each message behind so many bytes. With 16, slots lie as slipring's
+/// do.
 #[derive(Debug)]
 pub(crate) struct Cursor<const BEFORE: usize>;
 
@@ -60,7 +62,8 @@ impl System for Cursor<0> {
     const MEASURES: &'static [Measure] = &[Measure::Batch];
 }
 
-/// A writer or a reader of any of them: the mapping, the next message, and the other side's word as last seen.
+/// A writer or a reader of any of them: the mapping, the next message, and the other side's word as
+/// last seen.
 #[derive(Debug)]
 pub(crate) struct End<Layout> {
     shared: Shared,

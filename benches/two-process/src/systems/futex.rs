@@ -1,4 +1,5 @@
-//! The floor of the wake-ups: a shared word to sleep on, one that says what was received, and one message.
+//! The floor of the wake-ups: a shared word to sleep on, one that says what was received, and one
+//! message.
 
 use super::shared::{Shared, atomic};
 use crate::channel::{AcrossProcesses, Failure, Receiver, Sender, System};

@@ -51,7 +51,8 @@ impl<const N: usize> Receiver<N> for End<N> {
         Ok(read(&self.batch[0]))
     }
 
-    /// Takes what is there, up to a batch; the rest of a message that came in part is kept for the next time.
+    /// Takes what is there, up to a batch; the rest of a message that came in part is kept for the
+    /// next time.
     #[inline(always)]
     fn recv_batch(&mut self, mut read: impl FnMut(&[u8; N])) -> Result<(), Failure> {
         while self.read < N {

@@ -17,8 +17,8 @@ impl System for Ringfire {
     const MEASURES: &'static [Measure] =
         &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Attach];
 
-    /// It copies values word by word, which compilers unroll: at 64 KiB they take minutes. Its way for messages of
-    /// that size is another ring, which is not lossless.
+    /// It copies values word by word, which compilers unroll: at 64 KiB they take minutes. Its way
+    /// for messages of that size is another ring, which is not lossless.
     fn largest() -> usize {
         1024
     }

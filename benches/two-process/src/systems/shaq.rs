@@ -1,4 +1,5 @@
-//! shaq: a queue in a file between one producer and one consumer. Needs a compiler newer than this library does.
+//! shaq: a queue in a file between one producer and one consumer. Needs a compiler newer than this
+//! library does.
 
 use crate::channel::{AcrossProcesses, BATCH, Failure, Receiver, Sender, System, capacity};
 use crate::payload::{Payload, fill_uninit};
@@ -35,7 +36,8 @@ impl<const N: usize> Sender<N> for Writer<N> {
         Ok(())
     }
 
-    /// What there is no room for goes with the next attempt: a batch publishes what it has when it is dropped.
+    /// What there is no room for goes with the next attempt: a batch publishes what it has when it
+    /// is dropped.
     #[inline(always)]
     fn send_batch(&mut self, first: u64) -> Result<(), Failure> {
         let (mut n, end) = (first, first + BATCH as u64);
@@ -84,7 +86,8 @@ impl<const N: usize> AcrossProcesses<N> for Shaq {
     type Sender = Writer<N>;
     type Receiver = Reader<N>;
 
-    /// Whoever makes the queue is one of its ends; that end is given up again before there is another.
+    /// Whoever makes the queue is one of its ends; that end is given up again before there is
+    /// another.
     fn create(place: &Place) -> Result<(), Failure> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(place.file())?;
         let len = minimum_file_size::<Payload<N>>(capacity(N));

@@ -13,8 +13,9 @@ use std::sync::atomic::AtomicU64;
 pub(crate) struct Shared(MmapRaw);
 
 impl Shared {
-    /// Makes a file of `len` zeroes, all of which have pages, as this library makes its own: which pages a file gets depends
-    /// on how it asks, and a ring as large as a core's second-level cache took 0.96 of the time in pages that it got by writing.
+    /// Makes a file of `len` zeroes, all of which have pages, as this library makes its own: which
+    /// pages a file gets depends on how it asks, and a ring as large as a core's second-level cache
+    /// took 0.96 of the time in pages that it got by writing.
     pub(crate) fn create(path: &Path, len: usize) -> Result<(), Failure> {
         let len = libc::off_t::try_from(len.next_multiple_of(4096))?;
         let file = File::create_new(path)?;

@@ -1,4 +1,5 @@
-//! This library, with its default options but for how it waits; blocks are filled and read in place.
+//! This library, with its default options but for how it waits; blocks are filled and read in
+//! place.
 
 use crate::channel::{AcrossProcesses, BATCH, Failure, Receiver, Sender, System, capacity};
 use crate::payload::fill;

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 /// Measures round trips and streams between two processes, beside what two bare cores can do
 ///
-/// Makes rings of its own below DIR and removes them. The floor is a ping-pong of two threads over one cache line each
-/// way, in the same run: on a machine that is shared or not quiet, only ratios mean anything.
+/// Makes rings of its own below DIR and removes them. The floor is a ping-pong of two threads over
+/// one cache line each way, in the same run: on a machine that is shared or not quiet, only ratios
+/// mean anything.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

@@ -19,7 +19,8 @@ Examples:
 pub(crate) struct Consumers {
     /// The ring
     path: PathBuf,
-    /// Makes a durable consumer, which holds everything from now on until somebody comes by its name
+    /// Makes a durable consumer, which holds everything from now on until somebody comes by its
+    /// name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["rm", "json"])]
     add: Option<String>,
     /// Where the new one begins: earliest, latest, a position, or -N for N messages back

@@ -34,7 +34,8 @@ pub(crate) struct Create {
     /// How many consumers may be attached at once
     #[arg(long, value_name = "N", default_value_t = 64)]
     consumers: u32,
-    /// Keeps everything for the consumer of this name, also before it comes and while it is away; repeatable
+    /// Keeps everything for the consumer of this name, also before it comes and while it is away;
+    /// repeatable
     #[arg(long, value_name = "NAME")]
     durable: Vec<String>,
     /// Gives up a durable consumer that is away for so long and holds the ring full
@@ -61,7 +62,8 @@ pub(crate) struct Create {
     /// Position of the first message, for a ring that continues another's numbering
     #[arg(long, value_name = "N", default_value_t = 0)]
     first_position: u64,
-    /// Moves the ring into huge pages, and says so if the kernel does not: for rings of many MiB in /dev/shm
+    /// Moves the ring into huge pages, and says so if the kernel does not: for rings of many MiB in
+    /// /dev/shm
     #[arg(long)]
     huge_pages: bool,
     /// Is content with a ring that is already there, whatever its geometry

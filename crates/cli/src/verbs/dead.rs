@@ -40,8 +40,9 @@ enum Verb {
     },
     /// Publishes dead letters once more, oldest first, and removes them
     ///
-    /// Each becomes a new message at the ring's head, with a new position, and everybody who reads the ring gets it:
-    /// other groups and consumers too. Killed in between, a letter may be published twice, and is never lost.
+    /// Each becomes a new message at the ring's head, with a new position, and everybody who reads
+    /// the ring gets it: other groups and consumers too. Killed in between, a letter may be
+    /// published twice, and is never lost.
     #[command(after_long_help = "\
 A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
 
@@ -250,8 +251,9 @@ fn purge(path: &Path, which: Which) -> Outcome {
     report(letters.len(), "removed", settled, outcome)
 }
 
-/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not more. What is buried
-/// meanwhile, behind `last`, stays: a message that is rejected again would go round for ever.
+/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not
+/// more. What is buried meanwhile, behind `last`, stays: a message that is rejected again would go
+/// round for ever.
 fn settle(
     dead: &mut DeadLetters,
     which: Which,

@@ -72,8 +72,8 @@ enum Verb {
     },
     /// Makes a group go on elsewhere: says what would happen, and does it with --apply
     ///
-    /// Refused while workers are attached. The group is removed and made anew with the same settings, so its
-    /// statistics begin at 0, and for a moment nothing holds its messages.
+    /// Refused while workers are attached. The group is removed and made anew with the same
+    /// settings, so its statistics begin at 0, and for a moment nothing holds its messages.
     #[command(after_long_help = "\
 Examples:
   slipring group reset /dev/shm/orders sms --to earliest            # what would happen?

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 /// Measures how long messages take from one process to another, through a ring like the one at PATH
 ///
-/// Nothing is sent through the ring at PATH: its readers would take it for messages. A ring of the same geometry is
-/// made beside it, on the same filesystem, and removed. With a directory, its blocks have 48 bytes.
+/// Nothing is sent through the ring at PATH: its readers would take it for messages. A ring of the
+/// same geometry is made beside it, on the same filesystem, and removed. With a directory, its
+/// blocks have 48 bytes.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

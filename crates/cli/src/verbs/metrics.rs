@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 /// Prints metrics of rings as Prometheus reads them, once, or serves them, or keeps a file of them
 ///
-/// Reads only: no ring is written or held up. A ring that cannot be opened has slipring_up 0 and no other metric.
+/// Reads only: no ring is written or held up. A ring that cannot be opened has slipring_up 0 and no
+/// other metric.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -26,7 +27,8 @@ pub(crate) struct Metrics {
     /// The rings
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Serves them over HTTP, at any path, until it is interrupted; says the address, also if the port was 0
+    /// Serves them over HTTP, at any path, until it is interrupted; says the address, also if the
+    /// port was 0
     #[arg(long, value_name = "ADDRESS", conflicts_with = "textfile")]
     listen: Option<String>,
     /// Writes them to this file, which is whole at any time, for node_exporter's textfile collector

@@ -59,7 +59,8 @@ pub(crate) struct Publish {
     /// Says afterwards that nothing more will come: readers end when they have read everything
     #[arg(long)]
     close: bool,
-    /// Publishes into a ring that carries values of a type, whose readers skip what does not have their length
+    /// Publishes into a ring that carries values of a type, whose readers skip what does not have
+    /// their length
     #[arg(long)]
     any_type: bool,
     #[command(flatten)]

@@ -14,7 +14,8 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Publishes what `dump` wrote: into a new ring, with the same positions, or at the head of one that is there
+/// Publishes what `dump` wrote: into a new ring, with the same positions, or at the head of one
+/// that is there
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 A ring that is made here has the block size and the capacity of the one that was dumped, and no groups and no \

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Removes rings, unless somebody is attached or dead letters would be lost
 ///
-/// Nobody may be attached, and the dead-letter ring must be empty, unless --force is given. A file that is not
-/// a ring is never removed.
+/// Nobody may be attached, and the dead-letter ring must be empty, unless --force is given. A file
+/// that is not a ring is never removed.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -18,7 +18,8 @@ pub(crate) struct Rm {
     /// The rings
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Also while somebody is attached, also with its dead letters; no complaint if there is no such ring
+    /// Also while somebody is attached, also with its dead letters; no complaint if there is no
+    /// such ring
     #[arg(short, long)]
     force: bool,
 }

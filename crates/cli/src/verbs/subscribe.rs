@@ -48,8 +48,9 @@ pub(crate) struct Subscribe {
     /// Ends with exit code 4 when nothing has come for so long
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
-    /// Reads as the durable consumer of this name: made if it is not there, from --from on, and kept. It goes on where
-    /// it stopped, and holds the ring while it is away, until `slipring consumers --rm`
+    /// Reads as the durable consumer of this name: made if it is not there, from --from on, and
+    /// kept. It goes on where it stopped, and holds the ring while it is away, until
+    /// `slipring consumers --rm`
     #[arg(long, value_name = "NAME", conflicts_with = "observe")]
     name: Option<String>,
     /// Reads by copy, without holding anybody up; may miss messages

@@ -19,15 +19,18 @@ const BAD_DATA: i32 = 65;
 /// What a shell says of a command that it finds and cannot run, or does not find.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
-/// What fails without a backoff is there again by the next tick of the leases' clock, and a look after that.
+/// What fails without a backoff is there again by the next tick of the leases' clock, and a look
+/// after that.
 const AT_THE_MOMENT: Duration = Duration::from_millis(50);
 
-/// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for each
+/// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for
+/// each
 ///
-/// With --exec the command gets the message on its standard input, and says by its exit code what becomes of it:
-/// 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything else, such as 75, fails it: it is
-/// delivered again after the group's backoff. With 126 or 127 there is no such command, or it cannot be run: the message
-/// is handed back untried, and the worker ends.
+/// With --exec the command gets the message on its standard input, and says by its exit code what
+/// becomes of it: 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything
+/// else, such as 75, fails it: it is delivered again after the group's backoff. With 126 or 127
+/// there is no such command, or it cannot be run: the message is handed back untried, and the
+/// worker ends.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in \

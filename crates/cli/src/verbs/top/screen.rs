@@ -80,7 +80,8 @@ fn go(board: &mut Board, interval: Duration, terminal: &mut DefaultTerminal) -> 
     Ok(())
 }
 
-/// Waits for a key, or so long. False if the terminal has gone: crossterm would read its end for ever.
+/// Waits for a key, or so long. False if the terminal has gone: crossterm would read its end for
+/// ever.
 fn is_there(wait: Duration) -> Result<bool, Failure> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
