@@ -192,6 +192,16 @@ impl LoomMemory {
         LoomMemory { copies_in_place: true, ..self.clone() }
     }
 
+    /// The ring's geometry.
+    pub fn geometry(&self) -> &Geometry {
+        &self.shared.geometry
+    }
+
+    /// A view for the party that has the other one: it is killed in both at once.
+    pub fn sharing_fate_of(&self, other: &LoomMemory) -> LoomMemory {
+        LoomMemory { fuse: other.fuse.clone(), ..self.clone() }
+    }
+
     /// False when the party is dead and the access has no effect. Kills it when its time has come.
     fn lives(&self) -> bool {
         let Some(fuse) = &self.fuse else { return true };

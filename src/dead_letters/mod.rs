@@ -120,34 +120,34 @@ impl DeadLetter {
     }
 }
 
-/// Where a worker buries: the dead-letter ring, with the right to write it. One keeper at a time.
+/// The dead-letter ring, with the right to write it. One worker at a time has it.
 #[derive(Debug)]
-pub(crate) struct Grave {
+pub(crate) struct Writer {
     producer: Producer,
     block: Vec<u8>,
 }
 
-/// Why a grave cannot be had.
+/// Why the right to write there cannot be had.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum NoGrave {
+pub(crate) enum NoWriter {
     /// Somebody else is burying.
     Busy,
     /// It cannot be opened or made, or is not ours. [`Ring::dead_letters`] says why.
     Unavailable,
 }
 
-impl NoGrave {
-    fn of(error: AtPath<AttachError>) -> NoGrave {
+impl NoWriter {
+    fn of(error: AtPath<AttachError>) -> NoWriter {
         match error.error {
-            AttachError::ProducerExists { .. } => NoGrave::Busy,
-            _ => NoGrave::Unavailable,
+            AttachError::ProducerExists { .. } => NoWriter::Busy,
+            _ => NoWriter::Unavailable,
         }
     }
 }
 
-impl Grave {
+impl Writer {
     /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
-    pub(crate) fn open(attachment: &Attachment) -> Result<Grave, NoGrave> {
+    pub(crate) fn open(attachment: &Attachment) -> Result<Writer, NoWriter> {
         // A file that is not this ring's must not even be opened for writing.
         let place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
         let producer = ProducerOptions::new();
@@ -159,17 +159,17 @@ impl Grave {
                     ring::dead_options(&header.geometry, header.ring_id, &header.dead_letters, mode);
                 match options.create(&path) {
                     Ok(_) | Err(AtPath { error: CreateError::AlreadyExists, .. }) => {
-                        producer.open(&place).map_err(NoGrave::of)
+                        producer.open(&place).map_err(NoWriter::of)
                     }
-                    Err(_) => Err(NoGrave::Unavailable),
+                    Err(_) => Err(NoWriter::Unavailable),
                 }
             }
-            error => Err(NoGrave::of(error)),
+            error => Err(NoWriter::of(error)),
         });
-        Ok(Grave { producer: opened?, block: Vec::new() })
+        Ok(Writer { producer: opened?, block: Vec::new() })
     }
 
-    pub(crate) fn bury(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
+    pub(crate) fn publish(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
         letter.encode(&mut self.block);
         self.producer.try_send((letter.kind, &self.block))
     }

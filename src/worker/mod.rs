@@ -1,6 +1,6 @@
 //! A worker of a group: gets messages under a lease, and looks after what others let fall.
 
-mod burial;
+mod dead_letter;
 pub(crate) mod delivery;
 mod options;
 mod raw;

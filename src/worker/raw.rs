@@ -110,7 +110,7 @@ impl RawWorker {
         let found = self.lessee.search(kinds, now, true);
         self.wake_after_claims();
         if let Some(first) = found.doomed {
-            self.bury_from(first);
+            self.move_dead_letters_from(first);
         }
         found
     }

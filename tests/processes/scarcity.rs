@@ -191,7 +191,7 @@ fn no_locks(path: &Path) {
     }
     assert!(matches!(producer.send_timeout(b"no", SHORT), Err(SendError::Full { .. })));
     assert_eq!(*second.try_recv().unwrap(), message(20));
-    // The grave cannot be locked. The message waits.
+    // The dead-letter ring cannot be locked. The message waits.
     producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
 }

@@ -4,15 +4,18 @@ use super::leases::{
     NOW, check, create, drain, finish, geometry, group, lease, ring, settings, settle, worker,
 };
 use super::pins::lap;
-use super::{copied_words, producer, publish, words};
+use super::{consumer, producer, publish, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, group as group_entry, group_flags};
 use slipring_core::memory::{Memory, Word};
+use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::{Kinds, members, table};
-use slipring_core::protocol::lease::Lessee;
+use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::membership::Start;
 use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::read::Ready;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -56,7 +59,8 @@ pub(super) fn floor_gate(bound: usize) -> usize {
             publisher
         });
         settle(&here, second);
-        // Neither leased nor pinned for a while: only that it is not settled keeps the producer off.
+        // Neither leased nor pinned for a while: only that it is not settled keeps the producer
+        // off.
         assert!(here.nack(first, Some(0), NOW).is_ok());
         here.unpin(first.position);
         let again = here.search(Kinds::Any, NOW, false).lease.expect("it was handed back");
@@ -71,7 +75,8 @@ pub(super) fn floor_gate(bound: usize) -> usize {
     })
 }
 
-/// Nobody moves the floor, and the ring is lapped: the producer goes by what it has overwritten itself.
+/// Nobody moves the floor, and the ring is lapped: the producer goes by what it has overwritten
+/// itself.
 pub(super) fn floor_unmoved(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -101,8 +106,8 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
     })
 }
 
-/// A worker stops between settling a message and moving the floor. Meanwhile the slot is reused, and the next
-/// lap's message leased: the word at the stored floor speaks of another lap then.
+/// A worker stops between settling a message and moving the floor. Meanwhile the slot is reused,
+/// and the next lap's message leased: the word at the stored floor speaks of another lap then.
 pub(super) fn floor_lag(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -161,7 +166,8 @@ pub(super) fn group_join(bound: usize) -> usize {
     })
 }
 
-/// A worker reads a message, settles nothing, and goes; the group is removed, which lets the producer go on.
+/// A worker reads a message, settles nothing, and goes; the group is removed, which lets the
+/// producer go on.
 pub(super) fn group_leave(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -185,8 +191,8 @@ fn flags_of(geometry: &Geometry) -> Word {
     geometry.group_word(0, group_entry::FLAGS)
 }
 
-/// The creator of a group is killed before each of its accesses. Whoever comes next clears up, and the producer
-/// goes on.
+/// The creator of a group is killed before each of its accesses. Whoever comes next clears up, and
+/// the producer goes on.
 pub(super) fn creator_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -213,9 +219,24 @@ pub(super) fn creator_killed(bound: usize) -> usize {
     executions
 }
 
-/// A doomed message is copied by a keeper who was stopped, while another buries it and the producer takes its
-/// slot. A copy that is believed is whole.
-pub(super) fn exhume(bound: usize) -> usize {
+/// Publishes the copy of a message that was given up in the dead-letter ring.
+fn publish_copy(dead: &LoomMemory, bytes: &[u8]) -> bool {
+    let mut publisher = producer(dead, dead.geometry());
+    if publisher.room() == 0 {
+        publisher.rescan(0);
+    }
+    let has_room = publisher.room() > 0;
+    if has_room {
+        let claimed = publisher.claim_next();
+        publisher.send(claimed, 0, bytes);
+        publisher.wake_readers();
+    }
+    has_room
+}
+
+/// A worker that was stopped copies a message that was given up, while another settles it and the
+/// producer takes its slot. A copy that is believed is whole.
+pub(super) fn dead_letter_copy(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut publisher = producer(&memory, &geometry);
@@ -225,23 +246,24 @@ pub(super) fn exhume(bound: usize) -> usize {
         assert!(here.reject(held, NOW).is_ok());
         here.unpin(held.position);
         let copying = thread::spawn(move || {
-            let mut buffer = [0; 16];
-            if stopped.exhume(0, NOW, &mut buffer).is_some() {
-                assert_eq!(copied_words(&buffer), words(0), "the copy is torn");
-            }
+            let check = |_: &Lease, bytes: &[u8]| {
+                assert_eq!(bytes, super::bytes(0), "the copy is torn");
+                false
+            };
+            stopped.move_to_dead_letters(0, Overflow::Drop, NOW, &mut [0; 16], check);
         });
-        let mut buffer = [0; 16];
-        let doomed = here.exhume(0, NOW, &mut buffer).expect("it is doomed");
-        assert!(here.bury(doomed, true));
-        lap(&mut publisher, &geometry, 1);
-        assert_eq!(publisher.head(), 2, "what is buried gates no more");
-        copying.join().expect("the stopped keeper ends");
+        let moved = here.move_to_dead_letters(0, Overflow::Drop, NOW, &mut [0; 16], |_, _| true);
+        if moved.is_some() {
+            lap(&mut publisher, &geometry, 1);
+        }
+        copying.join().expect("the stopped worker ends");
     })
 }
 
-/// A worker is killed before each of its accesses from a rejection to the burial. The message is settled only
-/// after the copy was made, and whoever comes next finds it otherwise.
-pub(super) fn burial_killed(bound: usize) -> usize {
+/// A worker is killed before each of its accesses to two rings, from a rejection until the message
+/// is settled: the message is settled only once the dead-letter ring has a copy, and otherwise the
+/// next worker finds it.
+pub(super) fn dead_letter_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
         let survived = Arc::new(AtomicBool::new(false));
@@ -250,30 +272,40 @@ pub(super) fn burial_killed(bound: usize) -> usize {
             let (geometry, memory) = ring(1);
             let mut publisher = producer(&memory, &geometry);
             assert!(publish(&mut publisher, &geometry));
-            let copied = AtomicBool::new(false);
+            let beyond = super::geometry(2, 1);
+            let dead = memory.beside(&beyond);
+            let mut letters = consumer(&dead, &beyond, 0, Start::Earliest);
             drop(worker(&memory, &geometry, 0));
-            let doomed = memory.doomed(accesses);
+            let victim = memory.doomed(accesses);
+            let victims_dead = dead.sharing_fate_of(&victim);
             let lived = mortal(|| {
-                let keeper = Lessee::new(group(&doomed, &geometry), 0, settings(), 0);
-                let held = lease(&keeper, NOW).expect("it is there");
-                let _ = keeper.reject(held, NOW);
-                keeper.unpin(held.position);
-                let mut buffer = [0; 16];
-                if let Some(doomed) = keeper.exhume(held.position, NOW, &mut buffer) {
-                    copied.store(true, Relaxed);
-                    keeper.bury(doomed, true);
-                }
+                let giving_up = Lessee::new(group(&victim, &geometry), 0, settings(), 0);
+                let held = lease(&giving_up, NOW).expect("it is there");
+                let _ = giving_up.reject(held, NOW);
+                giving_up.unpin(held.position);
+                let publish = |_: &Lease, bytes: &[u8]| publish_copy(&victims_dead, bytes);
+                giving_up.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], publish);
             });
             outcome.store(lived.is_some(), Relaxed);
             members::reap(&memory, &geometry, &LoomRights::new(), 0);
             let colleague = worker(&memory, &geometry, 1);
-            let mut buffer = [0; 16];
-            if let Some(doomed) = colleague.exhume(0, NOW, &mut buffer) {
-                assert_eq!(copied_words(&buffer), words(0));
-                assert!(colleague.bury(doomed, true));
-            } else if drain(&colleague) == 0 {
-                assert!(copied.load(Relaxed), "settled, and nobody has it");
+            let again = |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes);
+            let moved = colleague.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], again);
+            let worked = drain(&colleague);
+            // As the next one who publishes there finds the dead-letter ring.
+            drop(producer(&dead, &beyond));
+            let mut copies = 0;
+            while letters.poll() != Ok(Ready::Empty) {
+                let message = letters.message(0);
+                // SAFETY: the block is the ring's; the position is gated.
+                let found = unsafe { dead.read_block(message.block) }.words();
+                assert_eq!(found, words(0), "the copy");
+                letters.release(1);
+                copies += 1;
             }
+            assert!(copies <= 2, "one for each worker");
+            assert!(worked + copies > 0, "settled, and nobody has it");
+            assert!(moved.is_none() || copies > 0, "{moved:?}, and there is no copy");
             assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
         });
         if survived.load(Relaxed) {
@@ -307,8 +339,8 @@ pub(super) fn park_group(bound: usize) -> usize {
     })
 }
 
-/// Two workers want the only message. The one who gets it sleeps until its slot is free; the pin that the other
-/// stored for nothing may be all that is in the way.
+/// Two workers want the only message. The one who gets it sleeps until its slot is free; the pin
+/// that the other stored for nothing may be all that is in the way.
 pub(super) fn park_claims(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);

@@ -398,10 +398,10 @@ pub const MODELS: &[Model] = &[
         run: groups::group_join,
     },
     Model {
-        name: "exhume",
-        question: "is a torn copy of a doomed message ever buried?",
-        executions: 4_540,
-        run: groups::exhume,
+        name: "dead_letter_copy",
+        question: "is a torn copy of a message that was given up ever published?",
+        executions: 24_561,
+        run: groups::dead_letter_copy,
     },
     Model {
         name: "park_group",
@@ -446,10 +446,10 @@ pub const MODELS: &[Model] = &[
         run: groups::creator_killed,
     },
     Model {
-        name: "burial_killed",
-        question: "killed before any access of a burial: is a message settled that nobody has?",
-        executions: 27,
-        run: groups::burial_killed,
+        name: "dead_letter_killed",
+        question: "killed before any access to two rings: is a message settled of which the dead-letter ring has no copy?",
+        executions: 63,
+        run: groups::dead_letter_killed,
     },
 ];
 

@@ -118,7 +118,7 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("release",                 before::group,         group::release,              group::released).late(LOST),
     Op::new("extend",                  before::group,         group::extend,               group::given_back).late(LOST),
     Op::new("reject",                  before::group,         group::reject,               dead::may_be_given_up).late(LOST),
-    Op::new("reject-without-a-grave",  dead::no_grave,        group::reject,               dead::may_be_given_up).late(LOST),
+    Op::new("reject-without-dead-letter-ring", dead::no_dead_letter_ring, group::reject,               dead::may_be_given_up).late(LOST),
     Op::new("give-up-the-dead-ones",   dead::last_attempt,    group::release_next,         dead::both_may_be_given_up)
         .late(LOST),
     Op::new("take-over-an-expired-lease", group::expired,     group::claim_ack_next,       group::first_is_told).late(LOST),

@@ -7,6 +7,7 @@ use slipring_core::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORK
 use slipring_core::format::{Geometry, Meta, Millis, producer_page};
 use slipring_core::memory::{Clock, Liveness, Memory, Right, Segment, Word};
 use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::table::{self, Birth, Wanted};
 use slipring_core::protocol::group::{Group, Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
@@ -195,7 +196,7 @@ impl Ring {
             8 => self.observe(),
             9 | 10 => self.lease(input),
             11 | 12 => self.settle(input),
-            13 => self.bury(input),
+            13 => self.give_up(input),
             14 => self.now = self.now.after(1 << (input.byte() % 32)),
             15 => self.die(input),
             16 => {
@@ -389,20 +390,16 @@ impl Ring {
         worker.settled(lease.position);
     }
 
-    fn bury(&mut self, input: &mut Input<'_>) {
+    fn give_up(&mut self, input: &mut Input<'_>) {
         let worker = &self.workers[usize::from(input.byte() % 2)];
         let from = worker.group().floor().unwrap_or(0);
-        let doomed: Vec<u64> = worker.doomed(from, self.now).take(3).collect();
-        for position in doomed {
+        let marked: Vec<u64> = worker.marked(from, self.now).take(3).collect();
+        for position in marked {
             let mut buffer = [0; BLOCK_MAX];
             let buffer = &mut buffer[..self.geometry.block_size() as usize];
-            if let Some(letter) = worker.exhume(position, self.now, buffer) {
-                assert!(letter.message.meta.len() <= buffer.len());
-                match input.byte() % 3 {
-                    0 => worker.defer(letter, 1000, self.now),
-                    copied => drop(worker.bury(letter, copied == 1)),
-                }
-            }
+            let draw = input.byte() % 3;
+            let overflow = if draw == 0 { Overflow::Retry(1000) } else { Overflow::Drop };
+            worker.move_to_dead_letters(position, overflow, self.now, buffer, |_, _| draw == 1);
         }
     }
 

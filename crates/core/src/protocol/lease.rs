@@ -1,13 +1,14 @@
-//! A worker's half of a group: finding a message, leasing it, and everything that may become of the lease.
+//! A worker's half of a group: finding a message, leasing it, and everything that may become of the
+//! lease.
 //!
-//! Every step is one compare-exchange of the delivery's word, and the exact word is the token of the lease:
-//! there is no instruction at which a death could lose or double a claim, and whoever comes too late finds
-//! another word and changes nothing.
+//! Every step is one compare-exchange of the delivery's word, and the exact word is the token of
+//! the lease: there is no instruction at which a death could lose or double a claim, and whoever
+//! comes too late finds another word and changes nothing.
 //!
 //! # Why a slot is not reused under a reader whose lease ran out
 //!
-//! A worker stores its *pin*, the lowest position it may be reading, before the exchange that claims. The
-//! producer goes by the floor first and by the pins after that.
+//! A worker stores its *pin*, the lowest position it may be reading, before the exchange that
+//! claims. The producer goes by the floor first and by the pins after that.
 //!
 //! 1. Before the claim, the position was unsettled, so the floor had not passed it.
 //! 2. Whatever settles the position afterwards is a later exchange of the same word, in the release sequence
@@ -31,7 +32,8 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 /// The stored floor may lie so far below what is settled before a worker moves it up.
 const FLOOR_STRIDE: u64 = 64;
 
-/// The right to one message until its time is up, or somebody takes it: the position and the exact word.
+/// The right to one message until its time is up, or somebody takes it: the position and the exact
+/// word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// Which message.
@@ -42,8 +44,8 @@ pub struct Lease {
     pub message: Message,
 }
 
-/// The lease was over: its time ran out, and another worker took the message over, or settled it. Nothing was
-/// changed.
+/// The lease was over: its time ran out, and another worker took the message over, or settled it.
+/// Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the lease on the message at position {position} was lost: it ran out, and another worker took the message \
@@ -99,7 +101,8 @@ pub struct Found {
 ///
 /// # Invariants
 ///
-/// The stored pin equals `lowest_held`, which is the lowest position that is being read in place, or nowhere.
+/// The stored pin equals `lowest_held`, which is the lowest position that is being read in place,
+/// or nowhere.
 #[derive(Debug)]
 pub struct Lessee<M> {
     group: Group<M>,
@@ -109,14 +112,15 @@ pub struct Lessee<M> {
     grain_ms: u32,
     cached_floor: Cell<u64>,
     lowest_held: Cell<u64>,
-    /// The others that are being read in place, ascending; with repeats, since a lease that ran out may be had
-    /// again by the same worker.
+    /// The others that are being read in place, ascending; with repeats, since a lease that ran out
+    /// may be had again by the same worker.
     more_held: RefCell<VecDeque<u64>>,
     /// True if there are none of those: most workers do one thing at a time.
     holds_one: Cell<bool>,
     /// A pin was taken away whose claim failed: the producer may have gone to sleep over it.
     has_withdrawn: Cell<bool>,
-    /// The position and the word of a lease that looked longer than any can be, in the search before.
+    /// The position and the word of a lease that looked longer than any can be, in the search
+    /// before.
     suspect: Cell<Option<(u64, u64)>>,
     /// How often it did what: see [`Tally`].
     tallies: [Cell<u64>; 4],
@@ -194,8 +198,9 @@ impl<M: Memory> Lessee<M> {
 
     /// Leases the first message that is wanted and may be had.
     ///
-    /// Usually it looks from where new messages begin, or from the lowest that was handed back. A *sweep* looks
-    /// from the floor on, and finds what ran out or became due meanwhile: who waits sweeps once per tick.
+    /// Usually it looks from where new messages begin, or from the lowest that was handed back. A
+    /// *sweep* looks from the floor on, and finds what ran out or became due meanwhile: who waits
+    /// sweeps once per tick.
     ///
     /// `now` was read after the search before this one.
     #[inline]
@@ -261,9 +266,9 @@ impl<M: Memory> Lessee<M> {
 
     /// False if the search before saw the very same word.
     ///
-    /// A deadline further ahead than any can be: either nobody meant it, or this worker was stopped after it had
-    /// read its clock, and the lease is younger than that. Whoever finds the word again has read the clock
-    /// since the word was there, and knows.
+    /// A deadline further ahead than any can be: either nobody meant it, or this worker was stopped
+    /// after it had read its clock, and the lease is younger than that. Whoever finds the word
+    /// again has read the clock since the word was there, and knows.
     #[cold]
     fn is_news(&self, slip: Slip, suspect: &mut Option<(u64, u64)>) -> bool {
         let this = (slip.position, slip.stored);
@@ -353,7 +358,8 @@ impl<M: Memory> Lessee<M> {
         let lowest = self.lowest_held.get();
         if position < lowest {
             self.lowest_held.set(position);
-            // Released: it may follow a higher pin, or none, and then says that what that one held is done with.
+            // Released: it may follow a higher pin, or none, and then says that what that one held
+            // is done with.
             self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Release); // UNPIN
         }
         if lowest != NOWHERE {
@@ -453,21 +459,21 @@ impl<M: Memory> Lessee<M> {
         doomed
     }
 
-    /// The doomed messages from a position on whose burial may be tried now.
-    pub fn doomed(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
+    /// The marked messages from a position on that may be moved to the dead-letter ring now.
+    pub fn marked(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
         let due = move |slip: &Slip| {
             matches!(self.settings.standing(slip.position, slip.word, now), Standing::Doomed(0))
         };
         self.group.window(from).filter(due).map(|slip| slip.position)
     }
 
-    /// Copies the doomed message at `position` into `buffer`, which holds a block. None if it is not doomed, or
-    /// no longer.
+    /// Copies the marked message at `position` into `buffer`, which holds a block.
     ///
-    /// One keeper buries at a time, so the message stays; but the grounds may have been replaced under one who
-    /// was stopped. So nothing is read in place, and the copy is believed only if the message is still doomed
-    /// afterwards: until a burial, nothing of it is overwritten.
-    pub fn exhume(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
+    /// One worker at a time moves messages, so the message stays; but a worker that was stopped may
+    /// go on after the dead-letter ring was replaced. So nothing is read in place, and the copy is
+    /// believed only if the message is still marked afterwards: until it is settled, nothing of it
+    /// is overwritten.
+    pub(super) fn copy_marked(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
         let slip = self.group.slip(position);
         if !matches!(self.settings.standing(position, slip.word, now), Standing::Doomed(0)) {
             return None;
@@ -478,22 +484,20 @@ impl<M: Memory> Lessee<M> {
         (self.group.slip(position) == slip).then_some(Lease { position, word: slip.word, message })
     }
 
-    /// Settles a doomed message whose copy is in the dead-letter ring, or that the full one could not take.
-    pub fn bury(&self, doomed: Lease, copied: bool) -> bool {
-        let buried = self.end(doomed, doomed.word.dead()).is_ok();
-        if buried {
-            self.group.count(if copied { Count::DeadLettered } else { Count::Dropped }, 1);
+    /// Settles a marked message, and counts what became of it.
+    pub(super) fn settle_marked(&self, marked: Lease, count: Count) {
+        if self.end(marked, marked.word.dead()).is_ok() {
+            self.group.count(count, 1);
         }
-        buried
     }
 
-    /// Puts a burial off.
-    pub fn defer(&self, doomed: Lease, ms: u32, now: Millis) {
-        let _ = self.end(doomed, doomed.word.doomed(doomed.word.owner(), now.after(ms)));
+    /// Has a marked message moved later.
+    pub(super) fn put_off(&self, marked: Lease, ms: u32, now: Millis) {
+        let _ = self.end(marked, marked.word.doomed(marked.word.owner(), now.after(ms)));
     }
 
-    /// After something was settled: moves the floor up now and then. (The producer sees over what is settled
-    /// above the floor, so this can wait.)
+    /// After something was settled: moves the floor up now and then. (The producer sees over what
+    /// is settled above the floor, so this can wait.)
     #[inline(always)]
     pub fn settled(&self, position: u64) {
         let stride = FLOOR_STRIDE.min(self.geometry().capacity() / 8);
@@ -509,8 +513,8 @@ impl<M: Memory> Lessee<M> {
         }
     }
 
-    /// True if a claim has failed since this was last asked. The pin of a failed claim holds the producer up like
-    /// any other, so [wake](Self::wake_producer) it.
+    /// True if a claim has failed since this was last asked. The pin of a failed claim holds the
+    /// producer up like any other, so [wake](Self::wake_producer) it.
     #[inline(always)]
     pub fn has_withdrawn(&self) -> bool {
         self.has_withdrawn.replace(false)
@@ -525,8 +529,9 @@ impl<M: Memory> Lessee<M> {
         park::Side::Producer.wake_if_asleep(self.memory());
     }
 
-    /// Has workers look again that sleep. The word that readers sleep on is the producer's, and not to be changed here:
-    /// a worker that is just falling asleep misses this, and wakes at its next tick.
+    /// Has workers look again that sleep. The word that readers sleep on is the producer's, and not
+    /// to be changed here: a worker that is just falling asleep misses this, and wakes at its next
+    /// tick.
     pub fn nudge_colleagues(&self)
     where
         M: Futex,

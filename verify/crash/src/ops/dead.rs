@@ -10,7 +10,7 @@ use slipring::{DeadLetters, Producer};
 use std::path::Path;
 
 /// The dead-letter ring was removed.
-pub(super) fn no_grave(directory: &Path, mode: Mode) -> World {
+pub(super) fn no_dead_letter_ring(directory: &Path, mode: Mode) -> World {
     let world = before::group(directory, mode);
     std::fs::remove_file(dead_path(&world.path)).unwrap();
     world

@@ -19,8 +19,8 @@
 
 mod audit;
 mod consumers;
+mod dead_letters;
 mod deliveries;
-mod grave;
 mod memory;
 mod oracle;
 mod producer;

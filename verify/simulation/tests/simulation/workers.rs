@@ -4,12 +4,13 @@ use crate::memory::SimMemory;
 use crate::oracle::{Intent, Message, Oracle};
 use crate::world::{ACK_WAIT, Actor, BIRTH, CREWS, GRAIN, Turn};
 use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::table::{self, Wanted};
 use slipring_core::protocol::group::{Kinds, members};
 use slipring_core::protocol::lease::{Lease, Lessee};
 use slipring_core::protocol::membership::{Identity, Start};
 
-/// A burial that was not possible is tried again after so long.
+/// A message that the dead-letter ring did not take is tried again after so long.
 const RETRY_MS: u32 = 100;
 const HELD_MAX: usize = 3;
 
@@ -83,32 +84,31 @@ impl Working {
             self.held.push(lease);
         }
         if let Some(first) = doomed {
-            self.bury_from(turn, first);
+            self.move_dead_letters_from(turn, first);
         }
     }
 
-    fn bury_from(&self, turn: &Turn<'_>, first: u64) {
+    fn move_dead_letters_from(&self, turn: &Turn<'_>, first: u64) {
         let Some(lessee) = &self.lessee else { return };
-        let doomed: Vec<u64> = lessee.doomed(first, turn.now()).take(4).collect();
+        let marked: Vec<u64> = lessee.marked(first, turn.now()).take(4).collect();
         let party = turn.memory.life.party;
-        if !turn.memory.step() || !turn.world.grave.borrow_mut().seize(party) {
+        if !turn.memory.step() || !turn.world.dead_letters.borrow_mut().seize(party) {
             return;
         }
-        for position in doomed {
-            let mut bytes = turn.buffer();
-            let Some(doomed) = lessee.exhume(position, turn.now(), &mut bytes) else { continue };
-            let meta = doomed.message.meta;
-            turn.oracle().read(position, Message::shown_in(&bytes[..meta.len()], meta));
-            // It may be killed before the copy is made, or after.
-            if turn.memory.step() && turn.world.grave.borrow_mut().bury(position) {
-                turn.oracle().groups[self.number as usize].letters.insert(position);
-                lessee.bury(doomed, true);
-                lessee.settled(position);
-            } else {
-                lessee.defer(doomed, RETRY_MS, turn.now());
-            }
+        for position in marked {
+            let publish = |marked: &Lease, bytes: &[u8]| {
+                turn.oracle().read(position, Message::shown_in(bytes, marked.message.meta));
+                // It may be killed before the copy is published, or after.
+                let published = turn.memory.step() && turn.world.dead_letters.borrow_mut().publish(position);
+                if published {
+                    turn.oracle().groups[self.number as usize].letters.insert(position);
+                }
+                published
+            };
+            let overflow = Overflow::Retry(RETRY_MS);
+            lessee.move_to_dead_letters(position, overflow, turn.now(), &mut turn.buffer(), publish);
         }
-        turn.world.grave.borrow_mut().drop_holder(party);
+        turn.world.dead_letters.borrow_mut().drop_holder(party);
     }
 
     /// Ends one of the leases it has, in one of the ways there are.
@@ -142,7 +142,7 @@ impl Working {
         lessee.settled(position);
         lessee.wake_producer();
         if how == 3 && ended.is_ok() && self.number == 1 {
-            self.bury_from(turn, position);
+            self.move_dead_letters_from(turn, position);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
+use crate::dead_letters::DeadLetterRing;
 use crate::deliveries::GroupBook;
-use crate::grave::Grave;
 use crate::memory::{Shared, SimMemory, survives};
 use crate::oracle::{CREATOR, GROUPS, Oracle};
 use crate::producer::Publishing;
@@ -91,7 +91,7 @@ impl Seat {
 pub(crate) struct World {
     pub(crate) shared: Rc<Shared>,
     pub(crate) settings: [GroupSettings; GROUPS],
-    pub(crate) grave: RefCell<Grave>,
+    pub(crate) dead_letters: RefCell<DeadLetterRing>,
     pub(crate) goal: u64,
     seats: Vec<RefCell<Seat>>,
     /// Whose turn it may be, before calm begins. Some stand here more often than others.
@@ -162,7 +162,7 @@ impl World {
             World {
                 order,
                 settings,
-                grave: RefCell::new(Grave::new(dice.pick(&[1, 4, 100]))),
+                dead_letters: RefCell::new(DeadLetterRing::new(dice.pick(&[1, 4, 100]))),
                 goal: first + dice.pick(&[20, 60, 150]),
                 seats: (1..).zip(actors).map(seat).collect(),
                 shared: Rc::clone(&shared),
@@ -264,7 +264,7 @@ impl World {
         self.kills.set(self.kills.get() + 1);
         memory.life.dead.set(true);
         self.shared.drop_rights(party);
-        self.grave.borrow_mut().drop_holder(party);
+        self.dead_letters.borrow_mut().drop_holder(party);
         actor.died(&mut self.shared.oracle.borrow_mut());
         self.parties.set(self.parties.get() + 1);
         *memory = SimMemory::of(&self.shared, self.parties.get());
@@ -297,7 +297,7 @@ impl World {
             self.turn();
             self.check();
             if self.roll(10) == 0 {
-                self.grave.borrow_mut().redrive();
+                self.dead_letters.borrow_mut().redrive();
             }
             if self.calm.get() && self.is_done() {
                 if audited {

@@ -1,16 +1,16 @@
-//! The dead-letter ring, as far as the ring itself is concerned: one keeper at a time, so many letters.
+//! The dead-letter ring, as far as the ring itself is concerned: one producer at a time, so many letters.
 
 use std::collections::VecDeque;
 
-pub(crate) struct Grave {
+pub(crate) struct DeadLetterRing {
     holder: Option<u32>,
     letters: VecDeque<u64>,
     capacity: usize,
 }
 
-impl Grave {
-    pub(crate) fn new(capacity: usize) -> Grave {
-        Grave { holder: None, letters: VecDeque::new(), capacity }
+impl DeadLetterRing {
+    pub(crate) fn new(capacity: usize) -> DeadLetterRing {
+        DeadLetterRing { holder: None, letters: VecDeque::new(), capacity }
     }
 
     pub(crate) fn seize(&mut self, party: u32) -> bool {
@@ -22,7 +22,7 @@ impl Grave {
     }
 
     /// False if it is full.
-    pub(crate) fn bury(&mut self, position: u64) -> bool {
+    pub(crate) fn publish(&mut self, position: u64) -> bool {
         let room = self.letters.len() < self.capacity;
         if room {
             self.letters.push_back(position);

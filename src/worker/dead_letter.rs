@@ -1,0 +1,94 @@
+//! What a worker does with a message that is given up: it opens the dead-letter ring, and has the core
+//! move the message there.
+
+use crate::dead_letters::{DeadLetter, NoWriter, Writer};
+use crate::id::MessageId;
+use crate::region::clock;
+use crate::ring::companion::DeadLetterPolicy;
+use crate::system;
+use crate::worker::delivery::Rejected;
+use crate::worker::{Outcome, RawWorker};
+use slipring_core::protocol::dead_letter::{Moved, Overflow};
+use slipring_core::protocol::lease::{Lease, LeaseLost};
+use slipring_core::protocol::recorder::EventKind;
+use slipring_core::protocol::settings::Reason;
+use slipring_core::protocol::sightings;
+
+/// After this time a message that the dead-letter ring did not take is tried again.
+const RETRY_MS: u32 = 1000;
+/// So many are moved at a time: a millisecond's work.
+const AT_ONCE: usize = 64;
+
+impl RawWorker {
+    pub(crate) fn reject(&self, lease: Lease, note: &str) -> Result<Rejected, LeaseLost> {
+        self.end(lease, Outcome::GivenBack, |lessee, lease| lessee.reject(lease, clock::now()))?;
+        Ok(self.move_dead_letters(&[lease.position], note))
+    }
+
+    /// Moves what was given up from a position on, as far as that can be done now.
+    #[cold]
+    pub(crate) fn move_dead_letters_from(&self, first: u64) {
+        let marked: Vec<u64> = self.lessee().marked(first, clock::now()).take(AT_ONCE).collect();
+        self.move_dead_letters(&marked, "");
+    }
+
+    /// What became of the last one.
+    fn move_dead_letters(&self, marked: &[u64], note: &str) -> Rejected {
+        let mut writer = match Writer::open(&self.attachment) {
+            Ok(writer) => Some(writer),
+            // Another worker moves these too, or a worker finds them again.
+            Err(NoWriter::Busy) => return Rejected::Waiting,
+            // As good as full.
+            Err(NoWriter::Unavailable) => None,
+        };
+        let mut became = Rejected::Waiting;
+        for &position in marked {
+            became = self.move_dead_letter(writer.as_mut(), position, note);
+        }
+        became
+    }
+
+    fn move_dead_letter(&self, writer: Option<&mut Writer>, position: u64, note: &str) -> Rejected {
+        let lessee = self.lessee();
+        let overflow = match self.attachment.header.dead_letters.policy {
+            DeadLetterPolicy::DropAndCount => Overflow::Drop,
+            _ => Overflow::Retry(RETRY_MS),
+        };
+        let publish = |marked: &Lease, bytes: &[u8]| {
+            writer.is_some_and(|writer| writer.publish(&self.letter(*marked, bytes.to_vec(), note)).is_ok())
+        };
+        let mut buffer = vec![0; usize::try_from(lessee.geometry().block_size()).unwrap_or(0)];
+        let moved = lessee.move_to_dead_letters(position, overflow, clock::now(), &mut buffer, publish);
+        let (event, became) = match moved {
+            None => return Rejected::Waiting,
+            Some(Moved::Published) => (EventKind::DeadLettered, Rejected::Settled),
+            Some(Moved::Dropped) => (EventKind::DeadLetterDropped, Rejected::Settled),
+            Some(Moved::Waits) => (EventKind::DeadLettersFull, Rejected::Waiting),
+        };
+        if became == Rejected::Settled {
+            self.wake_producer();
+        }
+        self.attachment.try_record(event, position, self.group(), std::process::id().into());
+        became
+    }
+
+    fn letter(&self, marked: Lease, bytes: Vec<u8>, note: &str) -> DeadLetter {
+        let unix_ms = system::unix_now_ms();
+        let age = {
+            let group = self.lessee().group();
+            sightings::age(&group.memory, |at| group.entry_word(at), marked.position, clock::now())
+        };
+        DeadLetter {
+            id: MessageId { ring: self.ring_id(), position: marked.position },
+            group: self.group().to_owned(),
+            attempts: marked.word.attempt(),
+            reason: Reason::from_code(marked.word.owner()),
+            note: note.to_owned(),
+            kind: marked.message.meta.kind(),
+            seen_unix_ms: age.map(|ms| unix_ms.saturating_sub(ms.into())),
+            buried_unix_ms: unix_ms,
+            bytes,
+            position: 0,
+        }
+    }
+}
