@@ -8,6 +8,7 @@ mod batches;
 mod blocks;
 mod broadcast;
 mod ending;
+mod entries;
 mod groups;
 mod leases;
 mod membership;
@@ -230,6 +231,30 @@ pub const MODELS: &[Model] = &[
         run: membership::reap,
     },
     Model {
+        name: "consumer_killed",
+        question: "killed before any access of entering, reading and leaving: does what a consumer leaves gate for ever, or harm the next in its entry?",
+        executions: 6_168,
+        run: entries::consumer_killed,
+    },
+    Model {
+        name: "durable_killed",
+        question: "the same of a durable consumer that comes back: is anything lost from where it had gated?",
+        executions: 3_556,
+        run: entries::durable_killed,
+    },
+    Model {
+        name: "expire_resume",
+        question: "does a durable consumer that comes back lose what it is given up for at that moment?",
+        executions: 19_574,
+        run: entries::expire_resume,
+    },
+    Model {
+        name: "evict_entered",
+        question: "is the tail of a consumer taken away for that of its predecessor in the entry, unnoticed?",
+        executions: 93_027,
+        run: entries::evict_entered,
+    },
+    Model {
         name: "park_readers",
         question: "does a reader ever sleep through a message?",
         executions: 15_556,
@@ -324,6 +349,30 @@ pub const MODELS: &[Model] = &[
         question: "does clearing up after a dead worker ever end the lease of who took its entry?",
         executions: 79,
         run: leases::entry_reuse,
+    },
+    Model {
+        name: "enlisted_killed",
+        question: "killed before any access of enlisting, working and leaving: is a lease lost, or the next worker's?",
+        executions: 7_431,
+        run: entries::enlisted_killed,
+    },
+    Model {
+        name: "enlist_sweep",
+        question: "does a sweep after a dead worker ever end the lease of the worker that enlists in its entry?",
+        executions: 161_066,
+        run: entries::enlist_sweep,
+    },
+    Model {
+        name: "creator_followed",
+        question: "killed before any access of joining a new group: does the next worker find a whole group?",
+        executions: 7_678,
+        run: entries::creator_followed,
+    },
+    Model {
+        name: "removal",
+        question: "does a group that is removed gate on, or take its messages along while it is there?",
+        executions: 153,
+        run: entries::removal,
     },
     Model {
         name: "pin",
