@@ -23,7 +23,7 @@ Usage: subscribe PATH [options]
   --name NAME       be the durable subscriber NAME: nothing is lost to it, and when it comes back it goes on
                     at the first line that it has not printed. While it is away the publisher waits for it
                     as soon as the ring is full
-  --from WHERE      begin at the `earliest` message that is there, with what comes `latest` (default), or at
+  --from WHERE      begin at the `earliest` message that is there (default), with what comes `latest`, or at
                     a position: a number. A durable subscriber that comes back ignores it
   --observe         read along without holding anybody up, or even the right to write the file: lines that
                     were overwritten before they could be read are counted, and the count is told
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 
 /// None if help is asked for.
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, Usage> {
-    let (mut path, mut name, mut start, mut observe) = (None, None, Start::Latest, false);
+    let (mut path, mut name, mut start, mut observe) = (None, None, Start::Earliest, false);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().and_then(|value| value.into_string().ok());
         match argument.to_str() {

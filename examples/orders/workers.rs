@@ -32,7 +32,7 @@ pub(crate) fn sms_settings() -> GroupSettings {
 }
 
 pub(crate) fn points_settings() -> GroupSettings {
-    GroupSettings::new().ack_wait(Duration::from_secs(2)).deliver_without_end().max_ack_pending(IN_FLIGHT_MAX)
+    GroupSettings::new().ack_wait(Duration::from_secs(2)).max_deliver(None).max_ack_pending(IN_FLIGHT_MAX)
 }
 
 /// Plays the role that the arguments after [`ROLE`](process::ROLE) describe.

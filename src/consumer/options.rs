@@ -20,7 +20,7 @@ pub struct ConsumerOptions {
 }
 
 impl ConsumerOptions {
-    /// The defaults: anonymous, ephemeral, from [`Start::Latest`], [`Wait::Park`].
+    /// The defaults: anonymous, ephemeral, from [`Start::Earliest`], [`Wait::Park`].
     pub fn new() -> ConsumerOptions {
         ConsumerOptions::default()
     }
@@ -41,7 +41,7 @@ impl ConsumerOptions {
         self
     }
 
-    /// Where to begin; default [`Start::Latest`]. A durable consumer that resumes ignores it.
+    /// Where to begin; default [`Start::Earliest`]. A durable consumer that resumes ignores it.
     #[must_use]
     pub fn start(mut self, start: Start) -> ConsumerOptions {
         self.start = start;

@@ -24,13 +24,13 @@ pub struct ObserverOptions {
 }
 
 impl ObserverOptions {
-    /// The defaults: from [`Start::Latest`], [`Wait::Park`].
+    /// The defaults: from [`Start::Earliest`], [`Wait::Park`].
     pub fn new() -> ObserverOptions {
         ObserverOptions::default()
     }
 
-    /// Where to begin; default [`Start::Latest`]. `Earliest` is the oldest message that is not
-    /// being overwritten at that moment.
+    /// Where to begin; default [`Start::Earliest`], which is the oldest message that is not being
+    /// overwritten at that moment.
     #[must_use]
     pub fn start(mut self, start: Start) -> ObserverOptions {
         self.start = start;

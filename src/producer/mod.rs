@@ -338,6 +338,24 @@ impl<T: Value> Producer<T> {
         Ok(claim.publish())
     }
 
+    /// Claims up to `max` values, lets `fill` write them where they lie, as
+    /// [`BatchClaim::push_in_place`] does, and publishes them together. Returns the positions; waits
+    /// for room for one. If `fill` panics, nothing is published.
+    ///
+    /// # Errors
+    ///
+    /// As [`claim_batch`](Self::claim_batch).
+    #[inline(always)]
+    pub fn publish_slices_with(
+        &mut self,
+        max: usize,
+        fill: impl FnMut(&mut [T]),
+    ) -> Result<Range<u64>, SendError> {
+        let mut batch = self.claim_batch(max)?;
+        batch.push_in_place(max, fill);
+        Ok(batch.publish())
+    }
+
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
     /// the positions they got; waits for room as long as it takes. What had to go out in several
     /// batches may be seen in part, each batch whole.

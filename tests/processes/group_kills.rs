@@ -316,7 +316,7 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let messages = seconds() * RATE;
-    let settings = GroupSettings::new().ack_wait(ACK_WAIT).deliver_without_end();
+    let settings = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(None);
     let ring = RingOptions::new(BLOCK, CAPACITY).group("work", settings).create(&path).unwrap();
     let shared = Shared::open(dir.file("map"), messages);
     let given = [path.display().to_string(), dir.file("map").display().to_string(), messages.to_string()];

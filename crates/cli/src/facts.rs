@@ -178,7 +178,7 @@ pub(crate) fn group_json(group: &GroupInfo) -> Value {
 }
 
 pub(crate) fn settings_json(settings: &GroupSettings) -> Value {
-    let backoff = match settings.get_backoff() {
+    let backoff = match settings.backoff {
         Backoff::None => Value::Null,
         Backoff::Steps(steps) => json!({ "steps_ms": steps.as_slice() }),
         Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
@@ -186,9 +186,9 @@ pub(crate) fn settings_json(settings: &GroupSettings) -> Value {
         }
     };
     json!({
-        "ack_wait_ms": settings.get_ack_wait().as_millis(),
-        "max_deliver": settings.get_max_deliver(),
-        "max_ack_pending": settings.get_max_ack_pending(),
+        "ack_wait_ms": settings.ack_wait_ms,
+        "max_deliver": settings.attempts_max(),
+        "max_ack_pending": settings.max_ack_pending,
         "backoff": backoff,
     })
 }
@@ -198,8 +198,8 @@ pub(crate) fn settings_text(settings: &GroupSettings) -> String {
     // `1m 30s` in one word.
     let time = |duration| humantime::format_duration(duration).to_string().replace(' ', "");
     let ms = |ms: u32| time(Duration::from_millis(ms.into()));
-    let attempts = settings.get_max_deliver().map_or("unlimited".to_owned(), |attempts| attempts.to_string());
-    let backoff = match settings.get_backoff() {
+    let attempts = settings.attempts_max().map_or("unlimited".to_owned(), |attempts| attempts.to_string());
+    let backoff = match settings.backoff {
         Backoff::None => "none".to_owned(),
         Backoff::Steps(steps) => steps.as_slice().iter().map(|step| ms(*step)).collect::<Vec<_>>().join("/"),
         Backoff::Exponential { first_ms, longest_ms, jitter_percent } => {
@@ -208,8 +208,8 @@ pub(crate) fn settings_text(settings: &GroupSettings) -> String {
     };
     format!(
         "ack-wait={},max-deliver={attempts},max-ack-pending={},backoff={backoff}",
-        time(settings.get_ack_wait()),
-        settings.get_max_ack_pending()
+        time(Duration::from_millis(settings.ack_wait_ms.into())),
+        settings.max_ack_pending
     )
 }
 

@@ -116,7 +116,7 @@ impl FromStr for GroupSpec {
                 || value.replace('_', "").parse().map_err(|_| format!("{key}={value:?}: not a number"));
             settings = match key.replace('_', "-").as_str() {
                 "ack-wait" => settings.ack_wait(duration(value)?),
-                "max-deliver" if value == "unlimited" => settings.deliver_without_end(),
+                "max-deliver" if value == "unlimited" => settings.max_deliver(None),
                 "max-deliver" => settings
                     .max_deliver(u32::try_from(number()?).map_err(|_| format!("{key}={value}: too large"))?),
                 "max-ack-pending" => settings.max_ack_pending(number()?),
@@ -191,13 +191,13 @@ mod tests {
                 .unwrap();
         let expected = GroupSettings::new()
             .ack_wait(Duration::from_secs(5))
-            .deliver_without_end()
+            .max_deliver(None)
             .max_ack_pending(7)
             .backoff(Backoff::Exponential { first_ms: 100, longest_ms: 10_000, jitter_percent: 10 });
         assert_eq!((spec.name.as_str(), spec.settings), ("sms", expected));
         let steps: GroupSpec = "a:backoff=1s/5s".parse().unwrap();
         let expected = Backoff::steps(&[Duration::from_secs(1), Duration::from_secs(5)]);
-        assert_eq!(steps.settings.get_backoff(), expected);
+        assert_eq!(steps.settings.backoff, expected);
         for wrong in ["", ":", "a:b", "a:b=1", "a:ack-wait=1", "a:jitter=5", "a:max-deliver=x", "a:backoff=1"]
         {
             assert!(wrong.parse::<GroupSpec>().is_err(), "{wrong}");

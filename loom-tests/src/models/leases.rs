@@ -24,7 +24,7 @@ pub(super) const LATER: Millis = Millis(1200);
 const ACK_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) fn settings() -> GroupSettings {
-    GroupSettings::new().ack_wait(ACK_WAIT).deliver_without_end()
+    GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(None)
 }
 
 pub(super) fn geometry(capacity: u64) -> Geometry {

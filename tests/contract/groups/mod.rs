@@ -28,7 +28,7 @@ fn patient() -> GroupSettings {
 
 /// A lease that is over at once.
 fn hasty() -> GroupSettings {
-    GroupSettings::new().ack_wait(Duration::from_millis(1)).deliver_without_end()
+    GroupSettings::new().ack_wait(Duration::from_millis(1)).max_deliver(None)
 }
 
 fn join(ring: &Ring, group: &str) -> Worker {

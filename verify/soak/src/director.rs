@@ -82,7 +82,7 @@ impl<'a> Director<'a> {
             .durable("audit")
             .durable("durable")
             .create(ring_path(dir, Stream::Broadcast))?;
-        let steady = GroupSettings::new().ack_wait(ACK_WAIT).deliver_without_end();
+        let steady = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(None);
         let frail = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(ATTEMPTS);
         let groups = RingOptions::new(block, (options.capacity / 16).max(64))
             .first_position(GROUPS_FIRST)

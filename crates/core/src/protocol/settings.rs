@@ -117,9 +117,13 @@ fn millis(duration: Duration) -> u32 {
 /// The defaults are those of NATS JetStream, except that a message is tried five times, not for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
+    /// How long a lease lasts.
     pub ack_wait_ms: u32,
+    /// How often a message is delivered at most; 0: without end.
     pub max_deliver: u32,
+    /// How many messages may be delivered and not settled.
     pub max_ack_pending: u64,
+    /// How long a message that failed rests.
     pub backoff: Backoff,
 }
 
@@ -243,18 +247,15 @@ impl GroupSettings {
         self
     }
 
-    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5. For no limit,
-    /// see [`deliver_without_end`](Self::deliver_without_end).
+    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5. With
+    /// `None` it is tried until it succeeds, or is rejected.
     #[must_use]
-    pub fn max_deliver(mut self, attempts: u32) -> GroupSettings {
-        self.max_deliver = if attempts == 0 { NO_ATTEMPT } else { attempts };
-        self
-    }
-
-    /// A message is tried until it succeeds, or is rejected.
-    #[must_use]
-    pub fn deliver_without_end(mut self) -> GroupSettings {
-        self.max_deliver = 0;
+    pub fn max_deliver(mut self, attempts: impl Into<Option<u32>>) -> GroupSettings {
+        self.max_deliver = match attempts.into() {
+            None => 0,
+            Some(0) => NO_ATTEMPT,
+            Some(attempts) => attempts,
+        };
         self
     }
 
@@ -275,24 +276,9 @@ impl GroupSettings {
         self
     }
 
-    /// How long a lease lasts.
-    pub fn get_ack_wait(&self) -> Duration {
-        Duration::from_millis(self.ack_wait_ms.into())
-    }
-
     /// How often a message is delivered at most; none: without end.
-    pub fn get_max_deliver(&self) -> Option<u32> {
+    pub fn attempts_max(&self) -> Option<u32> {
         (self.max_deliver != 0).then_some(self.max_deliver)
-    }
-
-    /// How many messages may be delivered and not settled.
-    pub fn get_max_ack_pending(&self) -> u64 {
-        self.max_ack_pending
-    }
-
-    /// How long a message that failed rests.
-    pub fn get_backoff(&self) -> Backoff {
-        self.backoff
     }
 
     pub fn check(&self) -> Result<(), SettingsError> {
@@ -302,7 +288,7 @@ impl GroupSettings {
         };
         let wait_max = u64::from(WAIT_MAX_MS);
         bound("ack_wait (in ms)", self.ack_wait_ms.into(), 1, wait_max)?;
-        if let Some(attempts) = self.get_max_deliver() {
+        if let Some(attempts) = self.attempts_max() {
             let asked = if attempts == NO_ATTEMPT { 0 } else { attempts };
             bound("max_deliver", asked.into(), 1, DELIVER_MAX.into())?;
         }
@@ -442,7 +428,7 @@ mod tests {
         assert_eq!(settings.standing(5, last, NOW.after(999)), Standing::Later(1));
         assert_eq!(settings.standing(5, last, NOW.after(1000)), Standing::Exhausted(Reason::Expired));
         assert_eq!(settings.standing(5, last.returned(), NOW), Standing::Exhausted(Reason::WorkerDied));
-        let endless = settings.deliver_without_end();
+        let endless = settings.max_deliver(None);
         assert_eq!(endless.standing(5, leased(&endless, 200), NOW.after(1500)), Standing::Ready);
     }
 
@@ -481,7 +467,7 @@ mod tests {
         assert_eq!(wrong(GroupSettings::new().max_deliver(127)), "max_deliver");
         let none = GroupSettings::new().max_deliver(0).check().unwrap_err();
         assert_eq!(none.to_string(), "max_deliver is 0, and must be from 1 to 126");
-        assert_eq!(GroupSettings::new().deliver_without_end().check(), Ok(()));
+        assert_eq!(GroupSettings::new().max_deliver(None).check(), Ok(()));
         assert_eq!(wrong(GroupSettings::new().max_ack_pending(0)), "max_ack_pending");
         let falling = Backoff::Exponential { first_ms: 2, longest_ms: 1, jitter_percent: 0 };
         assert_eq!(wrong(GroupSettings::new().backoff(falling)), "the longest backoff (in ms)");

@@ -18,10 +18,10 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 pub enum Start {
     /// The oldest message that is certainly still there. With other consumers attached: what the slowest
     /// of them had not released when the producer last looked. With nobody attached for a lap: at least
-    /// seven eighths of the last lap.
+    /// seven eighths of the last lap. The default of every reader: nothing that is there is skipped unasked.
+    #[default]
     Earliest,
     /// The first message published after the attach.
-    #[default]
     Latest,
     /// This position.
     At(u64),

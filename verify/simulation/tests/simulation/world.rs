@@ -126,7 +126,7 @@ impl World {
         let pending = dice.pick(&[1, 3, 1000]);
         let rest = [Duration::from_millis(20), Duration::from_millis(200)];
         let settings = [
-            base.deliver_without_end().max_ack_pending(pending),
+            base.max_deliver(None).max_ack_pending(pending),
             base.max_deliver(limits[1]).backoff(dice.pick(&[Backoff::None, Backoff::steps(&rest)])),
         ];
         create(&shared, settings[0]);
