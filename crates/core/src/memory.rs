@@ -6,9 +6,9 @@
 //! file or heap memory, both by raw pointer, inlined to nothing); the model checker implements the
 //! same traits over its own atomics, so what it explores is the code that ships.
 //!
-//! Every access is `#[track_caller]`: a backend can tell the source line of each one, which is how
-//! the verification weakens one ordering at a time, or stops a party before its n-th access,
-//! without touching the source.
+//! Every access is `#[track_caller]`, so a backend knows the source line of each access.
+//! Verification uses this to weaken one ordering at a time, or to stop a party before its n-th
+//! access, without touching the source.
 
 use crate::format::{Block, Millis};
 pub use crate::format::{Segment, Word};
@@ -28,8 +28,8 @@ use core::time::Duration;
 /// name on [`core::sync::atomic::AtomicU64`], fences as [`core::sync::atomic::fence`]. The guard
 /// returned by `read_block` must denote that block and no other memory.
 pub unsafe trait Memory {
-    /// Read access to one block in place. Holds a pointer, not a reference: forgetting it only
-    /// stalls.
+    /// Read access to one block in place. Holds a pointer, not a reference: forgetting the guard
+    /// only stalls the producer.
     type Read<'a>
     where
         Self: 'a;
@@ -65,9 +65,9 @@ pub unsafe trait Memory {
     #[track_caller]
     fn light_fence(&self);
 
-    /// The dear half: after it, everything that any party wrote before its last light fence is
-    /// visible here, and everything written here before it is visible to whatever follows their
-    /// next one.
+    /// The expensive half: after it, everything that any party wrote before its last light fence is
+    /// visible here, and everything that this party wrote before is visible to that party after its
+    /// next light fence.
     #[track_caller]
     fn heavy_fence(&self);
 
@@ -99,8 +99,8 @@ pub unsafe trait Memory {
 
 /// Writes the blocks of claimed positions, and the words that describe them.
 ///
-/// A copy of what a [`Memory`] knows, for loops over many messages: a compiler reads again after
-/// every store into the ring what it must read through a reference.
+/// A copy of the few values of a [`Memory`] that a loop over many messages needs. A value behind a
+/// reference would be loaded again after every store into the ring.
 ///
 /// # Safety
 ///
@@ -108,10 +108,10 @@ pub unsafe trait Memory {
 /// [`core::sync::atomic::AtomicU64`]; `write` and `zero` must change the named bytes and no other
 /// memory.
 ///
-/// The caller of each function promises that the memory which this comes from still lives and is
+/// The caller of each function promises that the memory behind this writer still lives and is
 /// writable, that the word or block is one of its geometry, that the caller is the producer, and
-/// that no reader that reads in place may still hold the block: its position lies below a limit
-/// derived from every gating tail.
+/// that no reader in place may still hold the block: its position lies below a limit derived from
+/// every gating tail.
 pub unsafe trait BlockWriter {
     /// Bytes of a block.
     fn block_size(&self) -> usize;
@@ -151,26 +151,26 @@ pub unsafe trait BlockWriter {
 
 /// Sleeping until a word changes. The word's low 32 bits are compared.
 pub trait Futex {
-    /// Sleeps while the low half of `word` equals `expected`, at most `timeout`; may wake for no
-    /// reason.
+    /// Sleeps while the low half of `word` equals `expected`, at most `timeout`. May return early.
     fn wait(&self, word: Word, expected: u32, timeout: Duration);
 
-    /// As [`wait`](Self::wait), on words of several memories at once. False if that cannot be done.
+    /// As [`wait`](Self::wait), on words of several memories at once. False if the system cannot do
+    /// that.
     fn wait_any(words: &[(&Self, Word, u32)], timeout: Duration) -> bool
     where
         Self: Sized;
 
-    /// Wakes everybody who sleeps on `word`.
+    /// Wakes every thread that sleeps on `word`.
     fn wake_all(&self, word: Word);
 }
 
-/// A right that one party holds and that its death gives up, whatever it was doing: one byte of the
-/// file under an open-file-description lock.
+/// A right that one party holds, and that its death gives up whatever the party was doing: one byte
+/// of the file under an open-file-description lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Right {
     /// To publish.
     Producer,
-    /// To change who is in the tables, and to write the flight recorder.
+    /// To change the tables, and to write the flight recorder.
     Table,
     /// To be consumer entry `n`.
     Consumer(u32),
@@ -178,17 +178,18 @@ pub enum Right {
     Worker(u32),
 }
 
-/// Who is alive. Taking a dead party's right *is* the proof of its death, and everything the dead
-/// party wrote happens before the taking returns.
+/// Tells living parties from dead ones. Taking a dead party's right *is* the proof of its death,
+/// and everything that the dead party wrote happens before the taking returns.
 pub trait Liveness {
-    /// Why the kernel cannot tell whether a right is free.
+    /// Reason for which the kernel cannot tell whether a right is free.
     type Error;
 
     /// Takes `right` if no living party holds it. Taking a right that the caller holds already
     /// succeeds.
     fn try_seize(&self, right: Right) -> Result<bool, Self::Error>;
 
-    /// As [`try_seize`](Self::try_seize); a holder that the kernel cannot tell of counts as alive.
+    /// As [`try_seize`](Self::try_seize). A holder about which the kernel cannot tell counts as
+    /// alive.
     fn seize(&self, right: Right) -> bool {
         self.try_seize(right).unwrap_or(false)
     }
@@ -197,7 +198,7 @@ pub trait Liveness {
     fn release(&self, right: Right);
 }
 
-/// The two clocks that decide something in shared memory.
+/// The two clocks that decide anything in shared memory.
 pub trait Clock {
     /// The machine's monotonic clock, the same for every process of a boot.
     fn now(&self) -> Millis;

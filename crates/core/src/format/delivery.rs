@@ -1,26 +1,29 @@
-//! Groups in the file: the word that is the whole state of a delivery, and where the entries of groups and
-//! workers lie.
+//! Groups in the file: the word that is the whole state of a delivery, and the places of the words
+//! in the entries of groups and workers.
 
 use super::{LINE, NAME_MAX, gating};
 
-/// Most groups of a ring. Each costs 8 bytes per slot.
+/// Most groups of a ring. Each group costs 8 bytes per slot.
 pub const GROUPS_MAX: u64 = 64;
-/// Most workers of a ring, over all its groups: an owner has 10 bits in a delivery's word.
+/// Most workers of a ring, over all groups: an owner has 10 bits in a delivery word.
 pub const WORKERS_MAX: u64 = 1024;
 
-/// Milliseconds of the machine's monotonic clock, modulo 2^32: it comes round after 49.7 days, so times are
-/// compared by how far one lies ahead of another, and only within a bound.
+/// Milliseconds of the machine's monotonic clock, modulo 2^32. The value comes round after 49.7
+/// days, so two times are compared by their distance, and only within a bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub u32);
 
 impl Millis {
-    /// This time and so many milliseconds.
+    /// The time `ms` milliseconds later.
     #[inline(always)]
     pub const fn after(self, ms: u32) -> Millis {
         Millis(self.0.wrapping_add(ms))
     }
-    /// How far `self` lies ahead of `now`, if that is at most `longest`; 0 if it has come, or cannot have
-    /// been meant: whatever was written there, nobody waits for longer than `longest`.
+    /// Milliseconds from `now` to `self`, at most `longest`; 0 if `self` has passed. A distance
+    /// above `longest` also gives 0: the word is corrupt, and no worker shall wait for it.
+    ///
+    /// Example with `longest` 1000: from now = 500, the time 800 lies 300 ahead; 400 has passed
+    /// (0); 9000 is corrupt (0).
     #[inline(always)]
     pub const fn ahead_of(self, now: Millis, longest: u32) -> u32 {
         let ahead = self.0.wrapping_sub(now.0);
@@ -28,38 +31,44 @@ impl Millis {
     }
 }
 
-/// What became of a message in a group.
+/// The state of a message in a group. `docs/states-of-a-delivery.md` has a picture of the
+/// transitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Anybody may lease it.
+    /// Every worker of the group may lease it.
     Available,
-    /// A worker has it, until the deadline.
+    /// The owner may process it until the deadline.
     Leased,
-    /// It may be leased again from the deadline on.
+    /// A worker may lease it again from the deadline on.
     Delayed,
-    /// Done.
+    /// Settled: a worker acknowledged it.
     Acked,
-    /// A copy is in the dead-letter ring.
+    /// Settled: the dead-letter ring has a copy.
     Dead,
-    /// It will not be delivered again and waits to be copied to the dead-letter ring; the next attempt at
-    /// that is due at the deadline, and the owner is the reason instead.
+    /// Given up, and not yet copied to the dead-letter ring. The next attempt to copy is due at the
+    /// deadline. The owner field holds the reason.
     Doomed,
 }
 
-/// The whole state of one delivery: one per slot and group, changed by compare-exchange only.
+/// The whole state of one delivery, one word per slot and group. Changed by compare-exchange only.
 ///
 /// | bits | meaning |
 /// |---|---|
 /// | 0..32 | deadline, [`Millis`] |
-/// | 32..42 | owner: the entry number of the worker who has, or last had it |
+/// | 32..42 | owner: the entry number of the worker that leases it, or leased it last |
 /// | 42..49 | attempt: how often it was leased, at most 127 |
 /// | 49..52 | [`State`] |
 /// | 52..64 | lap of the position modulo 4096 |
 ///
-/// A word of another lap than the position's means "available, never leased": the producer reuses a slot
-/// without touching the groups, and a region of zeros is a group that has done nothing yet.
+/// A word of another lap than the position's means "available, never leased". So the producer
+/// reuses a slot without touching the groups' words, and a region of zeros is a group without any
+/// delivery.
 ///
-/// The exact word is the token of a lease: whoever changes it ends the lease of whoever had it.
+/// The exact word is the token of a lease: a worker that exchanges the word ends the earlier lease.
+///
+/// Example in a ring of 4 blocks: worker 7 leases position 0, so the word is (lap 0, leased,
+/// attempt 1, owner 7). Position 4 has the same word; its lap is 1, so for position 4 the word
+/// means "available, attempt 0".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryWord(pub u64);
 
@@ -69,21 +78,21 @@ impl DeliveryWord {
     const STATE_SHIFT: u32 = 49;
     const LAP_SHIFT: u32 = 52;
     const OWNER_MASK: u64 = WORKERS_MAX - 1;
-    /// The largest number of attempts that can be told.
+    /// The largest number of attempts that a word can hold.
     pub const ATTEMPT_MAX: u32 = 127;
 
-    /// What the stored word says of a position in `lap`.
+    /// The meaning of the stored word for a position of `lap`.
     #[inline(always)]
     pub const fn read(stored: u64, lap: u64) -> DeliveryWord {
         let fresh = lap << Self::LAP_SHIFT;
         if (stored ^ fresh) >> Self::LAP_SHIFT == 0 { DeliveryWord(stored) } else { DeliveryWord(fresh) }
     }
-    /// Nobody has leased it yet.
+    /// True if no worker has leased it yet.
     #[inline(always)]
     pub const fn is_fresh(self) -> bool {
         self.0 << 12 == 0
     }
-    /// The state. Values that no version writes are as good as available.
+    /// The state. A value that no version writes counts as available.
     #[inline(always)]
     pub const fn state(self) -> State {
         match self.0 >> Self::STATE_SHIFT & 7 {
@@ -95,22 +104,22 @@ impl DeliveryWord {
             _ => State::Available,
         }
     }
-    /// Done with, in this group.
+    /// True if the group is done with the message.
     #[inline(always)]
     pub const fn is_settled(self) -> bool {
         matches!(self.state(), State::Acked | State::Dead)
     }
-    /// How often it was leased.
+    /// Number of leases so far, at most [`ATTEMPT_MAX`](Self::ATTEMPT_MAX).
     #[inline(always)]
     pub const fn attempt(self) -> u32 {
         (self.0 >> Self::ATTEMPT_SHIFT & 0x7F) as u32
     }
-    /// The worker's entry, or the reason of a doomed one.
+    /// The number of the worker's entry; in the state `Doomed`, the number of the reason.
     #[inline(always)]
     pub const fn owner(self) -> u32 {
         (self.0 >> Self::OWNER_SHIFT & Self::OWNER_MASK) as u32
     }
-    /// Until when, or from when on.
+    /// End of a lease; earliest time of a delayed delivery or of the next attempt to copy.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "the low half is the deadline")]
     pub const fn deadline(self) -> Millis {
@@ -133,30 +142,30 @@ impl DeliveryWord {
     pub const fn leased(self, owner: u32, deadline: Millis) -> DeliveryWord {
         self.with(State::Leased, self.attempt() + 1, owner, deadline)
     }
-    /// Still leased, for longer. The attempts stay.
+    /// Still leased, until a later deadline. The attempt stays.
     #[inline(always)]
     pub const fn extended(self, deadline: Millis) -> DeliveryWord {
         self.with(State::Leased, self.attempt(), self.owner(), deadline)
     }
-    /// Done. Owner, attempts and deadline stay, so that no two laps' words are alike.
+    /// Acknowledged. Owner, attempt and deadline stay, so that the words of two laps differ.
     #[inline(always)]
     pub const fn acked(self) -> DeliveryWord {
         self.with(State::Acked, self.attempt(), self.owner(), self.deadline())
     }
-    /// Failed; to be had again from `due` on.
+    /// Failed; a worker may lease it from `due` on.
     pub const fn delayed(self, due: Millis) -> DeliveryWord {
         self.with(State::Delayed, self.attempt(), self.owner(), due)
     }
-    /// Failed; to be had again at once.
+    /// Failed or abandoned; a worker may lease it at once.
     pub const fn returned(self) -> DeliveryWord {
         self.with(State::Available, self.attempt(), self.owner(), self.deadline())
     }
-    /// Given back as if it had not been leased.
+    /// Handed back unprocessed: the attempt does not count.
     pub const fn released(self) -> DeliveryWord {
         let attempt = self.attempt().saturating_sub(1);
         self.with(State::Available, attempt, self.owner(), self.deadline())
     }
-    /// Not to be delivered again, for `reason`; a copy to the dead-letter ring is due at `due`.
+    /// Given up for `reason`; the next attempt to copy it to the dead-letter ring is due at `due`.
     pub const fn doomed(self, reason: u32, due: Millis) -> DeliveryWord {
         self.with(State::Doomed, self.attempt(), reason, due)
     }
@@ -166,40 +175,50 @@ impl DeliveryWord {
     }
 }
 
-/// Where the words of a group's entry lie, from the entry's start.
+/// Places of the words of a group's entry, in bytes from the entry's start.
 pub mod group {
     use super::LINE;
+    /// Bytes of an entry.
     pub const LEN: u64 = 8 * LINE;
-    /// Bytes of one delivery's word.
+    /// Bytes of a delivery word.
     pub const WORD_LEN: u64 = 8;
-    /// The lowest position that may be unsettled, as a tail; a hint from below.
+    /// Lower bound of the lowest unsettled position, stored as a [`Tail`](crate::format::Tail).
     pub const FLOOR: u64 = super::gating::TAIL;
     pub use super::gating::{GENERATION, LEFT_AT};
-    /// Every position below was leased once; a hint.
+    /// Hint: every position below was leased once.
     pub const FRONTIER: u64 = LINE;
-    /// The lowest position that was handed back; a hint.
+    /// Hint: the lowest position that a worker handed back.
     pub const RETURNED: u64 = LINE + 8;
     /// Reserved: the entries that this group follows. Zero in this version.
     pub const AFTER: u64 = LINE + 16;
     /// Reserved for key order. Zero in this version.
     pub const LANES: u64 = LINE + 24;
+    /// One of [`group_flags`](super::group_flags).
     pub const FLAGS: u64 = 2 * LINE;
+    /// Tag of the boot whose clock the deadlines of this group use.
     pub const BOOT: u64 = 2 * LINE + 8;
+    /// Time of the creation, in milliseconds since 1970.
     pub const CREATED_MS: u64 = 2 * LINE + 16;
+    /// Length of a lease, in milliseconds: 1 to 2^30.
     pub const ACK_WAIT_MS: u64 = 2 * LINE + 24;
+    /// Most attempts: 1 to 126; 0: unlimited.
     pub const MAX_DELIVER: u64 = 2 * LINE + 32;
+    /// Most unsettled deliveries, at least 1.
     pub const MAX_ACK_PENDING: u64 = 2 * LINE + 40;
     /// 0 none, 1 a list, 2 exponential.
     pub const BACKOFF_KIND: u64 = 2 * LINE + 48;
-    /// Steps of a list, or percent of jitter.
+    /// Number of steps of a list, or percent of jitter.
     pub const BACKOFF_DETAIL: u64 = 2 * LINE + 56;
+    /// The group's name: UTF-8, zero-padded.
     pub const NAME: u64 = 2 * LINE + 64;
-    /// Two steps of a list to a word, low half first; or first and longest delay of an exponential one.
+    /// Two steps of a list per word, low half first; or the first and the longest exponential
+    /// delay. Milliseconds.
     pub const BACKOFF: u64 = 3 * LINE;
+    /// Most steps of a list.
     pub const BACKOFF_STEPS_MAX: u64 = 16;
-    /// Statistics, each counted by compare-exchange.
+    /// One word per [`Count`](super::Count), each changed by compare-exchange.
     pub const COUNTS: u64 = 3 * LINE + 64;
-    /// When the head was seen where.
+    /// History of positions of the head with their times (`protocol/sightings.rs`).
     pub const SIGHTINGS: u64 = 4 * LINE;
     const _: () = assert!(NAME + super::NAME_MAX as u64 == BACKOFF);
     const _: () = assert!(BACKOFF + BACKOFF_STEPS_MAX / 2 * 8 == COUNTS);
@@ -207,59 +226,71 @@ pub mod group {
     const _: () = assert!(SIGHTINGS + super::SIGHTING_LEVELS * super::SIGHTINGS_PER_LEVEL * 8 == LEN);
 }
 
-/// What a group counts over its whole life.
+/// Events that a group counts over its whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     /// Leases that ran out.
     Expired,
-    /// Deliveries that a worker failed at: `nack`, or a dropped delivery.
+    /// Deliveries that ended with `nack`, or that a worker dropped.
     Failed,
     /// Leases that ended with their worker's death.
     Abandoned,
-    /// Deliveries handed back unprocessed.
+    /// Deliveries that a worker handed back unprocessed.
     Released,
-    /// Messages that were rejected.
+    /// Messages that a worker rejected.
     Rejected,
     /// Messages copied to the dead-letter ring.
     DeadLettered,
     /// Messages that the full dead-letter ring could not take.
     Dropped,
-    /// Settlements that came too late.
+    /// Settlements that came after the end of the lease.
     Lost,
 }
 
 impl Count {
+    /// Number of counters.
     pub const KINDS: u64 = 8;
 }
 
-/// Levels of the history of sightings: each goes four times as far back as the one before.
+/// Levels of the history of sightings. Each level reaches four times as far back as the level
+/// before.
 pub const SIGHTING_LEVELS: u64 = 8;
+/// Sightings of one level.
 pub const SIGHTINGS_PER_LEVEL: u64 = 8;
 
 /// Values of a group's flags word.
 pub mod group_flags {
-    /// Nobody's entry.
+    /// A free entry.
     pub const FREE: u64 = 0;
     /// A group.
     pub const TAKEN: u64 = 1;
-    /// Being created, or removed, by whoever holds the table right: if that is nobody, it died over it.
+    /// A holder of the table right creates or removes the group. If the right is free, that holder
+    /// died.
     pub const UNFINISHED: u64 = 2;
 }
 
-/// Where the words of a worker's entry lie, from the entry's start.
+/// Places of the words of a worker's entry, in bytes from the entry's start.
 pub mod worker {
     use super::LINE;
+    /// Bytes of an entry.
     pub const LEN: u64 = 2 * LINE;
     /// The lowest position that the worker may be reading in place; all bits set: none.
     pub const PIN: u64 = 0;
+    /// Messages that the worker leased.
     pub const DELIVERED: u64 = 8;
+    /// Messages that the worker acknowledged.
     pub const ACKED: u64 = 16;
+    /// Messages that the worker failed at.
     pub const FAILED: u64 = 24;
+    /// Settlements of the worker that came too late.
     pub const LOST: u64 = 32;
     /// 0: free; else 1 + the group's number.
     pub const GROUP: u64 = LINE;
+    /// Process number of the worker, for display only.
     pub const PID: u64 = LINE + 8;
+    /// Time of the join, in milliseconds since 1970.
     pub const JOINED_MS: u64 = LINE + 16;
+    /// The worker's name: UTF-8, zero-padded.
     pub const NAME: u64 = LINE + 64;
     const _: () = assert!(NAME + super::NAME_MAX as u64 == LEN);
 }

@@ -1,11 +1,11 @@
-//! The first line of an entry that gates the producer: a consumer's and a group's begin alike. The
-//! constants say where its words lie, from the entry's start.
+//! The first line of an entry that gates the producer: the entries of consumers and of groups begin
+//! alike. The constants are offsets from the entry's start, in bytes.
 
 use super::{LINE, Word};
 
-/// A consumer's tail, a group's floor.
+/// A consumer's tail, or a group's floor: a [`Tail`](super::Tail).
 pub const TAIL: u64 = 0;
-/// How often the entry was taken by a new owner.
+/// Number of owners that the entry has had.
 pub const GENERATION: u64 = 8;
 /// The last tail of an owner that left.
 pub const LEFT_AT: u64 = 16;
@@ -20,10 +20,11 @@ const _: () = assert!(PROGRESS + 8 <= LINE);
 /// The first line of the entry of a consumer or of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatingEntry {
-    /// Of the entry, in the readers' segment.
+    /// Bytes from the start of the readers' segment to the entry.
     pub(super) offset: u64,
+    /// Number of the entry in its table.
     pub(super) number: u32,
-    /// Says how many entries of its table were ever used.
+    /// The word that counts the used entries of the table.
     pub(super) used: Word,
 }
 
@@ -33,7 +34,7 @@ impl GatingEntry {
     pub fn tail(self) -> Word {
         Word::readers(self.offset + TAIL)
     }
-    /// How often the entry was taken by a new owner.
+    /// Number of owners that the entry has had.
     pub fn generation(self) -> Word {
         Word::readers(self.offset + GENERATION)
     }
@@ -41,11 +42,11 @@ impl GatingEntry {
     pub fn left_at(self) -> Word {
         Word::readers(self.offset + LEFT_AT)
     }
-    /// How many entries of its table were ever used.
+    /// The word that counts the used entries of its table.
     pub fn used(self) -> Word {
         self.used
     }
-    /// Its number in its table.
+    /// Number of the entry in its table.
     pub fn number(self) -> u32 {
         self.number
     }

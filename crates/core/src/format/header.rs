@@ -1,72 +1,115 @@
-//! The header page: what a ring says of itself.
+//! The header page: a ring's description of itself.
 
 use super::{
     BYTE_ORDER, FEATURE_GROUPS, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX, entry, event, group,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-/// The header page as it lies in the file. Written once by the creator; readers copy it out, check it
-/// and never look at it again.
+/// The header page as it lies in the file. The creator writes it once; a process that attaches
+/// copies it out, checks the copy and never reads the page again.
 #[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Clone)]
 #[repr(C)]
 pub struct RawHeader {
+    /// [`MAGIC`].
     pub magic: [u8; 8],
+    /// [`FORMAT_VERSION`].
     pub version: u32,
+    /// [`BYTE_ORDER`].
     pub byte_order: u32,
+    /// Bits of features that a program must understand before it touches the ring.
     pub features_required: u64,
+    /// Bits of features that a program may ignore.
     pub features_optional: u64,
+    /// Bytes of the file.
     pub file_len: u64,
+    /// Bytes of the producer's segment, which begins the file.
     pub producer_segment_len: u64,
+    /// Bytes of the readers' segment.
     pub readers_segment_len: u64,
+    /// Bytes of a block: 1 to 2^30.
     pub block_size: u64,
+    /// Number of blocks: a power of two, at most 2^32.
     pub capacity: u64,
+    /// Bytes from one slot to the next.
     pub slot_stride: u64,
+    /// Offset in the producer's segment of the first block of a message that is sent by itself.
     pub singles_offset: u64,
+    /// Offset in the producer's segment of the first slot.
     pub slots_offset: u64,
+    /// Offset in the file of the producer's control page.
     pub producer_page_offset: u64,
+    /// Offset in the file of the readers' segment.
     pub readers_offset: u64,
+    /// Offset in the readers' segment of the table of consumers.
     pub consumer_table: u64,
+    /// Number of consumer entries: 1 to 4096.
     pub consumers: u64,
+    /// Bytes of a consumer entry.
     pub consumer_entry_len: u64,
+    /// Offset in the readers' segment of the flight recorder.
     pub recorder: u64,
+    /// Number of records of the flight recorder.
     pub recorder_entries: u64,
+    /// Bytes of a record.
     pub recorder_entry_len: u64,
-    // Zero in a ring without groups.
+    /// Offset in the readers' segment of the table of groups. This and the next five words are zero
+    /// in a ring without groups.
     pub group_table: u64,
+    /// Number of group entries: at most 64.
     pub groups: u64,
+    /// Bytes of a group entry.
     pub group_entry_len: u64,
+    /// Offset in the readers' segment of the delivery words.
     pub group_words: u64,
+    /// Offset in the readers' segment of the table of workers.
     pub worker_table: u64,
+    /// Number of worker entries: at most 1024.
     pub workers: u64,
+    /// Zero.
     pub reserved: [u8; 24],
+    /// Position of the ring's first message.
     pub first_position: u64,
+    /// Random id of the ring.
     pub ring_id: [u8; 16],
+    /// Id of the machine's boot in which the ring was created.
     pub boot_id: [u8; 16],
+    /// Time of the creation, in nanoseconds since 1970.
     pub created_unix_ns: u64,
+    /// Fingerprint of the message type; 0: bytes.
     pub type_fingerprint: u64,
+    /// Size of the message type, in bytes.
     pub type_size: u64,
+    /// Alignment of the message type, in bytes.
     pub type_align: u64,
+    /// Bytes of `schema` that are used.
     pub schema_len: u64,
+    /// Milliseconds after which an absent durable consumer may be removed; 0: never.
     pub durable_inactive_ms: u64,
-    /// Of a dead-letter ring: the ring whose dead letters it holds. Zero in others.
+    /// Id of the ring whose dead letters this ring holds. Zero in other rings.
     pub dead_of: [u8; 16],
-    /// Blocks of the dead-letter ring beside this one; zero in a ring without groups.
+    /// Blocks of the dead-letter ring beside this ring; zero in a ring without groups.
     pub dead_capacity: u64,
-    /// What becomes of a dead letter when that is full: 0 it waits, 1 it is dropped and counted.
+    /// Fate of a dead letter that finds the dead-letter ring full: 0 it waits, 1 it is dropped and
+    /// counted.
     pub dead_policy: u64,
-    /// Where the packed blocks begin, and from one to the next.
+    /// Offset in the producer's segment of the first packed block.
     pub packed_offset: u64,
+    /// Bytes from one packed block to the next.
     pub packed_stride: u64,
-    /// Reserved: the ring that this one continues, and from which position on. Zero in this
-    /// version.
+    /// Reserved: id of the ring that this ring continues. Zero in this version.
     pub continues_ring: [u8; 16],
+    /// Reserved: the position from which this ring continues that one. Zero in this version.
     pub continues_from: u64,
     /// Reserved: one more than the ring's number in the doorbell of its directory. Zero in this
     /// version.
     pub bell: u64,
+    /// Zero.
     pub reserved_2: [u8; 624],
+    /// Description of the message type: UTF-8, zero-padded.
     pub schema: [u8; SCHEMA_MAX],
+    /// Zero.
     pub reserved_3: [u8; 1016],
+    /// [`fnv1a`] of all bytes before this word.
     pub checksum: u64,
 }
 
@@ -137,7 +180,7 @@ impl RawHeader {
         fnv1a(&bytes[..bytes.len() - 8])
     }
 
-    /// The first geometry field that differs from what `geometry` says, with both values.
+    /// The first geometry field that differs from that of `geometry`, with both values.
     pub fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
         let expected = RawHeader::of(geometry);
         macro_rules! first_difference {
@@ -175,11 +218,12 @@ impl RawHeader {
     }
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state, so any
-/// change confined to one byte is always caught. Guards against accidents, not against forgery.
+/// FNV-1a, 64 bits (Fowler, Noll, Vo; draft-eastlake-fnv). Each step is a bijection of the state,
+/// so the sum changes with any change that is confined to one byte. Guards against accidents, not
+/// against forgery.
 ///
-/// A zero byte only multiplies, so that eight of them are one multiplication: a header is mostly zeros, and each step waits
-/// for the one before.
+/// A zero byte only multiplies, so eight zero bytes take one multiplication. A header is mostly
+/// zeros, and each step waits for the step before.
 pub const fn fnv1a(bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     const PRIME_8: u64 = PRIME.wrapping_pow(8);

@@ -1,8 +1,8 @@
-//! Every offset and size of the file, said once. `docs/format.md` describes the same bytes for people;
-//! the constant assertions below and the golden file bind the two together.
+//! Every offset and size of the file, said once. `docs/format.md` describes the same bytes for
+//! people; the constant assertions below and the golden file bind the two together.
 //!
-//! All integers are little-endian and of fixed width. Nothing here is a pointer, a `usize`, a `bool` or
-//! a type whose layout Rust chooses.
+//! All integers are little-endian and of fixed width. The file contains no pointer, no `usize`, no
+//! `bool` and no type with a layout that Rust chooses.
 
 use core::ops::Range;
 
@@ -21,55 +21,58 @@ pub use word::{Segment, Word};
 
 /// First eight bytes of every ring.
 pub const MAGIC: [u8; 8] = *b"SLIPRING";
-/// The format this library writes, and the only one it reads.
+/// The format version that this library writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
-/// Reads as this number only in the byte order it was written in.
+/// Reads as this number only in the byte order in which the creator wrote it.
 pub const BYTE_ORDER: u32 = 0x0A0B_0C0D;
-/// The ring has groups: a producer that did not look at them would overwrite what they have not settled.
+/// The ring has groups. A producer that ignored the groups would overwrite unsettled messages.
 pub const FEATURE_GROUPS: u64 = 1;
 /// Feature bits that a program must understand before it touches the ring.
 pub const KNOWN_REQUIRED_FEATURES: u64 = FEATURE_GROUPS;
 
 /// Bytes of the header.
 pub const HEADER_LEN: u64 = 4096;
-/// Bytes of a control page: the producer's after the header, the readers' at the start of their segment.
+/// Bytes of a control page. The producer's page follows the header; the readers' page begins the
+/// readers' segment.
 const CONTROL_LEN: u64 = 4096;
-/// Every hot word has this many bytes to itself: two cache lines, since x86-64 prefetches lines in pairs
+/// Bytes that every hot word has to itself: two cache lines, since x86-64 prefetches lines in pairs
 /// and some aarch64 cores have lines of 128 bytes. Fixed by the format, whatever the target.
 const LINE: u64 = 128;
-/// The largest page size of the supported targets, so that either segment can be mapped by itself.
+/// Alignment of both segments, in bytes: the largest page size of the supported targets, so that a
+/// process can map either segment by itself.
 const SEGMENT_ALIGN: u64 = 65536;
 
-/// Bytes of a dead letter before the message.
+/// Bytes that precede the message in a dead letter.
 pub const LETTER_LEN: u64 = 192;
 /// Longest text of a message type's description, in bytes.
 pub const SCHEMA_MAX: usize = 2048;
 /// Longest name of a consumer, in bytes of UTF-8.
 pub const NAME_MAX: usize = 64;
 
-/// Positions stay below this: with a capacity added they fit 63 bits, and leave a tail its tag.
+/// Highest position: a position plus a capacity fits 63 bits, which leaves a tail its tag.
 pub const POSITION_MAX: u64 = (1 << 63) - (1 << 33);
-/// The largest first position a ring may be created with: a trillion messages before the last position.
+/// Highest first position of a new ring: a trillion messages below [`POSITION_MAX`].
 pub const FIRST_POSITION_MAX: u64 = (1 << 63) - (1 << 40);
 
-/// A consumer's tail: the whole of its state, as far as the producer is concerned, in one word.
+/// A consumer's tail: one word that tells the producer all that it needs of that consumer.
 ///
 /// | value | meaning |
 /// |---|---|
-/// | all bits set | gates nobody: the entry is free, or its owner left |
-/// | all bits but the lowest | gates nobody: the producer evicted its owner, who does not know it yet |
+/// | all bits set | gates no position: the entry is free, or its owner left |
+/// | all bits but the lowest | gates no position: the producer evicted the owner, which finds out at its next read |
 /// | bit 63 set otherwise | gates from the position in bits 0..63, and may be evicted |
-/// | bit 63 clear | gates from this position, until its owner moves it |
+/// | bit 63 clear | gates from this position, until its owner moves the tail |
 ///
-/// That a tail may be taken away stands in the same word as the position: a producer that looked for it
-/// elsewhere could, however late, evict a reader in place that has taken the entry over since.
+/// The mark *evictable* lies in the same word as the position. Were it in a second word, a producer
+/// could read "evictable", be delayed, and then evict a reader in place that has taken the entry
+/// over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail(pub u64);
 
 impl Tail {
-    /// Gates nobody.
+    /// Gates no position.
     pub const NONE: Tail = Tail(u64::MAX);
-    /// Was taken away by the producer.
+    /// The producer took the tail away.
     pub const EVICTED: Tail = Tail(u64::MAX - 1);
     const EVICTABLE: u64 = 1 << 63;
 
@@ -78,20 +81,24 @@ impl Tail {
     pub const fn at(position: u64, evictable: bool) -> Tail {
         Tail(position | if evictable { Tail::EVICTABLE } else { 0 })
     }
-    /// Where it gates from, if it does. Unbounded: another process wrote it.
+    /// The position from which the tail gates, if it gates. Unbounded: another process wrote the
+    /// tail.
     #[inline(always)]
     pub const fn position(self) -> Option<u64> {
         if self.0 >= Tail::EVICTED.0 { None } else { Some(self.0 & !Tail::EVICTABLE) }
     }
-    /// The producer may take it away.
+    /// True if the producer may take the tail away.
     #[inline(always)]
     pub const fn is_evictable(self) -> bool {
         self.0 & Tail::EVICTABLE != 0 && self.0 < Tail::EVICTED.0
     }
 }
 
+/// Longest block, in bytes.
 pub const BLOCK_SIZE_MAX: u64 = 1 << 30;
+/// Most blocks of a ring.
 pub const CAPACITY_MAX: u64 = 1 << 32;
+/// Most consumer entries of a ring.
 pub const CONSUMERS_MAX: u64 = 4096;
 const RECORDER_ENTRIES: u64 = 256;
 
@@ -103,29 +110,36 @@ pub mod producer_page {
     pub const CLAIMED: Word = Word::producer(HEADER_LEN);
     /// The next position to publish.
     pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
-    /// One past the last published message that is not bare, or more: from here up to the head, slots say nothing that a
-    /// reader needs. On the line of the head, and to be read after it: whatever is stored while the head is at a position is no
-    /// smaller than that position, so that a newer one says too much of an older head, and never too little. It may fall.
+    /// Upper bound of the published messages that have headers: every message in `DESCRIBED..HEAD`
+    /// is headerless. The word lies on the line of `HEAD`, and a reader loads `HEAD` first. The
+    /// producer stores no value below the head of that moment. So a value that is newer than the
+    /// loaded head covers too many messages, and never too few. The word may fall.
+    ///
+    /// Example: `HEAD` is 10 and this word is 7, so messages 7 to 9 are headerless. The producer
+    /// publishes a batch of a short message 10 and headerless messages 11 to 19: it stores 11 here,
+    /// and then 20 in `HEAD`. A reader that loads 10 and then 11 looks into the slots of messages 7
+    /// to 9 without need; it misses no header.
     pub const DESCRIBED: Word = Word::producer(HEADER_LEN + LINE + 8);
-    /// What `DESCRIBED` holds while messages are sent one by one, so that it need not be written for each.
+    /// Stands in `DESCRIBED` while the producer sends messages one by one, which saves a store for
+    /// each.
     pub const ALL_DESCRIBED: u64 = u64::MAX;
-    /// Positions below `LIMIT - capacity` may be overwritten; never falls below `CLAIMED`.
+    /// The producer may overwrite positions below `LIMIT - capacity`. Never falls below `CLAIMED`.
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);
-    /// Readers sleep on this word; it changes before they are woken.
+    /// Readers sleep on this word. The producer changes it before it wakes them.
     pub const WAKE: Word = Word::producer(HEADER_LEN + 3 * LINE);
     /// 0 while the stream is open, 1 once the producer has closed it.
     pub const CLOSED: Word = Word::producer(HEADER_LEN + 4 * LINE);
-    /// How many producers the ring has had.
+    /// Number of producers that the ring has had.
     pub const EPOCH: Word = Word::producer(HEADER_LEN + 4 * LINE + 8);
     /// Process number of the producer, for display only.
     pub const PID: Word = Word::producer(HEADER_LEN + 4 * LINE + 16);
     /// When the producer opened the ring, in milliseconds since 1970.
     pub const OPENED_MS: Word = Word::producer(HEADER_LEN + 4 * LINE + 24);
-    /// How many times the ring was found full. Statistics.
+    /// Times that a producer found the ring full. Statistics.
     pub const FULL_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE);
-    /// How many times sleeping readers were woken. Statistics.
+    /// Times that the producer woke sleeping readers. Statistics.
     pub const WAKE_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE + 8);
-    /// How many consumers were evicted. Statistics.
+    /// Consumers that the producer evicted. Statistics.
     pub const EVICTED_COUNT: Word = Word::producer(HEADER_LEN + 5 * LINE + 16);
 }
 
@@ -133,36 +147,46 @@ pub mod producer_page {
 pub mod readers_page {
     use super::{LINE, Word};
 
-    /// Nonzero when a reader may sleep. Set by the sleeper, cleared by the producer before it wakes.
+    /// Nonzero while a reader may sleep. The sleeper sets it; the producer clears it and then
+    /// wakes.
     pub const READERS_ASLEEP: Word = Word::readers(0);
-    /// Nonzero when the producer may sleep. Set by the producer, cleared by a reader before it wakes it.
+    /// Nonzero while the producer may sleep. The producer sets it; a reader clears it and then
+    /// wakes.
     pub const PRODUCER_ASLEEP: Word = Word::readers(LINE);
-    /// The producer sleeps on this word; it changes before it is woken.
+    /// The producer sleeps on this word. A reader changes it before it wakes the producer.
     pub const ROOM: Word = Word::readers(2 * LINE);
     /// Number of the next event of the flight recorder, from 0. Changed under the table right.
     pub const NEXT_EVENT: Word = Word::readers(3 * LINE);
-    /// One past the highest consumer entry that was ever used: the producer looks at no tail
+    /// One past the highest consumer entry that a consumer ever used. The producer looks at no tail
     /// beyond. Never falls.
     pub const USED_CONSUMERS: Word = Word::readers(4 * LINE);
-    /// The same of the group table.
+    /// One past the highest group entry that a group ever used.
     pub const USED_GROUPS: Word = Word::readers(4 * LINE + 8);
-    /// The same of the worker table.
+    /// One past the highest worker entry that a worker ever used.
     pub const USED_WORKERS: Word = Word::readers(4 * LINE + 16);
 }
 
 /// Where the words of one consumer's entry lie, from the entry's start.
 pub mod entry {
-    /// Bytes of an entry: one line that is hot, one that is not.
+    /// Bytes of an entry: a line for hot words, and a line for the others.
     pub const LEN: u64 = 2 * super::LINE;
     pub use super::gating::{GENERATION, LEFT_AT, TAIL};
+    /// The word of [`EntryFlags`](super::EntryFlags).
     pub const FLAGS: u64 = super::LINE;
+    /// Process number of the owner, for display only.
     pub const PID: u64 = super::LINE + 8;
+    /// Time of the join, in milliseconds since 1970.
     pub const JOINED_MS: u64 = super::LINE + 16;
+    /// Time at which a durable consumer's owner went, in milliseconds since 1970; 0: the owner is
+    /// there.
     pub const DETACHED_MS: u64 = super::LINE + 24;
+    /// Largest lag, in messages, that an evictable consumer agreed to.
     pub const LAG_MAX: u64 = super::LINE + 32;
-    /// Reserved: the entries that this one follows. Zero in this version.
+    /// Reserved: the entries that this entry follows. Zero in this version.
     pub const AFTER: u64 = super::LINE + 40;
+    /// Messages that this consumer missed by evictions.
     pub const MISSED: u64 = super::LINE + 48;
+    /// The consumer's name: UTF-8, zero-padded.
     pub const NAME: u64 = super::LINE + 64;
     const _: () = assert!(NAME + super::NAME_MAX as u64 == LEN);
 }
@@ -171,33 +195,33 @@ pub mod entry {
 ///
 /// | bit | meaning |
 /// |---|---|
-/// | 0 | the entry belongs to somebody, alive or not |
+/// | 0 | taken: the entry belongs to a consumer, alive or dead |
 /// | 1 | durable: the tail survives its owner |
 /// | 2 | evictable: the producer may take the tail away |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryFlags(pub u64);
 
 impl EntryFlags {
-    /// Nobody's entry.
+    /// A free entry.
     pub const FREE: EntryFlags = EntryFlags(0);
 
     /// An entry of an ephemeral, durable or evictable consumer.
     pub const fn taken(durable: bool, evictable: bool) -> EntryFlags {
         EntryFlags(1 | (durable as u64) << 1 | (evictable as u64) << 2)
     }
-    /// Somebody's, alive or not.
+    /// True if the entry belongs to a consumer, alive or dead.
     pub const fn is_taken(self) -> bool {
         self.0 & 1 != 0
     }
-    /// The tail survives its owner.
+    /// True if the tail survives its owner.
     pub const fn is_durable(self) -> bool {
         self.0 & 2 != 0
     }
-    /// Stands for somebody who may come back.
+    /// True if the entry is a durable consumer's, which may come back.
     pub const fn is_kept(self) -> bool {
         self.is_taken() && self.is_durable()
     }
-    /// The producer may take the tail away.
+    /// True if the producer may take the tail away.
     pub const fn is_evictable(self) -> bool {
         self.0 & 4 != 0
     }
@@ -205,19 +229,26 @@ impl EntryFlags {
 
 /// Where the words of one recorded event lie, from the record's start.
 pub mod event {
+    /// Bytes of a record.
     pub const LEN: u64 = super::LINE;
-    /// Event number + 1; 0 while the record is being written.
+    /// Event number + 1; 0 while a recorder writes the record.
     pub const NUMBER: u64 = 0;
+    /// Number of the [`EventKind`](crate::protocol::recorder::EventKind).
     pub const KIND: u64 = 8;
+    /// Position at which the event happened.
     pub const POSITION: u64 = 16;
+    /// Number of the process concerned, for display only.
     pub const PID: u64 = 24;
+    /// Time of the latest repeat, in milliseconds since 1970.
     pub const UNIX_MS: u64 = 32;
+    /// Times that the same event happened again directly afterwards.
     pub const REPEATS: u64 = 40;
+    /// Name of the consumer or group concerned: UTF-8, zero-padded.
     pub const NAME: u64 = 48;
     const _: () = assert!(NAME + super::NAME_MAX as u64 <= LEN);
 }
 
-/// What a slot says of its message besides the sequence word.
+/// The length and the kind of a message: the second word of its slot.
 ///
 /// | bits | meaning |
 /// |---|---|
@@ -232,12 +263,12 @@ impl Meta {
     pub const fn new(len: u32, kind: u32) -> Meta {
         Meta((kind as u64) << 32 | len as u64)
     }
-    /// Length in bytes, as stored: bound it by the block size before use.
+    /// Length in bytes, as stored. The caller bounds it by the block size.
     #[inline(always)]
     pub const fn len(self) -> usize {
         (self.0 & 0xFFFF_FFFF) as usize
     }
-    /// True for a message of no bytes.
+    /// True for a message of 0 bytes.
     pub const fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -248,39 +279,39 @@ impl Meta {
     }
 }
 
-/// Why a geometry cannot be.
+/// Reasons for which a geometry is impossible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
     /// Block size of 0 or above 1 GiB.
     #[error("block size of {0} bytes: a block has 1 to {BLOCK_SIZE_MAX}")]
     BlockSize(u64),
-    /// Block size above what leaves a dead letter, which says more than the message, within 1 GiB.
+    /// Block size at which dead letters, which carry more than the message, would exceed 1 GiB.
     #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - LETTER_LEN)]
     LetterSize(u64),
     /// Capacity of 0 or above 2^32 blocks.
     #[error("capacity of {0} blocks: a ring has 1 to {CAPACITY_MAX}")]
     Capacity(u64),
-    /// A file whose capacity is not a power of two. (Creation rounds up.)
+    /// Capacity of a file that is not a power of two. (A creator rounds up.)
     #[error("capacity {0} blocks is not a power of two")]
     NotPowerOfTwo(u64),
-    /// More than 4096 consumer entries, or none.
+    /// More than 4096 consumer entries, or 0.
     #[error("{0} consumer entries: a ring has 1 to {CONSUMERS_MAX}")]
     Consumers(u64),
-    /// More durable consumers are declared than there are consumer entries.
+    /// More durable consumers are declared than the ring has consumer entries.
     #[error(
         "{durables} durable consumers are declared, and there are {consumers} consumer entries; ask for more entries"
     )]
     Durables {
-        /// How many are declared.
+        /// Number of declared durable consumers.
         durables: u64,
-        /// How many entries were asked for.
+        /// Number of consumer entries.
         consumers: u64,
     },
     /// More than 64 groups.
     #[error("{0} groups: a ring has at most {GROUPS_MAX}")]
     Groups(u64),
-    /// More than 1024 worker entries, or none in a ring with groups.
+    /// More than 1024 worker entries, or 0 in a ring with groups.
     #[error("{0} worker entries: a ring with groups has 1 to {WORKERS_MAX}")]
     Workers(u64),
     /// First position above 2^63 - 2^40.
@@ -291,12 +322,13 @@ pub enum GeometryError {
     Schema(u64),
 }
 
-/// Where everything lies in one ring: computed from four numbers, never read back from shared memory.
+/// Places of all words, slots and blocks of one ring. Computed from the header's few numbers, and
+/// never read back from shared memory.
 ///
 /// # Invariants
 ///
-/// Every slot, block, entry and record that an in-range index names lies inside its segment. All sums were checked when
-/// the value was made.
+/// Every slot, block, entry and record that an in-range index names lies inside its segment.
+/// [`Geometry::plan`] and [`Geometry::with_groups`] check all sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub(super) block_size: u64,
@@ -332,7 +364,8 @@ impl Geometry {
         if !(1..=CONSUMERS_MAX).contains(&consumers) {
             return Err(GeometryError::Consumers(consumers));
         }
-        // INVARIANT: the bounds above keep every sum below 2^63: slots and blocks take at most 2^32 * (2^30 + 128).
+        // INVARIANT: the bounds above keep every sum below 2^63: slots and blocks take at most 2^32
+        // * (2^30 + 128) bytes.
         let slots = Slots::plan(HEADER_LEN + CONTROL_LEN, block_size, capacity);
         let producer_segment_len = slots.end().next_multiple_of(SEGMENT_ALIGN);
         let consumer_table = CONTROL_LEN;
@@ -357,8 +390,8 @@ impl Geometry {
         })
     }
 
-    /// The same, with room for `groups` groups and for `workers` workers over all of them; with no groups,
-    /// there are no workers either.
+    /// The same ring with room for `groups` groups and for `workers` workers over all groups.
+    /// Without groups the ring has no workers either.
     pub fn with_groups(self, groups: u64, workers: u64) -> Result<Geometry, GeometryError> {
         if groups == 0 {
             return Ok(self);
@@ -387,7 +420,7 @@ impl Geometry {
         })
     }
 
-    /// The same, of a ring whose first message has this position.
+    /// The same ring, whose first message has this position.
     pub fn starting_at(self, first_position: u64) -> Result<Geometry, GeometryError> {
         if first_position > FIRST_POSITION_MAX {
             return Err(GeometryError::FirstPosition(first_position));
@@ -398,7 +431,7 @@ impl Geometry {
     pub fn first_position(&self) -> u64 {
         self.first_position
     }
-    /// The lowest position that is not overwritten while positions below `end` may be written.
+    /// The lowest position that the producer leaves alone while it may write positions below `end`.
     pub fn earliest(&self, end: u64) -> u64 {
         end.saturating_sub(self.slots.capacity).max(self.first_position)
     }
@@ -411,7 +444,7 @@ impl Geometry {
     pub fn producer_segment_len(&self) -> u64 {
         self.producer_segment_len
     }
-    /// Bytes of the readers' segment, which follows it.
+    /// Bytes of the readers' segment, which follows the producer's.
     pub fn readers_segment_len(&self) -> u64 {
         self.readers_segment_len
     }
@@ -455,7 +488,8 @@ impl Geometry {
     pub fn worker_entries(&self) -> Range<u32> {
         numbers(self.workers)
     }
-    /// Which time round the ring a position is.
+    /// Laps of the ring that precede a position: position / capacity. In a ring of 4 blocks,
+    /// positions 4 to 7 are of lap 1.
     #[inline(always)]
     pub fn lap(&self, position: u64) -> u64 {
         position >> self.slots.capacity.trailing_zeros()
@@ -469,7 +503,7 @@ impl Geometry {
     pub fn index(&self, position: u64) -> u64 {
         position & (self.slots.capacity - 1)
     }
-    /// How the slots lie: all that the hot paths need of this, small enough to be copied into them.
+    /// Places of the slots and blocks: all that the hot paths need, small enough to be copied.
     #[inline(always)]
     pub fn slots(&self) -> Slots {
         self.slots
@@ -506,16 +540,19 @@ impl Geometry {
     pub fn lag_max(&self, n: u32) -> Word {
         self.entry_word(n, entry::LAG_MAX)
     }
+    /// The word `at` bytes from the start of consumer entry `n`; `at` is below [`entry::LEN`].
     #[inline(always)]
     pub fn entry_word(&self, n: u32, at: u64) -> Word {
         debug_assert!(u64::from(n) < self.consumers && at < entry::LEN);
         Word::readers(self.consumer_table + u64::from(n) * entry::LEN + at)
     }
+    /// The word `at` bytes from the start of a group's entry; `at` is below [`group::LEN`].
     #[inline(always)]
     pub fn group_word(&self, group: u32, at: u64) -> Word {
         debug_assert!(u64::from(group) < self.groups && at < group::LEN);
         Word::readers(self.group_table + u64::from(group) * group::LEN + at)
     }
+    /// The word `at` bytes from the start of a worker's entry; `at` is below [`worker::LEN`].
     #[inline(always)]
     pub fn worker_word(&self, worker: u32, at: u64) -> Word {
         debug_assert!(u64::from(worker) < self.workers && at < worker::LEN);
@@ -528,6 +565,7 @@ impl Geometry {
         let words = self.group_words + u64::from(group) * self.group_words_len;
         Word::readers(words + self.index(position) * group::WORD_LEN)
     }
+    /// The word `at` bytes from the start of record `index`; `at` is below [`event::LEN`].
     #[inline(always)]
     pub fn event_word(&self, index: u64, at: u64) -> Word {
         debug_assert!(index < self.recorder_entries && at < event::LEN);
@@ -542,7 +580,7 @@ const fn numbers(entries: u64) -> Range<u32> {
     0..entries as u32
 }
 
-/// The word that says which group a worker's entry belongs to: 1 + its number, or 0.
+/// The word that names the group of a worker's entry: 1 + the group's number, or 0.
 pub fn worker_group(geometry: &Geometry, entry: u32) -> Word {
     geometry.worker_word(entry, worker::GROUP)
 }

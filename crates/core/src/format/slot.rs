@@ -1,29 +1,29 @@
-//! Slots and blocks: where a message is, and what says so.
+//! Slots and blocks: the places of a message and of the words that describe it.
 
 use super::{Meta, Word};
 
-/// See [`Sequence`].
+/// Offset in a slot of its [`Sequence`].
 const SEQUENCE: u64 = 0;
-/// See [`Meta`].
+/// Offset in a slot of its [`Meta`].
 const META: u64 = 8;
-/// Bytes before the block of a message that shares its slot.
+/// Bytes of a slot that precede a block in the slot.
 const HEADER: u64 = 16;
-/// The longest block, in bytes, that has a place beside the header in its slot: with it, two cache lines.
+/// The longest block, in bytes, that lies in its slot: slot words and block fill two cache lines.
 const SHARING_BLOCK_MAX: u64 = 2 * CACHE_LINE - HEADER;
 
-/// Slots, and blocks that are sent one by one, start on multiples of this.
+/// Alignment of slots, and of blocks outside the packed row, in bytes.
 pub(super) const ALIGN: u64 = 16;
 /// Bytes of a cache line, as far as slots are concerned. Fixed by the format, whatever the target.
 const CACHE_LINE: u64 = 64;
-/// The packed blocks start on a multiple of this.
+/// Alignment of the packed row, in bytes.
 const PAGE: u64 = 4096;
 
-/// Things of one size, one after another in the producer's segment.
+/// Places of one size, one after another in the producer's segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Row {
-    /// From the start of the segment to the first, in bytes.
+    /// Bytes from the start of the segment to the first place.
     pub offset: u64,
-    /// From one to the next, in bytes.
+    /// Bytes from one place to the next.
     pub stride: u64,
 }
 
@@ -35,39 +35,50 @@ impl Row {
 }
 
 /// How the slots and blocks lie in the producer's segment.
+/// Two rows: the slots, and the *packed* blocks. A message that is sent by itself should cost its
+/// reader as few cache misses as possible. So a block of up to 112 bytes has a place in its slot:
+/// up to 48 bytes lie on the line of the slot's words, and longer ones reach into the next line,
+/// which the processor fetches along. The messages of a batch should cost the lines that their
+/// bytes fill, so they lie in the packed row, without words between them. Blocks of more than 112
+/// bytes lie in the packed row in either case: beside such a block the line of its slot weighs
+/// little.
 ///
-/// Two rows: the slots, and the *packed* blocks. A message that is sent by itself should cost its reader as few misses as
-/// can be, so a block of up to 112 bytes has a place beside its header: with up to 48 it is the same cache line, with more
-/// the one behind, which comes along. The messages of a batch should cost the lines that their bytes fill, so they lie
-/// packed, with no header between them. Longer blocks are packed either way: beside them a header's line weighs little.
+/// | block size | sent by itself | sent in a batch |
+/// |---|---|---|
+/// | 1 to 48 bytes | in the slot, one line | packed row |
+/// | 49 to 112 bytes | in the slot, two lines | packed row |
+/// | more | packed row | packed row |
 ///
-/// Measured between two cores: 64 B in batches of 32 take 0.8 of the time packed, 8 B 0.6; a round trip of 64 B takes 1.2
-/// times as long with its header elsewhere.
+/// Measured between two cores: 64 B in batches of 32 take 0.8 of the time when they are packed, 8 B
+/// take 0.6; a round trip of 64 B takes 1.2 times as long when the slot lies elsewhere.
 ///
 /// # Invariants
 ///
-/// `capacity` is a power of two; the rows are those that `Slots::plan` makes, and lie one behind the other.
+/// `capacity` is a power of two. The rows are those of [`Slots::plan`], the packed row behind the
+/// slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     pub(super) capacity: u64,
     pub(super) slots: Row,
-    /// Where messages that are sent by themselves lie.
+    /// Blocks of messages that are sent by themselves.
     pub(super) singles: Row,
-    /// Where messages that are sent in batches lie.
+    /// Blocks of messages that are sent in batches.
     pub(super) packed: Row,
-    /// What describes a message that fills its block and is of kind 0.
+    /// Length and kind of a headerless message: a whole block, kind 0.
     full: Meta,
 }
 
-/// As little as goes without any of so many bytes touching more cache lines than its length needs, in a row of them.
+/// The smallest stride at which no block of so many bytes touches more cache lines than its length
+/// needs.
 const fn stride(bytes: u64) -> u64 {
     let len = bytes.next_multiple_of(ALIGN);
-    // The one length that, packed, would lie across a line's end where it need not.
+    // At a stride of 48 modulo 64, some block would straddle a line's end without need.
     if len % CACHE_LINE == CACHE_LINE - ALIGN { len + ALIGN } else { len }
 }
 
 impl Slots {
-    /// Plans slots and blocks from `offset` on, which is a multiple of a page. Every argument was bounded before.
+    /// Plans slots and blocks from `offset` on, a multiple of a page. The caller has bounded every
+    /// argument.
     pub fn plan(offset: u64, block_size: u64, capacity: u64) -> Slots {
         let shares = block_size <= SHARING_BLOCK_MAX;
         let (slot, block) = if shares {
@@ -84,12 +95,12 @@ impl Slots {
         Slots { capacity, slots, singles, packed, full }
     }
 
-    /// Where the last block ends.
+    /// Offset of the end of the last block.
     pub fn end(self) -> u64 {
         self.packed.at(self.capacity)
     }
 
-    /// What describes a message that fills its block and is of kind 0.
+    /// Length and kind of a headerless message: a whole block, kind 0.
     #[inline(always)]
     pub fn full(self) -> Meta {
         self.full
@@ -101,20 +112,23 @@ impl Slots {
         self.capacity
     }
 
-    /// From one packed block to the next, in bytes.
+    /// Bytes from one packed block to the next.
     #[inline(always)]
     pub fn packed_stride(self) -> u64 {
         self.packed.stride
     }
 
-    /// True if a message has the same place whether it is sent by itself or in a batch.
+    /// True if a message lies at the same place whether it is sent by itself or in a batch.
     #[inline(always)]
     pub fn has_one_place(self) -> bool {
         self.singles.offset == self.packed.offset
     }
 
-    /// Packed blocks from that of `position` on: up to `max`, as far as they lie behind each other; one, if there are gaps
-    /// between them. `max` is at least one.
+    /// Up to `max` packed blocks from that of `position` on that adjoin each other; a single block
+    /// if the row has gaps between blocks. `max` is at least 1.
+    ///
+    /// Example: capacity 8, blocks of 64 bytes, `position` 6, `max` 5: the run has the blocks of
+    /// positions 6 and 7. Position 8 lies at the start of the row.
     #[inline(always)]
     pub fn packed_run(self, position: u64, max: u64) -> Run {
         let first = self.packed(self.at(position));
@@ -123,7 +137,7 @@ impl Slots {
         Run { first, blocks: max.min(in_a_row) }
     }
 
-    /// In bytes.
+    /// Bytes of a block.
     #[inline(always)]
     fn block_size(self) -> u64 {
         self.full.len() as u64
@@ -136,104 +150,117 @@ impl Slots {
         Slot { index, offset: self.slots.at(index) }
     }
 
-    /// True if a block is one of these.
+    /// True if the block belongs to these slots.
     pub fn has(self, block: Block) -> bool {
         let slot = self.at(block.index);
         [self.single(slot), self.packed(slot)].contains(&block)
     }
 
-    /// Where the message of a slot lies if it is sent by itself.
+    /// The block of a slot's message that is sent by itself.
     #[inline(always)]
     pub fn single(self, slot: Slot) -> Block {
         Block { index: slot.index, offset: self.singles.at(slot.index) }
     }
 
-    /// Where the message of a slot lies if it is sent in a batch.
+    /// The block of a slot's message that is sent in a batch.
     #[inline(always)]
     pub fn packed(self, slot: Slot) -> Block {
         Block { index: slot.index, offset: self.packed.at(slot.index) }
     }
 }
 
-/// What the sequence word of a slot says of the message in it. All zero: there was none yet.
+/// The sequence word of a slot: which message the slot describes, and whether `head` decides about
+/// it.
+///
+/// | value | the slot describes |
+/// |---|---|
+/// | 0 | no message yet |
+/// | *p* + 1 | the message at position *p*, published |
+/// | *p* + 1, bit 63 set | the message at position *p* of a batch, published once `head` > *p* |
+///
+/// `docs/states-of-a-slot.md` has all combinations of this word and `head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence(pub u64);
 
 impl Sequence {
-    /// Above every position.
+    /// The mark *batched*: bit 63, above every position.
     const SEALED: u64 = 1 << 63;
 
-    /// Nothing was ever filled.
+    /// The slot describes no message yet.
     pub const NONE: Sequence = Sequence(0);
 
-    /// The message at `position` is published.
+    /// The slot describes the message at `position`, which is published.
     #[inline(always)]
     pub fn published(position: u64) -> Sequence {
         Sequence(position + 1)
     }
 
-    /// The message at `position` is whole, and published as soon as the head is beyond it; perhaps never.
+    /// The slot describes the message at `position`, which is filled; a `head` above `position`
+    /// publishes it.
     #[inline(always)]
     pub fn sealed(position: u64) -> Sequence {
         Sequence((position + 1) | Sequence::SEALED)
     }
 
-    /// True if the head decides whether the message is published.
+    /// True if `head` decides whether the message is published.
     #[inline(always)]
     pub fn is_sealed(self) -> bool {
         self.0 & Sequence::SEALED != 0
     }
 
-    /// The message at `position` was published by itself, or another one later in its slot.
+    /// True if the message at `position`, or a later one of the same slot, was published by itself.
     #[inline(always)]
     pub fn is_published_beyond(self, position: u64) -> bool {
         !self.is_sealed() && self.0 > position
     }
 
-    /// One past the position of the message in the slot, published or not; 0 if there was none yet.
+    /// One past the position of the described message, published or not; 0 if there is none.
     #[inline(always)]
     pub fn number(self) -> u64 {
         self.0 & !Sequence::SEALED
     }
 }
 
-/// Where the slot of a position is. Worked out once per message and carried along: what is read through a
-/// reference after a store into the ring is read from memory again.
+/// The place of a position's slot. Computed once per message and carried along by value: after a
+/// store through a raw pointer into the ring, the compiler must assume that anything behind a
+/// reference changed, and would load it again.
 ///
 /// # Invariants
 ///
-/// Made by [`Slots::at`] alone: `index` is below the capacity, and `offset` is where that slot begins in the
-/// producer's segment.
+/// Made by [`Slots::at`] alone: `index` is below the capacity, and that slot begins at `offset` in
+/// the producer's segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
+    /// Number of the slot, below the capacity.
     pub index: u64,
+    /// Bytes from the start of the producer's segment.
     pub offset: u64,
 }
 
 impl Slot {
-    /// Its number, below the capacity.
+    /// Number of the slot, below the capacity.
     #[inline(always)]
     pub fn index(self) -> u64 {
         self.index
     }
-    /// Its sequence word.
+    /// The word of its [`Sequence`].
     #[inline(always)]
     pub fn sequence(self) -> Word {
         Word::producer(self.offset + SEQUENCE)
     }
-    /// Its length-and-kind word.
+    /// The word of its [`Meta`].
     #[inline(always)]
     pub fn meta(self) -> Word {
         Word::producer(self.offset + META)
     }
 }
 
-/// Where the block of a message is.
+/// The place of a message's block.
 ///
 /// # Invariants
 ///
-/// Made by [`Slots`] alone: `index` is below the capacity, and a whole block begins at `offset` in the producer's
-/// segment.
+/// Made by [`Slots`] alone: `index` is below the capacity, and a whole block begins at `offset` in
+/// the producer's segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
     index: u64,
@@ -253,11 +280,12 @@ impl Block {
     }
 }
 
-/// Packed blocks that lie behind each other without a gap.
+/// Packed blocks that adjoin each other.
 ///
 /// # Invariants
 ///
-/// Made by [`Slots::packed_run`] alone: the bytes of so many whole blocks begin at the first, those of slots one after another.
+/// Made by [`Slots::packed_run`] alone: the bytes of `blocks` whole blocks begin at the first, and
+/// belong to consecutive slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     first: Block,
@@ -265,24 +293,24 @@ pub struct Run {
 }
 
 impl Run {
-    /// The first of them.
+    /// The first block.
     #[inline(always)]
     pub fn first(self) -> Block {
         self.first
     }
-    /// How many there are.
+    /// Number of blocks.
     #[inline(always)]
     pub fn blocks(self) -> u64 {
         self.blocks
     }
 }
 
-/// A published message: what it is, and where.
+/// A published message: its description and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Length, as stored, and kind.
     pub meta: Meta,
-    /// Where its bytes are.
+    /// The block with its bytes.
     pub block: Block,
 }
 

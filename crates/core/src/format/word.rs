@@ -1,11 +1,11 @@
 //! The place of a word in a ring.
 
-/// Which of the two segments of a ring a word lies in.
+/// A segment of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Segment {
-    /// Written by the producer alone; readers map it read-only.
+    /// The producer alone writes it; readers map it read-only.
     Producer,
-    /// Written by readers, and by whoever holds the table lock.
+    /// Readers write it, and the holder of the table right.
     Readers,
 }
 

@@ -1,4 +1,4 @@
-//! The messages of a batch: sealed as they are filled, and published by the head alone.
+//! The messages of a batch: their slots are marked *batched*, and the head alone publishes them.
 
 use super::publish::Publisher;
 use super::single::meta;
@@ -8,23 +8,32 @@ use crate::memory::{BlockWriter, Memory};
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// A batch that is being filled, which [`Publisher::begin_batch`] has begun.
+/// A batch that is being filled, begun by [`Publisher::begin_batch`].
 ///
-/// Of a *bare* message, one that fills its block and is of kind 0, nothing is written but its
-/// bytes: whoever finds the head beyond a position, and nothing about it in its slot, knows what is
-/// there. So a batch of them costs the lines that their bytes fill. Any other message is described
-/// in its slot.
+/// A message that fills its block and is of kind 0 is *headerless*: the producer writes its bytes
+/// and nothing in its slot. A reader that finds the head beyond a position, and no header for it in
+/// the slot, knows length and kind. So a batch of headerless messages costs the lines that their
+/// bytes fill. Any other message has a header in its slot.
 ///
-/// The slot of a bare message may say anything but that it holds the message at this very position.
-/// Seals that were given up do say so until the head has passed them, so up to where there may be
-/// such, bare messages are sealed, too. So is the first of a batch: who waits for it looks there.
+/// Rule: the slot of a headerless message at position *p* must not hold the batched header of *p*.
+/// An aborted batch may have left exactly that. So headers are written anyway for positions below
+/// `seals_until`, and for the first position of each batch, because a reader that waits for the
+/// batch looks at that slot.
 ///
-/// The stores are relaxed: a seal says nothing of its message, but sends readers to the head.
+/// Example, blocks of 48 bytes, head 1, no aborted batch before:
+///
+/// 1. `claim_batch(3)`; push 48 bytes: the first, so slot 1 gets (2, batched) and length 48.
+/// 2. Push 10 bytes: slot 2 gets (3, batched) and length 10.
+/// 3. Push 48 bytes: slot 3 is left alone; the message is headerless.
+/// 4. Aborted instead of published: slots 1 and 2 keep their headers. So until the head has passed
+///    4, every batched message gets a header, and no old header describes a new message.
+///
+/// The stores are relaxed: a batched header publishes nothing, but sends readers to the head.
 ///
 /// # Invariants
 ///
 /// Positions from `first` up to `end` are claimed by the publisher that began this batch, and lie
-/// below its limit. Those up to `next` are filled, and sealed where they must be.
+/// below its limit. Positions up to `next` are filled, and have headers where they need them.
 #[derive(Debug)]
 pub struct Batch<B> {
     slots: Slots,
@@ -34,11 +43,11 @@ pub struct Batch<B> {
     end: u64,
     /// Blocks of positions below may hold anything.
     leftover_until: u64,
-    /// The same of those that this batch was about to fill.
+    /// The same for positions that the user of this batch may have written.
     scribbled_until: u64,
-    /// Slots of positions below may hold seals that were given up before.
+    /// Slots of positions below may hold batched headers of aborted batches.
     seals_until: u64,
-    /// One past the last that is not bare; else `first`.
+    /// One past the last message that is not headerless; else `first`.
     described_until: u64,
 }
 
@@ -64,19 +73,19 @@ impl<B: BlockWriter> Batch<B> {
         }
     }
 
-    /// The ring's slots.
+    /// The places of the ring's slots and blocks.
     #[inline(always)]
     pub fn slots(&self) -> Slots {
         self.slots
     }
 
-    /// The ring's blocks.
+    /// The writer of the ring's blocks.
     #[inline(always)]
     pub fn blocks(&self) -> &B {
         &self.blocks
     }
 
-    /// The next position.
+    /// The position that the next message will have.
     #[inline(always)]
     pub fn next(&self) -> u64 {
         self.next
@@ -88,25 +97,25 @@ impl<B: BlockWriter> Batch<B> {
         self.first..self.next
     }
 
-    /// How many more messages there is room for.
+    /// Number of messages that still fit.
     #[inline(always)]
     pub fn remaining(&self) -> u64 {
         self.end - self.next
     }
 
-    /// The slot of the next position; none if the batch has no room left.
+    /// The slot of the next position; `None` if the batch is full.
     #[inline(always)]
     pub fn next_slot(&self) -> Option<Slot> {
         (self.next != self.end).then(|| self.slots.at(self.next))
     }
 
-    /// Blocks of positions below may hold what nobody published.
+    /// Blocks of positions below may hold bytes that no producer published.
     #[inline(always)]
     fn leftover_until(&self) -> u64 {
         self.leftover_until.max(self.scribbled_until)
     }
 
-    /// The blocks of the next `n` positions are about to be written by the caller, who may leave
+    /// Notes that the caller is about to write the blocks of the next `n` positions, and may leave
     /// them in any state.
     #[inline(always)]
     pub fn scribble(&mut self, n: u64) {
@@ -114,11 +123,11 @@ impl<B: BlockWriter> Batch<B> {
         self.scribbled_until = self.scribbled_until.max(self.next + n);
     }
 
-    /// Copies a message into the next position, whose slot this is, and adds it.
+    /// Copies a message into the next position, and adds it. `slot` is the slot of that position.
     ///
     /// # Panics
     ///
-    /// If it is longer than a block.
+    /// If the message is longer than a block.
     #[inline(always)]
     pub fn push<M: Memory<Blocks = B>>(
         &mut self,
@@ -133,8 +142,8 @@ impl<B: BlockWriter> Batch<B> {
         self.seal(publisher, slot, kind, message.len());
     }
 
-    /// Adds the next position, whose slot this is, and whose block holds a message, at most a block
-    /// long. Clears what is behind it.
+    /// Adds the next position: its block holds a message of `len` bytes, at most a block. `slot`
+    /// is the slot of that position. Clears the bytes behind the message.
     #[inline(always)]
     pub fn seal<M: Memory<Blocks = B>>(
         &mut self,
@@ -143,7 +152,7 @@ impl<B: BlockWriter> Batch<B> {
         kind: u32,
         len: usize,
     ) {
-        // Behind a full block is nothing, and to know it takes no look at the publisher.
+        // A full block leaves no bytes behind it: no need to look at the publisher's words.
         if len < self.blocks.block_size() {
             let used = publisher.used_len(slot, self.next, true, self.leftover_until());
             if used > len {
@@ -165,7 +174,7 @@ impl<B: BlockWriter> Batch<B> {
         self.described_until = self.next;
     }
 
-    /// Adds the next `n` positions, whose blocks are filled: bare ones.
+    /// Adds the next `n` positions: their blocks hold headerless messages.
     #[inline(always)]
     pub fn add_bare(&mut self, n: u64) {
         debug_assert!(n <= self.remaining());
@@ -177,8 +186,7 @@ impl<B: BlockWriter> Batch<B> {
         self.next = end;
     }
 
-    /// Never inlined: in line, this kept the words of every message of a batch from staying in
-    /// registers.
+    /// Never inlined: in line, this loop kept the words of every message out of registers.
     #[inline(never)]
     fn seal_bare(&self, until: u64) {
         for position in self.next..until {
@@ -188,8 +196,8 @@ impl<B: BlockWriter> Batch<B> {
 }
 
 impl<M: Memory> Publisher<M> {
-    /// Begins a batch at the head, of at most `n` claimed positions. Until it is published, all of
-    /// them count as given up.
+    /// Begins a batch at the head, of at most `n` claimed positions. Until the batch is published,
+    /// all of them count as aborted.
     #[inline(always)]
     pub fn begin_batch(&mut self, n: u64) -> Batch<M::Blocks> {
         let (first, end) = (self.head(), self.head() + n);
@@ -201,19 +209,18 @@ impl<M: Memory> Publisher<M> {
         batch
     }
 
-    /// Ends a batch. Of those that were claimed for it, positions that it did not fill are as they
-    /// were.
+    /// Ends a batch. Positions that it claimed but did not fill count again as before the batch.
     #[inline(always)]
     pub fn end_batch(&mut self, batch: &Batch<M::Blocks>) {
         self.leftover_until = batch.leftover_until();
         self.seals_until = batch.seals_until;
     }
 
-    /// Publishes a batch: one store, so that it is seen whole or not at all.
+    /// Publishes a batch: one store, so that a reader sees the whole batch or none of it.
     #[inline(always)]
     pub fn publish_batch(&mut self, batch: &Batch<M::Blocks>) {
         self.end_batch(batch);
-        // Who finds this beside an older head finds all before it described.
+        // A reader that loads this value with an older head looks into all slots below that head.
         if self.all_described || batch.described_until > self.head() {
             self.all_described = false;
             self.memory().store(DESCRIBED, batch.described_until, Relaxed);

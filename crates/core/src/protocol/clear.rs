@@ -1,4 +1,5 @@
-//! Clearing a whole ring of what the dead left. Producers and workers do the same when they come upon it.
+//! Clears a whole ring of everything that dead parties left. Producers and workers clear the same
+//! entries one at a time when they meet them.
 
 use super::group::table::clear_unfinished;
 use super::group::{self, Group, NOWHERE, members};
@@ -10,20 +11,20 @@ use crate::memory::{Futex, Liveness, Memory, Right};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// An entry that was cleared.
+/// An entry, or a count, that was cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cleared {
-    /// That of a group whose creator, or remover, died over it.
+    /// The group with this number: its creator or remover died before it was done.
     Group(u32),
-    /// A dead consumer's.
+    /// The entry of a dead consumer.
     Consumer(u32),
-    /// A dead worker's.
+    /// The entry of a dead worker.
     Worker(u32),
-    /// The count of used entries of this table, which was not what the entries say.
+    /// The count of used entries of this table, which contradicted the entries.
     Count(&'static str),
 }
 
-/// The tables, the word that says how many of their entries were ever used, and how many they have.
+/// The tables: name, the word that counts their used entries, and their number of entries.
 pub fn used_tables(geometry: &Geometry) -> [(&'static str, Word, u64); 3] {
     [
         ("consumers", USED_CONSUMERS, geometry.consumers()),
@@ -32,7 +33,7 @@ pub fn used_tables(geometry: &Geometry) -> [(&'static str, Word, u64); 3] {
     ]
 }
 
-/// Clears every entry of the dead. The caller holds the table right.
+/// Clears every entry of a dead party. The caller holds the table right.
 pub fn clear_dead<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -56,8 +57,11 @@ pub fn clear_dead<M: Memory + Futex + Clone, L: Liveness>(
     cleared
 }
 
-/// Makes the counts of used entries what the entries say, and returns the tables whose count was
-/// wrong.
+/// Corrects the counts of used entries by the entries, and returns the tables with a
+/// wrong count.
+///
+/// Example: consumer entry 5 gates, and the count says 3. The producer would overlook entry 5, so
+/// the count becomes 6. A count of 9000 in a table of 16 becomes 16.
 fn recount<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<&'static str> {
     let gates = |entry: GatingEntry| Tail(memory.load(entry.tail(), Relaxed)).position().is_some();
     let last = [
@@ -69,7 +73,7 @@ fn recount<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<&'static str> {
     for ((table, word, entries), last) in used_tables(geometry).into_iter().zip(last) {
         let found = memory.load(word, Relaxed);
         let right = found.clamp(last.map_or(0, |n| u64::from(n) + 1), entries);
-        // A worker may count itself meanwhile; then the count is right.
+        // A worker may count its own entry meanwhile; then the count is right.
         if right != found && memory.compare_exchange(word, found, right, Relaxed, Relaxed).is_ok() {
             recounted.push(table);
         }
@@ -83,7 +87,7 @@ fn clear_consumer<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, right
     is_left && membership::reap(memory, geometry, rights, entry)
 }
 
-/// Other than [`members::reap`], clears also a pin that only a damaged file has: one of a free entry.
+/// Clears, unlike [`members::reap`], also the pin of a free entry, which only a damaged file has.
 fn clear_worker<M: Memory + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,

@@ -1,4 +1,4 @@
-//! The words of a new ring, before any other party can see it.
+//! Writes the words of a new ring, before any other party can see it.
 
 use super::group::table::{self, Birth};
 use super::group::{self, Group};
@@ -16,13 +16,13 @@ use core::sync::atomic::Ordering::Relaxed;
 /// The members that a ring has from its first message on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Declared<'a> {
-    /// Names of durable consumers: no more than the ring has entries.
+    /// Names of durable consumers, at most as many as the ring has consumer entries.
     pub durables: &'a [String],
-    /// Groups, by name: no more than the ring has entries.
+    /// Groups by name, at most as many as the ring has group entries.
     pub groups: &'a [(String, GroupSettings)],
 }
 
-/// Fills the control pages of a ring whose words are all zero.
+/// Fills the control pages of a ring; all words are zero before.
 pub fn furnish<M: Memory + Clone>(
     memory: &M,
     geometry: &Geometry,

@@ -1,4 +1,5 @@
-//! Making room: what the producer of a full ring removes from its way.
+//! Making room: removal of the parties that gate the producer of a full ring, where that is
+//! allowed.
 //!
 //! | the lowest gate is | removed if | how |
 //! |---|---|---|
@@ -18,28 +19,28 @@ use crate::memory::{Clock, Liveness, Memory, Right};
 use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// How long a proof is believed that the party which gates lives: to ask the kernel costs a system call.
+/// Milliseconds for which a proof of life is believed: asking the kernel costs a system call.
 const PROOF_MS: u32 = 10;
 
-/// What a producer insists on.
+/// Conditions that a producer sets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Policy {
-    /// With fewer tails and groups gating, nothing is granted.
+    /// Number of tails and groups that must gate; with fewer, nothing is granted.
     pub required_readers: u32,
-    /// For how long a durable consumer may be away, in milliseconds; 0: for ever.
+    /// Milliseconds for which a durable consumer may be away; 0: unlimited.
     pub durable_inactive_ms: u64,
 }
 
-/// A party that was removed from the producer's way.
+/// A party that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Why.
+    /// The reason.
     pub kind: EventKind,
-    /// Where it gated.
+    /// The position at which the party gated.
     pub position: u64,
-    /// Its name.
+    /// Name of the party.
     pub name: String,
-    /// Its process; 0 for a group.
+    /// Process number of the party; 0 for a group.
     pub pid: u64,
 }
 
@@ -51,17 +52,22 @@ pub struct RoomMaker {
 }
 
 impl RoomMaker {
-    /// For a producer with this policy.
+    /// A maker of room for a producer with this policy.
     pub fn new(policy: Policy) -> RoomMaker {
         RoomMaker { policy, proved: None }
     }
 
-    /// What the producer insists on.
+    /// The producer's policy.
     pub fn policy(&self) -> Policy {
         self.policy
     }
 
-    /// Scans, and removes from the way what may be removed, until there is room. False if there is none.
+    /// Scans, and removes the lowest gate where that is allowed, until there is room. False if
+    /// there is none.
+    ///
+    /// Example, capacity 8, head 8: dead consumer A gates at 0, living consumer B at 6. The scan
+    /// finds A; its process died, so its entry is freed. The next scan finds B at 6: the limit
+    /// becomes 14.
     pub fn make_room<M: Memory + Clone>(
         &mut self,
         producer: &mut Publisher<M>,
@@ -70,7 +76,8 @@ impl RoomMaker {
         mut removed: impl FnMut(Removal),
     ) -> bool {
         let geometry = *producer.geometry();
-        // Each turn frees an entry or is the last. Parties that fill them again meanwhile do not hold this up.
+        // Each turn frees an entry or is the last. The bound holds even if other parties keep
+        // refilling entries.
         let turns = 1 + geometry.consumers() + geometry.groups() + geometry.workers();
         for _ in 0..turns {
             let scan = producer.rescan(self.policy.required_readers);
@@ -85,7 +92,7 @@ impl RoomMaker {
         false
     }
 
-    /// Removes from the way what may be removed. False if it stays.
+    /// Removes the gate if that is allowed. False if the gate stays.
     fn dislodge<M: Memory + Clone>(
         &mut self,
         producer: &mut Publisher<M>,
@@ -115,7 +122,7 @@ impl RoomMaker {
         done.is_some()
     }
 
-    /// Removes what has died or stayed away, and says which of the two it was.
+    /// Removes a dead or absent party, and returns the kind of event; `None` if the party stays.
     fn remove<M: Memory + Clone>(
         &self,
         memory: &M,
@@ -141,7 +148,7 @@ impl RoomMaker {
     }
 }
 
-/// Clears away a group whose creator or remover died over it.
+/// Clears the entry of a group if its creator or remover died.
 fn clear_abandoned<M: Memory>(group: &Group<M>, rights: &impl Liveness) -> bool {
     if !rights.seize(Right::Table) {
         return false;
@@ -151,7 +158,7 @@ fn clear_abandoned<M: Memory>(group: &Group<M>, rights: &impl Liveness) -> bool 
     cleared
 }
 
-/// The name of a party that gates, and its process; 0 for a group.
+/// Name and process number of a party that gates; 0 for a group.
 pub fn name_and_pid<M: Memory + Clone>(memory: &M, geometry: &Geometry, who: Who) -> (String, u64) {
     match who {
         Who::Consumer(entry, _) => {

@@ -1,5 +1,5 @@
-//! The life of a consumer's entry: entering the table, coming back, leaving, and what is done about consumers that
-//! died or stay away.
+//! The life of a consumer's entry: entering the table, coming back, leaving, and clearing up after
+//! consumers that died or stay away.
 //!
 //! | state | flags | tail | right |
 //! |---|---|---|---|
@@ -7,12 +7,17 @@
 //! | entering | ephemeral or evictable | none, the lowest, or chosen | the consumer's |
 //! | a consumer | its kind | its position; none if it was evicted | the consumer's |
 //! | a durable consumer that is away, or died | durable | its position | free |
-//! | another that died | ephemeral or evictable | its position; none if it was evicted | free |
+//! | another consumer that died | ephemeral or evictable | its position; none if it was evicted | free |
 //!
-//! A durable consumer is ephemeral until its joining is done: if its process dies before, the entry is cleared away
-//! like any other, and no durable consumer is left with a tail that was never agreed upon. Example: "audit" attaches
-//! durably at `Latest`, the head being 700. Its tail is first 0, the lowest. Killed here, it leaves an ephemeral entry
-//! at 0, which the producer reaps once it is full. Had the entry said "durable", the ring would be full for ever.
+//! A durable consumer is ephemeral until it has joined. If its process dies before, the entry is
+//! cleared like any other, and no durable consumer is left with a tail that it never chose.
+//!
+//! Example: "audit" attaches durably at `Latest`, the head being 700.
+//!
+//! 1. Its tail is first 0, the lowest, and the flags say "ephemeral".
+//! 2. Killed here, it leaves an ephemeral entry at 0, which the producer reaps once it is full. If
+//!    the flags said "durable", the ring would stay full for ever.
+//! 3. Its tail becomes 700; only then the flags become "durable".
 
 pub use super::table::{Eviction, Start, StartError};
 
@@ -25,7 +30,7 @@ use crate::memory::{Futex, Liveness, Memory, Right};
 use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// What becomes of a consumer's tail without the consumer.
+/// Kinds of consumers, by the fate of their tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumerKind {
     /// The tail goes with the consumer.
@@ -57,9 +62,9 @@ impl ConsumerKind {
 /// A party as its entry shows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
-    /// Its name; empty if anonymous.
+    /// The party's name; empty if it is anonymous.
     pub name: &'a str,
-    /// Its process.
+    /// The party's process number.
     pub pid: u64,
     /// The system clock, in milliseconds since 1970.
     pub unix_ms: u64,
@@ -68,43 +73,44 @@ pub struct Identity<'a> {
 /// A consumer that has an entry, and holds the right to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entered {
-    /// Its entry.
+    /// Number of the consumer's entry.
     pub entry: u32,
-    /// The position that it reads first.
+    /// The position that the consumer reads first.
     pub tail: u64,
-    /// It is a durable consumer that came back.
+    /// True if the consumer is durable and came back.
     pub resumed: bool,
 }
 
-/// Why a consumer gets no entry.
+/// Reasons for which a consumer gets no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnterError<E> {
-    /// The consumer of this name lives, in this process. A party that only clears up holds an entry for a moment:
+    /// The consumer of this name lives. A party that only clears up holds an entry for a moment:
     /// try again.
     NameInUse {
-        /// Its process.
+        /// Process number of that consumer.
         pid: u64,
     },
-    /// The name is a durable consumer's, and this one is not to be durable.
+    /// The name belongs to a durable consumer, and this consumer is not durable.
     NameIsDurable,
     /// Every entry is held, or kept for a durable consumer.
     TableFull,
-    /// The consumer cannot begin where it shall.
+    /// The consumer cannot begin at the requested start.
     Start(StartError),
-    /// The kernel cannot tell whether an entry is held.
+    /// The kernel cannot tell whether a process holds an entry.
     Unknown(E),
 }
 
-/// An entry that the consumer holds now.
+/// An entry, held by the consumer from now on.
 enum Vacancy {
-    /// Free, or a dead consumer's.
+    /// A free entry, or a dead consumer's.
     Free(u32),
-    /// That of a durable consumer, which comes back.
+    /// The entry of a durable consumer, which comes back.
     Own(u32),
 }
 
-/// Takes an entry for a consumer: the one of its name, a free one, or a dead consumer's. From the tail on, nothing
-/// is overwritten that the consumer has not released. The caller holds the table right.
+/// Takes an entry for a consumer: the entry with its name, a free one, or a dead consumer's. From
+/// the returned tail on, the producer overwrites nothing that the consumer has not released. The
+/// caller holds the table right.
 pub fn enter<M: Memory + Futex, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -147,7 +153,7 @@ fn seize_entry<M: Memory, L: Liveness>(
         }
         return Ok(Vacancy::Own(entry));
     }
-    // Free entries first; then those whose consumers died.
+    // Free entries first; then entries of dead consumers.
     for dead in [false, true] {
         for entry in geometry.consumer_entries() {
             let flags = flags(memory, geometry, entry);
@@ -159,7 +165,7 @@ fn seize_entry<M: Memory, L: Liveness>(
     Err(EnterError::TableFull)
 }
 
-/// Without a tail there is nothing to resume, whatever the flags say.
+/// Without a tail there is nothing to resume, even if the flags say "durable".
 fn can_be_resumed<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> bool {
     let tail = Tail(memory.load(geometry.tail(entry), Relaxed));
     flags(memory, geometry, entry).is_kept() && tail.position().is_some()
@@ -199,7 +205,7 @@ fn resume<M: Memory>(
     Ok(tail)
 }
 
-/// Writes what an entry tells people of its consumer, and whose name it is.
+/// Writes the consumer's identity into its entry.
 fn describe<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identity<'_>) {
     let word = |at| geometry.entry_word(entry, at);
     recorder::store_name(memory, |at| word(entry::NAME + at), who.name);
@@ -209,8 +215,8 @@ fn describe<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identi
     memory.store(word(entry::MISSED), 0, Relaxed);
 }
 
-/// Declares a durable consumer in a ring that no other party can see yet: it gates from the ring's first position
-/// on, and is away.
+/// Declares a durable consumer in a new ring that no other party can see yet: the consumer gates
+/// from the ring's first position on, and is away.
 pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identity<'_>) {
     describe(memory, geometry, entry, &Identity { pid: 0, ..*who });
     memory.store(geometry.entry_word(entry, entry::DETACHED_MS), who.unix_ms, Relaxed);
@@ -221,10 +227,11 @@ pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Ide
     memory.store(geometry.flags(entry), ConsumerKind::Durable.flags().0, Relaxed);
 }
 
-/// An evicted consumer joins again in its own entry, and returns how many messages it missed: none, if it came back
-/// before the producer used the room.
+/// Lets an evicted consumer join again in its own entry, and returns the number of messages that it
+/// missed: 0 if it came back before the producer used the room.
 ///
-/// It goes on at its position if that is still there, and at the earliest otherwise: a reader never goes back.
+/// The consumer continues at its position if that is still there, and at the earliest otherwise: a
+/// reader never goes back.
 pub fn rejoin<M: Memory>(reader: &mut CopyingReader<M>) -> Result<u64, Damage> {
     let (geometry, entry, old) = (*reader.geometry(), reader.entry(), reader.tail());
     let memory = reader.memory();
@@ -235,7 +242,7 @@ pub fn rejoin<M: Memory>(reader: &mut CopyingReader<M>) -> Result<u64, Damage> {
     };
     let tail = joined.map_err(|error| match error {
         StartError::Damaged(damage) => damage,
-        // The head lies below the position that this consumer has read up to.
+        // The head lies below the position up to which this consumer has read.
         _ => Damage::new("head", memory.load(HEAD, Relaxed), old, POSITION_MAX),
     })?;
     let missed = tail.saturating_sub(old);
@@ -245,7 +252,8 @@ pub fn rejoin<M: Memory>(reader: &mut CopyingReader<M>) -> Result<u64, Damage> {
     Ok(missed)
 }
 
-/// A consumer goes. Its entry is free, or, if it is durable, waits for it. Returns the position that it leaves at.
+/// Lets a consumer leave. Its entry becomes free; a durable consumer's entry stays. Returns the
+/// position at which the consumer leaves.
 pub fn leave<M: Memory + Futex, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -266,15 +274,17 @@ pub fn leave<M: Memory + Futex, L: Liveness>(
 
 /// Stops gating and frees the entry. The caller holds the right to it.
 pub fn free<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) {
-    // First of all ephemeral: killed between the steps, it is cleared away like any other.
+    // First the flags become "ephemeral": if this party is killed between the steps, the entry is
+    // cleared like any other.
     memory.store(geometry.flags(entry), ConsumerKind::Ephemeral.flags().0, Relaxed);
     tenure::vacate(memory, geometry.consumer_entry(entry));
     memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
 }
 
-/// Frees the entry of a consumer that died. False if the consumer lives, or is durable: then its tail waits for it.
+/// Frees the entry of a consumer that died. False if the consumer lives, or is durable: the tail of
+/// a durable consumer waits for it.
 ///
-/// Holding the right while writing keeps a new consumer from taking the entry in between.
+/// The right is held while writing, so that no new consumer takes the entry in between.
 pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
     let right = Right::Consumer(entry);
     if !rights.seize(right) {
@@ -288,9 +298,11 @@ pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L,
     reaped
 }
 
-/// Removes a durable consumer that has been away for longer than `threshold_ms`; 0 is for ever. False if it stays.
+/// Removes a durable consumer that has been away for longer than `threshold_ms`; 0 means for ever.
+/// False if the consumer stays.
 ///
-/// A consumer that was killed could not say when it went: its absence counts from the first look at it.
+/// A consumer that was killed could not record when it went: its absence counts from the first
+/// look.
 pub fn expire<M: Memory, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -320,26 +332,26 @@ pub fn expire<M: Memory, L: Liveness>(
 /// A member that was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Removed {
-    /// The position at which it gated.
+    /// The position at which the member gated.
     pub position: u64,
-    /// The process that had its entry last.
+    /// Process number of the member's last owner.
     pub pid: u64,
 }
 
-/// Why a member cannot be removed.
+/// Reasons for which a member cannot be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemoveError {
-    /// There is none of this name.
+    /// No member has this name.
     NotFound,
-    /// A process is attached to it. A party that only clears up holds an entry for a moment: try again.
+    /// A process is attached. A party that only clears up holds an entry for a moment: try again.
     InUse {
-        /// The process.
+        /// Number of that process.
         pid: u64,
     },
 }
 
-/// Removes the consumer of this name, which is not attached: what it gated is free. The caller holds the table
-/// right.
+/// Removes the consumer with this name, which must not be attached: its messages no longer gate.
+/// The caller holds the table right.
 pub fn remove<M: Memory + Futex, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -358,7 +370,7 @@ pub fn remove<M: Memory + Futex, L: Liveness>(
     Ok(Removed { position, pid })
 }
 
-/// The entry of the consumer of this name. An anonymous consumer has none that can be found.
+/// The entry of the consumer with this name. An empty name finds no entry.
 fn named<M: Memory>(memory: &M, geometry: &Geometry, name: &str) -> Option<u32> {
     let is_named = |&entry: &u32| {
         flags(memory, geometry, entry).is_taken() && self::name(memory, geometry, entry) == name
@@ -366,22 +378,22 @@ fn named<M: Memory>(memory: &M, geometry: &Geometry, name: &str) -> Option<u32> 
     geometry.consumer_entries().find(is_named).filter(|_| !name.is_empty())
 }
 
-/// What an entry's flags say.
+/// The flags of an entry.
 pub fn flags<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> EntryFlags {
     EntryFlags(memory.load(geometry.flags(entry), Relaxed))
 }
 
-/// The name of the consumer that has, or last had this entry.
+/// Name of the consumer that has, or last had, this entry.
 pub fn name<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> String {
     recorder::load_name(memory, |at| geometry.entry_word(entry, entry::NAME + at))
 }
 
-/// The process of the consumer that has, or last had this entry.
+/// Process number of the consumer that has, or last had, this entry.
 pub fn pid<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
     memory.load(geometry.entry_word(entry, entry::PID), Relaxed)
 }
 
-/// Where an entry gates; the head, if it does not.
+/// The position at which an entry gates; the head if it does not gate.
 fn position<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
     let tail = Tail(memory.load(geometry.tail(entry), Relaxed));
     tail.position().unwrap_or_else(|| memory.load(HEAD, Relaxed))

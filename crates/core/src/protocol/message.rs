@@ -1,28 +1,36 @@
-//! Where a published message is, and what says that it is published.
+//! The place of a published message, and the words that publish it.
 //!
-//! A message that was sent by itself has its position in its slot. Of any other the head decides: its slot describes it,
-//! or says nothing of it, and then it is a bare one (see [`batch`](super::batch)).
+//! | the message was | published by | length and kind |
+//! |---|---|---|
+//! | sent by itself | its slot's sequence word, *p* + 1 | in the slot |
+//! | in a batch, with a header | the head | in the slot |
+//! | in a batch, headerless | the head | a whole block, kind 0 (see [`batch`](super::batch)) |
 
 use crate::format::producer_page::HEAD;
 use crate::format::{Message, Meta, Sequence, Slot, Slots};
 use crate::memory::Memory;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// True if the message at `position` is published, and perhaps overwritten: the slot may say so long after, since bare
-/// messages write nothing there.
+/// True once `position` has been published, even if its slot was reused since. (Reuse by a
+/// headerless message leaves the old sequence word.)
 ///
-/// Whoever goes on to read the message makes an acquire fence first.
+/// A caller that goes on to read the message makes an acquire fence first.
 #[inline(always)]
 pub(crate) fn is_published<M: Memory>(memory: &M, slots: Slots, position: u64) -> bool {
     let sequence = Sequence(memory.load(slots.at(position).sequence(), Relaxed));
     sequence.is_published_beyond(position) || memory.load(HEAD, Relaxed) > position
 }
 
-/// One past the position of the last message that is published in the slot of `position`; if that is below `position`, any
-/// less.
+/// One past the position of the last published message in the slot of `position`. If that message
+/// precedes `position`, the result may be any smaller value.
 ///
-/// By the slot and by the head, each of which may know of a later one. Of a seal only so much is believed as must be so: who
-/// fills a slot has published what was in it before.
+/// The slot and the head may each know of a later message; the larger value counts. A batched
+/// header for position *q* proves only that *q* - capacity was published: the producer fills a slot
+/// after it has published the slot's message before.
+///
+/// Example, capacity 4, `position` 1: the slot holds (10, batched), so it describes position 9, and
+/// proves 5 + 1 = 6. With head 10, position 9 is published: the head proves 9 + 1 = 10. With head
+/// 8, the head proves 5 + 1 = 6.
 #[inline(always)]
 pub(crate) fn last_published<M: Memory>(memory: &M, slots: Slots, position: u64) -> u64 {
     let capacity = slots.capacity();
@@ -33,10 +41,11 @@ pub(crate) fn last_published<M: Memory>(memory: &M, slots: Slots, position: u64)
     by_slot.max(by_head)
 }
 
-/// The message at `position`, if it is published. Acquired. Whether it was overwritten meanwhile is for the caller to find out;
-/// if it surely was, there is none.
+/// The message at `position`, if it is published. Acquired. A message that was surely overwritten
+/// counts as absent; the caller finds out whether one was overwritten meanwhile.
 ///
-/// The slot is read again once the head has shown the message: what was read before may be older.
+/// The slot is read again after the head has shown the message: words that were read before may be
+/// older than the message.
 #[inline(always)]
 pub(crate) fn find<M: Memory>(memory: &M, slots: Slots, position: u64) -> Option<Message> {
     let slot = slots.at(position);
@@ -48,9 +57,13 @@ pub(crate) fn find<M: Memory>(memory: &M, slots: Slots, position: u64) -> Option
     Some(message(slots, slot, position, words(memory, slot)))
 }
 
-/// True if the message at `position` is published by this head, and its block not granted to another one yet.
+/// True if this head publishes the message at `position`, and has not granted its block to a later
+/// one.
 ///
-/// The head alone stands for a bare message, so one that cannot be must not stand for any.
+/// The head alone publishes a headerless message, so an impossible head must publish none.
+///
+/// Example, capacity 4, `position` 8: heads 9 to 12 publish it. Head 8 does not yet; head 13 or a
+/// corrupt head of 10000 does not either.
 #[inline(always)]
 pub(crate) fn is_within_a_lap(head: u64, position: u64, capacity: u64) -> bool {
     head.wrapping_sub(position + 1) < capacity
@@ -62,7 +75,7 @@ pub(crate) fn words<M: Memory>(memory: &M, slot: Slot) -> (Sequence, Meta) {
     (Sequence(memory.load(slot.sequence(), Relaxed)), Meta(memory.load(slot.meta(), Relaxed)))
 }
 
-/// What the words of its slot say of a published message.
+/// The published message at `position`, as its slot's words describe it.
 #[inline(always)]
 pub(crate) fn message(
     slots: Slots,

@@ -1,4 +1,5 @@
-//! The observer: reads a mapping that it cannot write, gates nobody, and is told what it missed.
+//! The observer reads a mapping that it cannot write, gates nothing, and learns how many messages
+//! it missed.
 
 use super::message::{find, is_published};
 use super::read::{copy_out, is_closed};
@@ -7,19 +8,19 @@ use crate::format::{Geometry, Meta, POSITION_MAX};
 use crate::memory::Memory;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// What an observer found at its position.
+/// Result of [`Watcher::look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// The message was copied, whole. Length is bounded by the block size.
+    /// The whole message was copied. The block size bounds its length.
     Message {
-        /// Its position.
+        /// Position of the message.
         position: u64,
-        /// Its length and kind.
+        /// Length and kind of the message.
         meta: Meta,
     },
-    /// Nothing yet.
+    /// No message yet.
     Empty,
-    /// The producer was here first: so many messages are gone, and the observer stands after them.
+    /// The producer has overwritten so many messages. The observer now stands after them.
     Missed(u64),
 }
 
@@ -37,14 +38,14 @@ impl<M: Memory> Watcher<M> {
         Watcher { memory, geometry, position }
     }
 
-    /// The lowest position that was not being overwritten a moment ago, and the head. Two hints: whoever
-    /// starts from them finds out by [`look`](Self::look) what is still there.
+    /// The lowest position that the producer had not begun to overwrite a moment ago, and the head.
+    /// Both are hints: [`look`](Self::look) finds out which messages are still there.
     pub fn window(memory: &M, geometry: &Geometry) -> (u64, u64) {
         let head = memory.load(HEAD, Relaxed);
         (geometry.earliest(memory.load(CLAIMED, Relaxed)), head)
     }
 
-    /// The memory this observer reads.
+    /// The memory that this observer reads.
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -53,11 +54,15 @@ impl<M: Memory> Watcher<M> {
         self.position
     }
 
-    /// Copies the message at the observer's position into `buffer`, which holds a block, and moves on.
+    /// Copies the message at the observer's position into `buffer`, which is as long as a block,
+    /// and moves on.
     ///
-    /// The copy is taken with relaxed loads and believed only if, after an acquire *fence*, `claimed`
-    /// shows that the producer had not begun to write the slot again. (An acquire *load* of `claimed`
-    /// would let the copy sink below it.)
+    /// The copy is taken with relaxed loads. It counts only if `claimed`, loaded after an acquire
+    /// *fence*, shows that the producer had not begun to write the slot again. (An acquire *load*
+    /// of `claimed` would let the copy sink below the load.)
+    ///
+    /// Example, capacity 4, position 1: the copy counts while `claimed` is at most 5, since
+    /// position 5 is the next one in slot 1.
     pub fn look(&mut self, buffer: &mut [u8]) -> Seen {
         let position = self.position;
         let message = find(&self.memory, self.geometry.slots(), position);
@@ -74,14 +79,14 @@ impl<M: Memory> Watcher<M> {
         Seen::Message { position, meta }
     }
 
-    /// Moves past what is gone and an eighth of the ring further, or the producer would lap this observer
-    /// again before it has read one message.
+    /// Moves past the overwritten messages and an eighth of the ring further. Otherwise the
+    /// producer would lap this observer again before it has read one message.
     #[cold]
     fn lapped(&mut self, claimed: u64) -> Seen {
         let capacity = self.geometry.capacity();
         let oldest = claimed - capacity;
         let head = self.memory.load(HEAD, Relaxed);
-        // Hostile values end at the last position there can be, where nothing more is ever found.
+        // Hostile values end at the last possible position, where no message is ever found.
         let resume = (oldest + capacity / 8).min(head).max(oldest).min(POSITION_MAX).max(self.position);
         let missed = resume - self.position;
         if missed == 0 {
@@ -91,7 +96,7 @@ impl<M: Memory> Watcher<M> {
         Seen::Missed(missed)
     }
 
-    /// True when the stream is closed and nothing is left to read.
+    /// True if the stream is closed and no message is left to read.
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory) && !is_published(&self.memory, self.geometry.slots(), self.position)
     }

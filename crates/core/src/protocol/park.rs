@@ -1,9 +1,17 @@
 //! Sleeping and waking without a system call on the hot path and without a count of sleepers, which
 //! a killed sleeper would leave wrong for ever.
 //!
-//! One word says "somebody sleeps"; the sleeper sets it, the waker clears it before it wakes
-//! everybody. A sleeper that is killed in its sleep costs one wake. The sleeper, who has time, pays
-//! for the `SeqCst` fence of both sides ([`Memory::heavy_fence`]).
+//! One word says "a party may sleep". The sleeper sets it; the waker clears it before it wakes
+//! every sleeper. A sleeper that is killed in its sleep costs one wake. The sleeper has time, so it
+//! pays for the `SeqCst` fence of both sides ([`Memory::heavy_fence`]).
+//!
+//! Example, a reader waits for position 5:
+//!
+//! 1. The reader loads the wake word (its ticket, 7), and sets "asleep".
+//! 2. The reader makes the heavy fence, and looks at slot 5 once more: still empty.
+//! 3. The producer publishes 5, makes the light fence, and finds "asleep" set.
+//! 4. The producer clears "asleep", stores 8 in the wake word, and wakes.
+//! 5. The reader sleeps on the wake word while it is 7: it is 8, so the reader does not sleep.
 
 use crate::format::producer_page::{WAKE, WAKE_COUNT};
 use crate::format::readers_page::{PRODUCER_ASLEEP, READERS_ASLEEP, ROOM};
@@ -12,10 +20,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::time::Duration;
 
-/// Who sleeps.
+/// The side of the ring that sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Readers, until the producer publishes.
+    /// Readers and workers, until the producer publishes.
     Readers,
     /// The producer, until a reader makes room.
     Producer,
@@ -34,7 +42,7 @@ impl Side {
         }
     }
 
-    /// The word to sleep on.
+    /// The word that the sleepers sleep on.
     pub const fn word(self) -> Word {
         match self {
             Side::Readers => WAKE,
@@ -42,9 +50,9 @@ impl Side {
         }
     }
 
-    /// Announces a sleeper, looks once more, and only then sleeps: either the look finds what the
-    /// sleeper waits for, or the party that provides it finds the sleeper. `look` says for how long
-    /// to sleep at most; none if not at all. May return early for no reason.
+    /// Announces a sleeper, looks once more, and only then sleeps. Either the look finds the
+    /// awaited event, or the party that causes it finds the sleeper. `look` returns the longest
+    /// sleep; `None`: no sleep. May return early.
     pub fn sleep_unless<S, M: Memory + Futex, E>(
         self,
         sleeper: &mut S,
@@ -56,9 +64,9 @@ impl Side {
         self.look_and_sleep(sleeper, memory, look, ticket)
     }
 
-    /// The same on several rings at once, by their numbers: the announcements on all of them come
-    /// before one fence, and the fence before the look at any. False if the memory cannot sleep on
-    /// so many.
+    /// The same on several rings at once, by their numbers: the announcements on all rings precede
+    /// one fence, and the fence precedes every look. False if the memory cannot sleep on so many
+    /// rings.
     pub fn sleep_unless_any<S, M: Memory + Futex, E>(
         self,
         sleeper: &mut S,
@@ -76,8 +84,8 @@ impl Side {
         Ok(M::wait_any(&announced.into_iter().map(bed).collect::<Vec<_>>(), at_most))
     }
 
-    /// The same of a sleeper that cannot announce itself, since its mapping is read-only: it is
-    /// woken when others are, and must bound its sleep.
+    /// The same for a sleeper with a read-only mapping, which cannot announce itself. It wakes when
+    /// others are woken, and must bound its sleep.
     pub fn sleep_unannounced<S, M: Memory + Futex, E>(
         self,
         sleeper: &mut S,
@@ -115,7 +123,7 @@ impl Side {
         Ticket(word as u32)
     }
 
-    /// Wakes the sleepers, if there may be any. Called right after what they wait for was stored.
+    /// Wakes the sleepers, if any may be asleep. Called right after the awaited word was stored.
     #[inline(always)]
     pub fn wake_if_asleep<M: Memory + Futex>(self, memory: &M) {
         if self.is_asleep(memory) {
@@ -123,22 +131,22 @@ impl Side {
         }
     }
 
-    /// The same for a party that does not own the word that they sleep on: a sleeper that is just
-    /// about to sleep misses it.
+    /// The same for a party that does not own the wake word: a sleeper that is about to sleep
+    /// misses it.
     pub fn nudge<M: Memory + Futex>(self, memory: &M) {
         if self.is_asleep(memory) {
             memory.wake_all(self.word());
         }
     }
 
-    /// True when somebody may be asleep.
+    /// True if a party may be asleep.
     #[inline(always)]
     fn is_asleep<M: Memory>(self, memory: &M) -> bool {
         memory.light_fence(); // SLEEP
         memory.load(self.asleep(), Relaxed) != 0
     }
 
-    /// Wakes everybody who sleeps.
+    /// Wakes every sleeper.
     #[cold]
     pub fn wake<M: Memory + Futex>(self, memory: &M) {
         memory.store(self.asleep(), 0, Relaxed);
@@ -148,14 +156,15 @@ impl Side {
                 memory.store(WAKE_COUNT, memory.load(WAKE_COUNT, Relaxed).wrapping_add(1), Relaxed);
                 memory.store(WAKE, memory.load(WAKE, Relaxed).wrapping_add(1), Release); // TICKET
             }
-            // Several readers may wake the producer at once. Each must get its own change in: a
-            // waker that lost the race and went away would leave its clearing unordered with the
-            // next announcement.
+            // Several readers may wake the producer at once. Each must get its own change in: if a
+            // waker that lost the race went away, no word would order its clearing before the next
+            // announcement.
             Side::Producer => {
                 let mut seen = memory.load(ROOM, Relaxed);
-                let count =
-                    |seen: u64| memory.compare_exchange(ROOM, seen, seen.wrapping_add(1), Release, Relaxed); // TICKET
-                while let Err(now) = count(seen) {
+                let exchange = |seen: u64, next| {
+                    memory.compare_exchange(ROOM, seen, next, Release, Relaxed) // TICKET
+                };
+                while let Err(now) = exchange(seen, seen.wrapping_add(1)) {
                     seen = now;
                 }
             }

@@ -10,32 +10,32 @@ use crate::format::{Geometry, POSITION_MAX, Sequence, Tail};
 use crate::memory::{Futex, Memory};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
-/// Whose word gates.
+/// A party that gates the producer by a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// A consumer, by its entry: its tail, as it was found.
+    /// A consumer: its entry, and its tail as the scan found it.
     Consumer(u32, Tail),
-    /// A group: a message that it has not settled.
+    /// A group, by number: it has not settled the message.
     Group(u32),
-    /// A worker, by its entry: a message that it may still be reading though its lease is over.
+    /// A worker, by its entry: it may still be reading the message although its lease is over.
     Worker(u32),
 }
 
-/// Who keeps the producer from going on: the one with the lowest position.
+/// The party that holds the producer back: the one with the lowest position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gate {
-    /// Who it is.
+    /// The party.
     pub who: Who,
-    /// The position, no larger than the head.
+    /// The party's position, no larger than the head.
     pub position: u64,
 }
 
-/// What a look at the tails found.
+/// Result of a scan of the tails, floors and pins.
 #[derive(Clone, Copy, Debug)]
 pub struct Scan {
-    /// How many tails and groups gate.
+    /// Number of tails and groups that gate.
     pub gates: u32,
-    /// The lowest of them.
+    /// The lowest gate, if any.
     pub lowest: Option<Gate>,
 }
 
@@ -52,43 +52,59 @@ impl Scan {
 ///
 /// # Invariants
 ///
-/// `head <= claimed <= LIMIT` as stored, `head <= cached_limit <= LIMIT`, and every gating tail is at least `limit - capacity`,
-/// except tails that their owners have not finished choosing ([`table::join`](super::table::join)).
+/// `head <= claimed <= LIMIT` as stored, `head <= cached_limit <= LIMIT`, and every gating tail is
+/// at least `limit - capacity`, except tails that their owners have not finished choosing
+/// ([`table::join`](super::table::join)).
+///
+/// Example, capacity 4, the slowest tail at 2: `cached_limit` and `LIMIT` are at most 6. With
+/// `head` 4 and `claimed` 5, the producer may be writing position 4, and may claim position 5 as
+/// well.
 #[derive(Debug)]
 pub struct Publisher<M> {
     memory: M,
     geometry: Geometry,
-    /// How many positions are claimed at once.
+    /// Positions that one announcement claims.
     stretch: u64,
     head: u64,
     claimed: u64,
     cached_limit: u64,
-    /// Blocks of positions from the head up to here may hold what nobody published.
+    /// Blocks of positions from the head up to this one may hold bytes that no producer published.
     pub(super) leftover_until: u64,
-    /// For how many positions at once that is said.
+    /// Positions by which `leftover_until` advances at once.
     leftover_stretch: u64,
-    /// Slots of positions from the head up to here may hold seals that nobody published.
+    /// Slots of positions from the head up to this one may hold batched headers of aborted batches.
     pub(super) seals_until: u64,
-    /// [`ALL_DESCRIBED`] is stored.
+    /// True while [`ALL_DESCRIBED`] is stored.
     pub(super) all_described: bool,
 }
 
-/// Most positions that are claimed before they are asked for. Two stores less per message: measured on one thread,
-/// 48 B, 0.85 of the time with 16, and no less with more.
+/// Most positions that are claimed ahead of their use. Claiming 16 at once saves two stores per
+/// message: 0.85 of the time for 48 B on one thread; more than 16 gain nothing.
 const STRETCH_MAX: u64 = 16;
 
-// A message that is sent by itself is written with as few stores as can be: all of them, this process's own words too, wait in
-// one queue behind those whose lines are still the readers', and how many messages fit the queue is how many lines are under
-// way at once. Measured between two cores that are far apart, singly, against a bare ring: 48 B took 1.7 times as long with
-// nine stores, 1.3 with seven; 64 B 1.9 times, and 0.6.
+// Every store waits in the processor's store buffer until the cache line of the oldest waiting
+// store arrives, which is the line that a reader read last. A message of seven stores instead of
+// nine lets more messages be under way at once. Measured between two distant cores, singly, against
+// a ring without any protocol: 48 B took 1.7 times as long with nine stores, 1.3 with seven; 64 B
+// 1.9 times, and 0.6.
 
 impl<M: Memory> Publisher<M> {
-    /// Becomes the producer of a ring whose last producer closed it, died, or never was.
+    /// Becomes the producer of a ring whose last producer closed the ring or died, or of a new
+    /// ring.
     ///
-    /// The caller holds [`Right::Producer`](crate::memory::Right::Producer); taking it made everything
-    /// that the predecessor wrote visible here. Whatever the predecessor published but did not live to
-    /// count is counted; of a batch that the head has not passed nothing is. Being killed in here
-    /// leaves a ring from which the next takeover reaches the same state.
+    /// The caller holds [`Right::Producer`](crate::memory::Right::Producer); taking it made
+    /// everything that the predecessor wrote visible here. Messages that the predecessor published
+    /// but did not live to count are counted; messages of a batch that the head has not passed are
+    /// not. A producer that is killed in here leaves a ring from which the next takeover reaches
+    /// the same state.
+    ///
+    /// Example, the predecessor died at `HEAD` 5, `CLAIMED` 8, with these sequence words:
+    ///
+    /// | position | sequence word | taken over as |
+    /// |---|---|---|
+    /// | 5 | 6 | published: `head` becomes 6 |
+    /// | 6 | 7, batched | not published: counting stops here |
+    /// | 7 | 8 | cleared to 0: it stands behind a gap |
     pub fn take_over(memory: M, geometry: Geometry) -> Result<Publisher<M>, Damage> {
         let stored = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
         let claimed_max = stored + geometry.capacity();
@@ -105,7 +121,7 @@ impl<M: Memory> Publisher<M> {
                 memory.store(sequence, 0, Relaxed);
             }
         }
-        // None of those that are counted now is bare. Who found one by its slot knows that already.
+        // None of the messages that are counted now is headerless: each was found by its slot.
         if head > stored {
             memory.store(DESCRIBED, head, Relaxed);
         }
@@ -113,12 +129,14 @@ impl<M: Memory> Publisher<M> {
         memory.store(HEAD, head, Release); // HEAD
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
-        // What is claimed is lost to observers, so it is little of the ring.
+        // Observers lose the claimed positions, so the claim takes little of the ring.
         let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
-        // Nothing is granted before a scan, not even what the predecessor had claimed: readers may be required, and none
-        // be there; and the scan's fence shows an observer that claim before anything is written.
+        // Nothing is granted before a scan, not even the predecessor's claim: a policy may require
+        // readers, and none may be there. The scan's fence also shows the claim to observers before
+        // this producer writes.
         let (leftover_until, seals_until, cached_limit) = (claimed, claimed, head);
-        // It makes short messages cost as much as whole blocks, which only small blocks can bear.
+        // A longer stretch makes short messages cost as much as whole blocks; only small blocks
+        // bear that.
         let leftover_stretch = if geometry.slots().has_one_place() { 1 } else { stretch };
         Ok(Publisher {
             memory,
@@ -134,26 +152,26 @@ impl<M: Memory> Publisher<M> {
         })
     }
 
-    /// The same, claiming so many positions at once: for rings as small as a model checker needs them.
+    /// The same, claiming so many positions at once, for the small rings of a model checker.
     #[doc(hidden)]
     pub fn stretching(mut self, stretch: u64) -> Publisher<M> {
         self.stretch = stretch;
         self
     }
 
-    /// Shows people which process the producer is, and since when.
+    /// Shows in the ring's control page which process the producer is, and since when.
     pub fn introduce(&self, pid: u64, unix_ms: u64) {
         self.memory.store(PID, pid, Relaxed);
         self.memory.store(OPENED_MS, unix_ms, Relaxed);
     }
 
-    /// Counts that the ring was found full.
+    /// Counts one time that the ring was full.
     pub fn count_full(&self) {
         let count = self.memory.load(FULL_COUNT, Relaxed).wrapping_add(1);
         self.memory.store(FULL_COUNT, count, Relaxed);
     }
 
-    /// The memory this producer writes.
+    /// The memory that this producer writes.
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -170,23 +188,24 @@ impl<M: Memory> Publisher<M> {
         self.head
     }
 
-    /// One past the highest position that was ever claimed. Blocks of positions from the head up to it may
-    /// hold anything.
+    /// One past the highest position that was ever claimed. Blocks of positions from the head up to
+    /// this one may hold anything.
     pub fn claimed(&self) -> u64 {
         self.claimed
     }
 
-    /// How many positions may be claimed without looking at the tails.
+    /// Number of positions that may be claimed without a scan.
     #[inline(always)]
     pub fn room(&self) -> u64 {
         self.cached_limit - self.head
     }
 
-    /// Announces that the next `n` positions are about to be written. `n` is at most [`room`](Self::room).
+    /// Announces that this producer is about to write the next `n` positions, at most
+    /// [`room`](Self::room).
     ///
-    /// `claimed` never falls, not even when a claim is dropped: what an abandoned claim scribbled over
-    /// must never look whole to an observer. It goes some positions further than it must, so that most claims find
-    /// their positions claimed already.
+    /// `claimed` never falls, not even when a claim is aborted: an observer must never take the
+    /// bytes of an aborted claim for a whole message. The announcement covers some positions more
+    /// than necessary, so that most claims find their positions claimed already.
     #[inline(always)]
     pub fn claim(&mut self, n: u64) {
         debug_assert!(n <= self.room());
@@ -199,13 +218,13 @@ impl<M: Memory> Publisher<M> {
         }
     }
 
-    /// Blocks of positions from the head up to here may hold anything.
+    /// Blocks of positions from the head up to this one may hold anything.
     #[inline(always)]
     pub fn leftover_until(&self) -> u64 {
         self.leftover_until
     }
 
-    /// The block of a claimed position may be left in any state.
+    /// Notes that the caller may leave the block of a claimed position in any state.
     #[inline(always)]
     pub(super) fn may_leave(&mut self, position: u64) {
         if position >= self.leftover_until {
@@ -213,7 +232,7 @@ impl<M: Memory> Publisher<M> {
         }
     }
 
-    /// Counts what was published up to here.
+    /// Counts the messages below `head` as published.
     #[inline(always)]
     pub(super) fn count(&mut self, head: u64) {
         debug_assert!(self.head <= head && head <= self.claimed);
@@ -221,7 +240,7 @@ impl<M: Memory> Publisher<M> {
         self.memory.store(HEAD, head, Release); // HEAD
     }
 
-    /// Wakes the readers, if any may be asleep.
+    /// Wakes the readers, if any reader may be asleep.
     #[inline(always)]
     pub fn wake_readers(&self)
     where
@@ -230,29 +249,36 @@ impl<M: Memory> Publisher<M> {
         park::Side::Readers.wake_if_asleep(&self.memory);
     }
 
-    /// Looks at every tail that was ever stored and moves the limit as far as they allow. Costs one
-    /// cache miss per reader that released something since the last look, so it is called only when
-    /// the limit is reached.
+    /// Scans every tail that was ever stored, every floor and every pin, and moves the limit as far
+    /// as they allow. Costs one cache miss per reader that released a message since the last scan,
+    /// so the producer calls this only at the limit.
     ///
-    /// With nobody gating, the right to overwrite is taken an eighth of the ring at a time, so that a
-    /// reader who joins at the earliest position still finds most of the last lap. With fewer than `required`
-    /// tails gating, nothing is granted.
+    /// Without any gate, the producer takes an eighth of the ring at a time, so that a reader that
+    /// joins at the earliest position still finds most of the last lap. With fewer than `required`
+    /// gates, the scan grants nothing.
+    ///
+    /// Example, capacity 8, `head` and `cached_limit` 8, one tail at 3:
+    ///
+    /// 1. The first look finds 3, so the candidate is 3 + 8 = 11; `LIMIT` becomes 11.
+    /// 2. The fence. A reader that joins from now on sees `LIMIT` 11, and begins at 3 or above.
+    /// 3. The second look finds 3 again: the grant is 11. If the look also finds the first tail of a
+    ///    joiner, 0, the grant stays 8.
     #[cold]
     pub fn rescan(&mut self, required: u32) -> Scan {
         let (scan, candidate) = self.look_at_tails(required);
         if candidate <= self.cached_limit {
             return scan;
         }
-        // The limit is stored before the look that grants it: a joiner whom that look misses then reads a
-        // limit no smaller than the one the producer will use.
-        // Nor may it fall below what a predecessor had claimed, and may have written.
+        // The limit is stored before the look that grants it. A joiner that this look misses then
+        // reads a limit no smaller than the producer will use. The limit must not fall below a
+        // predecessor's claim either: the predecessor may have written there.
         let announced = candidate.max(self.claimed);
         self.memory.store(LIMIT, announced, Relaxed);
-        // The fence also acquires every tail and floor of the first look, and no more than that look allowed is
-        // granted: for them the second one needs no order of its own.
+        // The fence also acquires every tail and floor of the first look. The grant is at most what
+        // that look allowed, so for tails and floors the second look needs no order of its own.
         self.memory.fence(SeqCst); // JOIN, FREE, LEAVE, EVICT, PIN, FLOOR
         let (scan, granted) = self.look_at_tails(required);
-        // For pins it does: the first look may have come before a pin, and the second after it was taken away.
+        // For pins it does: the first look may precede a pin, and the second follow its removal.
         self.memory.fence(Acquire); // UNPIN
         let limit = granted.clamp(self.cached_limit, candidate);
         if limit < announced {
@@ -262,8 +288,9 @@ impl<M: Memory> Publisher<M> {
         scan
     }
 
-    /// Floors before pins: a worker whose message was settled by another is found by its pin, which the fence
-    /// between two looks shows to the second (see [`lease`](super::lease)).
+    /// Floors before pins. If another worker settled a message, its last reader is found by the
+    /// pin; the fence between the two looks shows that pin to the second look (see
+    /// [`lease`](super::lease)).
     fn look_at_tails(&self, required: u32) -> (Scan, u64) {
         let mut scan = Scan { gates: 0, lowest: None };
         let used = |word, entries| used_entries(&self.memory, word, entries);
@@ -271,7 +298,8 @@ impl<M: Memory> Publisher<M> {
             let tail = Tail(self.memory.load(self.geometry.tail(entry), Relaxed));
             let Some(position) = tail.position() else { continue };
             scan.gates += 1;
-            // Another process wrote it: a tail beyond the head would grant room that is not there.
+            // Another process wrote the tail: beyond the head it would grant room that is not
+            // there.
             scan.note(Who::Consumer(entry, tail), position.min(self.head));
         }
         for number in used(USED_GROUPS, self.geometry.group_entries()) {
@@ -295,11 +323,13 @@ impl<M: Memory> Publisher<M> {
         (scan, limit.min(POSITION_MAX))
     }
 
-    /// Takes the tail of an evictable consumer away. False when it moved meanwhile, or is not evictable.
+    /// Takes away the tail of an evictable consumer. False if the tail moved meanwhile, or is not
+    /// evictable.
     ///
-    /// The reader advances the same word by compare-exchange after it has copied, so exactly one of the
-    /// two wins: either the copy was whole, or the reader learns that it was evicted. Relaxed: room is only
-    /// ever granted by the scan that follows, and its fence acquires what was read here.
+    /// The reader advances the same word by compare-exchange after it has copied, so exactly one of
+    /// the two parties wins: either the copy was whole, or the reader learns of its eviction.
+    /// Relaxed: only the following scan grants room, and its fence acquires the word that was read
+    /// here.
     pub fn evict(&mut self, gate: Gate) -> bool {
         let Who::Consumer(entry, found) = gate.who else { return false };
         if !found.is_evictable() {
@@ -314,7 +344,7 @@ impl<M: Memory> Publisher<M> {
         won
     }
 
-    /// Says that nothing more will come from this producer. Readers drain, then learn it.
+    /// Says that this producer publishes no more. Readers drain the ring, and then learn of it.
     pub fn close(&mut self)
     where
         M: Futex,

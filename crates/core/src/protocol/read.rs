@@ -1,4 +1,4 @@
-//! Consumers: the gating one, which reads in place, and the evictable one, which copies.
+//! Consumers: the gating consumer reads in place, the evictable one copies.
 
 use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
@@ -7,12 +7,12 @@ use crate::format::{Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// What a consumer finds at its tail.
+/// Messages at a consumer's tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// So many messages, at least one, may be read.
+    /// So many messages, at least 1, may be read.
     Messages(u64),
-    /// Nothing yet.
+    /// No message yet.
     Empty,
 }
 
@@ -20,24 +20,25 @@ pub enum Ready {
 ///
 /// # Invariants
 ///
-/// The stored tail equals `tail`, whose slot is `slot`; positions `tail..cached_head` are published, were acquired, and stay
-/// untouched until the tail passes them. The next message to be published after them is a single one, or the first of
-/// a batch: its slot will say so.
+/// The stored tail equals `tail`, and `slot` is its slot. Positions `tail..cached_head` are
+/// published, were acquired, and stay untouched until the tail passes them. The message at
+/// `cached_head` will be sent by itself or be the first of a batch: the slot will announce it.
+/// (Exception: `began_ahead`.)
 #[derive(Debug)]
 pub struct Reader<M> {
     memory: M,
     slots: Slots,
     capacity: u64,
     entry: u32,
-    /// Where the entry's tail is, in the readers' segment.
+    /// Offset of the entry's tail in the readers' segment, in bytes.
     tail_at: u64,
     tail: u64,
     /// The slot at the tail.
     slot: Slot,
     cached_head: u64,
-    /// Of those before `cached_head`, the messages from here on are bare.
+    /// Messages in `cached_described..cached_head` are headerless.
     cached_described: u64,
-    /// The head was last seen below where this began.
+    /// The head that this consumer saw when it began lay below its tail.
     began_ahead: bool,
 }
 
@@ -47,7 +48,7 @@ impl<M: Memory> Reader<M> {
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
         let (slots, capacity) = (geometry.slots(), geometry.capacity());
         let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
-        // It may begin in the middle of a batch, where no slot says that there is a message.
+        // The tail may lie in the middle of a batch, where no slot announces a message.
         let head = memory.load(HEAD, Relaxed);
         memory.fence(Acquire); // HEAD
         let (cached_head, cached_described) = if is_within_a_lap(head, tail, capacity) {
@@ -70,7 +71,7 @@ impl<M: Memory> Reader<M> {
         }
     }
 
-    /// The memory this consumer reads.
+    /// The memory that this consumer reads.
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -84,16 +85,17 @@ impl<M: Memory> Reader<M> {
         self.entry
     }
 
-    /// How many messages from the tail on are known to be published.
+    /// Number of messages from the tail on that are known to be published.
     #[inline(always)]
     pub fn known(&self) -> u64 {
         self.cached_head - self.tail
     }
 
-    /// Whether a message may be read at the tail.
+    /// Messages that may be read at the tail.
     ///
-    /// The sequence word in the slot says "it is there" on the cache line that carries the data: one miss for
-    /// both. The head, whose line is the producer's at every message, is left alone unless the message is sealed.
+    /// The sequence word lies on the cache line of the data and says that the message is there: one
+    /// miss for both. The line of the head, which the producer writes at every message, is left
+    /// alone unless the slot is marked batched.
     #[inline(always)]
     pub fn poll(&mut self) -> Result<Ready, Damage> {
         if self.known() > 0 {
@@ -113,10 +115,10 @@ impl<M: Memory> Reader<M> {
         Ok(Ready::Messages(1))
     }
 
-    /// What the sequence word at the tail says if it is sealed, or wrong.
+    /// Decides by a sequence word at the tail that is batched, or impossible.
     ///
-    /// Never inlined: with this in the loop of who waits, 8 B singly took 2.0 times as long as a bare ring, between two
-    /// cores, and with a call there 0.4 times.
+    /// Never inlined. With this code in the loop of a waiting reader, sending 8 B singly between
+    /// two cores took 2.0 times as long as a ring without any protocol; with a call, 0.4 times.
     #[inline(never)]
     fn look_closer(&mut self, sequence: Sequence) -> Result<Ready, Damage> {
         let tail = self.tail;
@@ -127,9 +129,9 @@ impl<M: Memory> Reader<M> {
         Ok(Ready::Empty)
     }
 
-    /// How many messages may be read from the tail on, by the head alone: one miss for all of them, and the line that the
-    /// producer writes before it is left alone. A single message that a dead producer did not live to count is
-    /// [`poll`](Self::poll)'s to find.
+    /// Messages that may be read from the tail on, by the head alone: one miss for all of them, and
+    /// the line of the slot is left alone. A single message that a dead producer did not live to
+    /// count is found by [`poll`](Self::poll).
     #[inline(always)]
     pub fn poll_head(&mut self) -> Result<Ready, Damage> {
         if self.known() == 0 {
@@ -138,25 +140,31 @@ impl<M: Memory> Reader<M> {
         Ok(if self.known() == 0 { Ready::Empty } else { Ready::Messages(self.known()) })
     }
 
-    /// Learns what the head counts by now, even if messages are known.
+    /// Re-reads the head, even if messages are known.
     #[inline(always)]
     pub fn look_at_head(&mut self) -> Result<(), Damage> {
         let tail = self.tail;
         let head = self.memory.load(HEAD, Relaxed);
         if !is_within_a_lap(head, tail, self.capacity) {
-            // This consumer gates: no honest head is further.
+            // This consumer gates: no honest head lies further.
             return Damage::bound("head", head, 0, tail + self.capacity).map(drop);
         }
         self.memory.fence(Acquire); // HEAD
-        // In a sound ring not below what is known, which came from an older head, or is the one message that the slot at the
-        // tail told of.
+        // In a sound ring the head is not below the known messages: they came from an older head,
+        // or from the slot at the tail.
         self.cached_head = head;
         self.cached_described = self.memory.load(DESCRIBED, Relaxed);
         Ok(())
     }
 
-    /// Looks at the head for who began above the one it saw: perhaps in the middle of a batch, since that head may have been
-    /// older than the limit that it began by. What this finds, the next poll finds, too. Who waits asks now and then.
+    /// Re-reads the head for a reader that began above the head that it saw. Such a reader may
+    /// stand inside a batch, where no slot announces a message: the head that it saw may have been
+    /// older than the limit by which it began. On success the next [`poll`](Self::poll) returns the
+    /// messages. A waiting reader calls this now and then.
+    ///
+    /// Example: a batch of positions 4 to 9 is published, `HEAD` is 10 and `LIMIT` is 14 at
+    /// capacity 8. A joiner loads `LIMIT` 14, so it begins at 6, but still loads `HEAD` 4. Slot 6
+    /// is headerless.
     #[inline(always)]
     pub fn look_within_batch(&mut self) -> Result<(), Damage> {
         if self.began_ahead && self.poll_head()? != Ready::Empty {
@@ -165,7 +173,7 @@ impl<M: Memory> Reader<M> {
         Ok(())
     }
 
-    /// By the head, and then by the slot: finds all that is there.
+    /// Polls by the head, and then by the slot: finds every published message.
     #[inline(always)]
     pub fn poll_many(&mut self) -> Result<Ready, Damage> {
         match self.poll_head()? {
@@ -174,15 +182,15 @@ impl<M: Memory> Reader<M> {
         }
     }
 
-    /// Whether the position `ahead` of the tail is filled, too. Nothing is acquired.
+    /// True if the position `ahead` of the tail is filled, too. Acquires nothing.
     #[inline(always)]
     pub fn is_filled_ahead(&self, ahead: u64) -> bool {
         let sequence = Sequence(self.memory.load(self.slots.at(self.tail + ahead).sequence(), Relaxed));
         sequence.number() > self.tail + ahead
     }
 
-    /// The message at the tail, which [`poll`](Self::poll) said may be read, if it was sent by itself; else
-    /// [`next_of_batch`](Self::next_of_batch) has it.
+    /// The message at the tail, which [`poll`](Self::poll) announced, if it was sent by itself;
+    /// else use [`next_of_batch`](Self::next_of_batch).
     #[inline(always)]
     pub fn next_single(&self) -> Option<Message> {
         if self.memory.load(self.slot.sequence(), Relaxed) != Sequence::published(self.tail).0 {
@@ -192,19 +200,19 @@ impl<M: Memory> Reader<M> {
         Some(Message { meta, block: self.slots.single(self.slot) })
     }
 
-    /// The message at the tail, which [`poll`](Self::poll) said may be read, however it was sent.
+    /// The message at the tail, which [`poll`](Self::poll) announced, however it was sent.
     pub fn next_of_batch(&self) -> Result<Message, Damage> {
         let (sequence, meta) = words(&self.memory, self.slot);
         self.not_beyond(sequence)?;
         Ok(message(self.slots, self.slot, self.tail, (sequence, meta)))
     }
 
-    /// A slot that this consumer gates was overwritten if it speaks of a later message: somebody broke the protocol.
+    /// A slot that describes a later message was overwritten although this consumer gates: damage.
     fn not_beyond(&self, sequence: Sequence) -> Result<(), Damage> {
         Damage::bound("sequence word", sequence.number(), 0, self.tail + 1).map(drop)
     }
 
-    /// The message `ahead` positions after the tail, which [`poll`](Self::poll) said may be read.
+    /// The message `ahead` positions after the tail, which [`poll`](Self::poll) announced.
     #[inline(always)]
     pub fn message(&self, ahead: u64) -> Message {
         let position = self.tail + ahead;
@@ -212,25 +220,28 @@ impl<M: Memory> Reader<M> {
         message(self.slots, slot, position, words(&self.memory, slot))
     }
 
-    /// How far ahead of the tail the last message is, at most, whose slot must be looked at; those behind it are bare.
+    /// Messages from the tail on whose slots must be looked at, at most. Those behind are
+    /// headerless.
     #[inline(always)]
     pub fn described(&self) -> u64 {
         self.cached_described.saturating_sub(self.tail)
     }
 
-    /// The blocks of up to `max` bare messages from `ahead` positions after the tail on, as far as they lie behind each other.
+    /// The blocks of up to `max` headerless messages from `ahead` positions after the tail on that
+    /// adjoin each other.
     #[inline(always)]
     pub fn bare_run(&self, ahead: u64, max: u64) -> Run {
         self.slots.packed_run(self.tail + ahead, max)
     }
 
-    /// As [`message`](Self::message), of a bare one.
+    /// As [`message`](Self::message), for a headerless message.
     #[inline(always)]
     pub fn bare_message(&self, ahead: u64) -> Message {
         Message { meta: self.slots.full(), block: self.slots.packed(self.slots.at(self.tail + ahead)) }
     }
 
-    /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll) said.
+    /// Gives the next `n` messages back to the producer; `n` is at most what [`poll`](Self::poll)
+    /// announced.
     #[inline(always)]
     pub fn release(&mut self, n: u64) {
         let tail = self.tail + n;
@@ -249,14 +260,16 @@ impl<M: Memory> Reader<M> {
         park::Side::Producer.wake_if_asleep(&self.memory);
     }
 
-    /// True when there is a message, or none will come: a reader that goes to sleep asks after its announcement.
+    /// True if there is a message, or none will come. A reader that goes to sleep asks after its
+    /// announcement.
     #[cold]
     pub fn has_news(&mut self) -> Result<bool, Damage> {
         Ok(self.poll_many()? != Ready::Empty || self.is_drained()?)
     }
 
-    /// True when the stream is closed and nothing is left to read. Looks at the closing before the slot:
-    /// everything published before the closing is then found.
+    /// True if the stream is closed and no message is left to read. Looks at `CLOSED` before the
+    /// slot, so that the look at the slot finds every message that was published before the
+    /// closing.
     #[cold]
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
         if !is_closed(&self.memory) {
@@ -266,26 +279,26 @@ impl<M: Memory> Reader<M> {
     }
 }
 
-/// True once the producer has said that nothing more will come; what it published before is then visible.
+/// True once the producer has closed the stream; its messages are then visible.
 pub fn is_closed<M: Memory>(memory: &M) -> bool {
     let closed = memory.load(CLOSED, Relaxed);
     memory.fence(Acquire); // CLOSE
     closed != 0
 }
 
-/// What an evictable consumer got.
+/// Result of [`CopyingReader::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
-    /// The message at this position was copied, whole.
+    /// The whole message at this position was copied.
     Message {
-        /// Its position.
+        /// Position of the message.
         position: u64,
-        /// Its length (bounded by the block size) and kind.
+        /// Length (bounded by the block size) and kind.
         meta: Meta,
     },
-    /// Nothing yet.
+    /// No message yet.
     Empty,
-    /// The producer took the tail away. Join again.
+    /// The producer took the tail away. The consumer has to join again.
     Evicted,
 }
 
@@ -303,7 +316,7 @@ impl<M: Memory> CopyingReader<M> {
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> CopyingReader<M> {
         CopyingReader { memory, geometry, entry, tail }
     }
-    /// The memory this consumer reads.
+    /// The memory that this consumer reads.
     pub fn memory(&self) -> &M {
         &self.memory
     }
@@ -319,15 +332,16 @@ impl<M: Memory> CopyingReader<M> {
     pub fn entry(&self) -> u32 {
         self.entry
     }
-    /// Goes on at `tail`, which [`table::join`](super::table::join) has just stored.
+    /// Continues at `tail`, which [`table::join`](super::table::join) has just stored.
     pub fn rejoined(&mut self, tail: u64) {
         self.tail = tail;
     }
 
-    /// Copies the next message into `buffer`, which holds a block.
+    /// Copies the next message into `buffer`, which is as long as a block.
     ///
-    /// The compare-exchange that releases the message also validates the copy: it succeeds only while the
-    /// producer has not evicted this consumer, and until then the slot was not touched.
+    /// The compare-exchange that releases the message also validates the copy: it succeeds only if
+    /// the producer has not evicted this consumer, and before an eviction nothing writes to the
+    /// slot.
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
         let tail = self.geometry.tail(self.entry);
         let Some(message) = find(&self.memory, self.geometry.slots(), self.tail) else {
@@ -356,7 +370,7 @@ impl<M: Memory> CopyingReader<M> {
         park::Side::Producer.wake_if_asleep(&self.memory);
     }
 
-    /// True when the stream is closed and nothing is left to read.
+    /// True if the stream is closed and no message is left to read.
     #[cold]
     pub fn is_drained(&self) -> bool {
         is_closed(&self.memory)
@@ -365,7 +379,8 @@ impl<M: Memory> CopyingReader<M> {
     }
 }
 
-/// Copies a message, possibly torn; its length is bounded by the buffer, which is as long as a block.
+/// Copies a message, possibly torn. Its length is bounded by the buffer, which is as long as a
+/// block.
 pub fn copy_out<M: Memory>(memory: &M, message: Message, buffer: &mut [u8]) -> Meta {
     let len = message.meta.len().min(buffer.len());
     // SAFETY: the block is this geometry's, and `len` is at most the buffer's length, a block.

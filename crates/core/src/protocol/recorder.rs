@@ -1,7 +1,8 @@
-//! The flight recorder: the last few hundred life-cycle events of a ring, readable when everybody is dead.
+//! The flight recorder: the last few hundred life-cycle events of a ring, readable when every party
+//! is dead.
 //!
-//! Written under the table right and never on the hot path. A writer killed half-way leaves a record whose
-//! number is 0, which readers skip and the next writer writes over.
+//! Written under the table right and never on the hot path. A writer that is killed half-way leaves
+//! a record with number 0; readers skip the record, and the next writer overwrites it.
 
 use crate::format::{Geometry, NAME_MAX, event, readers_page::NEXT_EVENT};
 use crate::memory::{Liveness, Memory, Right, Word};
@@ -9,7 +10,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// What happened.
+/// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u64)]
@@ -30,31 +31,31 @@ pub enum EventKind {
     Detached = 7,
     /// A consumer was found dead and its entry freed.
     Died = 8,
-    /// The ring became full; the name is that of who held it.
+    /// The ring became full. The event has the name of the party that gates it.
     Full = 9,
-    /// A consumer that had agreed to it was evicted.
+    /// The producer evicted an evictable consumer.
     Evicted = 10,
-    /// A durable consumer was removed, by hand or for its inactivity.
+    /// A durable consumer was removed, by a call or after its inactivity.
     Removed = 11,
     /// A producer or a consumer went away without closing or leaving.
     Abandoned = 12,
-    /// Something in shared memory was found to be impossible.
+    /// A party found an impossible value in shared memory.
     DamageFound = 13,
     /// A group was created by its first worker.
     GroupCreated = 14,
     /// A group was removed.
     GroupRemoved = 15,
-    /// A worker joined the group that is named.
+    /// A worker joined the named group.
     WorkerJoined = 16,
-    /// A worker of the group that is named left.
+    /// A worker of the named group left.
     WorkerLeft = 17,
-    /// A worker of the group that is named was found dead, and its leases were returned.
+    /// A worker of the named group was found dead, and its leases were returned.
     WorkerDied = 18,
-    /// A message was copied to the dead-letter ring.
+    /// A worker copied a message to the dead-letter ring.
     DeadLettered = 19,
-    /// A message was given up that the dead-letter ring could not take.
+    /// A worker gave up a message that the full dead-letter ring could not take.
     DeadLetterDropped = 20,
-    /// The dead-letter ring is full, or cannot be written: a message waits for its burial.
+    /// The dead-letter ring is full, or cannot be written: a message waits to be copied there.
     DeadLettersFull = 21,
     /// A kind that this version does not know.
     Unknown = 0,
@@ -94,40 +95,41 @@ impl EventKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// Events are numbered from 0 over the ring's whole life.
+    /// Number of the event. Events are numbered from 0 over the ring's whole life.
     pub number: u64,
-    /// What happened.
+    /// The kind.
     pub kind: EventKind,
-    /// The position it happened at: the head, or the tail of the reader concerned.
+    /// The position at which it happened: the head, or the tail of the consumer concerned.
     pub position: u64,
-    /// The process concerned; numbers are reused, so this is for people.
+    /// Number of the process concerned. The kernel reuses such numbers, so this is for display
+    /// only.
     pub pid: u64,
-    /// When it last happened, in milliseconds since 1970 by the system clock.
+    /// Time of the latest repeat, in milliseconds since 1970 by the system clock.
     pub unix_ms: u64,
-    /// How often it happened again, directly after one another, to the same name.
+    /// Times that the same event with the same name happened again directly afterwards.
     pub repeats: u64,
-    /// The reader concerned; empty for the producer.
+    /// Name of the consumer or group concerned; empty for the producer.
     pub name: String,
 }
 
-/// What to write into the recorder.
+/// An event to be recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// What happened.
+    /// The kind.
     pub kind: EventKind,
-    /// Where.
+    /// The position at which it happened.
     pub position: u64,
-    /// To whom.
+    /// Number of the process concerned.
     pub pid: u64,
-    /// When.
+    /// Time, in milliseconds since 1970.
     pub unix_ms: u64,
-    /// The reader's name, cut to what fits.
+    /// Name of the consumer or group concerned; the recorder cuts it to 64 bytes.
     pub name: &'a str,
 }
 
 /// Writes an event. The caller holds the table right.
 pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
-    // Another process wrote it. Numbers that cannot be reached start over.
+    // Another process wrote the number. An impossible one starts over at 0.
     let next = Some(memory.load(NEXT_EVENT, Relaxed)).filter(|&next| next < u64::MAX - 2).unwrap_or(0);
     let entries = geometry.recorder_entries();
     if let Some(last) = next.checked_sub(1) {
@@ -158,7 +160,8 @@ pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
     memory.store(NEXT_EVENT, next + 1, Relaxed);
 }
 
-/// Writes an event if the table right is to be had at once: a recorder must never hold up the flight.
+/// Writes an event if the table right is free at this moment; else drops the event, since the
+/// recorder must never delay the ring.
 pub fn try_record<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: Entry<'_>) {
     if rights.seize(Right::Table) {
         record(memory, geometry, entry);
@@ -166,7 +169,7 @@ pub fn try_record<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, right
     }
 }
 
-/// The event of this number, unless it was written over, is being written, or never was.
+/// The event of this number, unless it was overwritten, is being written, or never happened.
 pub fn event<M: Memory>(memory: &M, geometry: &Geometry, number: u64) -> Option<Event> {
     let word = |at| geometry.event_word(number % geometry.recorder_entries(), at);
     if memory.load(word(event::NUMBER), Relaxed) != number + 1 {
@@ -188,14 +191,15 @@ pub fn event<M: Memory>(memory: &M, geometry: &Geometry, number: u64) -> Option<
 
 /// Every event that is still there, oldest first.
 pub fn events<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<Event> {
-    // The table right may be held by somebody else, or nobody: one event more than counted may be whole.
+    // Another party may hold the table right and be writing: one event beyond the count may be
+    // whole.
     let next = memory.load(NEXT_EVENT, Relaxed).min(u64::MAX - 2);
     (next.saturating_sub(geometry.recorder_entries())..=next)
         .filter_map(|number| event(memory, geometry, number))
         .collect()
 }
 
-/// Every word of some records, for a backend that wants to know its words beforehand.
+/// Every word of the given records, for a backend that needs its words beforehand.
 pub fn words_of(geometry: &Geometry, records: &[u64]) -> Vec<Word> {
     let words = |&index: &u64| (0..event::LEN).step_by(8).map(move |at| geometry.event_word(index, at));
     records.iter().flat_map(words).collect()
@@ -212,7 +216,7 @@ pub fn store_name<M: Memory>(memory: &M, word: impl Fn(u64) -> Word, name: &str)
     }
 }
 
-/// Loads a name. Whatever is there becomes text: another process wrote it.
+/// Loads a name. Another process wrote it: invalid UTF-8 is replaced.
 pub fn load_name<M: Memory>(memory: &M, word: impl Fn(u64) -> Word) -> String {
     let bytes: Vec<u8> = (0..NAME_MAX as u64)
         .step_by(8)

@@ -1,16 +1,16 @@
-//! Messages that are sent by themselves, and what a block shows: the message that was published
+//! Messages that are sent by themselves, and the content of a block: the message that was published
 //! there, and zeros behind it.
 //!
 //! A producer that sends a shorter message than the one a lap before clears the rest of the longer
-//! one, and clears all of a block that an abandoned claim may have left in any state. So a block
-//! never shows what was not published, to a reader that looks beyond the message, or to anybody who
-//! reads the file.
+//! one. It clears the whole block if an aborted claim may have left it in any state. So a block
+//! never shows bytes that no producer published, neither to a reader that looks beyond the message
+//! nor to any program that reads the file.
 //!
-//! Example: a block of 64 bytes holds 40 bytes of position 3 in a ring of 4. Position 7 is to hold
-//! 16 bytes there. Its producer writes bytes 0 to 15, learns the length 40 from the slot, which
-//! still describes position 3, zeroes bytes 16 to 39, describes position 7, and publishes it. A
-//! producer that dies after the description and before that leaves a claimed position, so its
-//! successor takes the block for one that may hold anything, and zeroes all of it.
+//! Example: a block of 64 bytes holds 40 bytes of position 3 in a ring of 4. The producer sends 16
+//! bytes at position 7. It writes bytes 0 to 15, learns the length 40 from the slot, which still
+//! describes position 3, zeroes bytes 16 to 39, describes position 7, and publishes it. A producer
+//! that dies between the description and the publishing leaves a claimed position. Its successor
+//! assumes that this block holds anything, and zeroes all of it.
 
 use super::message::words;
 use super::publish::Publisher;
@@ -19,13 +19,13 @@ use crate::format::{Block, Meta, Sequence, Slot};
 use crate::memory::{BlockWriter, Memory};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-/// A claimed position and its slot. Worked out once per message: what is read through a reference
-/// after an ordered store is read from memory again.
+/// A claimed position and its slot. Computed once per message and carried along by value: after an
+/// ordered store the compiler must assume that anything behind a reference changed.
 ///
 /// # Invariants
 ///
-/// Made by [`Publisher::claimed_slot`] alone. The publisher that made it has claimed the position,
-/// which lies below its limit, and has not published it yet.
+/// Made by [`Publisher::claimed_slot`] and [`Publisher::claim_next`] alone. The publisher that made
+/// it has claimed the position, which lies below its limit, and has not published it yet.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimedSlot {
     pub(super) position: u64,
@@ -40,7 +40,7 @@ impl ClaimedSlot {
     }
 }
 
-/// The description of a message that fits a block.
+/// Length and kind of a message that fits a block.
 #[inline(always)]
 pub(super) fn meta(len: usize, kind: u32) -> Meta {
     #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
@@ -48,7 +48,7 @@ pub(super) fn meta(len: usize, kind: u32) -> Meta {
 }
 
 impl<M: Memory> Publisher<M> {
-    /// Claims the head alone.
+    /// Claims the position at the head.
     #[inline(always)]
     pub fn claim_next(&mut self) -> ClaimedSlot {
         let claimed = self.slot_ahead(0);
@@ -56,7 +56,7 @@ impl<M: Memory> Publisher<M> {
         claimed
     }
 
-    /// The slot so many positions after the head, which the caller has claimed.
+    /// The slot `ahead` positions after the head, which the caller has claimed.
     #[inline(always)]
     pub fn claimed_slot(&self, ahead: u64) -> ClaimedSlot {
         debug_assert!(self.head() + ahead < self.claimed());
@@ -81,7 +81,7 @@ impl<M: Memory> Publisher<M> {
         self.geometry().slots().single(claimed.slot)
     }
 
-    /// The same, to be written by the caller, who may leave it in any state.
+    /// The same block, which the caller may write and leave in any state.
     #[inline(always)]
     pub fn scribble(&mut self, claimed: ClaimedSlot) -> Block {
         self.may_leave(claimed.position);
@@ -92,7 +92,7 @@ impl<M: Memory> Publisher<M> {
     ///
     /// # Panics
     ///
-    /// If it is longer than a block.
+    /// If the message is longer than a block.
     #[inline(always)]
     pub fn send(&mut self, claimed: ClaimedSlot, kind: u32, message: &[u8]) {
         // SAFETY: the position is claimed, below the limit, and this is the producer, by the
@@ -101,15 +101,16 @@ impl<M: Memory> Publisher<M> {
         self.publish(claimed, kind, message.len());
     }
 
-    /// Publishes the claimed head, whose block holds a message, at most a block long.
+    /// Publishes the claimed head: its block holds a message of `len` bytes, at most a block.
     ///
-    /// Clears what is behind it before it is described: the description says how long the older
-    /// message was. In one call with the publishing: a claim that is given up leaves the older
-    /// description.
+    /// Clears the bytes behind the message before it writes the description, since the old
+    /// description holds the length of the older message. Both happen in the call that publishes,
+    /// so that an aborted claim leaves the older description.
     #[inline(always)]
     pub fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
         debug_assert!(claimed.position == self.head());
-        // The slot is looked at only if it matters: what a reader had last comes from another core.
+        // The slot is read only if its length matters: its line comes from the core of the last
+        // reader.
         if len < self.block_size() {
             let used = self.used_len(claimed.slot, claimed.position, false, self.leftover_until());
             if used > len {
@@ -118,14 +119,15 @@ impl<M: Memory> Publisher<M> {
             }
         }
         self.memory().store(claimed.slot.meta(), meta(len, kind).0, Relaxed);
-        self.memory().store(claimed.slot.sequence(), Sequence::published(claimed.position).0, Release); // PUB
+        let published = Sequence::published(claimed.position).0;
+        self.memory().store(claimed.slot.sequence(), published, Release); // PUB
         if !self.all_described {
             self.describe_all();
         }
         self.count(claimed.position + 1);
     }
 
-    /// Of the messages from here on, up to the next batch, none is bare.
+    /// From here on, up to the next batch, no message is headerless.
     #[cold]
     fn describe_all(&mut self) {
         self.all_described = true;

@@ -1,9 +1,9 @@
-//! Words that only tell people something, or that are read and written under a right alone: a model checker need not
-//! take them for words that parties race for.
+//! Words that only inform people, or that parties access under a right alone. Parties do not race
+//! for these words, so a model checker need not treat them as atomic.
 
 use crate::format::{Geometry, Segment, Word, entry, event, group, producer_page, worker};
 
-/// True for such a word.
+/// True if the word is such a word.
 pub fn is_statistic(geometry: &Geometry, word: Word) -> bool {
     match word.segment {
         Segment::Producer => {

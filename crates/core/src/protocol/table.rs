@@ -1,5 +1,5 @@
-//! Where a reader begins: the race of a joining reader with the producer, and the checks on a position that a
-//! durable consumer comes back to.
+//! The start of a reader: the race of a joining reader with the producer, and the checks on the
+//! position of a durable consumer that comes back.
 //!
 //! The caller holds the right to the entry. The life of the entry around these steps is
 //! [`membership`](super::membership).
@@ -45,9 +45,9 @@ pub enum StartError {
         "position {requested} is gone; attach at {earliest}, the earliest that can be had, or with `Start::Earliest`"
     )]
     Gone {
-        /// What was asked for.
+        /// The position that was asked for.
         requested: u64,
-        /// What could be had instead.
+        /// The earliest position that can be had.
         earliest: u64,
     },
     /// The position was not published yet, nor is it the next one.
@@ -55,7 +55,7 @@ pub enum StartError {
         "position {requested} lies beyond the head, {head}; attach at or below the head, or with `Start::Latest`"
     )]
     Ahead {
-        /// What was asked for.
+        /// The position that was asked for.
         requested: u64,
         /// The next position to be published.
         head: u64,
@@ -65,23 +65,30 @@ pub enum StartError {
     Damaged(#[from] Damage),
 }
 
-/// Makes `entry` gate the producer from a position that is safe, and returns it.
+/// Makes `entry` gate the producer from a safe position, and returns the position.
 ///
-/// Before that the entry is counted among those that were ever used, since the scan looks at no
-/// other: what is said of the tail below holds of the count and the tail together.
+/// Before that the entry is counted as used, since the scan looks at no other entries: the
+/// statements about the tail below hold for the count and the tail together.
 ///
-/// The classic race of a store and a load on either side. Proof by cases over the `SeqCst` fences, for any
-/// scan of the producer that grants a limit L:
+/// The classic race of a store and a load on either side. Proof by cases over the `SeqCst` fences,
+/// for any scan of the producer that grants a limit L:
 ///
-/// 1. Our fence precedes the scan's: the scan sees our first tail, or a later one, and L is at most that
-///    tail + capacity. Raising the tail afterwards only releases what we never meant to read.
-/// 2. The scan's fence precedes ours: we see the limit that it stored before its fence, at least L, and
-///    start no lower than that limit - capacity; so L overwrites nothing from our start on.
+/// 1. The joiner's fence precedes the scan's: the scan sees the joiner's first tail, or a later
+///    one, and L is at most that tail + capacity. Raising the tail afterwards only releases
+///    messages that the joiner never meant to read.
+/// 2. The scan's fence precedes the joiner's: the joiner sees the limit that the scan stored before
+///    its fence, at least L, and starts no lower than that limit - capacity. So L overwrites
+///    nothing from the start on.
 ///
-/// The first tail is the lowest there is: it holds the producer up until the second store, and nothing else,
-/// since the producer never takes back a limit that it was granted. A better guess would gain nothing, and
-/// one that turned out too high would have to be lowered, which no proof allows: the limit itself falls,
-/// from what a scan hoped for to what it granted.
+/// Example, capacity 8, head 20, the scan wants L = 26. Case 1: the scan finds the first tail, 0,
+/// and grants nothing. Case 2: the joiner loads `LIMIT` 26, and starts at 18 or above; L overwrites
+/// positions below 18 only.
+///
+/// The first tail is the lowest position of the ring. It holds the producer up until the second
+/// store, and has no other effect, since the producer never takes back a limit that it was granted.
+/// A better guess would gain nothing, and a guess that turned out too high would have to be
+/// lowered, which no proof allows: the limit itself falls, from the value that a scan hoped for to
+/// the one it granted.
 pub fn join<M: Memory>(
     memory: &M,
     geometry: &Geometry,
@@ -103,16 +110,17 @@ pub fn join_at<M: Memory>(
     let (tail, evictable) = (entry.tail(), eviction == Eviction::Agreed);
     let lowest = Tail::at(geometry.first_position(), evictable);
     count_entry(memory, entry.used(), entry.number());
-    // Relaxed, both here and below: the lowest tail grants nothing, and what comes after the fence is released
-    // by it. (A predecessor's leaving, which its lock showed us, is carried on that way.)
+    // Relaxed, here and below: the lowest tail grants nothing, and the fence releases everything
+    // after it. (A predecessor's leaving, which its lock showed to this party, is carried on that
+    // way.)
     memory.store(tail, lowest.0, Relaxed);
     memory.fence(SeqCst); // JOIN
     let earliest = geometry.earliest(memory.load(LIMIT, Relaxed));
     let head = memory.load(HEAD, Relaxed);
     let chosen = choose(memory, geometry, start, earliest, head);
     match chosen {
-        // An evictable tail may have been taken away already. It must not be brought back: the producer
-        // goes by what it took. The reader learns it when it reads.
+        // The producer may have taken an evictable tail away already. The tail must not be brought
+        // back: the producer relies on what it took. The reader learns of it at its next read.
         Ok(position) => {
             let to = Tail::at(position, evictable).0;
             let _ = memory.compare_exchange(tail, lowest.0, to, Relaxed, Relaxed);
@@ -133,7 +141,7 @@ fn choose<M: Memory>(
     Damage::bound("head", head, 0, POSITION_MAX)?;
     match start {
         Start::Earliest => Ok(earliest),
-        // `head` may be older than the scan behind `earliest`, so that it may be the lower of the two.
+        // `head` may be older than the scan behind `earliest`, so it may be the lower of the two.
         Start::Latest => Ok(head.max(earliest)),
         Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
         Start::At(requested) if !is_reached(memory, geometry, requested, head) => {
@@ -143,20 +151,20 @@ fn choose<M: Memory>(
     }
 }
 
-/// True if every position below `position` is published. A dead producer may not have counted its last
-/// message, so the sequence word of the position before decides when the head does not; it may be a lap
-/// further already.
+/// True if every position below `position` is published. A dead producer may not have counted its
+/// last message. So if the head does not decide, the sequence word of the position before does; it
+/// may be a lap further already.
 fn is_reached<M: Memory>(memory: &M, geometry: &Geometry, position: u64, head: u64) -> bool {
     position <= head || position <= POSITION_MAX && is_published(memory, geometry.slots(), position - 1)
 }
 
-/// The tail of a durable consumer that comes back: it never stopped gating, so it needs no race.
+/// The tail of a durable consumer that comes back. It never stopped gating, so it needs no race.
 pub fn resume<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> Result<u64, Damage> {
     // A tail that the producer does not look at gated nothing.
     let used = memory.load(USED_CONSUMERS, Relaxed);
     Damage::bound("used consumer entries", used, u64::from(entry) + 1, u64::MAX)?;
     let stored = Tail(memory.load(geometry.tail(entry), Relaxed));
-    // A durable reader reads in place: its tail can never be one that may be taken away.
+    // A durable reader reads in place: its tail can never be evictable.
     let tail = stored.position().filter(|_| !stored.is_evictable()).unwrap_or(stored.0);
     let head = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
     let earliest = geometry.earliest(head);

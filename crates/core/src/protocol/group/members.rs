@@ -1,4 +1,5 @@
-//! The life of a worker's entry: enlisting in a group, leaving it, and what is done about workers that died.
+//! The life of a worker's entry: enlisting in a group, leaving the group, and clearing up after
+//! death.
 //!
 //! | state | group | pin | right |
 //! |---|---|---|---|
@@ -6,8 +7,12 @@
 //! | a worker | the group's number + 1 | a position, or none | the worker's |
 //! | a dead worker | the same | the same | free |
 //!
-//! A dead worker's leases carry the number of its entry. They are returned before the entry is free, so that no
-//! later worker is taken for their owner.
+//! A dead worker's leases carry the number of its entry. They are returned before the entry is
+//! free, so that no later worker is taken for their owner.
+//!
+//! Example: worker 7 dies with positions 4 and 9 leased. Worker 2 takes the right of entry 7, makes
+//! 4 and 9 available again, clears pin and group of entry 7, and gives the right back. Only now can
+//! a new worker have number 7.
 
 use super::{Group, NOWHERE};
 use crate::format::{Count, Geometry, State, worker};
@@ -17,17 +22,17 @@ use crate::protocol::park::Side;
 use crate::protocol::recorder;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-/// Why a worker gets no entry.
+/// Reasons for which a worker gets no entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnlistError<E> {
     /// Every entry is held. A party that only clears up holds an entry for a moment: try again.
     Full,
-    /// The kernel cannot tell whether an entry is held.
+    /// The kernel cannot tell whether a process holds an entry.
     Unknown(E),
 }
 
-/// Takes an entry for a worker of the group, free or a dead worker's, and holds the right to it from then on. What
-/// the dead worker had leased can be had again. The caller holds the table right.
+/// Takes an entry, free or a dead worker's, for a worker of the group, and holds its right from
+/// then on. The dead worker's leases become available again. The caller holds the table right.
 pub fn enlist<M: Memory + Clone, L: Liveness>(
     group: &Group<M>,
     rights: &L,
@@ -64,7 +69,7 @@ fn seize_entry<M: Memory, L: Liveness>(
     Err(EnlistError::Full)
 }
 
-/// A worker goes: what it still had leased can be had again, and its entry is free.
+/// Lets a worker leave: its remaining leases become available again, and its entry becomes free.
 pub fn leave<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -76,8 +81,8 @@ pub fn leave<M: Memory + Futex + Clone, L: Liveness>(
     Side::Producer.wake_if_asleep(memory);
 }
 
-/// Frees a worker's entry: returns its leases, takes its pin away, and lets the entry go. The caller holds the
-/// right to it.
+/// Frees a worker's entry: returns its leases, removes its pin, and clears its group. The caller
+/// holds the right to the entry.
 pub fn free<M: Memory + Clone>(memory: &M, geometry: &Geometry, entry: u32) {
     let word = |at| geometry.worker_word(entry, at);
     let of = memory.load(word(worker::GROUP), Relaxed);
@@ -105,8 +110,8 @@ fn return_leases<M: Memory>(group: &Group<M>, owner: u32) {
     }
 }
 
-/// Clears up after a worker that died: what it had leased can be had again at once. False if it lives, or if
-/// there is nothing to clear up.
+/// Clears up after a worker that died: its leases become available at once. False if the worker
+/// lives, or if there is nothing to clear up.
 pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
     if !is_taken(memory, geometry, entry) || !rights.seize(Right::Worker(entry)) {
         return false;
@@ -119,8 +124,8 @@ pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rig
     reaped
 }
 
-/// Clears up after every worker of the group that died, but for `own` entry: the right to it is the caller's
-/// already. `died` is told each one's process.
+/// Clears up after every dead worker of the group, except for the entry `own`, whose right the
+/// caller holds already. `died` receives the process number of each.
 pub fn reap_all<M: Memory + Clone, L: Liveness>(
     group: &Group<M>,
     rights: &L,
@@ -135,8 +140,8 @@ pub fn reap_all<M: Memory + Clone, L: Liveness>(
     }
 }
 
-/// Takes away the pin of a worker that died. For the producer, which leaves its leases to the group. False if the
-/// worker lives.
+/// Removes the pin of a worker that died. For the producer, which leaves the worker's leases to the
+/// group. False if the worker lives.
 pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
     if !rights.seize(Right::Worker(entry)) {
         return false;
@@ -146,14 +151,14 @@ pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, right
     true
 }
 
-/// The entries of the group's workers, alive or not.
+/// The entries of the group's workers, alive or dead.
 pub fn of<M: Memory>(group: &Group<M>) -> impl Iterator<Item = u32> + '_ {
     let belongs = u64::from(group.number) + 1;
     let word = |entry| group.geometry.worker_word(entry, worker::GROUP);
     group.geometry.worker_entries().filter(move |&entry| group.memory.load(word(entry), Relaxed) == belongs)
 }
 
-/// The process of the worker that has, or last had this entry.
+/// Process number of the worker that has, or last had, this entry.
 pub fn pid<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
     memory.load(geometry.worker_word(entry, worker::PID), Relaxed)
 }

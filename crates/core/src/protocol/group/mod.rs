@@ -1,5 +1,5 @@
-//! What a group is to everybody: its floor and its window of deliveries. [`table`] is the life of a group's entry,
-//! [`members`] that of its workers' entries.
+//! A group's floor and its window of deliveries, as every party sees them. [`table`] is the life of
+//! a group's entry, [`members`] that of its workers' entries.
 
 pub mod members;
 pub mod table;
@@ -19,22 +19,22 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 /// Stored where a hint or a pin names no position.
 pub const NOWHERE: u64 = u64::MAX;
 
-/// Which messages a worker wants.
+/// The messages that a worker wants, by their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Kinds {
-    /// Any, oldest first. As System V's `msgtyp` 0.
+    /// Every message, oldest first. As System V's `msgtyp` 0.
     #[default]
     Any,
-    /// Those of this kind, oldest first. As a positive `msgtyp`.
+    /// Messages of this kind, oldest first. As a positive `msgtyp`.
     Equal(u32),
-    /// Those of the lowest kind that is at most this, oldest first. As a negative `msgtyp`.
+    /// Messages of the lowest kind that is at most this, oldest first. As a negative `msgtyp`.
     AtMost(u32),
-    /// All but those of this kind, oldest first. As `MSG_EXCEPT`.
+    /// Every message but those of this kind, oldest first. As `MSG_EXCEPT`.
     Except(u32),
 }
 
 impl Kinds {
-    /// True if a message of this kind is wanted.
+    /// True if the worker wants a message of this kind.
     #[inline(always)]
     pub fn admits(self, kind: u32) -> bool {
         match self {
@@ -46,30 +46,37 @@ impl Kinds {
     }
 }
 
-/// One delivery as it was found.
+/// One delivery at the moment at which a worker looked at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slip {
+    /// Position of the message.
     pub position: u64,
-    /// The word in memory: what a compare-exchange starts from.
+    /// The word in memory: the expected value of a later compare-exchange.
     pub stored: u64,
-    /// What it says of this position.
+    /// The meaning of that word for this position.
     pub word: DeliveryWord,
 }
 
-/// A group's words, as anybody may read them.
+/// A group's words, which every party may read.
 ///
-/// The floor is a hint from below: everything under it is settled, and perhaps more. Whoever needs to know
-/// better walks up the settled words from it, so that nobody has to keep it exact, and the death of who was
-/// about to move it costs nothing.
+/// The floor is a lower bound: every position below is settled, and perhaps more. A party that
+/// needs the exact lowest unsettled position walks up the settled words from the floor. So no party
+/// has to keep the floor exact, and the death of a worker that was about to move it costs nothing.
+///
+/// Example: the stored floor is 4. Positions 4, 5 and 7 are acked, position 6 is leased. The exact
+/// floor is 6: [`Group::floor`] returns 6, and [`Group::help_floor`] also stores it.
 #[derive(Clone, Debug)]
 pub struct Group<M> {
+    /// The ring's words.
     pub memory: M,
+    /// The places of the words.
     pub geometry: Geometry,
+    /// Number of the group in its table.
     pub number: u32,
 }
 
 impl<M: Memory> Group<M> {
-    /// Group `number`, which is below the ring's number of groups.
+    /// The group with this number, which is below the ring's number of groups.
     pub fn new(memory: M, geometry: Geometry, number: u32) -> Group<M> {
         Group { memory, geometry, number }
     }
@@ -82,7 +89,7 @@ impl<M: Memory> Group<M> {
         geometry.group_entries().map(|number| Group::new(memory.clone(), *geometry, number))
     }
 
-    /// The group of this name.
+    /// The group with this name, if there is one.
     pub fn named(memory: &M, geometry: &Geometry, name: &str) -> Option<Group<M>>
     where
         M: Clone,
@@ -90,53 +97,56 @@ impl<M: Memory> Group<M> {
         Group::all(memory, geometry).find(|group| group.is_taken() && group.name() == name)
     }
 
-    /// True for a whole group: not for a free entry, nor for a group that is being created or removed.
+    /// True for a complete group: not for a free entry, nor for a group that is being created or
+    /// removed.
     pub fn is_taken(&self) -> bool {
         self.load(group::FLAGS) == group_flags::TAKEN
     }
 
-    /// Its name.
+    /// The group's name.
     pub fn name(&self) -> String {
         recorder::load_name(&self.memory, |at| self.entry_word(group::NAME + at))
     }
 
-    /// Its settings.
+    /// The group's settings.
     pub fn settings(&self) -> GroupSettings {
         GroupSettings::load(&self.memory, |at| self.entry_word(at))
     }
 
     #[inline(always)]
+    /// The word `at` bytes from the start of the group's entry.
     pub fn entry_word(&self, at: u64) -> Word {
         self.geometry.group_word(self.number, at)
     }
+    /// Loads that word, relaxed.
     pub fn load(&self, at: u64) -> u64 {
         self.memory.load(self.entry_word(at), Relaxed)
     }
 
-    /// A position that another process wrote. The head counts what comes below the ring's first one as published, and so
-    /// would who looked there.
+    /// Bounds a position that another process wrote. The head counts positions below the ring's
+    /// first one as published, so no worker may look there.
     #[inline(always)]
     pub fn bounded(&self, position: u64) -> u64 {
         position.max(self.geometry.first_position()).min(POSITION_MAX)
     }
 
-    /// What the group's word says of `position` at this moment.
+    /// The delivery of `position` at this moment.
     #[inline(always)]
     pub fn slip(&self, position: u64) -> Slip {
         let stored = self.memory.load(self.geometry.delivery(self.number, position), Relaxed);
         Slip { position, stored, word: DeliveryWord::read(stored, self.geometry.lap(position)) }
     }
 
-    /// Replaces the word of a slip, unless somebody did before.
+    /// Replaces the word of a snapshot, unless another party changed the word since.
     #[inline(always)]
     pub fn replace(&self, slip: Slip, new: DeliveryWord) -> bool {
         let word = self.geometry.delivery(self.number, slip.position);
-        // Relaxed: it grants nothing by itself. What the lease's owner read is released by its pin, and the
-        // exchange hands on whatever the claim released.
+        // Relaxed: the exchange grants nothing by itself. The pin of the lease's owner releases the
+        // owner's reads, and the exchange carries on the release of the claim.
         self.memory.compare_exchange(word, slip.stored, new.0, Relaxed, Relaxed).is_ok()
     }
 
-    /// The stored floor; none if there is no such group. Bounded.
+    /// The stored floor, bounded; `None` if there is no such group.
     pub fn stored_floor(&self) -> Option<u64> {
         Tail(self.load(group::FLOOR)).position().map(|floor| floor.min(POSITION_MAX))
     }
@@ -150,61 +160,70 @@ impl<M: Memory> Group<M> {
         position
     }
 
-    /// True also for a position whose slot was reused meanwhile. The stored floor may lie so low: the producer
-    /// sees over what is settled above it. The word speaks of a later lap then, and looks fresh; that the
-    /// slot was published again says that the position was settled.
+    /// True also for a position if its slot was reused since. The stored floor may lie so low
+    /// because the producer looks past settled positions above it. Then the word speaks of a later
+    /// lap, and looks fresh; but a slot that was published again proves that its earlier position
+    /// was settled.
+    ///
+    /// Example, capacity 4: the floor is stored as 1, and position 5 was published and leased. The
+    /// word in slot 1 is of lap 1, so it looks fresh for position 1. The slot's last message is 5:
+    /// position 1 was settled.
     fn is_settled(&self, position: u64) -> bool {
         let word = self.slip(position).word;
         word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1
     }
 
-    /// The lowest position that is not settled. None if there is no such group.
+    /// The lowest position that is not settled. `None` if there is no such group.
     ///
-    /// The stored floor may lie any number of laps behind, if everybody died who was about to move it. What lies a
-    /// lap below the head was overwritten, so that the walk begins there.
+    /// The stored floor may lie any number of laps behind if every worker died that was about to
+    /// move it. Positions a lap below the head were overwritten, so the walk begins there at the
+    /// lowest.
     pub fn floor(&self) -> Option<u64> {
         let capacity = self.geometry.capacity();
         let from = self.stored_floor()?.max(head(&self.memory).saturating_sub(capacity));
         Some(self.settled_until(from, from + 2 * capacity))
     }
 
-    /// Moves the stored floor up over what is settled, and returns it: the lowest position that was not. None
-    /// if there is no such group.
+    /// Moves the stored floor up over settled positions, and returns the lowest unsettled position.
+    /// `None` if there is no such group.
     pub fn help_floor(&self) -> Option<u64> {
         let stored = self.stored_floor()?;
         let floor = self.floor()?;
         if floor > stored {
             self.memory.fence(Acquire); // SETTLED
             let (from, to) = (Tail::at(stored, false).0, Tail::at(floor, false).0);
-            // Somebody else may have got further, or removed the group.
-            let _ = self.memory.compare_exchange(self.entry_word(group::FLOOR), from, to, Release, Relaxed); // FLOOR
+            // Another worker may have moved the floor further, or removed the group.
+            let word = self.entry_word(group::FLOOR);
+            let _ = self.memory.compare_exchange(word, from, to, Release, Relaxed); // FLOOR
         }
         Some(floor)
     }
 
-    /// Deliveries from `from` on, up to the first message that is not published yet.
+    /// Deliveries from `from` on, up to the first message that is not yet published.
     pub fn window(&self, from: u64) -> Window<'_, M> {
         let from = self.bounded(from);
         Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
     }
 
-    /// One past the message that is published in a slot whose delivery looked fresh.
+    /// One past the position of the message that is published in a slot whose delivery looks fresh.
     ///
-    /// A word of a later lap looks fresh too. Who wrote it had seen the slot of that lap, so that after this
-    /// fence it is seen here as well, and the word is taken for what it is.
+    /// A word of a later lap looks fresh, too. The worker that wrote such a word had seen the slot
+    /// of that lap. So after this fence this party sees the slot of that lap as well, and
+    /// recognises the word.
     #[inline(always)]
     pub fn sequence_of_fresh(&self, position: u64) -> u64 {
         self.memory.fence(Acquire); // LAP
         last_published(&self.memory, self.geometry.slots(), position)
     }
 
-    /// A published message, which may be overwritten; nothing for one that is not there.
+    /// The published message at `position`, which may be overwritten meanwhile; `None` if it is not
+    /// there.
     #[inline(always)]
     pub fn message(&self, position: u64) -> Option<Message> {
         find(&self.memory, self.geometry.slots(), position)
     }
 
-    /// Says that `position` can be had again: whoever looks next, looks from there.
+    /// Hints that a worker may lease `position` again: the next search begins there.
     pub fn hint_returned(&self, position: u64) {
         let word = self.entry_word(group::RETURNED);
         let mut seen = self.memory.load(word, Relaxed);
@@ -216,7 +235,7 @@ impl<M: Memory> Group<M> {
         }
     }
 
-    /// Counts something in the group's statistics.
+    /// Adds to one of the group's counters.
     pub fn count(&self, what: Count, times: u64) {
         let word = self.entry_word(group::COUNTS + what as u64 * 8);
         let mut seen = self.memory.load(word, Relaxed);
@@ -227,7 +246,7 @@ impl<M: Memory> Group<M> {
         }
     }
 
-    /// Counts what is in the window.
+    /// Counts the deliveries of the window by their state.
     pub fn census(&self, now: Millis) -> Option<Census> {
         let settings = self.settings();
         let floor = self.floor()?;
@@ -248,29 +267,41 @@ impl<M: Memory> Group<M> {
     }
 }
 
-/// What a look at a group's window counted.
+/// Counts of the deliveries in a group's window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
     /// The lowest position that is not settled.
     pub floor: u64,
-    /// Messages that were never leased.
+    /// Messages that no worker has leased.
     pub pending: u64,
     /// Messages that were leased and are not settled.
     pub ack_pending: u64,
-    /// Of those, messages that were leased more than once.
+    /// Messages among the unsettled ones that were leased more than once.
     pub redelivered: u64,
-    /// Messages that wait for their burial.
+    /// Messages that wait to be copied to the dead-letter ring.
     pub doomed: u64,
-    /// How long the floor's message has been there at least, if anybody saw it come.
+    /// Lower bound of the age of the floor's message, in milliseconds, if a sighting shows it.
     pub oldest_age_ms: Option<u32>,
 }
 
-/// Iterates over a group's deliveries.
+/// Iterates over a group's deliveries, from a hint up to the head.
 ///
-/// It begins at a hint, which may lie below slots that were reused meanwhile, and ends at the head: there the
-/// word is of an earlier lap and the slot not published. A word whose own lap is over when the hint points to
-/// it is at most one lap old, since every lap writes it, so the head is less than two rings away; where the
-/// words are younger, the window is moved up, once. What a hostile hand wrote ends it too.
+/// ```text
+/// capacity 8, head 21:         slots hold positions 13..21
+/// hint 11                      slots of 11 and 12 were reused: by 19 and 20
+///                   11 12 | 13 14 15 16 17 18 19 20 | 21
+///                   reused  window                    end: not published
+/// ```
+///
+/// 1. The word's lap is that of the position: the delivery is yielded.
+/// 2. The word looks fresh, and the slot holds a later position: the slot was reused. The window
+///    moves up to a ring below that later position, once.
+/// 3. The word looks fresh, and the slot holds no message of this position: the head; the window
+///    ends.
+///
+/// The hint is at most one lap old where its word is of its own lap, since every lap writes the
+/// word. So the head is less than two rings away, and the window has at most two rings; corrupt
+/// words end it at the latest there.
 #[derive(Debug)]
 pub struct Window<'g, M> {
     group: &'g Group<M>,
@@ -280,11 +311,12 @@ pub struct Window<'g, M> {
 }
 
 impl<M: Memory> Window<'_, M> {
-    /// A ring below the message that is in the slot now, everything is settled.
+    /// A ring below the message that is in the slot now, every position is settled.
     #[cold]
     fn skip_reused(&mut self, sequence: u64) {
         let capacity = self.group.geometry.capacity();
-        // Nobody has published so far ahead of the head: a damaged word must not stand for a message.
+        // No producer publishes so far ahead of the head: a corrupt word must not stand for a
+        // message.
         let reached = head(&self.group.memory) + capacity;
         let below = if sequence > reached { 0 } else { sequence.saturating_sub(capacity) };
         self.next = below.max(self.next + 1);
@@ -319,14 +351,14 @@ impl<M: Memory> Iterator for Window<'_, M> {
     }
 }
 
-/// How far a group lets the producer go: the lowest position that it has not settled, at most `head`. None if
-/// there is no such group.
+/// The lowest position that a group has not settled, at most `head`: the producer may not go
+/// further. `None` if there is no such group.
 ///
-/// For the producer, who reads groups and never writes them. What it reads here is acquired by the fence of
-/// its scan.
+/// For the producer, which reads groups and never writes them. The fence of its scan acquires the
+/// words that are read here.
 pub fn gate<M: Memory>(memory: &M, geometry: &Geometry, number: u32, head: u64) -> Option<u64> {
     let stored = Tail(memory.load(geometry.group_word(number, group::FLOOR), Relaxed)).position()?;
-    // What the producer has overwritten was settled: the words there may speak of a later lap.
+    // Overwritten positions were settled: the words there may speak of a later lap.
     let mut floor = stored.max(geometry.earliest(head)).min(head);
     while floor < head {
         let word =
@@ -339,17 +371,17 @@ pub fn gate<M: Memory>(memory: &M, geometry: &Geometry, number: u32, head: u64) 
     Some(floor)
 }
 
-/// Where a worker holds the producer back, if it does.
+/// The position at which a worker holds the producer back, if any.
 pub fn pin<M: Memory>(memory: &M, geometry: &Geometry, worker: u32) -> Option<u64> {
     Some(memory.load(geometry.worker_word(worker, worker::PIN), Relaxed)).filter(|&pin| pin != NOWHERE)
 }
 
-/// The next position to publish, for those who read nothing by it.
+/// The next position to publish, for a caller that reads no message by it.
 pub fn head<M: Memory>(memory: &M) -> u64 {
     memory.load(HEAD, Relaxed).min(POSITION_MAX)
 }
 
-/// The words that the protocol of groups orders its steps by, with their values in a new ring.
+/// The words that order the steps of the groups' protocol, with their values in a new ring.
 pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
     let groups = geometry.group_entries().flat_map(|number| {
         [

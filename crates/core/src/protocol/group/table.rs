@@ -1,4 +1,4 @@
-//! The life of a group's entry: creating, joining, removing, and clearing up after a creator that died.
+//! The life of a group's entry: creation, joining, removal, and clearing up after a dead creator.
 //!
 //! | state | flags | floor |
 //! |---|---|---|
@@ -6,8 +6,8 @@
 //! | being created, or removed | `UNFINISHED` | none, or a position |
 //! | a group | `TAKEN` | a position |
 //!
-//! An unfinished group is changed under the table right only: a party that holds the right and finds one knows
-//! that the group's creator, or remover, died.
+//! An unfinished group is changed under the table right only. A party that holds the right and
+//! finds an unfinished group knows that the group's creator, or remover, died.
 
 use super::{Group, NOWHERE, members};
 use crate::format::{Geometry, State, group, group_flags};
@@ -22,10 +22,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// When a group is created: what its entry shows of that.
+/// Facts about the moment at which a group is created.
 #[derive(Clone, Copy, Debug)]
 pub struct Birth {
-    /// Tells one boot of the machine from another.
+    /// Tag of the machine's boot.
     pub boot: u64,
     /// The system clock, in milliseconds since 1970.
     pub unix_ms: u64,
@@ -36,7 +36,8 @@ pub struct Birth {
 pub struct Wanted<'a> {
     /// The group's name.
     pub name: &'a str,
-    /// The settings that the group must have; none: any, and the default ones for a new group.
+    /// The settings that the group must have; `None`: any, and the default settings for a new
+    /// group.
     pub settings: Option<GroupSettings>,
     /// Where a new group begins.
     pub start: Start,
@@ -47,20 +48,20 @@ pub struct Wanted<'a> {
 pub struct Joined<M> {
     /// The group.
     pub group: Group<M>,
-    /// The floor of a group that this worker created.
+    /// The floor of the group, if this worker created it.
     pub created: Option<u64>,
 }
 
-/// Why a worker has no group to join.
+/// Reasons for which a worker has no group to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupError {
     /// The ring has no room for any group.
     NoGroups,
     /// The group has other settings than the worker insists on.
     Settings(Box<GroupSettings>),
-    /// Every entry is taken by another group; their names.
+    /// Other groups have all entries; their names.
     Full(Vec<String>),
-    /// A new group cannot begin where it shall.
+    /// A new group cannot begin at the requested start.
     Start(StartError),
 }
 
@@ -98,8 +99,8 @@ pub fn join<M: Memory + Futex + Clone>(
 
 /// Creates a group in a free entry, gating from `start` on. The caller holds the table right.
 ///
-/// Until everything is in place the entry says so: if this process dies in between, the next holder of the table
-/// right clears it away ([`clear_unfinished`]).
+/// Until the group is complete, its entry says `UNFINISHED`: if this process dies in between, the
+/// next holder of the table right clears the entry ([`clear_unfinished`]).
 pub fn create<M: Memory>(
     group: &Group<M>,
     name: &str,
@@ -139,8 +140,8 @@ pub fn create<M: Memory>(
     joined
 }
 
-/// Removes the group of this name, which has no living worker: it gates no more, and the entries of its dead workers
-/// are free. The caller holds the table right.
+/// Removes the group with this name, which must have no living worker: it gates no more, and the
+/// entries of its dead workers become free. The caller holds the table right.
 pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
@@ -149,7 +150,7 @@ pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
 ) -> Result<Removed, RemoveError> {
     let group = Group::named(memory, geometry, name).ok_or(RemoveError::NotFound)?;
     let workers: Vec<u32> = members::of(&group).collect();
-    // All of them, before anything is changed.
+    // Seize the rights of all workers before any word is changed.
     if let Some(&entry) = workers.iter().find(|&&entry| !rights.seize(Right::Worker(entry))) {
         workers.iter().for_each(|&entry| rights.release(Right::Worker(entry)));
         return Err(RemoveError::InUse { pid: members::pid(memory, geometry, entry) });
@@ -164,7 +165,7 @@ pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
     Ok(Removed { position, pid: 0 })
 }
 
-/// Stops gating and frees the entry. The caller holds the table right and the right of every worker of the group.
+/// Stops gating and frees the entry. The caller holds the table right and every worker's right.
 pub fn clear<M: Memory>(group: &Group<M>) {
     let Group { memory, geometry, .. } = group;
     memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
@@ -172,8 +173,9 @@ pub fn clear<M: Memory>(group: &Group<M>) {
     memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
 }
 
-/// Clears away a group whose creator or remover died over it, and what only a damaged file has: a floor of a free
-/// entry, which would hold the producer for ever. The caller holds the table right. True if it was one.
+/// Clears the entry of a group whose creator or remover died, and the floor of a free entry, which
+/// only a damaged file has and which would hold the producer for ever. True if there was anything
+/// to clear. The caller holds the table right.
 pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
     let unfinished = match group.load(group::FLAGS) {
         group_flags::TAKEN => false,
@@ -186,8 +188,8 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
     unfinished
 }
 
-/// After a reboot the clock began anew: what a worker of an earlier boot leased or delayed is due now. The
-/// caller holds the table right.
+/// After a reboot the clock began anew: everything that a worker of an earlier boot leased or
+/// delayed is due now. The caller holds the table right.
 pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
     if group.load(group::BOOT) == boot {
         return;
