@@ -390,6 +390,14 @@ impl<'a> BlockRead<'a> {
     }
 }
 
+/// The light fence of a process that `membarrier` cannot interrupt. Out of line, so that the code of
+/// a send or a receive runs past it without a jump: one instruction of each.
+#[cold]
+#[inline(never)]
+fn uninterruptible_fence() {
+    atomic::fence(Ordering::SeqCst);
+}
+
 // SAFETY: words are accessed as `AtomicU64` at their own address, fences are the standard ones (or,
 // for the asymmetric pair, `membarrier`, which is one on every core that runs a registered
 // process), and blocks are those of the geometry.
@@ -429,7 +437,7 @@ unsafe impl Memory for Region {
         if self.interruptible {
             atomic::compiler_fence(Ordering::SeqCst);
         } else {
-            atomic::fence(Ordering::SeqCst);
+            uninterruptible_fence();
         }
     }
 
