@@ -6,6 +6,7 @@ use crate::models::MODELS;
 use crate::sites::{self, Change, Site};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,6 +16,11 @@ use std::time::{Duration, Instant};
 const BOUND_OF_SITES: usize = 2;
 /// A model that takes longer than this over a change does not end: it is caught.
 const ENDLESS: Duration = Duration::from_secs(300);
+
+/// Exit code of a model that holds, and in which a changed load never gave anything else than what was there.
+const IDLE: u8 = 3;
+/// Seeds of the simulation that look at a change.
+const SEEDS: &str = "600";
 
 /// A change that no model catches, and the reason why it cannot, or need not.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +46,8 @@ pub struct Campaign {
     pub accepted: &'static [Accepted],
     /// Most preemptions per execution.
     pub bound: usize,
+    /// Where the simulation looks, too: builds it.
+    pub simulation: Option<fn() -> PathBuf>,
 }
 
 /// One change, the models that reach its site, and which of them fails.
@@ -52,6 +60,8 @@ pub struct Outcome {
     models: Vec<&'static Model>,
     /// The first model that fails.
     pub caught: Option<&'static str>,
+    /// It makes no difference in any model: nobody looks twice.
+    pub idle: bool,
 }
 
 impl Outcome {
@@ -97,7 +107,12 @@ fn run(name: &str, bound: &str) -> ExitCode {
     let Ok(bound) = bound.parse() else { return ExitCode::from(2) };
     std::panic::set_hook(Box::new(|_| {}));
     let held = std::panic::catch_unwind(|| (model(name).run)(bound)).is_ok();
-    ExitCode::from(if held { 0 } else { 101 })
+    let idle = sites::remembers() && !sites::made_a_difference();
+    ExitCode::from(match (held, idle) {
+        (false, _) => 101,
+        (true, true) => IDLE,
+        (true, false) => 0,
+    })
 }
 
 fn child(arguments: &[&str]) -> Command {
@@ -151,6 +166,7 @@ impl Campaign {
                     change,
                     models: models.clone(),
                     caught: None,
+                    idle: false,
                 };
                 (self.changes)(&outcome(Change::Skipped).site).into_iter().map(outcome)
             })
@@ -158,29 +174,43 @@ impl Campaign {
         let total = jobs.len();
         println!("{total} {}", self.what);
         let done = AtomicUsize::new(0);
+        let simulation = self.simulation.map(|build| build());
         on_every_core(jobs, |job| {
-            // What few preemptions show is found in a tenth of the time, or less.
-            let caught = (1..=self.bound)
-                .find_map(|bound| job.models.iter().find(|model| is_caught(&job, model, bound)));
+            let job = self.try_one(job, simulation.as_deref());
             progress(done.fetch_add(1, Relaxed) + 1, total);
-            Outcome { caught: caught.map(|model| model.name), ..job }
+            job
         })
+    }
+
+    /// What few preemptions show is found in a tenth of the time, or less.
+    fn try_one(&self, job: Outcome, simulation: Option<&Path>) -> Outcome {
+        let mut idle = true;
+        let mut by_models = |bound| {
+            let mut catches = |model: &&&'static Model| {
+                let code = run_child(&job, model, bound);
+                idle &= code == Some(IDLE.into());
+                code != Some(0) && code != Some(IDLE.into())
+            };
+            job.models.iter().find(|model| catches(model)).map(|model| model.name)
+        };
+        let simulated = || simulation.filter(|path| is_simulated(&job, path)).map(|_| "the simulation");
+        // What is accepted was looked at closely when it was.
+        let bound = if self.argument(&job).is_some() { 1 } else { self.bound };
+        let caught = by_models(1).or_else(simulated).or_else(|| (2..=bound).find_map(by_models));
+        Outcome { caught, idle: idle && caught.is_none(), ..job }
     }
 
     /// Prints what became of every change. How many are open: neither caught nor accepted.
     pub fn report(&self, outcomes: &[Outcome], start: Instant) -> usize {
         println!();
         let (mut caught, mut accepted, mut open) = (0, 0, 0);
-        for outcome in outcomes {
+        let idle = outcomes.iter().filter(|outcome| outcome.idle).count();
+        for outcome in outcomes.iter().filter(|outcome| !outcome.idle) {
             let source = outcome.source_line();
             let verdict = match (outcome.caught, self.argument(outcome)) {
-                (Some(model), None) => {
+                (Some(model), _) => {
                     caught += 1;
                     format!("caught by {model}")
-                }
-                (Some(model), Some(_)) => {
-                    open += 1;
-                    format!("ACCEPTED, BUT caught by {model}")
                 }
                 (None, Some(why)) => {
                     accepted += 1;
@@ -195,10 +225,15 @@ impl Campaign {
             println!("    {source}");
         }
         println!(
-            "\n{} {}: {caught} caught, {accepted} accepted with an argument, {open} open ({:.0?})",
-            outcomes.len(),
+            "\n{} {}: {caught} caught, {accepted} accepted with an argument, {open} open ({:.0?}){}",
+            outcomes.len() - idle,
             self.what,
-            start.elapsed()
+            start.elapsed(),
+            if idle == 0 {
+                String::new()
+            } else {
+                format!("; {idle} loads of what was not looked at before")
+            }
         );
         open
     }
@@ -215,18 +250,54 @@ impl Campaign {
     }
 }
 
-fn is_caught(job: &Outcome, model: &Model, bound: usize) -> bool {
+fn run_child(job: &Outcome, model: &Model, bound: usize) -> Option<i32> {
     let (site, change, bound) = (job.site.to_string(), job.change.to_string(), bound.to_string());
     let mut command = child(&["--one", &site, &change, model.name, &bound]);
-    fails(command.stdout(Stdio::null()))
+    let code = ended_in_time(&mut command.stdout(Stdio::null()).spawn().expect("this program can be run"));
+    assert_ne!(code, Some(2), "the child understands the parent");
+    code
 }
 
-/// True if a run of a model ends with an error, or not at all.
+fn is_simulated(job: &Outcome, program: &Path) -> bool {
+    let mut command = Command::new(program);
+    command.args(["whatever", "--test-threads=1"]).env("SLIPRING_SEEDS", SEEDS);
+    command.env(sites::CHANGE_VARIABLE, format!("{} {}", job.site, job.change));
+    let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    fails(command)
+}
+
+/// True if a run of a model or a test ends with an error, or not at all.
+///
+/// # Panics
+///
+/// If it cannot be run, or does not understand what it is told.
 pub fn fails(command: &mut Command) -> bool {
-    let mut child = command.spawn().expect("this program can be run");
-    let status = ended_in_time(&mut child);
-    assert_ne!(status, Some(2), "the child understands the parent");
-    status != Some(0)
+    let code = ended_in_time(&mut command.spawn().expect("it can be run"));
+    assert_ne!(code, Some(2), "the child understands the parent");
+    code != Some(0)
+}
+
+/// Builds the simulation; the program that plays it.
+///
+/// # Panics
+///
+/// If it cannot be built.
+pub fn build_simulation() -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["test", "--release", "--no-run", "--message-format=json", "--test", "simulation"]);
+    cargo.args(["-p", "simulation"]).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    executable(&mut cargo).expect("the simulation is built")
+}
+
+/// The program that cargo says it has built.
+pub fn executable(cargo: &mut Command) -> Option<PathBuf> {
+    let output = cargo.stderr(Stdio::inherit()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let path = text
+        .lines()
+        .rev()
+        .find_map(|line| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.to_owned()));
+    path.map(PathBuf::from).filter(|_| output.status.success())
 }
 
 /// The exit code; none for a process that a signal ended, or that had to be ended.

@@ -16,7 +16,7 @@
 //!   would do has no effect, as after SIGKILL.
 //! * Sleeping has no time-out: a lost wake-up is a deadlock, which loom reports.
 
-use crate::sites::{Change, Operation, changed, remembers};
+use crate::sites::{Change, Operation, changed, note_difference, remembers};
 use loom::cell::{ConstPtr, UnsafeCell};
 use loom::sync::atomic::{AtomicU64, fence};
 use loom::sync::{Condvar, Mutex};
@@ -52,6 +52,7 @@ struct Shared {
     statistics: std::sync::Mutex<HashMap<Word, u64>>,
     /// What each thread knows of a word.
     known: std::sync::Mutex<HashMap<(ThreadId, Word), u64>>,
+    latest: std::sync::Mutex<HashMap<Word, u64>>,
     geometry: Geometry,
     blocks: HashMap<Block, Bytes>,
     kernel: Arc<Kernel>,
@@ -88,6 +89,8 @@ pub struct LoomMemory {
     fuse: Option<Arc<Fuse>>,
     /// Copies count as reads in place: for models in which every copy is accepted.
     copies_in_place: bool,
+    /// Stores are exchanges: see [`LoomMemory::storing_by_exchange`].
+    stores_by_exchange: bool,
 }
 
 impl std::fmt::Debug for LoomMemory {
@@ -170,12 +173,14 @@ impl LoomMemory {
                 words,
                 statistics: std::sync::Mutex::default(),
                 known: std::sync::Mutex::default(),
+                latest: std::sync::Mutex::default(),
                 geometry: *geometry,
                 blocks: places.map(|block| (block, bytes())).collect(),
                 kernel,
             }),
             fuse: None,
             copies_in_place: false,
+            stores_by_exchange: false,
         }
     }
 
@@ -200,6 +205,13 @@ impl LoomMemory {
     /// A view for the party that has the other one: it is killed in both at once.
     pub fn sharing_fate_of(&self, other: &LoomMemory) -> LoomMemory {
         LoomMemory { fuse: other.fuse.clone(), ..self.clone() }
+    }
+
+    /// A view whose stores are exchanges. loom does not know that what an exchange has stored comes right behind what it had
+    /// read: it lets a store of another thread come between, which is a false alarm where a store and a compare-exchange of one
+    /// word meet. (An exchange carries release sequences on, which a store ends: not for models in which that matters.)
+    pub fn storing_by_exchange(&self) -> LoomMemory {
+        LoomMemory { stores_by_exchange: true, ..self.clone() }
     }
 
     /// False when the party is dead and the access has no effect. Kills it when its time has come.
@@ -227,6 +239,22 @@ impl LoomMemory {
     fn known(&self, word: Word) -> Option<u64> {
         let known = self.shared.known.lock().expect("no model panics in here");
         known.get(&(loom::thread::current().id(), word)).copied()
+    }
+
+    /// Notes it if a word holds something else by now than a thread knows.
+    fn compare_with_latest(&self, word: Word, known: u64) {
+        let latest = self.shared.latest.lock().expect("no model panics in here");
+        if latest.get(&word).is_some_and(|latest| *latest != known) {
+            note_difference();
+        }
+    }
+
+    /// Keeps what a word holds now, and that this thread knows it.
+    fn store_known(&self, word: Word, value: u64) -> u64 {
+        if remembers() {
+            self.shared.latest.lock().expect("no model panics in here").insert(word, value);
+        }
+        self.learn(word, value)
     }
 
     /// Keeps what this thread knows of a word, for a load that gives what was known.
@@ -345,6 +373,7 @@ unsafe impl Memory for LoomMemory {
             return 0;
         }
         if let Some(value) = change.filter(|change| *change == Change::Remembered).and(self.known(word)) {
+            self.compare_with_latest(word, value);
             return value;
         }
         self.learn(word, self.word(word).load(ordering(change, order)))
@@ -356,8 +385,14 @@ unsafe impl Memory for LoomMemory {
             return;
         }
         let change = changed(Location::caller(), Operation::Store, order);
-        if self.lives() && change != Some(Change::Skipped) {
-            self.word(word).store(self.learn(word, value), ordering(change, order));
+        if !self.lives() || change == Some(Change::Skipped) {
+            return;
+        }
+        self.store_known(word, value);
+        if self.stores_by_exchange {
+            self.word(word).swap(value, ordering(change, order));
+        } else {
+            self.word(word).store(value, ordering(change, order));
         }
     }
 
@@ -387,7 +422,10 @@ unsafe impl Memory for LoomMemory {
             _ => {}
         }
         let exchanged = self.word(word).compare_exchange(current, new, success, failure);
-        self.learn(word, exchanged.map_or_else(|found| found, |_| new));
+        match exchanged {
+            Ok(_) => self.store_known(word, new),
+            Err(found) => self.learn(word, found),
+        };
         exchanged
     }
 

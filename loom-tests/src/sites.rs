@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::panic::Location;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -144,11 +145,37 @@ impl Site {
 }
 
 static CHANGED: OnceLock<(Site, Change)> = OnceLock::new();
+static DIFFERENCE: AtomicBool = AtomicBool::new(false);
 static RECORDED: OnceLock<Mutex<BTreeSet<String>>> = OnceLock::new();
+
+/// Names a site and what is done to it, for a process that is told by its environment.
+pub const CHANGE_VARIABLE: &str = "SLIPRING_CHANGE";
 
 /// Changes one site for the rest of this process. Only the first call counts.
 pub fn change(site: Site, change: Change) {
     let _ = CHANGED.set((site, change));
+}
+
+/// Changes what the environment says.
+///
+/// # Panics
+///
+/// If it says what cannot be done.
+pub fn change_as_told() {
+    let Ok(told) = std::env::var(CHANGE_VARIABLE) else { return };
+    let parts = told.rsplit_once(' ').and_then(|(site, to)| Some((site.parse().ok()?, to.parse().ok()?)));
+    let (site, to) = parts.unwrap_or_else(|| panic!("{CHANGE_VARIABLE}={told}"));
+    change(site, to);
+}
+
+/// The change of this process made a difference.
+pub fn note_difference() {
+    DIFFERENCE.store(true, SeqCst);
+}
+
+/// True if a changed load gave anything else than what was there.
+pub fn made_a_difference() -> bool {
+    DIFFERENCE.load(SeqCst)
 }
 
 /// Notes every site that is reached from now on.
@@ -163,12 +190,12 @@ pub fn recorded() -> Vec<String> {
 }
 
 /// True if some load of this process gives what was known before.
-pub(crate) fn remembers() -> bool {
+pub fn remembers() -> bool {
     CHANGED.get().is_some_and(|(_, change)| *change == Change::Remembered)
 }
 
 /// What is done to an access at `location` in this process.
-pub(crate) fn changed(location: &Location<'_>, operation: Operation, ordering: Ordering) -> Option<Change> {
+pub fn changed(location: &Location<'_>, operation: Operation, ordering: Ordering) -> Option<Change> {
     if let Some(recorded) = RECORDED.get() {
         note(recorded, location, operation, ordering);
     }

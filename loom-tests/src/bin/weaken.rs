@@ -18,7 +18,7 @@ preemption per execution, then with more. A weakening that no model catches must
 accepted ones, with its argument; otherwise the exit code is 1. Takes some minutes.";
 
 const CAMPAIGN: Campaign =
-    Campaign { what: "weakenings", changes: Site::weakenings, accepted: &[], bound: BOUND };
+    Campaign { what: "weakenings", changes: Site::weakenings, accepted: &[], bound: BOUND, simulation: None };
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -4,6 +4,7 @@ use super::{batches, consumer, geometry, producer, publish, read, read_many, tak
 use crate::explore::explore;
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
+use slipring_core::format::producer_page::HEAD;
 use slipring_core::format::readers_page::NEXT_EVENT;
 use slipring_core::memory::Memory;
 use slipring_core::protocol::publish::Publisher;
@@ -79,6 +80,8 @@ pub(super) fn takeover(bound: usize) -> usize {
             let mut successor = producers.join().expect("the successor ends");
             assert!(successor.head() >= seen, "something was read that was never published");
             assert!([0, 2, 3].contains(&successor.head()), "a batch in pieces");
+            assert_eq!(memory.load(HEAD, Relaxed), successor.head(), "what joiners and observers go by");
+            assert!(!reader.is_drained().expect("a sound ring"), "the stream is open again");
             while take(&mut reader) {}
             assert_eq!(reader.tail(), successor.head(), "published and read");
             assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
@@ -143,9 +146,11 @@ pub(super) fn recorder(bound: usize) -> usize {
             position: value,
             pid: value,
             unix_ms: value,
-            name: "",
+            name: if value == 1 { "a" } else { "b" },
         };
-        recorder::record(&memory, &geometry, entry(1));
+        for _ in 0..2 {
+            recorder::record(&memory, &geometry, entry(1));
+        }
         memory.store(NEXT_EVENT, 256, Relaxed);
         let writer = memory.clone();
         let thread = thread::spawn(move || recorder::record(&writer, &geometry, entry(2)));
@@ -156,6 +161,8 @@ pub(super) fn recorder(bound: usize) -> usize {
             }
         }
         thread.join().expect("the writer ends");
-        assert!(recorder::event(&memory, &geometry, 256).is_some());
+        let event = recorder::event(&memory, &geometry, 256).expect("it is whole");
+        assert_eq!((event.repeats, event.name.as_str()), (0, "b"), "nothing of the event before");
+        assert_eq!(memory.load(NEXT_EVENT, Relaxed), 257);
     })
 }

@@ -219,6 +219,38 @@ pub(super) fn creator_killed(bound: usize) -> usize {
     executions
 }
 
+/// Who removes a group is killed before each of its accesses. Whoever comes next clears up: either the group is whole, or its
+/// entry is free and nobody gates.
+pub(super) fn remover_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let (geometry, memory) = ring(1);
+            let mut publisher = producer(&memory, &geometry);
+            assert!(publish(&mut publisher, &geometry));
+            let lived = mortal(|| table::clear(&group(&memory.doomed(accesses), &geometry)));
+            outcome.store(lived.is_some(), Relaxed);
+            let flags = || memory.load(flags_of(&geometry), Relaxed);
+            assert!(lived.is_none() || flags() == group_flags::FREE);
+            table::clear_unfinished(&group(&memory, &geometry));
+            let whole = flags() == group_flags::TAKEN;
+            assert!(whole || flags() == group_flags::FREE);
+            assert_eq!(
+                group(&memory, &geometry).stored_floor().is_some(),
+                whole,
+                "only a whole group has a floor"
+            );
+            assert_ne!(publish(&mut publisher, &geometry), whole, "only a whole group gates");
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
+}
+
 /// Publishes the copy of a message that was given up in the dead-letter ring.
 fn publish_copy(dead: &LoomMemory, bytes: &[u8]) -> bool {
     let mut publisher = producer(dead, dead.geometry());

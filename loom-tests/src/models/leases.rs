@@ -297,6 +297,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
             let colleague = worker(&memory, &geometry, 1);
             let reaped = members::reap(&memory, &geometry, &LoomRights::new(), 0);
             assert!(reaped, "its entry says that it was somebody's");
+            assert_eq!(memory.load(worker_group(&geometry, 0), Relaxed), 0, "the entry is free");
             let settled_before = (0..3)
                 .filter(|&position| colleague.group().settled_until(position, position + 1) > position)
                 .count();

@@ -4,9 +4,10 @@ use super::{consumer, copied_words, fill, geometry, kind_of, leases, producer, p
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring_core::format::{EntryFlags, Meta, Tail};
+use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::membership;
+use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
 use slipring_core::protocol::table::{self, Eviction, Start, StartError};
 use slipring_core::protocol::tenure::{self, Tenure};
@@ -138,11 +139,45 @@ pub(super) fn leave(bound: usize) -> usize {
             }
             publisher
         });
+        memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
         assert!(read(&mut reader));
         membership::free(&memory, &geometry, 0);
         let mut publisher = thread.join().expect("the producer ends");
         assert!(publish(&mut publisher, &geometry), "nobody gates any more");
+        assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
     })
+}
+
+/// A durable consumer is removed by a process that is killed before each of its accesses. Either it is still there and gates,
+/// or its entry is cleared away like any other.
+pub(super) fn leaver_killed(bound: usize) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let outcome = Arc::clone(&survived);
+        executions += explore(bound, move || {
+            let geometry = geometry(1, 1);
+            let memory = LoomMemory::new(&geometry);
+            drop(consumer(&memory, &geometry, 0, Start::Earliest));
+            memory.store(geometry.flags(0), EntryFlags::taken(true, false).0, Relaxed);
+            let mut publisher = producer(&memory, &geometry);
+            assert!(publish(&mut publisher, &geometry));
+            let doomed = memory.doomed(accesses);
+            let lived = mortal(|| membership::free(&doomed, &geometry, 0));
+            outcome.store(lived.is_some(), Relaxed);
+            let reaped = membership::reap(&memory, &geometry, &LoomRights::new(), 0);
+            assert_eq!(
+                reaped,
+                accesses > 0 || lived.is_some(),
+                "a durable consumer stays until its removal began"
+            );
+            assert_eq!(publish(&mut publisher, &geometry), reaped, "who stays gates");
+        });
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
 }
 
 /// One slot and a reader that agreed to be evicted; the producer needs the slot. Exactly one of the two
@@ -194,6 +229,62 @@ pub(super) fn eviction(bound: usize) -> usize {
         while look(&mut reader) {}
         assert_eq!(publisher.head(), 2);
         assert_eq!(seen + missed, 2, "every message is read or counted as missed");
+    })
+}
+
+/// What an evictable reader gets, if it is anything, is what belongs there.
+fn take_copy(reader: &mut CopyingReader<LoomMemory>) {
+    let mut buffer = [0; 16];
+    if let Copied::Message { position, meta } = reader.take(&mut buffer) {
+        assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
+        assert_eq!(copied_words(&buffer), words(position), "the copy of position {position}");
+    }
+}
+
+/// Publishes a message; evicts who is in the way.
+fn evict_and_publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
+    if publisher.room() == 0 {
+        let scan = publisher.rescan(0);
+        if let Some(gate) = scan.lowest.filter(|_| publisher.room() == 0) {
+            publisher.evict(gate);
+        }
+    }
+    publish(publisher, geometry);
+}
+
+/// A reader that may be evicted is evicted between the two stores of its joining.
+pub(super) fn join_evicted(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let publishing = thread::spawn(move || evict_and_publish(&mut publisher, &geometry));
+        let joined = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed);
+        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, joined.expect("can always be had"));
+        take_copy(&mut reader);
+        publishing.join().expect("the producer ends");
+    })
+}
+
+/// The producer is slow to evict a reader: meanwhile it goes, and another one takes its entry, who reads in place.
+pub(super) fn evict_reuse(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry).storing_by_exchange();
+        table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let mut publisher = producer(&memory, &geometry);
+        assert!(publish(&mut publisher, &geometry));
+        let publishing = thread::spawn(move || {
+            evict_and_publish(&mut publisher, &geometry);
+            publisher
+        });
+        membership::free(&memory, &geometry, 0);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        read(&mut reader);
+        let publisher = publishing.join().expect("the producer ends");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), publisher.head(), "published and read");
     })
 }
 
@@ -271,6 +362,9 @@ pub(super) fn reap(bound: usize) -> usize {
             reader
         });
         let publisher = thread.join().expect("the producer ends");
+        if reader.is_none() {
+            assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
+        }
         if let Some(reader) = &mut reader {
             while take(reader) {}
             assert_eq!(reader.tail(), publisher.head(), "published and read");

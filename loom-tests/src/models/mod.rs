@@ -173,7 +173,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_takeover",
         question: "the same while a producer takes over that finds more claimed than it may have",
-        executions: 2_656,
+        executions: 5_890,
         run: membership::join_takeover,
     },
     Model {
@@ -201,10 +201,28 @@ pub const MODELS: &[Model] = &[
         run: membership::owner_killed,
     },
     Model {
+        name: "join_evicted",
+        question: "does a reader that is evicted while it joins believe a copy that was overwritten?",
+        executions: 68_942,
+        run: membership::join_evicted,
+    },
+    Model {
+        name: "evict_reuse",
+        question: "does a producer that is slow to evict hit the one who took the entry?",
+        executions: 5_351,
+        run: membership::evict_reuse,
+    },
+    Model {
         name: "leave",
         question: "is a slot reused while a reader that is leaving still reads it?",
         executions: 26,
         run: membership::leave,
+    },
+    Model {
+        name: "leaver_killed",
+        question: "killed before any access of a removal: does a consumer gate that is nobody's?",
+        executions: 6,
+        run: membership::leaver_killed,
     },
     Model {
         name: "eviction",
@@ -493,6 +511,12 @@ pub const MODELS: &[Model] = &[
         question: "killed before any access of creating a group: does what is left gate for ever?",
         executions: 12,
         run: groups::creator_killed,
+    },
+    Model {
+        name: "remover_killed",
+        question: "killed before any access of removing a group: does what is left gate for ever?",
+        executions: 6,
+        run: groups::remover_killed,
     },
     Model {
         name: "dead_letter_killed",

@@ -64,6 +64,7 @@ fn play(seed: u64, talkative: bool) -> Done {
 
 #[test]
 fn whatever_happens_every_message_meets_its_fate() {
+    loom_tests::sites::change_as_told();
     if let Some(seed) = number("SLIPRING_SEED") {
         println!("seed {seed}: {:?}", play(seed, true));
         return;

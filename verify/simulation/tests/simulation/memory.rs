@@ -2,12 +2,14 @@
 //! get their turn; each write is shown to the oracle.
 
 use crate::oracle::{Intent, Oracle};
+use loom_tests::sites::{Change, Operation, changed, remembers};
 use slipring_core::format::{Block, Geometry, Millis};
 use slipring_core::memory::{BlockWriter, Clock, Futex, Liveness, Memory, Right, Segment, Word};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::ops::Range;
+use std::panic::Location;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -113,6 +115,7 @@ pub(crate) struct Life {
     pub(crate) fuse: Cell<Option<u32>>,
     pub(crate) dead: Cell<bool>,
     pub(crate) intent: Cell<Intent>,
+    known: RefCell<HashMap<Word, u64>>,
 }
 
 /// One process's view of the memory. Also its hand for the kernel's locks.
@@ -125,7 +128,8 @@ pub(crate) struct SimMemory {
 impl SimMemory {
     pub(crate) fn of(shared: &Rc<Shared>, party: u32) -> SimMemory {
         let (fuse, dead, intent) = (Cell::new(None), Cell::new(false), Cell::new(Intent::Nothing));
-        SimMemory { shared: Rc::clone(shared), life: Rc::new(Life { party, fuse, dead, intent }) }
+        let known = RefCell::default();
+        SimMemory { shared: Rc::clone(shared), life: Rc::new(Life { party, fuse, dead, intent, known }) }
     }
 
     /// One step of this process. False when it is dead, and nothing it does has an effect.
@@ -164,6 +168,13 @@ impl SimMemory {
                 self.shared.oracle.borrow().overwrites(block.index());
                 self.shared.block_word(block, nth).set(word);
             }
+        }
+    }
+
+    /// Keeps what this party knows of a word, for a load that gives what was known.
+    fn learn(&self, word: Word, value: u64) {
+        if remembers() {
+            self.life.known.borrow_mut().insert(word, value);
         }
     }
 
@@ -211,12 +222,21 @@ unsafe impl Memory for SimMemory {
     type Read<'a> = ReadInPlace<'a>;
     type Blocks = SimMemory;
 
-    fn load(&self, word: Word, _order: Ordering) -> u64 {
-        if self.step() { self.shared.word(word).get() } else { 0 }
+    fn load(&self, word: Word, order: Ordering) -> u64 {
+        let change = changed(Location::caller(), Operation::Load, order);
+        if !self.step() {
+            return 0;
+        }
+        let remembered = change.and_then(|_| self.life.known.borrow().get(&word).copied());
+        let value = remembered.unwrap_or_else(|| self.shared.word(word).get());
+        self.learn(word, value);
+        value
     }
 
-    fn store(&self, word: Word, value: u64, _order: Ordering) {
-        if self.step() {
+    fn store(&self, word: Word, value: u64, order: Ordering) {
+        let change = changed(Location::caller(), Operation::Store, order);
+        if self.step() && change.is_none() {
+            self.learn(word, value);
             self.write(word, value);
         }
     }
@@ -226,18 +246,24 @@ unsafe impl Memory for SimMemory {
         word: Word,
         current: u64,
         new: u64,
-        _success: Ordering,
+        success: Ordering,
         _failure: Ordering,
     ) -> Result<u64, u64> {
+        let change = changed(Location::caller(), Operation::Exchange, success);
         if !self.step() {
             return Err(0);
         }
+        if change == Some(Change::Skipped) {
+            return Ok(current);
+        }
         let found = self.shared.word(word).get();
-        if found != current {
+        if found != current && change.is_none() {
+            self.learn(word, found);
             return Err(found);
         }
+        self.learn(word, new);
         self.write(word, new);
-        Ok(found)
+        Ok(current)
     }
 
     fn fence(&self, _order: Ordering) {}

@@ -1,0 +1,377 @@
+//! Leaves out every step of the protocol, one at a time, and plants every bug that was ever found in it: shows what notices.
+
+mod planting;
+mod plants;
+
+use loom_tests::campaign::{self, Accepted, Campaign, Outcome, progress};
+use loom_tests::explore::{Model, on_every_core};
+use loom_tests::models::MODELS;
+use loom_tests::sites::Site;
+use planting::{Copy, PLANT_VARIABLE};
+use plants::{Check, PLANTS, Plant};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+const HELP: &str = "\
+Leaves out every step of the protocol, and plants bugs in it, one at a time, and shows what notices.
+
+usage: steps [omissions] [FILTER ...]   every store and exchange is left out, every exchange made blind, every load
+                                        gives what its thread knew of the word before
+       steps plants [FILTER ...]        the bugs of loom-tests/src/plants.rs, in a copy of the source
+       steps find [FILTER ...]          the same, and looks for everything that notices them
+       steps table                      omissions and plants, as the table of docs/verification.md
+
+A FILTER selects by a part of the name. An omission runs against the models that reach its site, and against the
+simulation; one that nothing notices must stand in the list of accepted ones, with its argument. A planted bug
+must be noticed by the model or the test that its entry names. Otherwise the exit code is 1. Some minutes.";
+
+const fn accepted(
+    file: &'static str,
+    line: &'static str,
+    change: &'static str,
+    why: &'static str,
+) -> Accepted {
+    Accepted { file, line, change, why }
+}
+
+/// Omissions that nothing notices.
+const ACCEPTED: &[Accepted] = &[
+    accepted(
+        "",
+        "entry_word(group::FLOOR), from, to, Release",
+        "skipped",
+        "the floor is a hint from below: everybody walks up from it over what is settled",
+    ),
+    accepted(
+        "",
+        "entry_word(group::FLOOR), from, to, Release",
+        "blind",
+        "a floor that falls costs a longer walk; who removes a group holds the right of every worker of it",
+    ),
+    accepted(
+        "",
+        "match memory.compare_exchange(word, seen, position",
+        "blind",
+        "a hint: a sweep finds what it passes by",
+    ),
+    accepted(
+        "",
+        "match self.memory.compare_exchange(word, seen, position, Relaxed, Relaxed)",
+        "blind",
+        "a hint: a sweep finds what it passes by",
+    ),
+    accepted(
+        "",
+        "let mut seen = self.memory.load(word, Relaxed);",
+        "remembered",
+        "the exchange that follows tells what is there",
+    ),
+    accepted(
+        "",
+        "let mut seen = memory.load(ROOM, Relaxed);",
+        "remembered",
+        "the exchange that follows tells what is there",
+    ),
+    accepted(
+        "",
+        "DeliveryWord::read(memory.load(geometry.delivery(number, floor)",
+        "remembered",
+        "who remembers an unsettled word is held up until the floor has moved",
+    ),
+    accepted(
+        "lease",
+        "group::FRONTIER), frontier + 1",
+        "skipped",
+        "a hint: whoever begins lower looks at words that are taken",
+    ),
+    accepted(
+        "lease",
+        "group::FRONTIER), next_frontier",
+        "skipped",
+        "a hint: whoever begins lower looks at words that are taken",
+    ),
+    accepted(
+        "lease",
+        "compare_exchange(word, returned, next_returned",
+        "skipped",
+        "a hint: whoever begins lower looks at words that are taken",
+    ),
+    accepted(
+        "lease",
+        "compare_exchange(word, returned, next_returned",
+        "blind",
+        "a hint: a sweep finds what it passes by",
+    ),
+    accepted(
+        "message.rs",
+        "memory.load(",
+        "remembered",
+        "what an older look does not find, the next call finds",
+    ),
+    accepted(
+        "observe.rs",
+        "let head = self.memory.load(HEAD",
+        "remembered",
+        "a hint where to go on; every look checks itself",
+    ),
+    accepted(
+        "park.rs",
+        "memory.store(self.asleep(), 0",
+        "skipped",
+        "costs a wake for nothing at each message",
+    ),
+    accepted("park.rs", "memory.store(WAKE_COUNT", "skipped", "for people"),
+    accepted("park.rs", "memory.store(WAKE_COUNT", "remembered", "the producer alone writes it"),
+    accepted("park.rs", "memory.store(WAKE,", "remembered", "the producer alone writes it"),
+    accepted(
+        "park.rs",
+        "compare_exchange(ROOM, seen",
+        "blind",
+        "open: what it is for needs three wakers at once, and the model has two",
+    ),
+    accepted("publish.rs", "memory.store(EPOCH", "skipped", "for people"),
+    accepted(
+        "publish.rs",
+        "memory.load(",
+        "remembered",
+        "a successor remembers only what the same thread stored as its predecessor",
+    ),
+    accepted(
+        "publish.rs",
+        "self.memory.store(LIMIT, limit.max(self.claimed)",
+        "skipped",
+        "a limit that stays too high costs a joiner some of the past, and nothing is overwritten",
+    ),
+    accepted("publish.rs", "self.memory.store(EVICTED_COUNT", "skipped", "for people"),
+    accepted(
+        "read.rs",
+        "let head = memory.load(HEAD",
+        "remembered",
+        "what is not known at the beginning is found by the first look",
+    ),
+    accepted(
+        "recorder.rs",
+        "memory.load(",
+        "remembered",
+        "events are for people, and written under the table right",
+    ),
+    accepted(
+        "recorder.rs",
+        "memory.store(",
+        "skipped",
+        "events are for people, and written under the table right",
+    ),
+    accepted(
+        "table.rs",
+        "let head = memory.load(HEAD",
+        "remembered",
+        "an older head is a lower start, and never below the limit's",
+    ),
+    accepted(
+        "table.rs",
+        "memory.load(",
+        "remembered",
+        "under the table right, which is taken before the first look",
+    ),
+];
+
+/// Most preemptions per execution.
+const BOUND: usize = 2;
+/// Seeds of the simulation that look at a planted bug.
+const SEEDS: &str = "3000";
+
+const OMISSIONS: Campaign = Campaign {
+    what: "omissions",
+    changes: Site::omissions,
+    accepted: ACCEPTED,
+    bound: BOUND,
+    simulation: Some(campaign::build_simulation),
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let Some(code) = campaign::answer(&arguments) {
+        return code;
+    }
+    let done = match arguments[..] {
+        ["plants", ref filters @ ..] => plants(filters, false),
+        ["find", ref filters @ ..] => plants(filters, true),
+        ["table"] => table(),
+        ["omissions", ref filters @ ..] => Ok(omissions(filters)),
+        _ if arguments.iter().any(|argument| argument.starts_with('-')) => {
+            println!("{HELP}");
+            return ExitCode::from(if arguments == ["--help"] || arguments == ["-h"] { 0 } else { 2 });
+        }
+        ref filters => Ok(omissions(filters)),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn omissions(filters: &[&str]) -> bool {
+    let start = Instant::now();
+    let outcomes = OMISSIONS.run(campaign::reached(filters));
+    OMISSIONS.report(&outcomes, start) == 0
+}
+
+/// The planted copy, and the programs that were built of it.
+struct Bench {
+    models: PathBuf,
+    tests: BTreeMap<(&'static str, &'static str), PathBuf>,
+}
+
+const SIMULATION: (&str, &str) = ("simulation", "simulation");
+
+impl Bench {
+    fn new(all_tests: bool) -> Result<Bench, String> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+        let copy = Copy::plant(&target.join("plants"), PLANTS)?;
+        let mut tests = BTreeMap::new();
+        for plant in PLANTS {
+            let wanted = match plant.seen_by {
+                Check::Test(package, test, _) => (package, test),
+                Check::Simulation => SIMULATION,
+                _ if all_tests => SIMULATION,
+                _ => continue,
+            };
+            if let Entry::Vacant(place) = tests.entry(wanted) {
+                place.insert(copy.build_test(wanted.0, wanted.1)?);
+            }
+        }
+        Ok(Bench { models: copy.build_models()?, tests })
+    }
+
+    /// True if a check fails with this bug.
+    fn notices(&self, check: Check, number: usize, bound: usize) -> bool {
+        let bound = bound.to_string();
+        let mut command = match check {
+            Check::Model(name) => {
+                let mut command = Command::new(&self.models);
+                command.args(["--run", name, &bound]);
+                command
+            }
+            Check::Simulation => {
+                let mut command = Command::new(&self.tests[&SIMULATION]);
+                command.args(["whatever"]).env("SLIPRING_SEEDS", SEEDS);
+                command
+            }
+            Check::Test(package, test, filter) => {
+                let mut command = Command::new(&self.tests[&(package, test)]);
+                command.args([filter]);
+                command
+            }
+            Check::Nothing(_) => return false,
+        };
+        command.env(PLANT_VARIABLE, number.to_string()).stdin(Stdio::null());
+        campaign::fails(command.stdout(Stdio::null()).stderr(Stdio::null()))
+    }
+
+    /// The first check that notices a bug, looking everywhere.
+    fn find(&self, number: usize) -> Option<Check> {
+        let mut models: Vec<&Model> = MODELS.iter().collect();
+        models.sort_by_key(|model| model.executions);
+        let by_models = |bound| {
+            let checks = models.iter().map(|model| Check::Model(model.name));
+            checks.into_iter().find(|check| self.notices(*check, number, bound))
+        };
+        let simulated = || Some(Check::Simulation).filter(|check| self.notices(*check, number, 0));
+        by_models(1).or_else(simulated).or_else(|| by_models(BOUND))
+    }
+
+    /// What becomes of a bug.
+    fn try_one(&self, plant: &Plant, number: usize, find: bool) -> Option<Check> {
+        if find {
+            return self.find(number);
+        }
+        Some(plant.seen_by).filter(|check| (1..=BOUND).any(|bound| self.notices(*check, number, bound)))
+    }
+}
+
+fn plants(filters: &[&str], find: bool) -> Result<bool, String> {
+    let (start, bench) = (Instant::now(), Bench::new(find)?);
+    let wanted = |plant: &&(usize, &Plant)| {
+        filters.is_empty() || filters.iter().any(|filter| plant.1.name.contains(filter))
+    };
+    let jobs: Vec<(usize, &Plant)> = (1..).zip(PLANTS).collect();
+    let jobs: Vec<(usize, &Plant)> = jobs.iter().filter(wanted).copied().collect();
+    // A copy that is broken in itself would look as if everything were noticed.
+    let checks: BTreeMap<String, Check> =
+        jobs.iter().map(|(_, plant)| (format!("{:?}", plant.seen_by), plant.seen_by)).collect();
+    let broken = on_every_core(checks.into_values(), |check| bench.notices(check, 0, 1).then_some(check));
+    if let Some(check) = broken.into_iter().flatten().next() {
+        return Err(format!("{check:?} fails though nothing is planted"));
+    }
+    let (total, done) = (jobs.len(), AtomicUsize::new(0));
+    println!("{total} planted bugs");
+    let results = on_every_core(jobs, |(number, plant)| {
+        let noticed = bench.try_one(plant, number, find);
+        progress(done.fetch_add(1, Relaxed) + 1, total);
+        (plant, noticed)
+    });
+    Ok(report(&results, start))
+}
+
+fn report(results: &[(&Plant, Option<Check>)], start: Instant) -> bool {
+    let mut sound = true;
+    println!();
+    for (plant, noticed) in results {
+        let verdict = match (noticed, plant.seen_by) {
+            (Some(check), _) => format!("noticed by {}", name_of(*check)),
+            (None, Check::Nothing(why)) => format!("NOT NOTICED, accepted: {why}"),
+            (None, check) => {
+                sound = false;
+                format!("NOT NOTICED by {}", name_of(check))
+            }
+        };
+        println!("{:<26} {verdict}\n    {}", plant.name, plant.what);
+    }
+    println!("\n{} planted bugs ({:.0?})", results.len(), start.elapsed());
+    sound
+}
+
+fn name_of(check: Check) -> String {
+    match check {
+        Check::Model(name) => format!("`{name}`"),
+        Check::Simulation => "the simulation".to_owned(),
+        Check::Test(_, test, filter) => format!("`{test}`, `{filter}`"),
+        Check::Nothing(why) => format!("nothing: {why}"),
+    }
+}
+
+/// Prints what is in `docs/verification.md`.
+fn table() -> Result<bool, String> {
+    let outcomes = OMISSIONS.run(campaign::reached(&[]));
+    println!("\n| where | step | change | noticed by |\n|---|---|---|---|");
+    for outcome in outcomes.iter().filter(|outcome| !outcome.idle) {
+        println!("{}", row(outcome));
+    }
+    println!("\n| planted bug | noticed by |\n|---|---|");
+    for plant in PLANTS {
+        println!("| {} | {} |", plant.what, name_of(plant.seen_by));
+    }
+    Ok(true)
+}
+
+fn row(outcome: &Outcome) -> String {
+    let file = outcome.site.file.rsplit('/').next().unwrap_or_default();
+    let source = outcome.source_line();
+    let code = source.split(" // ").next().unwrap_or_default().replace('|', "\\|");
+    let noticed = match (outcome.caught, OMISSIONS.argument(outcome)) {
+        (Some("the simulation"), _) => "the simulation".to_owned(),
+        (Some(model), _) => format!("`{model}`"),
+        (None, Some(why)) => format!("nothing: {why}"),
+        (None, None) => "**nothing**".to_owned(),
+    };
+    format!("| `{file}` | `{code}` | {} | {noticed} |", outcome.change)
+}

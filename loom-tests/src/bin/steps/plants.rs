@@ -1,0 +1,551 @@
+//! Bugs that are planted, and what must notice each: bugs that the models, a reviewer or a trial found once, and steps
+//! (a second look, a clamp, a maximum, an order of two stores) without which the protocol is wrong.
+
+/// What notices a bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// A model.
+    Model(&'static str),
+    /// Some seed of the simulation.
+    Simulation,
+    /// A test of a package: the package, the test program, and a part of the test's name.
+    Test(&'static str, &'static str, &'static str),
+    /// Nothing, for this reason.
+    Nothing(&'static str),
+}
+use Check::{Model, Nothing, Simulation, Test};
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plant {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// What is missing or wrong.
+    pub(crate) what: &'static str,
+    /// How the path of the file ends in which its text stands; nothing, if it stands nowhere else.
+    pub(crate) file: &'static str,
+    /// What stands there: an expression, or whole statements. It must stand there once.
+    pub(crate) from: &'static str,
+    /// What is planted instead.
+    pub(crate) to: &'static str,
+    /// What must notice it.
+    pub(crate) seen_by: Check,
+}
+
+const fn plant(
+    name: &'static str,
+    what: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+    seen_by: Check,
+) -> Plant {
+    Plant { name, what, file, from, to, seen_by }
+}
+
+/// Every bug that is planted.
+pub(crate) const PLANTS: &[Plant] = &[
+    plant(
+        "takeover_unscanned",
+        "a successor uses what its predecessor had claimed without a look at the tails",
+        "",
+        "(claimed, claimed, head)",
+        "(claimed, claimed, claimed)",
+        Model("takeover_watched"),
+    ),
+    plant(
+        "announce_below_claimed",
+        "a scan announces less than a predecessor had claimed",
+        "",
+        "candidate.max(self.claimed)",
+        "candidate",
+        Model("join_takeover"),
+    ),
+    plant(
+        "lower_below_claimed",
+        "a scan lowers the limit below what a predecessor had claimed",
+        "",
+        "limit.max(self.claimed)",
+        "limit",
+        Model("join_takeover"),
+    ),
+    plant(
+        "claimed_falls",
+        "a smaller claim after one that was given up lowers `claimed`",
+        "",
+        "end > self.claimed",
+        "end != self.claimed",
+        Model("sealed_lapped"),
+    ),
+    plant(
+        "claim_unbounded",
+        "a claim that goes further than it must goes beyond the limit",
+        "",
+        "end.max(self.head + self.stretch).min(self.cached_limit)",
+        "end.max(self.head + self.stretch)",
+        Simulation,
+    ),
+    plant(
+        "takeover_counts_nothing",
+        "a successor does not count what was published and not counted",
+        "publish.rs",
+        "head += 1;",
+        "break;",
+        Model("takeover_killed"),
+    ),
+    plant(
+        "takeover_undescribed",
+        "nor says that none of those is bare",
+        "",
+        "head > stored",
+        "false",
+        Model("takeover"),
+    ),
+    plant(
+        "no_second_look",
+        "a scan grants what its first look allowed",
+        "",
+        "let (scan, granted) = self.look_at_tails(required);",
+        "let (scan, granted) = (scan, candidate);",
+        Model("join_evicted"),
+    ),
+    plant(
+        "grant_above_candidate",
+        "it grants what its second look allowed, more than it had announced",
+        "",
+        "granted.clamp(self.cached_limit, candidate)",
+        "granted.max(self.cached_limit)",
+        Simulation,
+    ),
+    plant(
+        "grant_falls",
+        "it takes back what was granted before",
+        "",
+        "granted.clamp(self.cached_limit, candidate)",
+        "granted.min(candidate)",
+        Nothing(
+            "open: needs a joiner whose first store falls between two looks when more than a lap was granted before",
+        ),
+    ),
+    plant(
+        "unpin_unordered",
+        "nothing orders the reading under a pin before the second look that sees it gone",
+        "publish.rs",
+        "self.memory.fence(Acquire);",
+        "",
+        Model("unpin_dead"),
+    ),
+    plant(
+        "required_ignored",
+        "room is granted although too few readers gate",
+        "publish.rs",
+        "scan.gates < required",
+        "false",
+        Test("slipring-tests", "files", "published_to_nobody"),
+    ),
+    plant(
+        "evict_gating",
+        "a consumer that did not agree to it is evicted",
+        "",
+        r"if !found.is_evictable() {
+            return false;
+        }",
+        "{}",
+        Model("evict_reuse"),
+    ),
+    plant(
+        "evict_by_flag",
+        "that a tail may be taken away is looked for elsewhere than in the tail that is taken",
+        "",
+        "let won = self.memory.compare_exchange(tail, found.0, Tail::EVICTED.0, Relaxed, Relaxed).is_ok();",
+        "let won = { let now = self.memory.load(tail, Relaxed); self.memory.compare_exchange(tail, now, Tail::EVICTED.0, Relaxed, Relaxed).is_ok() };",
+        Model("evict_reuse"),
+    ),
+    plant(
+        "single_undescribed",
+        "a single message behind bare ones is not told from them",
+        "",
+        r"if !self.all_described {
+            self.describe_all();
+        }",
+        "{}",
+        Simulation,
+    ),
+    plant(
+        "leftovers_forgotten",
+        "what an abandoned claim has left is taken for clean",
+        "",
+        "position < leftover_until",
+        "false",
+        Test("slipring-tests", "files", "nothing_stale"),
+    ),
+    plant(
+        "length_of_another_lap",
+        "the length of a message of another lap is taken for that of the one that lay here",
+        "",
+        "lay_here && sequence.number() + capacity == position + 1",
+        "lay_here",
+        Test("slipring-tests", "files", "nothing_stale"),
+    ),
+    plant(
+        "length_of_another_place",
+        "the length of a message that lay in the other place is taken for that of the one that lay here",
+        "",
+        "slots.has_one_place() || sequence.is_sealed() == in_batch",
+        "true",
+        Test("slipring-tests", "files", "nothing_stale"),
+    ),
+    plant(
+        "long_blocks_unclean",
+        "older bytes are not cleared behind a message in a block above 112 bytes",
+        "",
+        "return meta.len().min(whole);",
+        "return if slots.has_one_place() { 0 } else { meta.len().min(whole) };",
+        Test("slipring-tests", "files", "nothing_stale"),
+    ),
+    plant(
+        "seals_forgotten",
+        "a bare message is not sealed where an older seal speaks of its position",
+        "",
+        "end.min(self.seals_until.max(self.first + 1))",
+        "end.min(self.first + 1)",
+        Model("bare"),
+    ),
+    plant(
+        "first_unsealed",
+        "the first of a batch is not sealed",
+        "",
+        "end.min(self.seals_until.max(self.first + 1))",
+        "end.min(self.seals_until)",
+        Model("ahead"),
+    ),
+    plant(
+        "bare_of_any_lap",
+        "the head stands for a bare message of another lap",
+        "",
+        "!is_single && !is_within_a_lap(memory.load(HEAD, Relaxed), position, slots.capacity())",
+        "!is_single && memory.load(HEAD, Relaxed) <= position",
+        Model("bare_observed"),
+    ),
+    plant(
+        "seal_believed",
+        "a seal that was given up is taken for a published message",
+        "",
+        "if sequence.is_sealed() { capacity } else { 0 }",
+        "0",
+        Simulation,
+    ),
+    plant(
+        "late_head_unknown",
+        "of a slot that was reused by bare messages the head is not asked",
+        "",
+        "by_slot.max(by_head)",
+        "by_slot",
+        Model("sealed_claimed"),
+    ),
+    plant(
+        "copy_unchecked",
+        "an observer believes its copy without a look at `claimed`",
+        "",
+        r"if claimed.saturating_sub(self.geometry.capacity()) > position {
+            return self.lapped(claimed);
+        }",
+        "{}",
+        Model("observer"),
+    ),
+    plant(
+        "observer_beyond_head",
+        "an observer that was lapped goes on beyond the head",
+        "",
+        "(oldest + capacity / 8).min(head)",
+        "(oldest + capacity / 8)",
+        Test("properties", "ring_model", "any_order_of_calls"),
+    ),
+    plant(
+        "drained_by_old_look",
+        "a reader looks whether the stream is closed after it looked for a message",
+        "",
+        r"if !is_closed(&self.memory) {
+            return Ok(false);
+        }
+        Ok(self.poll_many()? == Ready::Empty)",
+        r"let nothing = self.poll_many()? == Ready::Empty;
+        Ok(is_closed(&self.memory) && nothing)",
+        Model("close"),
+    ),
+    plant(
+        "eviction_untold",
+        "an evictable reader that finds nothing does not ask whether it was evicted",
+        "",
+        "let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;",
+        "let evicted = false;",
+        Model("eviction"),
+    ),
+    plant(
+        "drained_though_evicted",
+        "nor when the stream ends",
+        "",
+        "self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0",
+        "true",
+        Nothing("open: a reader that is evicted as the stream ends is told by the next call in any case"),
+    ),
+    plant(
+        "join_stores_twice",
+        "joining stores the tail twice, and brings an evicted one back",
+        "",
+        "memory.compare_exchange(tail, lowest.0, to, Relaxed, Relaxed)",
+        "{ memory.store(tail, to, Relaxed); Ok::<u64, u64>(to) }",
+        Model("join_evicted"),
+    ),
+    plant(
+        "join_guesses",
+        "the first tail of a joiner is a guess at the lowest safe position",
+        "",
+        "let lowest = Tail::at(geometry.first_position(), evictable);",
+        "let lowest = Tail::at(geometry.earliest(memory.load(LIMIT, Relaxed)), evictable);",
+        Model("join_beside"),
+    ),
+    plant(
+        "latest_below_limit",
+        "a reader that begins at the head begins below what may be overwritten",
+        "",
+        "head.max(earliest)",
+        "head",
+        Model("join_latest"),
+    ),
+    plant(
+        "start_unchecked",
+        "a position below what may be overwritten is granted",
+        "table.rs",
+        "requested < earliest",
+        "false",
+        Model("join_at"),
+    ),
+    plant(
+        "start_beyond_head",
+        "a position beyond the head is granted",
+        "",
+        "!is_reached(memory, geometry, requested, head)",
+        "false",
+        Model("bare_join"),
+    ),
+    plant(
+        "resume_by_head",
+        "a durable reader that comes back goes by the head alone, which may lag",
+        "",
+        "position <= POSITION_MAX && is_published(memory, geometry.slots(), position - 1)",
+        "false",
+        Model("resume"),
+    ),
+    plant(
+        "reap_the_living",
+        "a consumer's entry is cleared without its right",
+        "membership.rs",
+        r"if !rights.seize(right) {
+        return false;
+    }",
+        "{}",
+        Model("reap"),
+    ),
+    plant(
+        "reap_the_durable",
+        "the entry of a durable consumer is cleared",
+        "membership.rs",
+        "!flags.is_kept()",
+        "true",
+        Model("leaver_killed"),
+    ),
+    plant(
+        "floor_by_word",
+        "what was overwritten is not settled unless its word says so",
+        "",
+        "word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1",
+        "word.is_settled()",
+        Model("floor_lag"),
+    ),
+    plant(
+        "gate_by_word",
+        "nor for the producer",
+        "",
+        "stored.max(geometry.earliest(head)).min(head)",
+        "stored.min(head)",
+        Model("floor_unmoved"),
+    ),
+    plant(
+        "gate_beyond_head",
+        "a floor beyond the head grants room that is not there",
+        "",
+        "stored.max(geometry.earliest(head)).min(head)",
+        "stored.max(geometry.earliest(head))",
+        Nothing("only a damaged floor lies beyond the head; what a damaged file does is fuzzed"),
+    ),
+    plant(
+        "walk_from_floor",
+        "the walk up the settled words begins where they were overwritten",
+        "",
+        "self.stored_floor()?.max(head(&self.memory).saturating_sub(capacity))",
+        "self.stored_floor()?",
+        Nothing("open: needs a floor that is left more than two laps behind"),
+    ),
+    plant(
+        "gate_sees_no_settled",
+        "the producer stops at the stored floor",
+        "",
+        "floor < head",
+        "false",
+        Model("floor_unmoved"),
+    ),
+    plant(
+        "returned_unowned",
+        "a dead worker's leases are returned whoever has them",
+        "",
+        "slip.word.state() == State::Leased && slip.word.owner() == owner",
+        "slip.word.state() == State::Leased",
+        Simulation,
+    ),
+    plant(
+        "pin_of_the_living",
+        "a pin is taken away from who lives",
+        "",
+        r"if !rights.seize(Right::Worker(entry)) {
+        return false;
+    }",
+        "{}",
+        Model("unpin_dead"),
+    ),
+    plant(
+        "worker_of_the_living",
+        "a worker's entry is cleared without its right",
+        "",
+        "!is_taken(memory, geometry, entry) || !rights.seize(Right::Worker(entry))",
+        "!is_taken(memory, geometry, entry)",
+        Model("entry_reuse"),
+    ),
+    plant(
+        "floor_of_nobody",
+        "a floor of nobody's group is left",
+        "",
+        "group.stored_floor().is_some()",
+        "false",
+        Test("slipring-tests", "files", "a_floor_of_nobodys_group"),
+    ),
+    plant(
+        "hint_below_first",
+        "a hint below the first position is believed",
+        "",
+        "position.max(self.geometry.first_position()).min(POSITION_MAX)",
+        "position.min(POSITION_MAX)",
+        Test("slipring-tests", "files", "below_the_first_position"),
+    ),
+    plant(
+        "hint_only_raises",
+        "a message that is handed back does not lower the hint",
+        "",
+        "seen > position",
+        "false",
+        Model("entry_reuse"),
+    ),
+    plant("no_pin", "a claim stores no pin", "", "self.pin(slip.position);", "{}", Model("worker_leaves")),
+    plant(
+        "pin_unordered",
+        "a pin that follows another has no order of its own",
+        "",
+        "self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Release);",
+        "self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Relaxed);",
+        Model("pin_moves"),
+    ),
+    plant(
+        "pin_stays",
+        "the pin of a claim that failed stays",
+        "",
+        r"self.unpin(slip.position);
+            self.has_withdrawn.set(true);",
+        "self.has_withdrawn.set(true);",
+        Model("park_claims"),
+    ),
+    plant(
+        "withdrawal_untold",
+        "the pin of a claim that failed is taken away, and nobody is woken",
+        "",
+        r"self.unpin(slip.position);
+            self.has_withdrawn.set(true);",
+        "self.unpin(slip.position);",
+        Model("park_claims"),
+    ),
+    plant(
+        "lease_of_another_lap",
+        "a fresh word is leased, whichever lap's message its slot holds",
+        "",
+        "self.group.sequence_of_fresh(frontier) != frontier + 1",
+        "self.group.sequence_of_fresh(frontier) <= frontier",
+        Model("lap_bare"),
+    ),
+    plant(
+        "clock_not_doubted",
+        "a deadline that cannot be is over at once, by a clock that was read too early",
+        "",
+        "standing.is_early(slip.word, now) && self.is_news(slip, &mut suspect)",
+        "false",
+        Model("late_clock"),
+    ),
+    plant(
+        "copy_of_the_buried",
+        "a copy of a doomed message is believed without a second look",
+        "",
+        "self.group.slip(position) == slip",
+        "true",
+        Model("dead_letter_copy"),
+    ),
+    plant(
+        "limit_ignored",
+        "more is in flight than is allowed",
+        "",
+        "slip.word.is_fresh() && self.is_limited(&mut found, slip.position)",
+        "false",
+        Nothing(
+            "open: a limit of the group, not of the ring; the simulation does not count what is in flight",
+        ),
+    ),
+    plant(
+        "limit_ignored_next",
+        "nor by the quick way",
+        "",
+        "in_flight >= self.settings.max_ack_pending",
+        "false",
+        Nothing("open: the same"),
+    ),
+    plant(
+        "returned_passed",
+        "a message that was handed back is passed by",
+        "",
+        "self.group.load(group::RETURNED) <= frontier",
+        "false",
+        Nothing("a hint: the search that follows looks from the lowest that was handed back"),
+    ),
+    plant(
+        "frontier_not_lowered",
+        "where new messages begin is not lowered by who leaves one",
+        "",
+        "left < frontier",
+        "false",
+        Nothing("a hint: a sweep begins at the floor and finds what lies below it"),
+    ),
+    plant(
+        "ticket_after_announcement",
+        "a sleeper takes its ticket after it has announced itself",
+        "",
+        "let ticket = self.observe(memory);",
+        "let ticket = { memory.store(self.asleep(), 1, Relaxed); self.observe(memory) };",
+        Model("park_readers"),
+    ),
+    plant(
+        "room_counted_once",
+        "a waker that lost the race for the wake word goes away",
+        "",
+        r"while let Err(now) = count(seen) {
+                    seen = now;
+                }",
+        "let _ = (count(seen), &mut seen);",
+        Model("park_producer"),
+    ),
+];
