@@ -87,8 +87,8 @@ impl<T: ?Sized + Message> Consumer<T> {
     /// goes on behind it.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Received<'_, T>, RecvError> {
-        let message = self.raw.try_next()?;
-        self.hand_out(message)
+        self.raw.look_once()?;
+        self.take()
     }
 
     /// The next message; waits as long as it takes.
@@ -101,8 +101,8 @@ impl<T: ?Sized + Message> Consumer<T> {
     /// [`try_recv`](Self::try_recv).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<Received<'_, T>, RecvError> {
-        let message = self.raw.next(None)?;
-        self.hand_out(message)
+        self.raw.await_message(None)?;
+        self.take()
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
@@ -112,8 +112,8 @@ impl<T: ?Sized + Message> Consumer<T> {
     /// Besides those of `recv`, [`RecvError::TimedOut`].
     #[inline(always)]
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Received<'_, T>, RecvError> {
-        let message = self.raw.next(Some(timeout))?;
-        self.hand_out(message)
+        self.raw.await_message(Some(timeout))?;
+        self.take()
     }
 
     /// Up to `max` messages that are there, at least one. A batch ends before a message that is no
@@ -149,6 +149,18 @@ impl<T: ?Sized + Message> Consumer<T> {
     pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_, T>, RecvError> {
         let count = self.raw.count(Some(timeout))?;
         Batch::new(&mut self.raw.reader, count, max)
+    }
+
+    /// The message at the tail, which may be read.
+    #[inline(always)]
+    fn take(&mut self) -> Result<Received<'_, T>, RecvError> {
+        match self.raw.reader.next_single() {
+            Some(message) => self.hand_out(message),
+            None => {
+                let message = self.raw.next_of_batch()?;
+                self.hand_out(message)
+            }
+        }
     }
 
     #[inline(always)]

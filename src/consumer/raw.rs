@@ -30,20 +30,13 @@ impl RawConsumer {
     // What single messages pass is inlined always: a message that is moved through memory on its
     // way to the caller costs three times as much.
 
-    /// The message at the tail, if it is there. It is not released.
+    /// Looks whether there is a message at the tail.
     #[inline(always)]
-    pub(super) fn try_next(&mut self) -> Result<Message, RecvError> {
+    pub(super) fn look_once(&mut self) -> Result<(), RecvError> {
         match self.reader.poll()? {
-            Ready::Messages(_) => self.take(),
+            Ready::Messages(_) => Ok(()),
             Ready::Empty => Err(self.nothing()?),
         }
-    }
-
-    /// The message at the tail; waits for it, at most `timeout`.
-    #[inline(always)]
-    pub(super) fn next(&mut self, timeout: Option<Duration>) -> Result<Message, RecvError> {
-        self.await_message(timeout)?;
-        self.take()
     }
 
     /// How many messages there are from the tail on, at least one.
@@ -67,20 +60,10 @@ impl RawConsumer {
         self.try_count()
     }
 
-    /// The message at the tail, which may be read.
-    #[inline(always)]
-    fn take(&mut self) -> Result<Message, RecvError> {
-        let message = match self.reader.next_single() {
-            Some(message) => message,
-            None => self.next_of_batch()?,
-        };
-        Ok(message)
-    }
-
     /// Never inlined, so that the address of a single message does not depend on the load of its
     /// slot's words.
     #[inline(never)]
-    fn next_of_batch(&self) -> Result<Message, RecvError> {
+    pub(super) fn next_of_batch(&self) -> Result<Message, RecvError> {
         let message = self.reader.next_of_batch()?;
         // The zeros that come in the place of a file that was cut short look like a bare message.
         self.seat.attachment.not_lost()?;
@@ -96,8 +79,9 @@ impl RawConsumer {
         Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
     }
 
+    /// Waits for a message at the tail, at most `timeout`.
     #[inline(always)]
-    fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
+    pub(super) fn await_message(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
         if self.reader.known() > 0 {
             return Ok(());
         }
