@@ -5,7 +5,7 @@ use crate::output;
 use crate::parse::Origin;
 use serde_json::{Value, json};
 use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, Ring, Start};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +17,13 @@ use std::time::Duration;
 pub(crate) struct Gate {
     pub(crate) position: u64,
     pub(crate) who: String,
+}
+
+/// What the dead-letter ring of a ring holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DeadLetterRing {
+    pub(crate) count: u64,
+    pub(crate) capacity: u64,
 }
 
 /// Everything that is looked at in one go.
@@ -70,6 +77,14 @@ impl Facts {
             living.map(|worker| format!("worker of {:?} (process {})", group.name, worker.pid))
         });
         producer.into_iter().chain(consumers).chain(workers).collect()
+    }
+
+    /// The dead letters of a ring with groups, counted without reading them. None if they cannot be looked at.
+    pub(crate) fn dead(&self) -> Option<DeadLetterRing> {
+        self.ring.dead_letter_capacity()?;
+        let dead = Facts::open(&dead_path(self.ring.path())).ok()?;
+        let is_ours = dead.ring.dead_letters_of() == Some(self.ring.id());
+        is_ours.then(|| DeadLetterRing { count: dead.used(), capacity: dead.ring.capacity() })
     }
 
     /// The group of this name, or an error that names those that are there.
@@ -271,6 +286,19 @@ pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| looks_like_a_ring(path)).collect();
     paths.sort();
     Ok(paths)
+}
+
+/// Rings without those that hold the dead letters of another one of them: they belong to its row. One
+/// whose ring is not there stays.
+pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let of: HashSet<PathBuf> = paths.iter().map(|path| dead_path(path)).collect();
+    let belongs = |path: &Path| {
+        let id = Ring::open(path).ok().and_then(|ring| ring.dead_letters_of());
+        let owner = Ring::open(path.with_extension("")).ok().map(|ring| ring.id());
+        id.is_some() && id == owner
+    };
+    paths.retain(|path| !of.contains(path) || !belongs(path));
+    paths
 }
 
 fn looks_like_a_ring(path: &Path) -> bool {

@@ -100,6 +100,11 @@ pub(crate) fn bytes(count: u64) -> String {
     format!("{value} {unit}")
 }
 
+/// `1 message`, `2 messages`.
+pub(crate) fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 fn scaled(count: u64, step: u64, units: &[&'static str]) -> (String, &'static str) {
     let (mut unit, mut divisor) = (0, 1);
     while count / divisor >= step && unit + 1 < units.len() {

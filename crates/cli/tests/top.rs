@@ -93,20 +93,20 @@ fn rings_are_shown_sorted_filtered_and_followed() {
     let place = with_rings();
     let mut top = Terminal::run(&place, &["top", ".", "--interval", "20ms"], (20, 130));
     let before = |text: &str, a: &str, b: &str| text.find(a) < text.find(b);
-    let text = top.until("both rings", |text| text.contains("./news") && text.contains("./orders"));
-    assert!(text.contains("3 rings, by name") && before(&text, "./news ", "./orders "), "{text}");
+    let text = top.until("both rings", |text| text.contains("\nnews ") && text.contains("\norders "));
+    assert!(text.contains("2 rings, by name") && before(&text, "\nnews ", "\norders "), "{text}");
     assert!(text.contains("93.7%") && text.contains("audit") && text.contains("sms"), "{text}");
     top.press("s");
-    top.until("the fullest first", |text| text.contains("by used") && before(text, "./orders ", "./news "));
+    top.until("the fullest first", |text| text.contains("by used") && before(text, "\norders ", "\nnews "));
     top.press("r");
     top.until("the order turned round", |text| {
-        text.contains("turned round") && before(text, "./news ", "./orders ")
+        text.contains("turned round") && before(text, "\nnews ", "\norders ")
     });
     // It follows: messages, and a ring that comes and goes.
     place.good("slipring create later -b 48 -c 64 --durable archive; seq 7 | slipring pub later");
-    top.until("the new ring", |text| text.contains("4 rings") && text.contains("archive"));
+    top.until("the new ring", |text| text.contains("3 rings") && text.contains("archive"));
     place.good("slipring rm later");
-    top.until("it is gone", |text| text.contains("3 rings") && !text.contains("later"));
+    top.until("it is gone", |text| text.contains("2 rings") && !text.contains("later"));
     top.press("/sms\r");
     top.until("only the ring with this reader", |text| text.contains("orders") && !text.contains("news"));
     top.press("\x1b");
@@ -117,6 +117,58 @@ fn rings_are_shown_sorted_filtered_and_followed() {
     top.until("a pause", |text| text.contains("PAUSED") && !text.contains("stop the clock"));
     top.press("q");
     assert_eq!(top.end(), 0);
+}
+
+/// The names in the first column.
+fn names(text: &str) -> Vec<String> {
+    let rows = text.lines().skip(2).filter(|line| !line.starts_with([' ', 'q']));
+    rows.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn at_eighty_columns_no_two_rings_are_called_alike() {
+    let place = Place::new();
+    let long = "market-data-feed-europe-frankfurt";
+    place.good(&format!(
+        "mkdir -p deep/{long} deep/other; for n in level-1 level-2; do
+             slipring create deep/{long}/$n-quotes-of-the-day -b 8 -c 8
+             slipring create deep/{long}-$n-of-the-exchange -b 8 -c 8
+         done; slipring create deep/other/level-1-quotes-of-the-day -b 8 -c 8"
+    ));
+    let mut top = Terminal::run(&place, &["top", "deep", &format!("deep/{long}"), "deep/other"], (20, 80));
+    let text = top.until("five rings", |text| names(text).len() == 5);
+    let all: std::collections::HashSet<String> = names(&text).into_iter().collect();
+    assert!(all.len() == 5 && !names(&text)[0].starts_with("deep"), "{text}");
+    assert!(text.contains("IN FLIGHT") && text.contains("DEAD"), "{text}");
+    top.press("q");
+    assert_eq!(top.end(), 0);
+}
+
+#[test]
+fn dead_letters_are_a_column_of_their_ring() {
+    let place = with_rings();
+    place.good("slipring work orders -g sms -c 3 --exec 'exit 65'");
+    let mut top = Terminal::run(&place, &["top", "."], (20, 80));
+    let row = |text: &str, name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().map(str::to_owned).collect()
+    };
+    let text = top.until("three letters", |text| row(text, "orders ").get(5).is_some_and(|n| n == "3"));
+    assert!(!text.contains("orders.dead") && !text.contains("redrive"), "{text}");
+    top.press("q");
+    assert_eq!(top.end(), 0);
+    // One that is asked for, or whose ring has gone, is shown, and that no redrive runs alarms nobody.
+    assert!(place.good("slipring top --once --interval 1ms orders.dead").contains("redrive"));
+    place.good("mv orders elsewhere; mkdir lone; mv orders.dead lone");
+    let mut top = Terminal::run(&place, &["top", "lone"], (20, 80));
+    top.until("it alone", |text| text.contains("orders.dead") && text.contains("redrive"));
+    let (rows, cols) = top.screen.screen().size();
+    let cells = (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col)));
+    let red = cells.filter(|at| {
+        let cell = top.screen.screen().cell(at.0, at.1);
+        cell.is_some_and(|cell| cell.fgcolor() == vt100::Color::Idx(1))
+    });
+    assert_eq!(red.count(), 0);
 }
 
 #[test]

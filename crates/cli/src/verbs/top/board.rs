@@ -1,7 +1,8 @@
 //! What is known of the rings, and how fast they go.
 
+use super::names;
 use crate::exit::Failure;
-use crate::facts::{Facts, rings_in};
+use crate::facts::{DeadLetterRing, Facts, rings_in, without_dead_letter_rings};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -45,13 +46,20 @@ impl Pace {
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
     pub(super) name: String,
-    pub(super) is_group: bool,
+    /// How many workers of a group live.
+    pub(super) workers: Option<usize>,
     pub(super) alive: bool,
     pub(super) lag: u64,
     pub(super) in_flight: Option<u64>,
     pub(super) redelivered: Option<u64>,
     pub(super) oldest: Option<Duration>,
     pub(super) pace: Pace,
+}
+
+impl Reader {
+    fn is_group(&self) -> bool {
+        self.workers.is_some()
+    }
 }
 
 /// One ring.
@@ -63,6 +71,9 @@ pub(super) struct Track {
     pub(super) used: u64,
     pub(super) capacity: u64,
     pub(super) producer: String,
+    pub(super) dead: Option<DeadLetterRing>,
+    /// It holds another ring's dead letters.
+    pub(super) is_dead_letters: bool,
     pub(super) pace: Pace,
     pub(super) readers: Vec<Reader>,
     looked: Option<Instant>,
@@ -76,6 +87,8 @@ impl Track {
             used: 0,
             capacity: 0,
             producer: String::new(),
+            dead: None,
+            is_dead_letters: false,
             pace: Pace::default(),
             readers: Vec::new(),
             looked: None,
@@ -94,12 +107,14 @@ impl Track {
         self.fault = None;
         (self.used, self.capacity) = (facts.used(), facts.ring.capacity());
         self.producer = crate::verbs::ls::producer(&facts);
+        (self.dead, self.is_dead_letters) = (facts.dead(), facts.ring.dead_letters_of().is_some());
         self.pace.advance(facts.head, since);
         let mut before = std::mem::take(&mut self.readers);
         let mut add = |mut reader: Reader, count: u64| {
             // A reader that has come only now has no rate yet.
-            let known =
-                before.iter().position(|old| (&old.name, old.is_group) == (&reader.name, reader.is_group));
+            let known = before
+                .iter()
+                .position(|old| (&old.name, old.is_group()) == (&reader.name, reader.is_group()));
             let since = known.and(since);
             if let Some(at) = known {
                 reader.pace = before.remove(at).pace;
@@ -114,7 +129,7 @@ impl Track {
             };
             let reader = Reader {
                 name,
-                is_group: false,
+                workers: None,
                 alive: consumer.alive,
                 lag: consumer.lag,
                 in_flight: None,
@@ -125,10 +140,11 @@ impl Track {
             add(reader, consumer.tail.unwrap_or(facts.head));
         }
         for group in &facts.groups {
+            let workers = group.workers.iter().filter(|worker| worker.alive).count();
             let reader = Reader {
                 name: group.name.clone(),
-                is_group: true,
-                alive: group.workers.iter().any(|worker| worker.alive),
+                workers: Some(workers),
+                alive: workers > 0,
                 lag: group.num_pending + group.num_ack_pending + group.num_doomed,
                 in_flight: Some(group.num_ack_pending),
                 redelivered: Some(group.num_redelivered),
@@ -146,6 +162,12 @@ impl Track {
         self.readers.iter().map(|reader| reader.lag).max().unwrap_or(0)
     }
 
+    /// The ring, or the one for its dead letters, is three quarters full, or more.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        let nearly = |used: u64, of: u64| u128::from(used) * 4 >= u128::from(of) * 3;
+        nearly(self.used, self.capacity) || self.dead.is_some_and(|dead| nearly(dead.count, dead.capacity))
+    }
+
     fn json(&self) -> Value {
         json!({
             "path": self.path.display().to_string(),
@@ -153,10 +175,11 @@ impl Track {
             "used": self.used,
             "capacity": self.capacity,
             "producer": self.producer,
+            "dead_letters": self.dead.map(|dead| dead.count),
             "published_per_second": self.pace.rate(),
             "readers": self.readers.iter().map(|reader| json!({
                 "name": reader.name,
-                "group": reader.is_group,
+                "group": reader.is_group(),
                 "alive": reader.alive,
                 "lag": reader.lag,
                 "per_second": reader.pace.rate(),
@@ -186,7 +209,7 @@ impl Board {
         let mut paths = Vec::new();
         for place in &self.places {
             if place.is_dir() {
-                paths.extend(rings_in(place)?);
+                paths.extend(without_dead_letter_rings(rings_in(place)?));
             } else {
                 paths.push(place.clone());
             }
@@ -200,6 +223,11 @@ impl Board {
 
     pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
         self.tracks.values()
+    }
+
+    /// The directory that all the rings are in.
+    pub(super) fn common_directory(&self) -> PathBuf {
+        names::common_directory(self.tracks.keys().map(PathBuf::as_path))
     }
 
     /// Where it looks.

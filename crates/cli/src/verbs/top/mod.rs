@@ -1,6 +1,7 @@
 //! `top`: rings and their readers, live.
 
 mod board;
+mod names;
 mod screen;
 mod view;
 

@@ -1,8 +1,9 @@
 //! The whole screen, and the keys.
 
 use super::board::Board;
-use super::view::{HEADINGS, Role, Row, View};
+use super::view::{HEADINGS, Role, Row, View, is_number};
 use crate::exit::{Failure, Outcome};
+use crate::output;
 use crate::signals;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Flex, Layout};
@@ -21,18 +22,24 @@ const HELP: &str = "\
  ↑ ↓ PgUp PgDn  scroll; Home, End: to the ends
  ?              this; any key closes it";
 
-/// Columns narrower than which the rest is not worth showing, from the right.
-const WIDTHS: [Constraint; 9] = [
-    Constraint::Min(16),
-    Constraint::Length(6),
-    Constraint::Length(10),
-    Constraint::Length(10),
-    Constraint::Length(9),
-    Constraint::Length(11),
-    Constraint::Length(8),
-    Constraint::Length(21),
-    Constraint::Length(16),
-];
+/// How wide the names of rings and readers are at least.
+const NAME: u16 = 20;
+/// How wide the other columns are, in the order of the headings.
+const WIDTHS: [u16; 9] = [6, 8, 8, 9, 6, 8, 17, 11, 16];
+
+/// How wide the names are, and how many columns stand beside them: the first ones whole rather than
+/// all of them cut, and the names get what is left.
+fn columns(width: u16) -> (u16, usize) {
+    let (mut beside, mut count) = (0, 0);
+    for column in WIDTHS {
+        if NAME + beside + column + 1 > width {
+            break;
+        }
+        beside += column + 1;
+        count += 1;
+    }
+    (width - beside.min(width), count)
+}
 
 /// What is on the screen besides the rings.
 #[derive(Debug, Default)]
@@ -59,7 +66,8 @@ fn go(board: &mut Board, interval: Duration, terminal: &mut DefaultTerminal) -> 
     screen.scroll.select(Some(0));
     let mut next = Instant::now() + interval;
     while !screen.over && !signals::interrupted() {
-        let rows = screen.view.rows(board);
+        let (name, _) = columns(terminal.size()?.width);
+        let rows = screen.view.rows(board, Some(name.into()));
         terminal.draw(|frame| screen.draw(frame, board, &rows))?;
         let wait = next.saturating_duration_since(Instant::now()).min(signals::SLICE);
         if !is_there(wait)? {
@@ -149,11 +157,15 @@ impl Screen {
         let [head, body, foot] =
             Layout::vertical([Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
                 .areas(frame.area());
-        let places: Vec<String> = board.places().map(|place| place.display().to_string()).collect();
+        let common = board.common_directory().display().to_string();
+        let places: Vec<String> = match common.as_str() {
+            "" => board.places().map(|place| place.display().to_string()).collect(),
+            _ => vec![common],
+        };
         let title = format!(
-            "slipring top  {}  {} rings, by {}{}{}",
+            "slipring top  {}  {}, by {}{}{}",
             places.join(" "),
-            board.tracks().count(),
+            output::count(board.tracks().count() as u64, "ring"),
             self.view.order.name(),
             if self.view.reversed { ", turned round" } else { "" },
             if self.paused { "  PAUSED" } else { "" },
@@ -165,15 +177,8 @@ impl Screen {
                 if self.view.filter.is_empty() { "no rings here" } else { "no ring has this in its name" };
             return frame.render_widget(Paragraph::new(text).dim(), body);
         }
-        // A narrow screen shows the first columns whole rather than all of them cut.
-        let (mut columns, mut width) = (0, 0);
-        for constraint in WIDTHS {
-            width += match constraint {
-                Constraint::Min(width) | Constraint::Length(width) => width + 1,
-                _ => 0,
-            };
-            columns += usize::from(columns == 0 || width <= body.width + 1);
-        }
+        let (name, beside) = columns(body.width);
+        let columns = beside + 1;
         let header =
             ratatui::widgets::Row::new(HEADINGS[..columns].iter().enumerate().map(|(n, text)| cell(n, text)))
                 .style(Style::new().add_modifier(Modifier::REVERSED));
@@ -186,9 +191,8 @@ impl Screen {
                 Role::AbsentReader => Style::new().red(),
             })
         });
-        let table = Table::new(lines, &WIDTHS[..columns])
-            .header(header)
-            .row_highlight_style(Style::new().underlined());
+        let widths = std::iter::once(name).chain(WIDTHS).take(columns).map(Constraint::Length);
+        let table = Table::new(lines, widths).header(header).row_highlight_style(Style::new().underlined());
         frame.render_stateful_widget(table, body, &mut self.scroll);
         if self.helping {
             let [area] = Layout::horizontal([Constraint::Length(62)]).flex(Flex::Center).areas(body);
@@ -211,5 +215,5 @@ impl Screen {
 /// Names and texts are set left, numbers right.
 fn cell(column: usize, text: &str) -> Cell<'_> {
     let line = Line::from(text);
-    Cell::from(if (1..=6).contains(&column) { line.right_aligned() } else { line.left_aligned() })
+    Cell::from(if is_number(column) { line.right_aligned() } else { line.left_aligned() })
 }

@@ -1,6 +1,7 @@
 //! Which rings are shown, in which order, and what stands in their rows.
 
 use super::board::{Board, Pace, Reader, Track};
+use super::names;
 use crate::output::{self, Table};
 
 /// What rings are sorted by.
@@ -55,14 +56,31 @@ pub(super) enum Role {
     AbsentReader,
 }
 
-pub(super) const HEADINGS: [&str; 9] =
-    ["RING", "USED", "RATE/s", "LAG", "IN FLIGHT", "REDELIVERED", "OLDEST", "WHO", "ACTIVITY"];
+pub(super) const HEADINGS: [&str; 10] =
+    ["RING", "USED", "RATE/s", "LAG", "IN FLIGHT", "DEAD", "OLDEST", "STATE", "REDELIVERED", "ACTIVITY"];
 
-pub(super) type Row = (Role, [String; 9]);
+/// The columns that hold numbers.
+pub(super) fn is_number(column: usize) -> bool {
+    matches!(column, 1..=6 | 8)
+}
+
+pub(super) type Row = (Role, [String; 10]);
 
 impl View {
-    /// A row for each ring, and beneath it one for each of its readers.
-    pub(super) fn rows(&self, board: &Board) -> Vec<Row> {
+    /// A row for each ring, and beneath it one for each of its readers. With a width, names are fitted
+    /// into it, those of rings without the directory that all of them are in.
+    pub(super) fn rows(&self, board: &Board, width: Option<usize>) -> Vec<Row> {
+        let tracks = self.tracks(board);
+        let rings = ring_names(board, &tracks, width);
+        let rows = tracks.iter().zip(rings).flat_map(|(track, name)| {
+            let readers = track.readers.iter().zip(reader_names(track, width));
+            std::iter::once(ring(track, name)).chain(readers.map(|(entry, name)| reader(track, entry, name)))
+        });
+        rows.collect()
+    }
+
+    /// The rings that are wanted, in the order that is wanted.
+    fn tracks<'a>(&self, board: &'a Board) -> Vec<&'a Track> {
         let mut tracks: Vec<&Track> = board.tracks().filter(|track| self.wants(track)).collect();
         match self.order {
             Order::Name => {}
@@ -76,9 +94,6 @@ impl View {
             tracks.reverse();
         }
         tracks
-            .iter()
-            .flat_map(|track| std::iter::once(ring(track)).chain(track.readers.iter().map(reader)))
-            .collect()
     }
 
     fn wants(&self, track: &Track) -> bool {
@@ -89,56 +104,72 @@ impl View {
     /// The same, as text.
     pub(super) fn text(&self, board: &Board) -> String {
         let mut table = Table::new(&HEADINGS);
-        for (_, cells) in self.rows(board) {
+        for (_, cells) in self.rows(board, None) {
             table.row(cells);
         }
         table.render()
     }
 }
 
-fn ring(track: &Track) -> Row {
-    let name = track.path.display().to_string();
+/// What rings are called. The filter changes no name: the directory is that of all the rings.
+fn ring_names(board: &Board, tracks: &[&Track], width: Option<usize>) -> Vec<String> {
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let Some(width) = width else { return tracks.iter().map(|track| shown(&track.path)).collect() };
+    let common = board.common_directory();
+    let short = |track: &&Track| shown(track.path.strip_prefix(&common).unwrap_or(&track.path));
+    names::fit(&tracks.iter().map(short).collect::<Vec<_>>(), width)
+}
+
+/// What the readers of a ring are called: set in by two.
+fn reader_names(track: &Track, width: Option<usize>) -> Vec<String> {
+    let all: Vec<String> = track.readers.iter().map(|reader| reader.name.clone()).collect();
+    let all = width.map_or(all.clone(), |width| names::fit(&all, width.saturating_sub(2)));
+    all.into_iter().map(|name| format!("  {name}")).collect()
+}
+
+fn ring(track: &Track, name: String) -> Row {
     let dash = || "-".to_owned();
     if let Some(fault) = &track.fault {
-        return (
-            Role::AbsentReader,
-            [name, dash(), dash(), dash(), dash(), dash(), dash(), fault.clone(), String::new()],
-        );
+        let cells =
+            [name, dash(), dash(), dash(), dash(), dash(), dash(), fault.clone(), dash(), String::new()];
+        return (Role::AbsentReader, cells);
     }
-    let is_full = u128::from(track.used) * 4 >= u128::from(track.capacity) * 3;
-    let role = if is_full { Role::FullRing } else { Role::Ring };
+    let role = if track.is_nearly_full() { Role::FullRing } else { Role::Ring };
     let cells = [
         name,
         output::percent(track.used, track.capacity),
         rate(&track.pace),
         dash(),
         dash(),
-        dash(),
+        track.dead.map_or("-".to_owned(), |dead| dead.count.to_string()),
         dash(),
         format!("producer {}", track.producer),
+        dash(),
         sparkline(&track.pace),
     ];
     (role, cells)
 }
 
-fn reader(reader: &Reader) -> Row {
+fn reader(track: &Track, reader: &Reader, name: String) -> Row {
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
-    let role = if reader.alive { Role::Reader } else { Role::AbsentReader };
-    let who = match (reader.is_group, reader.alive) {
-        (true, true) => "group",
-        (true, false) => "group without workers",
-        (false, true) => "consumer",
-        (false, false) => "consumer, absent",
+    // Dead letters wait for a redrive: that nobody is at it is nothing to worry about.
+    let role = if reader.alive || track.is_dead_letters { Role::Reader } else { Role::AbsentReader };
+    let state = match (reader.workers, reader.alive) {
+        (Some(0), _) => "group, no workers".to_owned(),
+        (Some(n), _) => format!("group, {}", output::count(n as u64, "worker")),
+        (None, true) => "consumer".to_owned(),
+        (None, false) => "consumer, absent".to_owned(),
     };
     let cells = [
-        format!("  {}", reader.name),
+        name,
         "-".to_owned(),
         rate(&reader.pace),
         reader.lag.to_string(),
         number(reader.in_flight),
-        number(reader.redelivered),
+        "-".to_owned(),
         reader.oldest.map_or("-".to_owned(), output::span),
-        who.to_owned(),
+        state,
+        number(reader.redelivered),
         sparkline(&reader.pace),
     ];
     (role, cells)
