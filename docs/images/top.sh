@@ -6,7 +6,14 @@ cd "$(dirname "$0")/../.."
 cargo build --release -p slipring-cli
 slipring="$(cargo metadata --format-version 1 --no-deps | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])')/release/slipring"
 rings=$(mktemp -d /dev/shm/top.XXXXXX)
-trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done; tmux kill-session -t slipring-top 2>/dev/null || true; rm -rf "$rings"' EXIT
+# SIGKILL: the rings go, too, so that none of them needs to leave in good order.
+finish() {
+    tmux kill-session -t slipring-top 2>/dev/null || true
+    for job in $(jobs -p); do kill -KILL -- "-$job" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$rings"
+}
+trap finish EXIT
 
 feed() { # RING RATE: so many lines a second
     python3 -u -c 'import sys, time
@@ -23,16 +30,16 @@ feed "$rings/quotes" 40000 & feed "$rings/orders" 300 & feed "$rings/telemetry" 
 "$slipring" sub "$rings/quotes" --name risk >/dev/null &
 "$slipring" sub "$rings/quotes" --name ui >/dev/null &
 "$slipring" sub "$rings/telemetry" --observe >/dev/null &
-for _ in 1 2 3; do "$slipring" work "$rings/orders" -g sms --exec 'sleep 0.02' >/dev/null & done
+for _ in 1 2 3; do "$slipring" work "$rings/orders" -g sms --exec 'sleep 0.02; [ $((SLIPRING_POSITION % 40)) != 7 ] || exit 65' >/dev/null & done
 "$slipring" work "$rings/orders" -g points >/dev/null &
-tmux new-session -d -s slipring-top -x 100 -y 22 "$slipring top $rings"
+tmux new-session -d -s slipring-top -x 122 -y 18 "$slipring top $rings"
 sleep 6
 tmux capture-pane -e -p -t slipring-top > "$rings/screen"
 python3 - "$rings/screen" docs/images/top.svg <<'PY'
 import sys
 from rich.console import Console
 from rich.text import Text
-console = Console(record=True, width=100, force_terminal=True, file=open("/dev/null", "w"))
+console = Console(record=True, width=122, force_terminal=True, file=open("/dev/null", "w"))
 console.print(Text.from_ansi(open(sys.argv[1]).read()))
 console.save_svg(sys.argv[2], title="slipring top")
 PY
