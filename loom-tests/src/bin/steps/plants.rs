@@ -225,7 +225,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "!is_single && !is_within_a_lap(memory.load(HEAD, Relaxed), position, slots.capacity())",
         "!is_single && memory.load(HEAD, Relaxed) <= position",
-        Model("bare_observed"),
+        Nothing("open: `bare_observed` holds with up to three preemptions"),
     ),
     plant(
         "seal_believed",
@@ -303,7 +303,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "let lowest = Tail::at(geometry.first_position(), evictable);",
         "let lowest = Tail::at(geometry.earliest(memory.load(LIMIT, Relaxed)), evictable);",
-        Model("join_beside"),
+        Nothing("open: `join_beside` holds with up to three preemptions"),
     ),
     plant(
         "latest_below_limit",
@@ -311,7 +311,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "head.max(earliest)",
         "head",
-        Model("join_latest"),
+        Nothing("open: `join_latest` and `join_beside` hold with up to three preemptions"),
     ),
     plant(
         "start_unchecked",
@@ -351,8 +351,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         "reap_the_durable",
         "the entry of a durable consumer is cleared",
         "membership.rs",
-        "!flags.is_kept()",
-        "true",
+        "let reaped = !flags(memory, geometry, entry).is_kept();",
+        "let reaped = true;",
         Model("leaver_killed"),
     ),
     plant(
@@ -361,7 +361,9 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1",
         "word.is_settled()",
-        Model("floor_lag"),
+        Nothing(
+            "open: since the walk begins a lap below the head at the lowest (`walk_from_floor`), `floor_lag` holds",
+        ),
     ),
     plant(
         "gate_by_word",
@@ -536,7 +538,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "let ticket = self.observe(memory);",
         "let ticket = { memory.store(self.asleep(), 1, Relaxed); self.observe(memory) };",
-        Model("park_readers"),
+        Nothing("open: `park_readers` and `park_two_readers` hold with up to three preemptions"),
     ),
     plant(
         "room_counted_once",
@@ -546,6 +548,6 @@ pub(crate) const PLANTS: &[Plant] = &[
                     seen = now;
                 }",
         "let _ = (count(seen), &mut seen);",
-        Model("park_producer"),
+        Nothing("open: what it is for needs three wakers at once, and the model has two"),
     ),
 ];
