@@ -91,7 +91,7 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("take",                    before::reader,        consumer::take,              anything),
     Op::new("take-batch",              before::reader,        consumer::take_batch,        anything),
     Op::new("take-evictable",          before::reader,        consumer::take_evictable,    consumer::was_published)
-        .late(&["err Evicted"]),
+        .late(&["err Lagged"]),
     Op::new("observe",                 before::reader,        consumer::observe,           consumer::was_published),
     Op::new("join-earliest",           before::reader,        consumer::join_earliest,     anything).contested(),
     Op::new("join-latest",             before::reader,        consumer::join_latest,       anything).contested(),
