@@ -31,6 +31,27 @@
 //! | [`Observer`] | by copy, from a file it may not write | nothing; it may miss messages and is told how many |
 //! | [`Worker`] | its share of a group's messages, in place, under a lease | the group gates it with what is not settled |
 //!
+//! Each role carries bytes, `Consumer<[u8]>`, the default, or values of one type, by the same calls:
+//!
+//! ```
+//! use slipring::{Consumer, Producer, RingOptions, Start};
+//!
+//! slipring::message! {
+//!     /// What an instrument is traded at.
+//!     struct Quote { instrument: u64, px: f64 }
+//! }
+//! let ring = RingOptions::of::<Quote>(1024).create_in_memory()?; // a ring among threads
+//! let mut producer = Producer::<Quote>::open(&ring)?;
+//! let mut consumer = Consumer::<Quote>::attach(&ring, Start::Earliest)?;
+//!
+//! producer.publish_with(|quote| quote.px = 0.5)?; // filled where it lies
+//! producer.publish_slices_with(32, |quotes| quotes.iter_mut().for_each(|quote| quote.px = 1.0))?;
+//! assert_eq!(consumer.recv()?.px, 0.5);
+//! let sum: f64 = consumer.recv_batch(32)?.slices().flatten().map(|quote| quote.px).sum();
+//! assert_eq!(sum, 32.0);
+//! # Ok::<(), slipring::Error>(())
+//! ```
+//!
 //! # What holds
 //!
 //! * Published messages survive the death of any process, at any instruction. A power cut they do

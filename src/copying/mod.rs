@@ -16,6 +16,17 @@ use std::time::Duration;
 use zerocopy::IntoBytes;
 
 /// A copied message. Dereferences to the bytes, or to the value, which are the reader's own.
+///
+/// ```
+/// use slipring::{Observer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let mut observer = Observer::<u64>::attach(&ring, Start::Earliest)?;
+/// Producer::<u64>::open(&ring)?.send((3, &42))?;
+/// let message = observer.recv()?;
+/// assert_eq!((*message, message.kind(), message.position()), (42, 3, 0));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct CopiedMessage<'a, T: ?Sized = [u8]> {
     bytes: &'a [u8],

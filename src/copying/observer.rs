@@ -16,6 +16,16 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// How an observer attaches.
+///
+/// ```
+/// use slipring::{Observer, ObserverOptions, RingOptions, Start, Wait};
+///
+/// let ring = RingOptions::new(48, 1024).create_in_memory()?;
+/// let options = ObserverOptions::new().start(Start::Latest).wait(Wait::Spin);
+/// let observer: Observer = options.attach(&ring)?; // of bytes
+/// assert_eq!(observer.position(), 0);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ObserverOptions {
     start: Start,

@@ -23,6 +23,18 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// How a worker joins its group.
+///
+/// ```
+/// use slipring::{GroupSettings, RingOptions, Worker, WorkerOptions};
+/// use std::time::Duration;
+///
+/// let ring = RingOptions::of::<u64>(1024).groups(1).create_in_memory()?;
+/// let settings = GroupSettings::new().ack_wait(Duration::from_secs(5)).max_deliver(3);
+/// let options = WorkerOptions::new("sms").name("sms-1").settings(settings);
+/// let worker: Worker<u64> = options.join(&ring)?; // creates the group
+/// assert_eq!(worker.settings().attempts_max(), Some(3));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
     group: String,
