@@ -129,7 +129,7 @@ const ACCEPTED: &[Accepted] = &[
     accepted("park.rs", "memory.store(WAKE,", "remembered", "the producer alone writes it"),
     accepted(
         "park.rs",
-        "compare_exchange(ROOM, seen",
+        "memory.compare_exchange(ROOM, seen, next",
         "blind",
         "open: what it is for needs three wakers at once, and the model has two",
     ),

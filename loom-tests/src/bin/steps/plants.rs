@@ -544,10 +544,10 @@ pub(crate) const PLANTS: &[Plant] = &[
         "room_counted_once",
         "a waker that lost the race for the wake word goes away",
         "",
-        r"while let Err(now) = count(seen) {
+        r"while let Err(now) = exchange(seen, seen.wrapping_add(1)) {
                     seen = now;
                 }",
-        "let _ = (count(seen), &mut seen);",
+        "let _ = (exchange(seen, seen.wrapping_add(1)), &mut seen);",
         Nothing("open: what it is for needs three wakers at once, and the model has two"),
     ),
 ];
