@@ -405,8 +405,8 @@ fn a_forked_child_does_not_keep_its_parents_rights() {
         // The dead consumer's entry is not held by the grandchild either.
         producer.send_timeout(b"x", LONG).unwrap();
     }
-    let again = ConsumerOptions::new().name("forker").attach::<[u8]>(&path).unwrap();
-    assert_eq!(again.position(), 20);
+    let again = ConsumerOptions::new().name("forker").start(Start::Latest);
+    assert_eq!(again.attach::<[u8]>(&path).unwrap().position(), 20);
     // SAFETY: no memory is passed; the process is the one that was started for this.
     assert_eq!(unsafe { libc::kill(grandchild, libc::SIGKILL) }, 0);
 }

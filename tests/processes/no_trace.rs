@@ -29,7 +29,7 @@ fn a_refused_type_does_not_reopen_a_closed_stream() {
     let path = dir.file("ring");
     RingOptions::of::<Right>(4).create(&path).unwrap();
     ProducerOptions::new().open::<Right>(&path).unwrap().close();
-    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut consumer = Consumer::<Right>::attach(&path, Start::Earliest).unwrap();
     assert!(matches!(
         ProducerOptions::new().open::<Wrong>(&path),
         Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })
