@@ -1,21 +1,22 @@
-//! Identities: of a ring, and of a message for ever.
+//! Identities: of a ring, and of a message.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What tells one ring from every other, also from one that was made later at the same path: 128
-/// random bits. Keep it beside every position that is saved outside the ring.
+/// The identity of a ring: 128 random bits, which differ from those of a ring that is created later
+/// at the same path. A program that saves a position outside the ring saves the ring id beside it,
+/// and attaches with [`At::only_ring`](crate::At::only_ring).
 ///
 /// Displays as, and parses from, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RingId(pub(crate) [u8; 16]);
 
 impl RingId {
-    /// The 16 bytes.
+    /// The id as 16 bytes, most significant first.
     pub fn to_bytes(self) -> [u8; 16] {
         self.0
     }
-    /// From the 16 bytes.
+    /// The id of these 16 bytes, as [`to_bytes`](Self::to_bytes) returned them.
     pub fn from_bytes(bytes: [u8; 16]) -> RingId {
         RingId(bytes)
     }
@@ -33,7 +34,7 @@ impl fmt::Debug for RingId {
     }
 }
 
-/// Not 32 hexadecimal digits.
+/// The error for a text that is not 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a ring id is 32 hexadecimal digits")]
 pub struct ParseRingIdError;
@@ -47,15 +48,27 @@ impl FromStr for RingId {
     }
 }
 
-/// What tells one message from every other, in this ring and in all others, for ever: the same at
-/// every delivery. What a handler keeps, so that doing a thing twice has its effect once.
+/// The identity of a message among the messages of all rings. It is the same at every delivery: a
+/// handler that deduplicates by it has each effect exactly once.
 ///
 /// Displays as, and parses from, the ring id, a colon, and the position.
+///
+/// ```
+/// use slipring::{GroupSettings, MessageId, Producer, RingOptions, Worker};
+///
+/// let ring = RingOptions::new(48, 16).group("sms", GroupSettings::new()).create_in_memory()?;
+/// Producer::<[u8]>::open(&ring)?.send(b"order 17 is paid")?;
+/// let worker = Worker::<[u8]>::join(&ring, "sms")?;
+/// let first = worker.recv()?.id(); // dropped: the attempt failed
+/// assert_eq!(worker.recv()?.id(), first); // delivered again, with the same id
+/// assert_eq!(first.to_string().parse(), Ok(first));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId {
-    /// The ring it was published in.
+    /// The ring that the message was published in.
     pub ring: RingId,
-    /// Its position there.
+    /// The message's position in that ring.
     pub position: u64,
 }
 
@@ -65,7 +78,7 @@ impl fmt::Display for MessageId {
     }
 }
 
-/// Not a ring id, a colon, and a position.
+/// The error for a text that is not a ring id, a colon, and a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a message id is a ring id of 32 hexadecimal digits, a colon, and a position")]
 pub struct ParseMessageIdError;

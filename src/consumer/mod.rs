@@ -23,13 +23,15 @@ use slipring_core::protocol::table::Start;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// A gating broadcast reader: sees every message from its start on, in order, in place.
+/// A gating broadcast reader: it sees every message from its start on, in order, in place.
 ///
-/// The producer never overwrites what a consumer has not released: a consumer that stops reading
-/// stops the producer when the ring is full, until it goes on, leaves, or dies. Dropping the handle
-/// leaves; a durable consumer's position stays and goes on gating.
+/// The producer never overwrites a message that a consumer has not released: a consumer that stops
+/// reading stops the producer when the ring is full, until the consumer reads on, is dropped, or
+/// its process dies. Dropping the handle frees its entry. A durable consumer's entry stays, and its
+/// tail goes on gating the producer.
 ///
-/// A consumer does not survive `fork`: touching it in the child is an access violation, by design.
+/// A consumer does not survive `fork`: an access through it in the child is an access violation, by
+/// design.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
@@ -66,39 +68,50 @@ impl<T: ?Sized + Message> Consumer<T> {
         ConsumerOptions::new().start(start).attach(place)
     }
 
-    /// The next position to read.
+    /// The next position to read: the consumer's tail.
     pub fn position(&self) -> u64 {
         self.raw.reader.tail()
     }
 
-    /// The ring's identity, to be kept beside positions saved elsewhere.
+    /// The ring's identity. A program that saves positions saves it beside them.
     pub fn ring_id(&self) -> RingId {
         self.raw.seat.attachment.header.ring_id
     }
 
     // Inlined always, as those of `RawConsumer`.
 
-    /// The next message, if it is there.
+    /// The next message, if it is published. Never waits, makes no system call.
+    ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// assert!(matches!(consumer.try_recv(), Err(RecvError::Empty)));
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// assert_eq!(*consumer.try_recv()?, 7);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and drained;
     /// [`RecvError::WrongLength`] if the message is no `T`: it is released, and the next receive
-    /// goes on behind it.
+    /// returns the message behind it; [`RecvError::Damaged`].
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Received<'_, T>, RecvError> {
         self.raw.look_once()?;
         self.take()
     }
 
-    /// The next message; waits as long as it takes.
+    /// The next message; waits without a limit, as [`ConsumerOptions::wait`] says.
     ///
     /// # Errors
     ///
     /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when
-    /// the file at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for. The
-    /// last two are noticed within 100 ms. [`RecvError::WrongLength`], as
-    /// [`try_recv`](Self::try_recv).
+    /// the file at the path is no longer this ring's; [`RecvError::ProducerDead`] if the options
+    /// [ask for it](ConsumerOptions::notice_dead_producer). The last two are noticed within 100 ms.
+    /// [`RecvError::WrongLength`], as [`try_recv`](Self::try_recv).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<Received<'_, T>, RecvError> {
         self.raw.await_message(None)?;
@@ -116,8 +129,8 @@ impl<T: ?Sized + Message> Consumer<T> {
         self.take()
     }
 
-    /// Up to `max` messages that are there, at least one. A batch ends before a message that is no
-    /// `T`.
+    /// Up to `max` messages that are published, at least one. A batch ends before a message that is
+    /// no `T`.
     ///
     /// # Errors
     ///
@@ -128,8 +141,21 @@ impl<T: ?Sized + Message> Consumer<T> {
         Batch::new(&mut self.raw.reader, count, max)
     }
 
-    /// Up to `max` messages; waits for the first. Otherwise as
+    /// Up to `max` messages; waits for the first one without a limit. Otherwise as
     /// [`try_recv_batch`](Self::try_recv_batch).
+    ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// producer.send_batch(&[1, 2, 3])?;
+    /// let batch = consumer.recv_batch(32)?; // does not wait until there are 32
+    /// assert_eq!(batch.iter().map(|value| *value).collect::<Vec<_>>(), [1, 2, 3]);
+    /// # drop(batch);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -171,7 +197,7 @@ impl<T: ?Sized + Message> Consumer<T> {
         Ok(Received::new(&mut self.raw.reader, message))
     }
 
-    /// Releases a message that is no `T`.
+    /// Releases a message that is no `T`, and returns the error for it.
     #[cold]
     fn pass(&mut self, message: format::Message) -> RecvError {
         let position = self.raw.reader.tail();

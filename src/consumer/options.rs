@@ -25,23 +25,25 @@ impl ConsumerOptions {
         ConsumerOptions::default()
     }
 
-    /// A name of 1 to 64 bytes, which only one living consumer of a ring may have. Shown to whoever asks
-    /// who holds the ring.
+    /// A name of 1 to 64 bytes, which only one living consumer of a ring may have.
+    /// [`SendError::Full`](crate::SendError::Full) names it.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> ConsumerOptions {
         self.name = name.into();
         self
     }
 
-    /// A durable consumer survives its process: under its name it resumes at the first message it had not
-    /// released, and while it is away it keeps gating the producer. Needs a name. Default false.
+    /// A durable consumer's entry survives its process: the next consumer of its name resumes at
+    /// the first message that was not released, and while the consumer is away, its tail gates the
+    /// producer. Needs a name. Default false.
     #[must_use]
     pub fn durable(mut self, durable: bool) -> ConsumerOptions {
         self.durable = durable;
         self
     }
 
-    /// Where to begin; default [`Start::Earliest`]. A durable consumer that resumes ignores it.
+    /// The position to begin at; default [`Start::Earliest`]. A durable consumer that resumes ignores
+    /// it.
     #[must_use]
     pub fn start(mut self, start: Start) -> ConsumerOptions {
         self.start = start;
@@ -55,16 +57,17 @@ impl ConsumerOptions {
         self
     }
 
-    /// Waiting calls return [`RecvError::ProducerDead`] when nothing is left and the producer has died
-    /// without closing. Default false: a successor is waited for. Noticed within 100 ms.
+    /// Waiting calls return [`RecvError::ProducerDead`] when every message was received and the
+    /// producer has died without closing. Default false: the calls wait for a successor. A death is
+    /// noticed within 100 ms.
     #[must_use]
     pub fn notice_dead_producer(mut self, notice: bool) -> ConsumerOptions {
         self.notice_dead_producer = notice;
         self
     }
 
-    /// Attaches. The producer goes on at full speed meanwhile; from the returned position on, nothing is
-    /// lost to this consumer.
+    /// Attaches. The producer goes on at full speed meanwhile; from the consumer's
+    /// [`position`](Consumer::position) on, it misses no message.
     ///
     /// ```
     /// use slipring::{Consumer, ConsumerOptions, RingOptions, Start};
@@ -79,9 +82,9 @@ impl ConsumerOptions {
     ///
     /// # Errors
     ///
-    /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::TableFull`];
-    /// [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`]; [`AttachError::Name`];
-    /// [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
+    /// [`AttachError::Start`] if the position of [`Start::At`] was overwritten or is not published
+    /// yet; [`AttachError::TableFull`]; [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`];
+    /// [`AttachError::Name`]; [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Consumer<T>, AtPath<AttachError>> {
         let seat = Seat::take(place.at().carrying::<T>(), self, false)?;
         Ok(Consumer { raw: RawConsumer::new(seat), carries: PhantomData })

@@ -8,63 +8,63 @@ use crate::region::Region;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::read::{Reader, Ready};
 
-/// What comes within so many looks belongs to a stream that flows.
+/// A message that comes within so many looks belongs to a stream in full flow.
 const LOOKS_OF_A_FLOW: u32 = 2;
 /// Turns of a spin loop of a reader that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured
 /// between two cores, singly, 48 B, against a bare ring in the same run, by a reader that has
 /// caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
 const PAUSES: u32 = 16;
-/// So many messages that are there one after another, not in batches, are a long run: the head is
-/// asked for more.
+/// So many messages that are there one after another, not in batches, are a long run: the consumer
+/// then reads `head` to learn how many more there are.
 const LONG_RUN: u32 = 16;
-/// Where standing back gained nothing, the messages are no stream, even if one is there at every
-/// look. A run then must be twice as long for the next try, up to this.
+/// If standing back gained nothing, the messages are no stream, even if one is there at every look.
+/// The run that counts as long then doubles, up to this many.
 const LONG_RUN_MAX: u32 = 1024;
-/// In a long run, a reader wants to be so many messages away from the producer, or a sixteenth of
-/// the ring. Measured singly, against going by the slots alone: on close cores 1 KiB took 0.7 of
-/// the time, 48 B 0.95; on cores far apart 48 B 0.55.
+/// In a long run, a reader keeps so many messages away from the producer, or a sixteenth of the
+/// ring. Measured with messages sent singly, as a part of the time that reading by the slots alone
+/// takes: on close cores 1 KiB 0.7, 48 B 0.95; on cores far apart 48 B 0.55.
 const APART_MAX: u64 = 64;
 
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Messages come faster than this consumer looks for them: it has caught up with a producer in
-    /// full flow.
+    /// True if messages come faster than this consumer looks for them: the consumer has caught up
+    /// with a producer in full flow.
     flows: bool,
-    /// Messages that were there one after another.
+    /// The length of the current run: messages that were published when the consumer looked.
     run: u32,
-    /// How many are a long run.
+    /// The length from which a run is a long one.
     long_run: u32,
-    /// How many messages to be away from the producer then.
+    /// The distance to keep from the producer in a long run, in messages.
     apart: u64,
 }
 
 impl Pace {
-    /// In a ring of so many messages.
+    /// The pace in a ring of `capacity` messages.
     pub(super) fn new(capacity: u64) -> Pace {
         Pace { flows: false, run: 0, long_run: LONG_RUN, apart: (capacity / 16).min(APART_MAX) }
     }
 
-    /// A message was there, found by its slot. True if the run is a long one by now: call
-    /// [`keep_apart`](Self::keep_apart).
+    /// Notes that a message was published when the consumer looked at its slot. True if the run is
+    /// a long one by now: call [`keep_apart`](Self::keep_apart).
     #[inline(always)]
     pub(super) fn found(&mut self) -> bool {
         self.run += 1;
         self.run >= self.long_run
     }
 
-    /// There was no message.
+    /// Notes that no message was published when the consumer looked.
     #[inline(always)]
     pub(super) fn found_nothing(&mut self) {
         self.run = 0;
     }
 
-    /// In a long run: learns how many messages there are, so that none of them is waited for at its
-    /// slot. If they are few, stands back once.
+    /// In a long run: reads `head` to learn how many messages are published, so that the consumer
+    /// takes them without waiting at their slots. If they are few, stands back once.
     ///
-    /// The message at the tail is in hand, so that damage is left to who needs the head.
+    /// The message at the tail is in hand; damage is reported by the next call that needs `head`.
     #[cold]
     pub(super) fn keep_apart(&mut self, reader: &mut Reader<Region>) {
-        // There is no room to be apart.
+        // The ring is too small to keep away from the producer.
         if self.apart < 2 {
             self.run = 0;
             return;
@@ -79,12 +79,13 @@ impl Pace {
             let gained = reader.known() > known;
             self.long_run = if gained { LONG_RUN } else { (2 * self.long_run).min(LONG_RUN_MAX) };
         }
-        // If there are many, they are a run, too, and the head is asked again behind them; else
+        // Many messages are a run again, behind which `head` is read again; after few messages,
         // counting begins anew.
         self.run = if reader.known() < self.apart { 0 } else { self.long_run - 1 };
     }
 
-    /// Stands back if the stream flows, which is decided anew. For who has just found nothing.
+    /// Decides anew whether the stream is in full flow, and stands back if so. Called when a look
+    /// found no message.
     #[inline(always)]
     pub(super) fn caught_up(&mut self, reader: &mut Reader<Region>) -> Result<(), Damage> {
         if self.flows { self.let_it_flow(reader) } else { Ok(()) }
@@ -100,14 +101,14 @@ impl Pace {
         Ok(())
     }
 
-    /// The message that was waited for came within so many looks.
+    /// Notes after how many looks the awaited message came.
     #[inline(always)]
     pub(super) fn came_after(&mut self, looks: u32) {
         self.flows = looks <= LOOKS_OF_A_FLOW;
     }
 }
 
-/// Leaves the producer alone for a moment.
+/// Pauses without touching a line that the producer writes.
 fn stand_back() {
     for _ in 0..PAUSES {
         std::hint::spin_loop();

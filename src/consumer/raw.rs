@@ -1,4 +1,4 @@
-//! A consumer of whatever the ring carries: how it finds its next message, and waits for it.
+//! A consumer without the type of its messages: how it finds its next message, and waits for it.
 
 use super::Seat;
 use super::pace::Pace;
@@ -27,10 +27,10 @@ impl RawConsumer {
         RawConsumer { reader, seat, pace: Pace::new(geometry.capacity()) }
     }
 
-    // What single messages pass is inlined always: a message that is moved through memory on its
-    // way to the caller costs three times as much.
+    // The calls on the path of a single message are inlined always: a message that is moved through
+    // memory on its way to the caller costs three times as much.
 
-    /// Looks whether there is a message at the tail.
+    /// Looks whether the message at the tail is published.
     #[inline(always)]
     pub(super) fn look_once(&mut self) -> Result<(), RecvError> {
         match self.reader.poll()? {
@@ -39,13 +39,13 @@ impl RawConsumer {
         }
     }
 
-    /// How many messages there are from the tail on, at least one.
+    /// How many messages are published from the tail on, at least one.
     #[inline(always)]
     pub(super) fn try_count(&mut self) -> Result<u64, RecvError> {
         match self.reader.poll_many()? {
             Ready::Messages(n) => {
-                // That the file is gone is told at the next receive, if this batch finds out: to
-                // touch its first slot before made 64 B take 1.1 times as long.
+                // A file that was cut short is reported by the next receive: probing the first slot
+                // here made a batch of 64 B messages take 1.1 times as long.
                 self.seat.attachment.not_lost()?;
                 Ok(n)
             }
@@ -53,7 +53,7 @@ impl RawConsumer {
         }
     }
 
-    /// The same; waits for the first, at most `timeout`.
+    /// As `try_available`, waiting for the first message, at most `timeout`.
     #[inline(always)]
     pub(super) fn count(&mut self, timeout: Option<Duration>) -> Result<u64, RecvError> {
         self.await_messages(timeout)?;
@@ -65,7 +65,8 @@ impl RawConsumer {
     #[inline(never)]
     pub(super) fn next_of_batch(&self) -> Result<Message, RecvError> {
         let message = self.reader.next_of_batch()?;
-        // The zeros that come in the place of a file that was cut short look like a bare message.
+        // The zeros that come in the place of a file that was cut short look like a headerless
+        // message.
         self.seat.attachment.not_lost()?;
         Ok(message)
     }
@@ -74,7 +75,7 @@ impl RawConsumer {
     fn nothing(&mut self) -> Result<RecvError, RecvError> {
         self.pace.found_nothing();
         self.seat.attachment.not_lost()?;
-        // What it finds, the next call returns.
+        // If the check finds messages, the next call returns them.
         self.reader.look_within_batch()?;
         Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
     }
@@ -93,7 +94,7 @@ impl RawConsumer {
                 }
                 Ok(())
             }
-            // The head has just said how many.
+            // `head` has just told how many messages there are.
             Ready::Messages(_) => Ok(()),
         }
     }
@@ -120,12 +121,12 @@ impl RawConsumer {
         Ok(())
     }
 
-    /// One past the last position that the producer had counted a moment ago.
+    /// The `head` that this consumer read last.
     pub(crate) fn published(&self) -> u64 {
         self.seat.attachment.region.load(producer_page::HEAD, Relaxed)
     }
 
-    /// For a selector: as `look`, with the error that taking the message would meet.
+    /// For a selector: as `poll`, with the error that taking the message would return.
     pub(crate) fn can_take(&mut self) -> Result<bool, RecvError> {
         let is_there = self.poll()?;
         if is_there && self.reader.next_single().is_none() {
@@ -134,7 +135,7 @@ impl RawConsumer {
         Ok(is_there)
     }
 
-    /// The memory of its ring.
+    /// The memory of the ring.
     pub(crate) fn region(&self) -> &Region {
         &self.seat.attachment.region
     }
@@ -149,7 +150,7 @@ impl Waiting for RawConsumer {
     }
 
     fn check_closed(&mut self) -> Result<(), RecvError> {
-        // What it finds, the next look finds, too.
+        // If the check finds messages, the next look finds them, too.
         let is_empty = self.reader.poll_many()? == Ready::Empty;
         if is_empty && self.reader.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
     }
@@ -168,10 +169,10 @@ impl Waiting for RawConsumer {
     }
 }
 
-/// A consumer that waits for as many messages as there will be: it looks at the head, and now and
-/// then at the slot.
+/// A consumer that waits for a batch: it looks at `head`, and now and then at the slot.
 ///
-/// Whoever looked at both each time would take two lines away from the producer for every batch.
+/// A consumer that looked at both each time would take two cache lines away from the producer for
+/// every batch.
 struct Several<'a>(&'a mut RawConsumer);
 
 impl Waiting for Several<'_> {

@@ -1,5 +1,4 @@
-//! What a consumer hands out: messages in place, one or several, which it releases when they are
-//! dropped.
+//! The guards of messages in place, one or several, which release messages when they are dropped.
 
 use crate::error::RecvError;
 use crate::message::{self, Value, wrong_length};
@@ -11,11 +10,12 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use zerocopy::FromBytes;
 
-/// A message, in place. Dereferences to the bytes, or to the value.
+/// A message, in place. Dereferences to its bytes, or to the value. No process overwrites them
+/// while the guard lives.
 ///
 /// Dropping it releases the message to the producer, unless the thread is panicking: a panic is not
-/// an acknowledgement, and the message is received again. Forgetting it only means that it will be
-/// received again, too.
+/// an acknowledgement, and the message is received again. A message that is passed to
+/// [`std::mem::forget`] is received again, too.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -38,12 +38,13 @@ pub struct Received<'a, T: ?Sized = [u8]> {
     carries: PhantomData<&'a T>,
     position: u64,
     message: Message,
-    /// The thread was unwinding before: dropping this guard says nothing of the message then.
+    /// True if the thread was unwinding when the guard was made: dropping it during that panic does
+    /// not say that the handler of this message failed.
     unwinding: bool,
 }
 
 impl<'a, T: ?Sized> Received<'a, T> {
-    /// The message at the tail, which may be read, and is a `T`.
+    /// The guard of the message at the tail, which is published and is a `T`.
     #[inline(always)]
     pub(super) fn new(reader: &'a mut Reader<Region>, message: Message) -> Received<'a, T> {
         let (position, unwinding) = (reader.tail(), std::thread::panicking());
@@ -57,12 +58,12 @@ impl<T: ?Sized> Received<'_, T> {
     pub fn position(&self) -> u64 {
         self.position
     }
-    /// What the producer said it is; 0 by default.
+    /// The kind that the producer gave the message; 0 by default.
     #[inline]
     pub fn kind(&self) -> u32 {
         self.message.meta.kind()
     }
-    /// Gives the message up without releasing it: the next receive returns it again.
+    /// Drops the guard without releasing the message: the next receive returns it again.
     pub fn keep(self) {
         std::mem::forget(self);
     }
@@ -82,7 +83,7 @@ impl AsRef<[u8]> for Received<'_> {
     }
 }
 
-/// A message that the reader was told it may read, and has not released.
+/// The bytes of a message that is published and not released.
 #[inline(always)]
 fn bytes_of(reader: &Reader<Region>, block: Block, len: usize) -> &[u8] {
     // SAFETY: the message's position was acquired and is not released while the guard that calls
@@ -109,9 +110,9 @@ pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
 
 /// Several messages, in place. Iterate over it by reference.
 ///
-/// Dropping it releases every message that an iterator has handed out; those that were not looked
-/// at stay and are received again. If the thread is panicking, the last one handed out stays too: a
-/// batch releases what was finished.
+/// Dropping it releases every message that an iterator has handed out; the other messages stay and
+/// are received again. If the thread is panicking, the message that was handed out last stays, too:
+/// the handler has not finished it.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -128,19 +129,20 @@ pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "what no iterator has handed out is received again"]
+#[must_use = "a batch releases only the messages that an iterator has handed out; the others are received again"]
 pub struct Batch<'a, T: ?Sized = [u8]> {
     reader: &'a mut Reader<Region>,
     carries: PhantomData<&'a T>,
     count: u64,
-    /// Slots of the messages behind so many need not be looked at.
+    /// The messages from this index on are headerless: their slots need not be read.
     described: u64,
-    /// Lengths do not count, all messages are a block long.
+    /// True if every message has the length of a block, whatever its slot says.
     whole_blocks: bool,
     handed_out: Cell<u64>,
-    /// The same without what was handed out last, which nobody is known to have finished.
+    /// `handed_out` without the messages that were handed out last, which the handler may not have
+    /// finished.
     finished: Cell<u64>,
-    /// The thread was unwinding before the batch was taken.
+    /// True if the thread was unwinding when the batch was taken.
     unwinding: bool,
 }
 
@@ -165,7 +167,7 @@ impl<T: ?Sized> Item<'_, T> {
     pub fn position(&self) -> u64 {
         self.position
     }
-    /// What the producer said it is; 0 by default.
+    /// The kind that the producer gave the message; 0 by default.
     pub fn kind(&self) -> u32 {
         self.kind
     }
@@ -186,12 +188,12 @@ impl AsRef<[u8]> for Item<'_> {
 }
 
 impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
-    /// Up to `max` of the messages that may be read, of which there are `available`: those before
-    /// the first that is no `T`.
+    /// Up to `max` of the `available` published messages: the messages before the first that is no
+    /// `T`.
     ///
     /// # Errors
     ///
-    /// [`RecvError::WrongLength`] if that is the first of all. It is released.
+    /// [`RecvError::WrongLength`] if the first message is no `T`. It is released.
     #[inline(always)]
     pub(super) fn new(
         reader: &'a mut Reader<Region>,
@@ -216,7 +218,7 @@ impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
         Ok(batch)
     }
 
-    /// Releases the first message, which is no `T`.
+    /// Releases the first message, which is no `T`, and returns the error for it.
     #[cold]
     fn pass(self, found: usize) -> RecvError {
         self.handed_out.set(1);
@@ -225,7 +227,7 @@ impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
 }
 
 impl<T: ?Sized> Batch<'_, T> {
-    /// How many messages there are.
+    /// The number of messages of the batch.
     pub fn len(&self) -> usize {
         usize::try_from(self.count).unwrap_or(usize::MAX)
     }
@@ -233,19 +235,19 @@ impl<T: ?Sized> Batch<'_, T> {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
-    /// Gives the batch up without releasing any of it: the next receive returns it again. For
-    /// leaving a loop with an error: dropping the batch there would release the message that
+    /// Drops the batch without releasing any of its messages: the next receive returns them again.
+    /// For leaving a loop with an error: dropping the batch there would release the message that
     /// failed.
     pub fn keep(self) {
         std::mem::forget(self);
     }
-    /// The messages, oldest first. `for_each` and whatever else folds is faster than a loop.
+    /// The messages, oldest first. `for_each`, `sum` and other folds are faster than a `for` loop.
     pub fn iter(&self) -> BatchIter<'_, T> {
         BatchIter { batch: self, next: 0, last: 1 }
     }
 
-    /// The bytes of the bare messages from `ahead` positions after the tail on, as far as they lie
-    /// behind each other. There is at least one.
+    /// The bytes of the headerless messages from `ahead` positions after the tail on, up to the end
+    /// of the ring or of the run. There is at least one.
     #[inline(always)]
     fn bare_run(&self, ahead: u64) -> (&[u8], Run) {
         let run = self.reader.bare_run(ahead, self.count - ahead);
@@ -253,11 +255,11 @@ impl<T: ?Sized> Batch<'_, T> {
         (unsafe { self.reader.memory().read_run(run) }, run)
     }
 
-    /// Ends the batch before the first message that does not fill its block. Its length, if it is
-    /// the first of all.
+    /// Ends the batch before the first message that does not fill its block. An error with the
+    /// message's length if it is the first message of the batch.
     ///
-    /// From then on every message is handed out as a whole block, whatever becomes of the length
-    /// that was read here.
+    /// From then on every message is handed out as a whole block, even if another process changes
+    /// the length that was read here.
     #[inline(always)]
     pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
         self.whole_blocks = true;
@@ -274,14 +276,14 @@ impl<T: ?Sized> Batch<'_, T> {
 
 impl<T: Value> Batch<'_, T> {
     /// The values, oldest first, as slices of at least one each. Values of kind 0 that were sent in
-    /// batches come together, as far as they lie behind each other
-    /// ([`BatchClaim::push_in_place`](crate::BatchClaim::push_in_place) says when). A value that
-    /// was sent by itself, or has another kind, is a slice of its own, and so are all before it
-    /// that came with it: a stream of slices is one of batches.
+    /// batches come in one slice, as far as their blocks have no gap between them
+    /// ([`BatchClaim::push_in_place`](crate::BatchClaim::push_in_place) has the sizes). A value
+    /// that was sent by itself, or has another kind, is a slice of its own, and so is every value
+    /// before it in its batch: slices pay for streams of batches.
     ///
-    /// Nothing is worked out or read per value. It tells nothing of kinds. A slice that was handed
-    /// out is released as a whole, even if the loop is left in the middle of it; if the thread
-    /// panics, the last one is received again as a whole.
+    /// No word of a slot is read per value, and kinds are not told. A slice that was handed out is
+    /// released as a whole, even if the loop ends in the middle of it; if the thread panics, the
+    /// last slice is received again as a whole.
     pub fn slices(&self) -> Slices<'_, T> {
         Slices { items: self.iter() }
     }
@@ -311,7 +313,7 @@ impl<T: ?Sized> Drop for Batch<'_, T> {
 pub struct BatchIter<'b, T: ?Sized = [u8]> {
     batch: &'b Batch<'b, T>,
     next: u64,
-    /// How many messages were handed out together at last.
+    /// How many messages the last call handed out.
     last: u64,
 }
 
@@ -344,7 +346,7 @@ impl<'b, T: ?Sized + message::Message> Iterator for BatchIter<'b, T> {
         Some(self.hand_out(message))
     }
 
-    /// Faster than one by one: of bare messages nothing is looked up.
+    /// Faster than `next`: no slot of a headerless message is read.
     #[inline]
     fn fold<A, F: FnMut(A, Item<'b, T>) -> A>(mut self, init: A, mut f: F) -> A {
         let (batch, mut folded) = (self.batch, init);

@@ -16,7 +16,7 @@ use std::io;
 pub(crate) struct Seat {
     pub(crate) attachment: Attachment,
     pub(crate) entry: u32,
-    /// The tail it was taken with.
+    /// The tail at which the consumer entered.
     pub(crate) tail: u64,
     pub(crate) wait: Wait,
     kind: ConsumerKind,
@@ -54,7 +54,8 @@ impl Seat {
         })
     }
 
-    /// An error if the ring went, or, if that was asked for, the producer.
+    /// An error if the ring's file was replaced, or if the producer died and the options ask for
+    /// notice.
     pub(crate) fn check_up(&self) -> Result<(), RecvError> {
         self.attachment.check_up(self.notice_dead_producer)
     }
@@ -73,7 +74,7 @@ impl Drop for Seat {
     }
 }
 
-/// Enters the table, whose right is held.
+/// Enters the table; the caller holds the table's right.
 fn enter(
     attachment: &Attachment,
     options: &ConsumerOptions,

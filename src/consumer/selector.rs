@@ -1,4 +1,4 @@
-//! Many rings at once: many producers means one ring each, and one thread to read them all.
+//! One thread that reads several rings: a program with several producers has one ring for each.
 
 use crate::consumer::raw::RawConsumer;
 use crate::consumer::{Consumer, Received};
@@ -9,7 +9,8 @@ use crate::wait::{CHECK_UP, NAP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::protocol::park::Side;
 use std::time::Duration;
 
-/// Waits on several consumers and serves them in turn.
+/// Waits on several consumers and serves them in turn: the way to have several producers, each with
+/// a ring of its own.
 ///
 /// Fair: after a message from one ring, every other ring is looked at before the same one again.
 ///
@@ -31,21 +32,22 @@ use std::time::Duration;
 pub struct Selector<T: ?Sized + Message = [u8]> {
     consumers: Vec<Member<T>>,
     wait: Wait,
-    /// Where the next look begins.
+    /// The index at which the next look begins.
     turn: usize,
-    /// What the last look found.
+    /// The index of the member whose message the last look found.
     found: Option<usize>,
 }
 
 #[derive(Debug)]
 struct Member<T: ?Sized + Message> {
     consumer: Consumer<T>,
-    /// Its stream ended, was replaced, or is damaged: why.
+    /// Why no message is expected: the stream ended, was replaced, or is damaged.
     ended: Option<RecvError>,
 }
 
 impl<T: ?Sized + Message> Selector<T> {
-    /// A selector without consumers, which waits this way. The consumers' own ways do not matter.
+    /// A selector without consumers, which waits as `wait` says; the consumers' own [`Wait`] is not
+    /// used.
     pub fn new(wait: Wait) -> Selector<T> {
         Selector { consumers: Vec::new(), wait, turn: 0, found: None }
     }
@@ -56,7 +58,7 @@ impl<T: ?Sized + Message> Selector<T> {
         self.consumers.len() - 1
     }
 
-    /// How many consumers were added.
+    /// The number of consumers that were added.
     pub fn len(&self) -> usize {
         self.consumers.len()
     }
@@ -71,19 +73,20 @@ impl<T: ?Sized + Message> Selector<T> {
         self.consumers.get_mut(index).map(|member| &mut member.consumer)
     }
 
-    /// Why nothing is expected from the consumer of this index: its stream is closed and drained,
-    /// its file was replaced, its producer is dead (if its consumer notices that), or it is
-    /// damaged. A stream that a new producer continues is read again.
+    /// Why no message is expected from the consumer of this index; none while its stream goes on.
+    /// Either its stream is closed and drained, its file was replaced, its producer is dead (if its
+    /// consumer notices that), or it is damaged. When a new producer continues the stream, the
+    /// selector reads it again, and this is none.
     pub fn ended(&self, index: usize) -> Option<&RecvError> {
         self.consumers.get(index)?.ended.as_ref()
     }
 
-    /// The next message of any ring, if one is there, with the consumer's index.
+    /// The next message of any ring, if one is published, with the consumer's index.
     ///
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended
-    /// ([`ended`](Self::ended) says how each did), or no consumer was added.
+    /// ([`ended`](Self::ended) has each reason), or no consumer was added.
     pub fn try_recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         if self.poll()? {
             return self.fetch();
@@ -92,8 +95,8 @@ impl<T: ?Sized + Message> Selector<T> {
         Err(RecvError::Empty)
     }
 
-    /// The next message of any ring; waits as long as it takes. One ring's end does not end the
-    /// waiting for the others.
+    /// The next message of any ring, with the consumer's index; waits without a limit. The end of
+    /// one stream does not end the wait for the others.
     ///
     /// # Errors
     ///
@@ -126,7 +129,7 @@ impl<T: ?Sized + Message> Selector<T> {
         self.consumers[ring].consumer.region()
     }
 
-    /// Asks each member that has not ended; one that errs has ended.
+    /// Asks each member that has not ended; a member that returns an error has ended.
     fn ask(&mut self, question: impl Fn(&mut RawConsumer) -> Result<(), RecvError>) -> Result<(), RecvError> {
         for member in self.consumers.iter_mut().filter(|member| member.ended.is_none()) {
             member.ended = question(member.consumer.raw()).err();
@@ -146,8 +149,8 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
         let count = self.consumers.len();
         for index in (0..count).map(|step| (self.turn + step) % count) {
             let member = &mut self.consumers[index];
-            // One whose stream had ended is looked at too: a successor of its producer may have
-            // gone on.
+            // A member that has ended is looked at, too: a successor of its producer may have
+            // continued the stream.
             match member.consumer.raw().can_take() {
                 Ok(true) => {
                     member.ended = None;
@@ -171,7 +174,7 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         let bound = longest_sleep(CHECK_UP).min(at_most);
-        // Of those that have ended, nothing is expected.
+        // Members that have ended are left out: no message is expected from them.
         let open = |index: &usize| self.consumers[*index].ended.is_none();
         let rings: Vec<usize> = (0..self.consumers.len()).filter(open).collect();
         let look = |it: &mut Self| -> Result<_, RecvError> {

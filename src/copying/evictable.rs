@@ -1,5 +1,5 @@
 //! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told
-//! what it missed.
+//! how many messages it missed.
 
 use crate::consumer::{ConsumerOptions, Seat};
 use crate::copying::{CopiedMessage, Copying, Next, Source};
@@ -17,8 +17,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 impl ConsumerOptions {
-    /// Attaches as a consumer that may be evicted: when it is the one that holds the ring full, the
-    /// producer goes on without it, and it is told what it missed. It reads by copy.
+    /// Attaches as a consumer that may be evicted: when it holds the ring full, the producer goes
+    /// on without it, and its next receive returns [`RecvError::Lagged`].
     ///
     /// # Errors
     ///
@@ -34,12 +34,13 @@ impl ConsumerOptions {
     }
 }
 
-/// A consumer that agreed to be evicted: it sees every message in order as long as it does not hold
-/// the ring full. When it does, the producer goes on at once, and the next receive returns
-/// [`RecvError::Lagged`] with the number of messages missed; the one after goes on from the
+/// A consumer that may be evicted: it sees every message in order as long as it does not hold the
+/// ring full. When it holds the ring full, the producer goes on at once, and the next receive
+/// returns [`RecvError::Lagged`] with the number of messages missed; the one after goes on from the
 /// earliest message that is still there.
 ///
-/// It reads by copy: a reference into a slot that may be taken away would not be sound.
+/// It reads by copy: the producer may overwrite a slot at any time, so that a reference into it
+/// would not be sound.
 ///
 /// ```
 /// use slipring::{EvictableConsumer, Producer, RecvError, RingOptions, Start};
@@ -111,7 +112,7 @@ impl<T: ?Sized + Message> EvictableConsumer<T> {
     }
 }
 
-/// An entry from which it may be evicted, and what it reads through.
+/// An evictable entry, and the reader of its ring.
 #[derive(Debug)]
 struct Evictable {
     reader: CopyingReader<Region>,

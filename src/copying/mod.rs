@@ -1,4 +1,5 @@
-//! The readers that copy: they hold nobody up, or may be evicted. What both do is here.
+//! The common part of the readers that copy: the observer, which gates nothing, and the evictable
+//! consumer.
 
 pub(crate) mod evictable;
 pub(crate) mod observer;
@@ -15,7 +16,8 @@ use std::marker::PhantomData;
 use std::time::Duration;
 use zerocopy::IntoBytes;
 
-/// A copied message. Dereferences to the bytes, or to the value, which are the reader's own.
+/// A message in the reader's own buffer. Dereferences to the bytes, or to the value. Dropping it
+/// has no effect.
 ///
 /// ```
 /// use slipring::{Observer, Producer, RingOptions, Start};
@@ -59,38 +61,40 @@ impl AsRef<[u8]> for CopiedMessage<'_> {
     }
 }
 
-/// What a copying reader reads through.
+/// The ring as a copying reader sees it: an evictable entry, or a read-only mapping.
 trait Source {
     /// Copies the next message.
     fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError>;
     /// The next position to read.
     fn position(&self) -> u64;
-    /// True if the stream is closed, and nothing is left.
+    /// True if the stream is closed, and every message was read.
     fn is_drained(&self) -> bool;
     fn attachment(&self) -> &Attachment;
-    /// An error if the ring went, or, if that was asked for, the producer.
+    /// An error if the ring's file was replaced, or if the producer died and the options ask for
+    /// notice.
     fn check_up(&self) -> Result<(), RecvError>;
-    /// True if the reader may write that it sleeps.
+    /// True if the reader may write into the ring that it sleeps.
     const ANNOUNCES: bool;
-    /// For how long the reader may sleep without a look.
+    /// The longest sleep between two looks.
     fn longest_sleep(&self) -> Duration;
 }
 
-/// What the next look found.
+/// The result of one look.
 enum Next {
     Message { position: u64, meta: Meta },
     Empty,
     Missed(u64),
 }
 
-/// A reader that copies, whatever it reads through.
+/// A reader that copies from a [`Source`].
 #[derive(Debug)]
 struct Copying<S> {
     source: S,
     buffer: Buffer,
-    /// Copied, and not handed out yet.
+    /// The message in `buffer`, until it is handed out.
     pending: Option<Pending>,
-    /// Missed, and not told yet. Comes before what is pending.
+    /// Messages that the reader missed and was not told of yet; told before `pending` is handed
+    /// out.
     missed: u64,
     wait: Wait,
 }
@@ -162,7 +166,7 @@ impl<S: Source> Waiting for Copying<S> {
         }
         match self.source.next(self.buffer.bytes_mut())? {
             Next::Message { position, meta } => {
-                // Of a file that was cut short meanwhile, the copy is zeros.
+                // The copy is zeros if the file was cut short meanwhile.
                 self.source.attachment().not_lost()?;
                 let len = meta.len().min(self.buffer.len);
                 self.pending = Some(Pending { position, len, kind: meta.kind() });

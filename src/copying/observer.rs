@@ -1,4 +1,5 @@
-//! The observer's handle: reads a file it may not write, slows nobody, and counts what it missed.
+//! The observer's handle: reads a file it may not write, gates nothing, and counts the messages it
+//! missed.
 
 use crate::copying::{CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, OpenError, RecvError};
@@ -66,13 +67,13 @@ impl ObserverOptions {
     ///
     /// # Errors
     ///
-    /// [`AttachError::Start`] if it cannot begin where it shall; [`AttachError::Open`] as
-    /// [`Ring::open`](crate::Ring::open).
+    /// [`AttachError::Start`] if the position of [`Start::At`] was overwritten or is not published
+    /// yet; [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Observer<T>, AtPath<AttachError>> {
         let attachment = Attachment::open(place.at().carrying::<T>(), Access::Nothing)?;
         let geometry = *attachment.geometry();
         let (earliest, head) = Watcher::window(&attachment.region, &geometry);
-        // Neither is moved by more than the messages that follow, so that no later sum can wrap.
+        // `head` and `earliest` grow by one per message, so that no later sum wraps.
         Damage::bound("head", head, 0, POSITION_MAX)
             .and_then(|_| Damage::bound("claimed - capacity", earliest, 0, POSITION_MAX))
             .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
@@ -97,8 +98,9 @@ impl ObserverOptions {
     }
 }
 
-/// A non-gating reader on a read-only mapping. It never slows anybody, works on a file it may not
-/// write, may be lapped, and is then told exactly how many messages it missed.
+/// A reader on a read-only mapping, which gates nothing and needs read permission only. The
+/// producer does not know of it, may lap it, and the observer is then told exactly how many
+/// messages it missed.
 ///
 /// ```
 /// use slipring::{Observer, Producer, RecvError, RingOptions, Start};
@@ -107,7 +109,7 @@ impl ObserverOptions {
 /// let mut producer = Producer::<u64>::open(&ring)?;
 /// let mut observer = Observer::<u64>::attach(&ring, Start::Earliest)?;
 /// for n in 0..200 {
-///     producer.send(&n)?; // which does not wait for the observer
+///     producer.send(&n)?; // does not wait for the observer
 /// }
 /// let Err(RecvError::Lagged { missed }) = observer.recv() else { panic!("it was lapped") };
 /// assert_eq!(*observer.recv()?, missed);
@@ -169,7 +171,7 @@ impl<T: ?Sized + Message> Observer<T> {
     }
 }
 
-/// A read-only mapping, and what it is read through.
+/// A read-only mapping, and the reader of it.
 #[derive(Debug)]
 struct Watching {
     watcher: Watcher<Region>,

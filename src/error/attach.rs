@@ -65,8 +65,8 @@ pub enum AttachError {
     /// The name is not possible, or a durable consumer has none.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A consumer was to be durable and evictable: the producer waits for the one, and not for the
-    /// other.
+    /// A consumer was to be durable and evictable: the producer waits for a durable consumer, and
+    /// does not wait for an evictable one.
     #[error(
         "consumer {name:?} cannot be durable and evictable; leave out `durable(true)`, or attach without eviction"
     )]

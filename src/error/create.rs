@@ -23,13 +23,13 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// The path is taken: by the file there, or, if the error's path is that of the dead-letter
-    /// ring, by the file there. Nothing was touched.
+    /// A file has the error's path: the ring's, or that of its dead-letter ring. The file was not
+    /// touched.
     #[error("already exists; open it, choose another path, or remove it first")]
     AlreadyExists,
-    /// The ring that is there is not what was asked for. Only of
+    /// The ring at the path differs from the options. Only of
     /// [`RingOptions::open_or_create`](crate::RingOptions::open_or_create).
-    #[error("is there, and is not what was asked for: {}; ask for what is there, choose another path, or remove it first", differences.join("; "))]
+    #[error("exists with other options: {}; ask for the ring's own options, choose another path, or remove it first", differences.join("; "))]
     #[non_exhaustive]
     Differs {
         /// Each difference in words.

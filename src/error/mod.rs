@@ -1,7 +1,7 @@
 //! The errors: a small enum for each operation, and [`Error`], the sum of all.
 //!
-//! One rule for all of them: the text says everything, the path, the numbers and the way out.
-//! `source()` is none, so that no reporter says a cause twice; the cause itself is in the fields.
+//! One rule for all errors: the text has the path, the numbers and the way out. `source()` is none,
+//! so that no reporter prints a cause twice; the cause is in the fields.
 
 mod at_path;
 mod attach;
@@ -34,8 +34,8 @@ use std::path::Path;
 
 /// Every error of this library: each operation's own error converts into it.
 ///
-/// A failure that has to do with the file itself is [`Error::Open`], whatever operation met it: "no
-/// such ring" is the same to a producer, a consumer and a worker.
+/// A failure of the file itself is [`Error::Open`] for every operation: "no such ring" is the same
+/// to a producer, a consumer and a worker.
 ///
 /// Its `Debug` form is its text, so that a `main` that returns it prints the text; `{:#?}` prints
 /// the fields.

@@ -2,7 +2,7 @@
 
 use slipring_core::format::NAME_MAX;
 
-/// A name that does not fit an entry of a ring, or the lack of one where one is needed.
+/// A name that does not fit an entry of a ring, or the lack of a name for a durable consumer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the name {name:?} is not possible: a name has 1 to {NAME_MAX} bytes and no NUL, and durable consumers need one"

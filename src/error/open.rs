@@ -1,4 +1,4 @@
-//! From a path to a validated ring: why that can fail.
+//! The errors on the way from a path to a validated ring.
 
 use crate::id::RingId;
 use crate::system::Refusal;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// Why this process cannot use the ring at a path: the file is missing, no ring, damaged, of
 /// another version, type or owner, or lies where it cannot be shared.
 ///
-/// Every operation that opens a ring can meet these, and has them as its variant `Open`.
+/// The error of every operation that opens a ring has these as its variant `Open`.
 ///
 /// ```
 /// use slipring::{OpenError, Ring};
@@ -146,7 +146,7 @@ pub enum OpenError {
         /// The type that was asked for.
         expected: String,
     },
-    /// The ring at this path is another one than the caller's saved position speaks of.
+    /// The ring at this path is not the one that [`At::only_ring`](crate::At::only_ring) names.
     #[error(
         "is ring {found}, the saved position speaks of {expected}; it was made anew since: begin at Earliest"
     )]
@@ -157,8 +157,9 @@ pub enum OpenError {
         /// The ring that was expected.
         expected: RingId,
     },
-    /// The file beside a ring, at the path of its dead-letter ring, is not that ring's.
-    #[error("does not hold the dead letters of ring {ring}{whose}; move it away, and slipring creates a new one when it is needed", whose = of.map_or(String::new(), |of| format!(", but those of ring {of}")))]
+    /// The file at the path of a ring's dead-letter ring holds the dead letters of another ring, or
+    /// none.
+    #[error("does not hold the dead letters of ring {ring}{whose}; move it away, and slipring creates a new one when it is needed", whose = of.map_or(String::new(), |of| format!(", but the dead letters of ring {of}")))]
     #[non_exhaustive]
     NotItsDeadLetters {
         /// The ring.
@@ -166,7 +167,7 @@ pub enum OpenError {
         /// The ring whose dead letters the file holds; none if it is no dead-letter ring.
         of: Option<RingId>,
     },
-    /// A control word in the file cannot be what slipring wrote.
+    /// A control word in the file has a value that slipring never writes.
     #[error(
         "{0}; the file is damaged: `slipring check` lists all damage; restore the file, or create the ring again"
     )]

@@ -21,10 +21,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// Nothing is there at the moment.
+    /// No message is there at the moment.
     #[error("nothing to receive yet")]
     Empty,
-    /// Nothing came in the given time.
+    /// No message came within the given time.
     #[error("nothing to receive for {0:.1?}")]
     TimedOut(Duration),
     /// The producer closed the stream, and everything it published was received.
@@ -41,15 +41,16 @@ pub enum RecvError {
         pid: u64,
     },
     /// The reader lagged behind: an observer was lapped, or an evictable consumer was evicted. It
-    /// stands at the earliest message that is still there; receiving goes on from it.
+    /// stands at the earliest message that is still in the ring; the next receive returns that
+    /// message.
     #[error("lagged behind: {missed} messages missed")]
     Lagged {
         /// How many messages this reader missed.
         missed: u64,
     },
-    /// The message at this position is not of the length that a value of this reader's type has:
-    /// its producer sent another type, and said that it may. The reader has left it behind;
-    /// receiving goes on.
+    /// The message at this position is not of the length that a value of this reader's type has: a
+    /// producer that was opened with [`At::any_type`](crate::At::any_type) sent another type. The
+    /// reader has left it behind; receiving goes on.
     #[error(
         "the message at position {position} has {found} bytes, a value of the type {expected}; it was skipped"
     )]
@@ -61,7 +62,7 @@ pub enum RecvError {
         /// The length of a value.
         expected: u64,
     },
-    /// The file was cut short: nothing more can be read from it. Only with
+    /// The file was cut short: no message can be read from it. Only with
     /// [`handle_sigbus`](crate::handle_sigbus).
     #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
     Truncated {
@@ -74,7 +75,7 @@ pub enum RecvError {
         /// The path of the ring.
         path: PathBuf,
     },
-    /// Shared memory holds what no producer writes.
+    /// A word of the ring has a value that slipring never writes.
     #[error("the ring is damaged: {0}; `slipring check` lists all damage")]
     Damaged(Damage),
 }

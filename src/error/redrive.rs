@@ -2,8 +2,8 @@
 
 use crate::error::{RecvError, SendError};
 
-/// Why dead letters were not redriven. Those that were, are gone from the dead-letter ring; the
-/// others are still there.
+/// Why dead letters were not redriven. The letters that were redriven have left the dead-letter
+/// ring; the other letters are still in it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedriveError {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why a message was not claimed, sent or published. Nothing of it is visible then.
+/// Why a message was not claimed, sent or published. Readers see nothing of the message.
 ///
 /// ```
 /// use slipring::{ConsumerOptions, Producer, RingOptions, SendError, Start};
@@ -24,14 +24,14 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum SendError {
     /// Every slot holds a message that a reader has not released.
-    #[error("{path}: the ring of {capacity} blocks is full: {holder}; wait, or let that one catch up, stop it or remove it", path = path.display())]
+    #[error("{path}: the ring of {capacity} blocks is full: {holder}; wait for this reader, stop it, or remove it", path = path.display())]
     #[non_exhaustive]
     Full {
         /// The path of the ring.
         path: PathBuf,
         /// Blocks in the ring.
         capacity: u64,
-        /// The reader that holds it.
+        /// The reader that holds the ring full.
         holder: Box<Holder>,
     },
     /// Fewer readers are attached than this producer requires.
@@ -42,7 +42,7 @@ pub enum SendError {
         path: PathBuf,
         /// Gating consumers now.
         attached: u32,
-        /// What [`require_readers`](crate::ProducerOptions::require_readers) demands.
+        /// The number that [`require_readers`](crate::ProducerOptions::require_readers) demands.
         required: u32,
     },
     /// The message does not fit a block.
@@ -63,7 +63,7 @@ pub enum SendError {
         /// Bytes of a value.
         expected: u64,
     },
-    /// The file was cut short: what this producer sent since then is lost. Only with
+    /// The file was cut short: the messages that this producer sent since then are lost. Only with
     /// [`handle_sigbus`](crate::handle_sigbus).
     #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
     Truncated {
@@ -105,28 +105,27 @@ impl SendError {
 pub enum HolderRole {
     /// A consumer.
     Consumer,
-    /// A consumer whose tail outlives it.
+    /// A durable consumer: its tail stays while no process holds its entry.
     DurableConsumer,
-    /// A group: a message that none of its workers has settled.
+    /// A group: its lowest unsettled message.
     Group,
     /// A worker that has lost its lease on a message, and may still be reading it.
     Worker,
 }
 
-/// The reader that holds the ring full: the one with the lowest position.
+/// The reader that holds the ring full: the reader with the lowest position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
-    /// Its role.
+    /// The reader's role.
     pub role: HolderRole,
-    /// Its name; empty for an anonymous consumer or worker.
+    /// The reader's name; empty for an anonymous consumer or worker.
     pub name: String,
-    /// Its process number in its own pid namespace, for display; 0 for a group.
+    /// The reader's process number in its own pid namespace, for display; 0 for a group.
     pub pid: u64,
-    /// How many messages it is behind the head.
+    /// How many messages the reader is behind the head.
     pub lag: u64,
-    /// False for a durable consumer that is away, or was never there, and for a group without
-    /// workers.
+    /// False for a durable consumer that is away, and for a group without workers.
     pub alive: bool,
     /// For how long the ring has been full for this producer.
     pub full_for: Duration,

@@ -1,12 +1,12 @@
-//! Types of which not every bit pattern is a value: carried as their number, and checked when read.
+//! Types for which some bit patterns are no value: carried as their number, and checked when read.
 
 use super::{Schema, Value};
 use std::fmt;
 use std::marker::PhantomData;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// A type each value of which has a number, while not every number is a value: `bool`, and the
-/// enums that [`message_enum!`](crate::message_enum) declares.
+/// A type whose values are some of the numbers of [`Repr`](Self::Repr): `bool`, and the enums that
+/// [`message_enum!`](crate::message_enum) declares.
 pub trait Code: Copy + 'static {
     /// The number's type, as it lies in the ring.
     type Repr: Value + Copy + Eq + Into<i128>;
@@ -15,7 +15,7 @@ pub trait Code: Copy + 'static {
     const DESCRIPTION: &'static Schema;
     /// The number of a value.
     fn to_repr(self) -> Self::Repr;
-    /// The value of a number, if it is one's.
+    /// The value that has this number; none if no value has it.
     fn from_repr(repr: Self::Repr) -> Option<Self>;
 }
 
@@ -36,14 +36,14 @@ impl Code for bool {
     }
 }
 
-/// A `bool` or an enum as a field of a message: its number, which is checked when it is read. A
-/// number that is no value's, which another process may have written, is an error then.
+/// A `bool` or an enum as a field of a message: its number, which [`get`](Self::get) checks.
+/// Another process may have written a number that no value has: `get` then returns an error.
 ///
 /// ```
 /// use slipring::Checked;
 ///
 /// slipring::message_enum! {
-///     /// Who pays.
+///     /// The side of an order.
 ///     pub enum Side: u32 {
 ///         /// The sender of the order.
 ///         Buy = 1,
@@ -80,7 +80,7 @@ pub struct Checked<C: Code> {
 }
 
 impl<C: Code> Checked<C> {
-    /// To be sent.
+    /// The value as a field of a message.
     #[inline]
     pub fn new(value: C) -> Checked<C> {
         Checked { number: value.to_repr(), of: PhantomData }
@@ -90,14 +90,14 @@ impl<C: Code> Checked<C> {
     ///
     /// # Errors
     ///
-    /// [`InvalidCode`] with the number that is no value's.
+    /// [`InvalidCode`] with the number, if no value has it.
     #[inline]
     pub fn get(self) -> Result<C, InvalidCode> {
         C::from_repr(self.number)
             .ok_or(InvalidCode { number: self.number.into(), of: C::DESCRIPTION.as_str() })
     }
 
-    /// The number, whether a value has it or not.
+    /// The number, also if no value has it.
     #[inline]
     pub fn number(self) -> C::Repr {
         self.number
@@ -139,7 +139,7 @@ impl<C: Code + fmt::Debug> fmt::Debug for Checked<C> {
     }
 }
 
-/// A number was read that is no value of its type.
+/// The error for a number that no value of its type has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{number} is no value of {of}")]
 #[non_exhaustive]
@@ -150,8 +150,8 @@ pub struct InvalidCode {
     pub of: &'static str,
 }
 
-/// Declares an enum over an integer, for [`Checked`] fields of messages. Every variant says its
-/// number, which other programs go by.
+/// Declares an enum over an integer, for [`Checked`] fields of messages. Every variant has its
+/// number written out: the number travels, not the name.
 ///
 /// ```
 /// slipring::message_enum! {

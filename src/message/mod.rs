@@ -1,4 +1,4 @@
-//! What travels in a ring: bytes, or values of one type, and how one type is told from another.
+//! The messages of a ring: bytes, or values of one type, with the fingerprint of the type.
 
 mod checked;
 mod outgoing;
@@ -12,12 +12,12 @@ use crate::error::RecvError;
 use slipring_core::format::fnv1a;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// No message type may need more: rows of blocks begin at a multiple of this, and go on in steps of
-/// the type's size, a multiple of its alignment, or of 8 or 16.
+/// The largest alignment of a message type, in bytes: rows of blocks begin at a multiple of this,
+/// and go on in steps of the type's size, which is a multiple of its alignment, or of 8 or 16.
 const BLOCK_ALIGN: usize = 16;
 
-/// What a ring carries, as the parameter of every handle: `[u8]`, bytes of any length up to a
-/// block, or a [`Value`], one per block.
+/// The type of a ring's messages, the parameter of every handle: `[u8]`, bytes of any length up to
+/// a block, or a [`Value`], one per block.
 ///
 /// Implemented for `[u8]` and for every [`Value`]; declare further ones with
 /// [`message!`](crate::message).
@@ -44,7 +44,7 @@ pub trait Message: sealed::Sealed + 'static {
     /// The message in a block's bytes, whose length was checked.
     #[doc(hidden)]
     fn in_block(bytes: &[u8]) -> &Self;
-    /// The same, to be written.
+    /// The message in a block's bytes, to be written.
     #[doc(hidden)]
     fn in_block_mut(bytes: &mut [u8]) -> &mut Self;
 }
@@ -56,7 +56,7 @@ mod sealed {
     impl<T: super::Value> Sealed for T {}
 }
 
-/// A type as an attach compares it with a ring's.
+/// The description of a type, which an attach compares with the ring's.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct MessageType {
@@ -144,8 +144,8 @@ pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'stat
     /// most 2048 bytes; `docs/format.md` has the grammar.
     const SCHEMA: &'static str = Self::DESCRIPTION.as_str();
 
-    /// Stands in the ring's header and is compared at attach: the schema, the size and the
-    /// alignment.
+    /// 64 bits over schema, size and alignment. The ring's header has them, and every attach
+    /// compares them.
     const FINGERPRINT: u64 = fingerprint(Self::SCHEMA, size_of::<Self>(), align_of::<Self>());
 }
 
@@ -159,7 +159,7 @@ macro_rules! numbers {
 }
 numbers!(u8 u16 u32 u64 u128 i8 i16 i32 i64 i128 f32 f64);
 
-/// Values of one type, one behind the other; the length is part of the type.
+/// `N` values of one type in a row; the length is part of the type.
 impl<T: Value, const N: usize> Value for [T; N] {
     const DESCRIPTION: &'static Schema = &Schema::of_array(T::DESCRIPTION, N);
 }
@@ -169,8 +169,9 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
     (fnv1a(schema.as_bytes()) ^ (size as u64).rotate_left(20) ^ (align as u64).rotate_left(50)) | 1
 }
 
-/// Declares structs that may travel in a ring: `repr(C)`, with the `zerocopy` derives, which refuse
-/// at compile time padding and fields that cannot be any bits, and with the [`Value`] description.
+/// Declares structs that may travel in a ring: `repr(C)`, with the [`Value`] description and the
+/// `zerocopy` derives. The derives refuse padding, and fields for which some bit patterns are no
+/// value, at compile time.
 ///
 /// ```
 /// slipring::message! {
@@ -184,7 +185,7 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 ///
 ///     /// The best prices of an instrument.
 ///     pub struct Book {
-///         /// Which instrument.
+///         /// The number of the instrument.
 ///         pub instrument: u64,
 ///         /// The three best bids.
 ///         pub bids: [Level; 3],

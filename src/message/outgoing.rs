@@ -1,8 +1,9 @@
-//! What is sent: a message, and perhaps its kind.
+//! The argument of the sending calls: a message, and perhaps its kind.
 
 use super::Message;
 
-/// A message to be sent, with its kind: every call that sends takes what can become one.
+/// A message to be sent, with its kind. Every call that sends takes `impl Into<Outgoing>`: a
+/// reference to a message (kind 0), or a pair `(kind, message)`.
 ///
 /// ```
 /// use slipring::{Producer, RingOptions};

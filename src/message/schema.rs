@@ -1,4 +1,5 @@
-//! The text that describes a type: the same for every program that means the same bytes.
+//! The text that describes a type: the same in every program that reads the same bytes the same
+//! way.
 
 use slipring_core::format::SCHEMA_MAX;
 use std::fmt;

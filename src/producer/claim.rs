@@ -1,4 +1,4 @@
-//! What a producer has claimed: one block, or several.
+//! The guards of claimed blocks, one or several.
 
 use crate::error::SendError;
 use crate::message::{Message, Outgoing, Value};
@@ -12,8 +12,8 @@ use std::marker::PhantomData;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One claimed block, to be filled in place. Dereferences to all of its bytes, or to the value,
-/// which hold an older message until they are written over. Dropping it is an abort: nothing was
-/// visible.
+/// which hold an older message until the caller overwrites them. Dropping it is an abort: no reader
+/// sees the claim, and the next claim has the same position.
 ///
 /// ```
 /// use slipring::{Producer, RingOptions};
@@ -41,24 +41,24 @@ pub struct Claim<'a, T: ?Sized = [u8]> {
 }
 
 impl<'a, T: ?Sized> Claim<'a, T> {
-    /// What the producer has claimed.
+    /// The guard of a slot that the producer has claimed.
     #[inline(always)]
     pub(super) fn new(producer: &'a mut RawProducer, claimed: ClaimedSlot) -> Claim<'a, T> {
         Claim { producer, claimed, kind: 0, carries: PhantomData }
     }
 
-    /// The position the message will have.
+    /// The position that the message will have.
     pub fn position(&self) -> u64 {
         self.claimed.position()
     }
 
-    /// Gives the message a kind, for readers to select by; default 0.
+    /// Gives the message a kind, by which workers select; default 0.
     #[inline(always)]
     pub fn set_kind(&mut self, kind: u32) {
         self.kind = kind;
     }
 
-    /// Gives the claim up, as dropping it does.
+    /// Drops the claim unpublished.
     pub fn abort(self) {}
 
     #[inline(always)]
@@ -68,7 +68,8 @@ impl<'a, T: ?Sized> Claim<'a, T> {
     }
 }
 
-/// How many bytes of a block were filled, from a `usize`; with the message's kind, from a pair.
+/// How many bytes of a block the caller filled, from a `usize`; with the message's kind, from a
+/// pair `(kind, bytes)`.
 #[derive(Clone, Copy, Debug)]
 pub struct Filled {
     kind: Option<u32>,
@@ -95,7 +96,7 @@ impl Claim<'_> {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] if that is more than a block; the claim is given up.
+    /// [`SendError::TooLarge`] if that is more than a block; the claim is aborted.
     #[inline(always)]
     pub fn publish(self, filled: impl Into<Filled>) -> Result<u64, SendError> {
         let Filled { kind, len } = filled.into();
@@ -119,7 +120,7 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
     #[inline(always)]
     fn deref(&self) -> &T {
         let publisher = &self.producer.publisher;
-        // SAFETY: the position is claimed: nobody else writes it.
+        // SAFETY: the position is claimed: no other party writes the block.
         let block = unsafe { publisher.memory().read_block(publisher.block(self.claimed)) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is
         // about.
@@ -134,23 +135,23 @@ impl<T: ?Sized + Message> std::ops::DerefMut for Claim<'_, T> {
     }
 }
 
-/// How many bytes ahead of the block that is filled a batch asks for cache lines: they are the
-/// readers', who read them a lap ago. Measured between two cores in batches of 32: 64 B take 0.9 of
-/// the time without.
+/// How many bytes ahead of the block that it fills a batch asks for cache lines: the readers' cores
+/// have them from the lap before. Measured between two cores in batches of 32: 64 B take 0.9 of the
+/// time without prefetching.
 const PREFETCH: usize = 512;
-/// The longest block, in bytes, for which a batch does that. The lines of larger ones the hardware
-/// fetches when it sees the first, and is better left alone: 1 KiB takes 0.95 of the time without.
+/// The longest block, in bytes, for which a batch prefetches. The hardware fetches the lines of a
+/// larger block by itself after the first: 1 KiB takes 0.95 of the time without prefetching.
 const PREFETCH_BLOCK_MAX: u64 = 256;
-/// It does so once for all that share a line.
+/// The bytes of one request: a cache line.
 const PREFETCH_LINE: u64 = 64;
-/// For how many bytes it does so at a time. More lines than that cannot be on their way at once.
+/// The most bytes to ask for at a time. The core cannot have more lines than that in flight.
 const PREFETCH_RUN_MAX: u64 = 2048;
 
 /// Several claimed blocks, filled one after another and published together: readers see all of them
-/// or none, also if the process is killed in the middle. Dropping it aborts all.
+/// or none, also if the process is killed in between. Dropping it aborts all of them.
 ///
-/// Messages that fill their blocks, of kind 0, are the cheapest: they lie one behind the other, and
-/// nothing is written of them.
+/// Messages of kind 0 that fill their blocks are the cheapest: their blocks lie in a row, and no
+/// header is written for them.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -161,10 +162,10 @@ const PREFETCH_RUN_MAX: u64 = 2048;
 ///
 /// let mut batch = producer.claim_batch(32)?;
 /// batch.push_in_place(32, |values| values.fill(0.5)); // where they lie: nothing is copied
-/// batch.publish(); // without which readers see nothing of it
+/// batch.publish(); // a batch that is dropped instead is aborted
 ///
 /// let batch = consumer.recv_batch(32)?;
-/// let sum: f64 = batch.slices().flatten().sum(); // likewise
+/// let sum: f64 = batch.slices().flatten().sum(); // likewise without a copy
 /// assert_eq!(sum, 16.0);
 /// # Ok::<(), slipring::Error>(())
 /// ```
@@ -177,22 +178,22 @@ pub struct BatchClaim<'a, T: ?Sized = [u8]> {
 }
 
 impl<'a, T: ?Sized> BatchClaim<'a, T> {
-    /// The next `room` positions, which the producer has claimed.
+    /// The guard of the next `room` positions, which the producer has claimed.
     #[inline(always)]
     pub(super) fn new(producer: &'a mut RawProducer, room: u64) -> BatchClaim<'a, T> {
         let batch = producer.publisher.begin_batch(room);
-        // The batch after this one seals its first message there.
+        // The next batch seals its first message at the position behind this one.
         batch.blocks().prefetch_word(batch.slots().at(batch.next() + room).sequence());
         BatchClaim { producer, batch, carries: PhantomData }
     }
 }
 
 impl<T: ?Sized + Message> BatchClaim<'_, T> {
-    /// How many more messages fit.
+    /// The number of messages that still fit.
     pub fn remaining(&self) -> usize {
         count(self.batch.remaining())
     }
-    /// How many messages were pushed.
+    /// The number of messages that were pushed.
     pub fn len(&self) -> usize {
         let filled = self.batch.filled();
         count(filled.end - filled.start)
@@ -202,8 +203,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         self.len() == 0
     }
 
-    /// Adds a message by copy, with a kind if it is `(kind, message)`. True if it was added, false
-    /// if the batch has no room left.
+    /// Adds a message by copy, with a kind if `message` is a pair `(kind, message)`. True if the
+    /// message was added, false if the batch has no room left.
     ///
     /// # Errors
     ///
@@ -231,7 +232,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     }
 
     /// As [`push_blocks`](Self::push_blocks), but `fill` gets several blocks at once, as far as
-    /// they lie behind each other without a gap.
+    /// they lie in a row without a gap.
     #[inline(always)]
     pub(crate) fn push_runs(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let count = max.min(self.remaining());
@@ -249,10 +250,11 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         count
     }
 
-    /// Gives the batch up, as dropping it does: nothing of it is ever seen.
+    /// Drops the batch unpublished: readers see none of its messages.
     pub fn abort(self) {}
 
-    /// Publishes what was pushed and returns the positions.
+    /// Publishes the pushed messages and returns their positions. The other claimed blocks are free
+    /// again.
     #[inline(always)]
     pub fn publish(self) -> std::ops::Range<u64> {
         let filled = self.batch.filled();
@@ -277,9 +279,9 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         Some(slot)
     }
 
-    /// What is written a little later than these bytes is on its way from then on: once for every
-    /// line that begins there. Where the ring begins again, this asks for nothing of use: some
-    /// messages a lap.
+    /// Asks for the cache lines that the batch writes a little later than these bytes, once for
+    /// each line. At the end of the ring it asks for lines that the batch does not write: some
+    /// requests a lap are wasted.
     #[inline(always)]
     fn prefetch_after(&self, first: Block, bytes: u64) {
         if self.batch.slots().packed_stride() <= PREFETCH_BLOCK_MAX {
@@ -295,7 +297,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     fn block(&mut self, slot: Slot) -> &mut [u8] {
         // SAFETY: the position was claimed below the limit, so that no reader holds it; the
         // producer, which is borrowed for as long as the batch lives, has the region, and is the
-        // only one who writes.
+        // only writer.
         unsafe { self.batch.blocks().bytes_mut(self.batch.slots().packed(slot)) }
     }
 }
@@ -325,10 +327,9 @@ impl BatchClaim<'_> {
     /// one after another, which hold older messages' bytes. Returns how many were added: as many as
     /// there was room for.
     ///
-    /// The cheapest way to send: nothing is worked out or written per message but what `fill`
-    /// writes. What it leaves alone is sent as it is: an older message's bytes, or those of a claim
-    /// that was given up. If it panics, the messages from where the ring last began again are not
-    /// added.
+    /// The cheapest way to send: per message, only the stores of `fill` are made. Bytes that `fill`
+    /// does not write are sent as they are: an older message's, or an aborted claim's. If `fill`
+    /// panics, the messages since the last time that the ring began again are not added.
     #[inline]
     pub fn push_blocks(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let block_size = self.batch.blocks().block_size();
@@ -344,17 +345,21 @@ impl BatchClaim<'_> {
 
 impl<T: Value> BatchClaim<'_, T> {
     /// Adds up to `max` values of kind 0 in place: `fill` gets them as slices, one after another,
-    /// of at least one each, which hold older values, or what a claim that was given up left: what
-    /// `fill` leaves alone is sent as it is. Returns how many values were added: as many as there
-    /// was room for.
+    /// of at least one each. Values that `fill` does not write are sent as they are: older values,
+    /// or those of an aborted claim. Returns how many values were added: as many as there was room
+    /// for.
     ///
-    /// Usually there is one slice, and two where the ring begins again; but one for each value, if
-    /// blocks of this size have gaps between them: those whose length is not a multiple of 8, and
-    /// those of more than 112 bytes whose length is not a multiple of 16, or leaves 48 when divided
-    /// by 64.
+    /// Usually `fill` gets one slice, and two where the ring begins again; but one for each value
+    /// where blocks of this size have gaps between them:
     ///
-    /// Nothing is worked out or written per value but what `fill` writes. If `fill` panics, the
-    /// slice that it had is not added.
+    /// | size of a value, bytes | slices |
+    /// |---|---|
+    /// | up to 112, a multiple of 8 | one, or two at the end of the ring |
+    /// | more, a multiple of 16 that does not leave 48 when divided by 64 | one, or two at the end of the ring |
+    /// | any other | one for each value |
+    ///
+    /// Per value, only the stores of `fill` are made. If `fill` panics, the slice that it had is
+    /// not added.
     #[inline]
     pub fn push_in_place(&mut self, max: usize, mut fill: impl FnMut(&mut [T])) -> usize {
         self.push_runs(max, |run| match <[T]>::mut_from_bytes(run) {
@@ -363,7 +368,7 @@ impl<T: Value> BatchClaim<'_, T> {
         })
     }
 
-    /// Adds the first of these values, as many as there is room for, with kind 0, by copy. Returns
+    /// Adds the first of these values by copy, with kind 0, as many as there is room for. Returns
     /// how many.
     #[inline]
     pub fn push_slice(&mut self, messages: &[T]) -> usize {

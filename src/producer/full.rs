@@ -15,7 +15,7 @@ use slipring_core::protocol::publish::{Gate, Scan, Who};
 use slipring_core::protocol::recorder::EventKind;
 use std::time::{Duration, Instant};
 
-/// How long a sleeping producer does not look whether the party that gates lives.
+/// The time between two looks of a sleeping producer at whether the party that gates it is alive.
 const LIVENESS_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A producer writes at most one "full" into the flight recorder in this time.
@@ -45,8 +45,7 @@ impl RawProducer {
         Ok(())
     }
 
-    /// Scans, and removes from the way what may be removed: the dead, the evictable and the
-    /// expired.
+    /// Scans; removes dead and expired entries that gate, and evicts evictable consumers that gate.
     fn look_for_room(&mut self) -> bool {
         let attachment = &self.attachment;
         let log = |removal: Removal| {
@@ -63,7 +62,8 @@ impl RawProducer {
         let now = Instant::now();
         self.full_since = Some(now);
         self.publisher.count_full();
-        // A ring that is full now and then is at work; its recorder is for rarer things.
+        // A ring that is full now and then is healthy; its flight recorder has room for 256 events
+        // only.
         if self.full_logged.is_some_and(|at| now.saturating_duration_since(at) < FULL_LOG_INTERVAL) {
             return;
         }
@@ -96,7 +96,7 @@ impl RawProducer {
         let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
         let holder = match scan.lowest {
             Some(gate) => self.holder(gate, full_for),
-            // It left between two looks.
+            // The party that gated left between two looks.
             None => Holder {
                 role: HolderRole::Consumer,
                 name: String::new(),

@@ -17,22 +17,23 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::time::Duration;
 
-/// The one writer of a ring.
+/// The one writer of a ring: it claims blocks, fills them and publishes them.
 ///
-/// `&mut self` proves that it is the only one in its process, a kernel lock that it is among all.
-/// Dropping it gives the right back without closing the stream: another producer may go on, in this
-/// process or any.
+/// `&mut self` proves that it is the only producer in its process, and a kernel lock that it is the
+/// only one among all processes. Dropping it gives the right back without closing the stream:
+/// another producer may continue it, in this process or another.
 ///
-/// If the process is killed at any instruction, everything published stays, and nothing else is
-/// ever seen.
+/// If the process is killed at any instruction, readers see all messages that it published, and no
+/// other bytes.
 ///
-/// A producer does not survive `fork`: touching it in the child is an access violation, by design.
+/// A producer does not survive `fork`: an access through it in the child is an access violation, by
+/// design.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
 ///
 /// slipring::message! {
-///     /// What an instrument is traded at.
+///     /// The price of an instrument.
 ///     struct Quote { instrument: u64, price: i64 }
 /// }
 /// let ring = RingOptions::of::<Quote>(4).create_in_memory()?;
@@ -71,29 +72,40 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.head()
     }
 
-    /// Bytes of a block: the longest message.
+    /// The bytes of a block: the length of the longest message.
     #[inline]
     pub fn block_size(&self) -> usize {
         self.raw.block_size()
     }
 
-    /// The ring's identity, to be kept beside positions saved elsewhere.
+    /// The ring's identity. A program that saves positions saves it beside them.
     pub fn ring_id(&self) -> RingId {
         self.raw.attachment.header.ring_id
     }
 
-    /// Copies a message into the ring and returns its position; waits for room as long as it takes.
-    /// With a kind, for readers to select by: `send((kind, message))`.
+    /// Copies a message into the ring and returns its position; waits for room without a limit.
+    /// `send((kind, message))` gives the message a kind, by which workers select.
     ///
-    /// While no consumer gates the producer, there is always room, and what is published is
-    /// overwritten a lap later. To lose nothing before the first consumer comes, declare it
-    /// ([`RingOptions::durable`](crate::RingOptions::durable)) or require it
+    /// While no consumer and no group gates the producer, there is always room, and a message is
+    /// overwritten a lap later. To keep messages from before the first consumer attaches, declare
+    /// the consumer ([`RingOptions::durable`](crate::RingOptions::durable)) or require it
     /// ([`ProducerOptions::require_readers`]).
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::new(48, 64).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// assert_eq!(producer.send(b"hello")?, 0); // of kind 0
+    /// assert_eq!(producer.send((7, b"world"))?, 1); // of kind 7
+    /// assert_eq!(producer.head(), 2);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] if it does not fit a block; [`SendError::Replaced`] if the ring's
-    /// file goes while waiting.
+    /// [`SendError::TooLarge`] if the message does not fit a block; [`SendError::Replaced`] if the
+    /// ring's file is removed or replaced while the call waits; [`SendError::Truncated`].
     #[inline(always)]
     pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
         let Outgoing { kind, message } = message.into();
@@ -104,7 +116,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`]; [`SendError::Full`], which says who holds the ring;
+    /// [`SendError::TooLarge`]; [`SendError::Full`] with the reader that holds the ring full;
     /// [`SendError::TooFewReaders`].
     #[inline(always)]
     pub fn try_send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
@@ -116,7 +128,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// Besides those of `send`, those of [`try_send`](Self::try_send) after the time is up.
+    /// As [`send`](Self::send); as [`try_send`](Self::try_send) when the time is up.
     #[inline(always)]
     pub fn send_timeout<'m>(
         &mut self,
@@ -127,7 +139,7 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.send(kind, T::bytes_of(message), Patience::AtMost(timeout))
     }
 
-    /// Sends bytes, if they are a `T`.
+    /// Sends bytes if they have the length of a `T`.
     pub(crate) fn send_bytes(&mut self, kind: u32, bytes: &[u8]) -> Result<u64, SendError> {
         if let Some(of) = T::CARRIES.filter(|_| !is_length_of::<T>(bytes.len())) {
             return Err(SendError::WrongLength { len: bytes.len(), expected: of.size });
@@ -135,15 +147,28 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.send(kind, bytes, Patience::Endless)
     }
 
-    /// Claims the next block to fill in place; waits for room as long as it takes. What happens
-    /// while no consumer gates is said at [`send`](Self::send).
+    /// Claims the next block to fill in place; waits for room without a limit. [`send`](Self::send)
+    /// tells what happens while no consumer gates.
     ///
-    /// The block holds an older message until it is written over. Nothing of the claim is visible
+    /// The block holds an older message until the caller overwrites it. No reader sees the claim
     /// before [`Claim::publish`]; dropping it is an abort.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::new(48, 64).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// drop(producer.claim()?); // an abort
+    /// let mut block = producer.claim()?; // the same position again
+    /// block[..5].copy_from_slice(b"hello");
+    /// assert_eq!(block.publish(5)?, 0);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`] if the ring's file goes while waiting.
+    /// [`SendError::Replaced`] if the ring's file is removed or replaced while the call waits;
+    /// [`SendError::Truncated`].
     #[inline(always)]
     pub fn claim(&mut self) -> Result<Claim<'_, T>, SendError> {
         let place = self.raw.claim(Patience::Endless)?;
@@ -154,7 +179,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] with who holds the ring; [`SendError::TooFewReaders`].
+    /// [`SendError::Full`] with the reader that holds the ring full; [`SendError::TooFewReaders`].
     #[inline(always)]
     pub fn try_claim(&mut self) -> Result<Claim<'_, T>, SendError> {
         let place = self.raw.claim(Patience::None)?;
@@ -174,9 +199,9 @@ impl<T: ?Sized + Message> Producer<T> {
 
     /// Claims up to `max` blocks, at least one, to be published together; waits for room for one.
     ///
-    /// A batch costs one claim and one head for all its messages, which readers see all at once. Of
-    /// a batch that is dropped, or whose producer dies, they see nothing:
-    /// [`publish_batch_with`](Self::publish_batch_with) cannot be forgotten.
+    /// A batch costs one claim and one store of `head` for all its messages, which readers see all
+    /// at once. Readers see no message of a batch that is dropped, or whose producer dies.
+    /// [`publish_batch_with`](Self::publish_batch_with) publishes by itself.
     ///
     /// # Errors
     ///
@@ -213,8 +238,8 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(BatchClaim::new(&mut self.raw, room))
     }
 
-    /// Claims up to `max` blocks, lets `fill` push messages, and publishes what was pushed; returns
-    /// the positions. If `fill` fails or panics, nothing is published.
+    /// Claims up to `max` blocks, lets `fill` push messages, and publishes the pushed messages;
+    /// returns their positions. If `fill` fails or panics, no message is published.
     ///
     /// ```
     /// use slipring::{Producer, RingOptions};
@@ -233,7 +258,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// As [`claim_batch`](Self::claim_batch), and those of `fill`.
+    /// As [`claim_batch`](Self::claim_batch), and the errors of `fill`.
     #[inline(always)]
     pub fn publish_batch_with(
         &mut self,
@@ -245,8 +270,8 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(batch.publish())
     }
 
-    /// Sends all of `messages` in as few batches as there is room for: `push` gets each of them,
-    /// and what fits it.
+    /// Sends all of `messages` in as few batches as there is room for. `push` gets a batch and the
+    /// messages that fit it.
     fn in_batches<M>(
         &mut self,
         messages: &[M],
@@ -264,9 +289,9 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(start..self.head())
     }
 
-    /// Says that nothing more will come: readers drain the ring and then learn
-    /// [`RecvError::Closed`](crate::RecvError::Closed). Opening the ring as a producer again
-    /// reopens it.
+    /// Closes the stream: readers drain the ring and then get
+    /// [`RecvError::Closed`](crate::RecvError::Closed). The next producer that opens the ring opens
+    /// the stream again.
     pub fn close(self) {
         self.raw.close();
     }
@@ -274,8 +299,8 @@ impl<T: ?Sized + Message> Producer<T> {
 
 impl Producer {
     /// Claims the next block, lets `fill` write a message into it, and publishes as many bytes as
-    /// `fill` returns, or, with a kind, `(kind, bytes)`. Returns the position; waits for room as
-    /// long as it takes. If `fill` panics, nothing is published.
+    /// `fill` returns, or, with a kind, `(kind, bytes)`. Returns the position; waits for room
+    /// without a limit. If `fill` panics, no message is published.
     ///
     /// ```
     /// use slipring::{Producer, RingOptions};
@@ -303,12 +328,13 @@ impl Producer {
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
-    /// the positions they got; waits for room as long as it takes. What had to go out in several
-    /// batches may be seen in part, each batch whole.
+    /// their positions; waits for room without a limit. Readers see each batch whole, but may see the
+    /// first of several batches before the last.
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] before anything is sent; [`SendError::Replaced`] after a prefix was.
+    /// [`SendError::TooLarge`] before the first message is sent; [`SendError::Replaced`] when a
+    /// prefix may have been sent.
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<Range<u64>, SendError> {
         for message in messages {
             self.raw.check_len(message.as_ref().len())?;
@@ -324,9 +350,9 @@ impl Producer {
 
 impl<T: Value> Producer<T> {
     /// Claims the next value, lets `fill` write it where it lies, and publishes it. Returns the
-    /// position; waits for room as long as it takes. If `fill` panics, nothing is published.
+    /// position; waits for room without a limit. If `fill` panics, no message is published.
     ///
-    /// The value holds an older message until it is written over.
+    /// The value holds an older message until `fill` overwrites it.
     ///
     /// # Errors
     ///
@@ -357,12 +383,12 @@ impl<T: Value> Producer<T> {
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
-    /// the positions they got; waits for room as long as it takes. What had to go out in several
-    /// batches may be seen in part, each batch whole.
+    /// their positions; waits for room without a limit. Readers see each batch whole, but may see the
+    /// first of several batches before the last.
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`], after a prefix was sent.
+    /// [`SendError::Replaced`] when a prefix may have been sent.
     pub fn send_batch(&mut self, messages: &[T]) -> Result<Range<u64>, SendError> {
         self.in_batches(messages, |batch, now| {
             batch.push_slice(now);

@@ -28,18 +28,18 @@ impl ProducerOptions {
         self
     }
 
-    /// Refuses to publish while fewer than `n` gating consumers (durable ones count, attached or not) are
-    /// in the table. Default 0: what is published while nobody gates is overwritten a lap later. Looked at
-    /// when the producer next needs room, so up to a ring's worth of messages may follow after a reader
-    /// has left.
+    /// Refuses to publish while fewer than `n` gating consumers are in the table; durable consumers
+    /// count also while they are away. Default 0: messages that are published while no reader gates
+    /// are overwritten a lap later. The producer counts when it next needs room, so that up to a
+    /// lap of messages may follow after a reader has left.
     #[must_use]
     pub fn require_readers(mut self, n: u32) -> ProducerOptions {
         self.required_readers = n;
         self
     }
 
-    /// Becomes the producer. If the last one died, whatever it had published is there, whatever it had
-    /// not is gone, and readers notice nothing. A closed stream is opened again.
+    /// Becomes the producer. If the last producer died, all messages that it published are there,
+    /// the claimed ones are not, and readers notice nothing. A closed stream is opened again.
     ///
     /// ```
     /// use slipring::{Producer, ProducerOptions, RingOptions, SendError};
@@ -52,8 +52,8 @@ impl ProducerOptions {
     ///
     /// # Errors
     ///
-    /// [`AttachError::ProducerExists`] while another one lives, stopped or not; [`AttachError::Open`] as
-    /// [`Ring::open`](crate::Ring::open).
+    /// [`AttachError::ProducerExists`] while another one lives, stopped or not;
+    /// [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn open<T: ?Sized + Message>(&self, place: impl Place) -> Result<Producer<T>, AtPath<AttachError>> {
         let raw = RawProducer::open(place.at().carrying::<T>(), self)?;
         Ok(Producer { raw, carries: PhantomData })

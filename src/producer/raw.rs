@@ -1,4 +1,4 @@
-//! A producer of whatever the ring carries: it claims, fills and publishes blocks.
+//! A producer without the type of its messages: it claims, fills and publishes blocks.
 
 use crate::error::{AtPath, AttachError, OpenError, SendError};
 use crate::producer::ProducerOptions;
@@ -24,9 +24,9 @@ pub(crate) struct RawProducer {
     pub(crate) attachment: Attachment,
     pub(crate) wait: Wait,
     pub(crate) room: RoomMaker,
-    /// Since when the ring has been full without interruption.
+    /// The time at which the ring became full; none while it has room.
     pub(crate) full_since: Option<Instant>,
-    /// When a full ring was last written into the flight recorder.
+    /// The time of the last event "full" in the flight recorder.
     pub(crate) full_logged: Option<Instant>,
     closed: bool,
 }
@@ -75,7 +75,7 @@ impl RawProducer {
         self.publisher.head()
     }
 
-    /// Bytes of a block.
+    /// The bytes of a block.
     #[inline]
     pub(super) fn block_size(&self) -> usize {
         self.publisher.block_size()
@@ -122,7 +122,7 @@ impl RawProducer {
         claimed.position()
     }
 
-    /// Says that nothing more will come.
+    /// Closes the stream.
     pub(super) fn close(mut self) {
         self.closed = true;
         self.publisher.close();
@@ -134,7 +134,7 @@ impl RawProducer {
         );
     }
 
-    /// Makes sure that one position may be claimed, better `want`.
+    /// Makes sure that at least one position may be claimed, and looks for room for `want`.
     #[inline(always)]
     fn reserve(&mut self, want: u64, patience: Patience) -> Result<(), SendError> {
         if self.publisher.room() >= want.max(1) {

@@ -1,6 +1,6 @@
 //! The memory a ring lives in: two mapped segments of a file, or heap memory of the same shape.
 //!
-//! The one place where offsets become pointers.
+//! Offsets become pointers here and nowhere else.
 
 pub(crate) mod clock;
 pub(crate) mod pages;
@@ -26,13 +26,14 @@ use std::time::Duration;
 pub(crate) enum Access {
     /// Both segments: the producer, and the creator.
     Everything,
-    /// The readers' segment: consumers. A wild write into a message faults in the culprit.
+    /// The readers' segment: consumers and workers. A consumer's wild write into a message faults
+    /// in the consumer.
     Readers,
-    /// Nothing: observers, and whoever only looks.
+    /// Nothing: observers and [`Ring`](crate::Ring).
     Nothing,
 }
 
-/// Where a segment's bytes come from, kept alive for as long as anybody points at them.
+/// The origin of a segment's bytes, kept alive for as long as a pointer to them exists.
 #[derive(Debug)]
 enum Backing {
     Mapped { producer: ManuallyDrop<Mapped>, readers: ManuallyDrop<Mapped> },
@@ -42,7 +43,7 @@ enum Backing {
 /// One mapped segment, kept out of forked children.
 #[derive(Debug)]
 struct Mapped {
-    // Dropped first: what is unmapped must not be filled.
+    // Dropped first: the fork handler must not fill a range that is unmapped.
     hole: HoleFilled,
     map: MmapRaw,
 }
@@ -62,7 +63,7 @@ impl Drop for Backing {
             }
             Backing::Mapped { producer, readers } => {
                 for segment in [producer, readers] {
-                    // In a forked child something else may be mapped there: it is left alone.
+                    // In a forked child another mapping may have the address: it stays.
                     if !segment.hole.is_foreign() {
                         // SAFETY: dropped once, here.
                         unsafe { ManuallyDrop::drop(segment) };
@@ -86,14 +87,15 @@ pub(crate) struct Region {
     producer: *mut u8,
     readers: *mut u8,
     geometry: Geometry,
-    /// This process's light fences are compiler barriers: others can interrupt it.
+    /// True if this process's light fences are compiler barriers, because `membarrier` interrupts
+    /// it.
     interruptible: bool,
     backing: Arc<Backing>,
 }
 
 // SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
 unsafe impl Send for Region {}
-// SAFETY: as above: every safe method is an atomic access or none at all.
+// SAFETY: as above: every safe method makes atomic accesses or none.
 unsafe impl Sync for Region {}
 
 impl Region {
@@ -135,7 +137,7 @@ impl Region {
         })
     }
 
-    /// Its mappings, the producer's segment first; a region on the heap has none.
+    /// The mappings, the producer's segment first; a region on the heap has none.
     fn maps(&self) -> impl Iterator<Item = &MmapRaw> {
         let segments = match &*self.backing {
             Backing::Mapped { producer, readers } => Some([producer, readers]),
@@ -144,7 +146,7 @@ impl Region {
         segments.into_iter().flatten().map(|segment| &segment.map)
     }
 
-    /// A hint.
+    /// Asks for huge pages; the kernel may ignore it.
     pub(crate) fn ask_for_huge_pages(&self) {
         for map in self.maps() {
             // SAFETY: the range is the mapping.
@@ -166,7 +168,8 @@ impl Region {
         self.maps().try_for_each(MmapRaw::lock)
     }
 
-    /// True if the file was cut short under a process that [handles](crate::handle_sigbus) that.
+    /// True if the file was cut short, and the handler of [`handle_sigbus`](crate::handle_sigbus)
+    /// replaced a mapping of it.
     #[cold]
     pub(crate) fn is_lost(&self) -> bool {
         match &*self.backing {
@@ -198,7 +201,8 @@ impl Region {
     #[inline(always)]
     fn atomic(&self, word: Word) -> &AtomicU64 {
         // SAFETY: mapped and aligned by the invariants of `Region` and of the layout, and accessed
-        // by everybody as an atomic of this size. (On read-only pages only relaxed loads are made.)
+        // by every party as an atomic of this size. (On read-only pages only relaxed loads are
+        // made.)
         unsafe { AtomicU64::from_ptr(self.address(word).cast_mut()) }
     }
 
@@ -213,13 +217,13 @@ impl Region {
     ///
     /// # Safety
     ///
-    /// They are of this region's geometry, and until the returned reference is gone, nobody writes
-    /// them.
+    /// The blocks are of this region's geometry, and until the returned reference is gone, no party
+    /// writes them.
     #[inline(always)]
     pub(crate) unsafe fn read_run(&self, run: Run) -> &[u8] {
         let start = self.block_pointer(run.first());
-        // SAFETY: so many mapped blocks without a gap; that nobody writes them is the caller's
-        // promise.
+        // SAFETY: so many mapped blocks without a gap; the caller promises that no party writes
+        // them.
         unsafe { std::slice::from_raw_parts(start, self.block_len() * blocks(run)) }
     }
 
@@ -242,15 +246,16 @@ fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped
     Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })
 }
 
-/// Where the blocks of a ring are. A copy of what a region knows, for loops over many blocks: what
-/// is read through a reference after a store into the ring is read from memory again.
+/// Address and geometry of a ring's blocks, copied out of a [`Region`] for loops over many blocks:
+/// after a raw store into the ring, the compiler must assume that fields behind a reference
+/// changed, and would reload them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Blocks {
     segment: *mut u8,
     len: usize,
 }
 
-// SAFETY: an address and a length; whoever writes through them promises what it takes.
+// SAFETY: an address and a length; the unsafe methods name the caller's promises.
 unsafe impl Send for Blocks {}
 // SAFETY: as above.
 unsafe impl Sync for Blocks {}
@@ -261,8 +266,8 @@ impl Blocks {
     /// # Safety
     ///
     /// The block is of the geometry of the region that this comes from. For as long as the
-    /// reference lives, so does that region, which was mapped for writing, and nobody else reads
-    /// the block in place or writes it.
+    /// reference lives, that region lives and is mapped for writing, and no other party reads the
+    /// block in place or writes it.
     #[inline(always)]
     pub(crate) unsafe fn bytes_mut<'a>(self, block: Block) -> &'a mut [u8] {
         // SAFETY: the block is the region's, so that it lies inside.
@@ -337,7 +342,7 @@ unsafe impl BlockWriter for Blocks {
 #[inline(always)]
 fn prefetch_for_writing(at: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a hint, which touches no memory that the program can see and faults on no address.
+    // SAFETY: prefetching touches no memory that the program can see and faults on no address.
     unsafe {
         std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
     }
@@ -349,7 +354,7 @@ fn prefetch_for_writing(at: *const u8) {
     let _ = at;
 }
 
-/// Where a block begins in the producer's segment.
+/// The offset of a block in the producer's segment, in bytes.
 #[inline(always)]
 fn offset(block: Block) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
@@ -358,7 +363,7 @@ fn offset(block: Block) -> usize {
     }
 }
 
-/// How many there are.
+/// The number of blocks of a run.
 #[inline(always)]
 fn blocks(run: Run) -> usize {
     #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
@@ -367,8 +372,8 @@ fn blocks(run: Run) -> usize {
     }
 }
 
-/// Read access to one block in place. Whether it is still the reader's to read is the business of
-/// the handle that made it.
+/// Read access to one block in place. The handle that made it knows whether the reader may still
+/// read the block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockRead<'a> {
     pointer: *const u8,
@@ -381,11 +386,11 @@ impl<'a> BlockRead<'a> {
     ///
     /// # Safety
     ///
-    /// Until the returned reference is gone, nobody writes the block.
+    /// Until the returned reference is gone, no party writes the block.
     #[inline(always)]
     pub(crate) unsafe fn bytes(&self, len: usize) -> &'a [u8] {
-        // SAFETY: the block is `self.len` mapped bytes; that nobody writes it is the caller's
-        // promise.
+        // SAFETY: the block is `self.len` mapped bytes; the caller promises that no party writes
+        // it.
         unsafe { std::slice::from_raw_parts(self.pointer, len.min(self.len)) }
     }
 }
@@ -466,7 +471,8 @@ unsafe impl Memory for Region {
 
     unsafe fn copy_block(&self, block: Block, into: &mut [u8]) {
         let block = self.block_pointer(block).cast::<u64>();
-        // The stride of blocks is a multiple of 8, so that the block's last word is nobody else's.
+        // The stride of blocks is a multiple of 8, so that the block's last word belongs to no
+        // other block.
         for (i, chunk) in into.chunks_mut(8).enumerate() {
             // SAFETY: `into` is no longer than a block, and the blocks' stride is a multiple of 8.
             let word = unsafe { block.add(i) };

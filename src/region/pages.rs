@@ -1,7 +1,7 @@
-//! What a handle asks of the pages that it maps, before the first message.
+//! The pages that a handle maps: prefaulted, locked, huge.
 
-/// How a handle gets its pages. By default they come one by one, as they are touched: attaching is
-/// quick, and the first time round the ring pays a page fault for every 4 KiB.
+/// How a handle gets its pages. By default the kernel maps each page at its first access: attaching
+/// is quick, and the first lap pays a page fault for every 4 KiB.
 ///
 /// ```
 /// # let ring = slipring::RingOptions::new(48, 16).create_in_memory()?;
@@ -11,7 +11,7 @@
 /// # Ok::<(), slipring::Error>(())
 /// ```
 ///
-/// A ring on the heap has pages of its own, which are left alone.
+/// A ring on the heap ignores these options.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pages {
     pub(crate) prefault: bool,
@@ -20,21 +20,22 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// The defaults: none of it.
+    /// The defaults: no page is prefaulted or locked, and huge pages are not asked for.
     pub const fn new() -> Pages {
         Pages { prefault: false, lock: false, huge: false }
     }
 
     /// Maps every page while attaching, so that no message waits for a page fault. Attaching then
-    /// takes some 0.1 to 0.3 µs for each 4 KiB of the ring.
+    /// takes some 0.1 to 0.3 µs more for each 4 KiB of the ring.
     #[must_use]
     pub const fn prefault(mut self, prefault: bool) -> Pages {
         self.prefault = prefault;
         self
     }
 
-    /// Keeps every page in memory: a ring that rests is not swapped out. Implies `prefault`.
-    /// Attaching fails where the process may not lock so much (`ulimit -l`).
+    /// Keeps every page in memory: the kernel does not swap an idle ring out. Implies `prefault`.
+    /// Attaching fails with [`OpenError::Io`](crate::OpenError::Io) where the process may not lock
+    /// so much (`ulimit -l`).
     #[must_use]
     pub const fn lock(mut self, lock: bool) -> Pages {
         self.lock = lock;

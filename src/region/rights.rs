@@ -26,11 +26,11 @@ const fn lock_offset(right: Right) -> u64 {
 pub(crate) enum Locks {
     /// An open file description of the party's own, opened by this process.
     File { file: ForkClosed, process: u32 },
-    /// A party of a ring on the heap.
+    /// A party of a ring on the heap, by number.
     Heap { ring: Arc<HeapRights>, party: u64 },
 }
 
-/// Who holds what in a ring on the heap.
+/// The holder of each right in a ring on the heap.
 #[derive(Debug, Default)]
 pub(crate) struct HeapRights {
     holders: Mutex<(u64, HashMap<Right, u64>)>,
@@ -57,7 +57,8 @@ impl Locks {
     /// True if another party, alive, holds the right.
     pub(crate) fn is_held(&self, right: Right) -> bool {
         match self {
-            // Unknown counts as alive: the living must not be robbed for a failed system call.
+            // A failed query counts as alive: the entry of a living party must not be reaped for a
+            // failed system call.
             Locks::File { file, .. } => system::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
             Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
         }

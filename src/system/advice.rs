@@ -1,4 +1,4 @@
-//! What the kernel is told about a mapping.
+//! Advice to the kernel about a mapping: `madvise` and `mlock`.
 
 use super::check;
 use std::io;
@@ -24,15 +24,16 @@ pub(crate) unsafe fn populate(address: *mut u8, len: usize, write: bool) -> io::
     let populated = check(unsafe { libc::madvise(address.cast(), len, advice) });
     match populated {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            // Older than Linux 5.14: at least they are asked for.
-            // SAFETY: as above.
+            // Linux before 5.14 has no `MADV_POPULATE_*`: `MADV_WILLNEED` at least asks for the
+            // pages. SAFETY: as above.
             check(unsafe { libc::madvise(address.cast(), len, libc::MADV_WILLNEED) }).map(drop)
         }
         other => other.map(drop),
     }
 }
 
-/// Asks for huge pages: for what comes, and, from Linux 6.1 on, for what is there.
+/// Asks for huge pages: for pages that are mapped later and, from Linux 6.1 on, for pages that are
+/// mapped already.
 ///
 /// # Safety
 ///
@@ -40,7 +41,7 @@ pub(crate) unsafe fn populate(address: *mut u8, len: usize, write: bool) -> io::
 pub(crate) unsafe fn ask_for_huge_pages(address: *mut u8, len: usize) {
     for advice in [libc::MADV_HUGEPAGE, libc::MADV_COLLAPSE] {
         // SAFETY: the range is a mapping by the caller's promise; the advice changes no byte of it.
-        // A hint: what becomes of it makes no difference but in speed.
+        // A hint: a refusal costs speed and nothing else.
         unsafe { libc::madvise(address.cast(), len, advice) };
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 /// True once this process may be interrupted by other processes' [`membarrier`], so that its light
-/// fences need not be real ones. Asked of the kernel once per process.
+/// fences need not be real ones. The kernel is asked once per process.
 pub(crate) fn membarrier_registered() -> bool {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
     *REGISTERED.get_or_init(|| {
@@ -18,7 +18,7 @@ pub(crate) fn membarrier() -> bool {
     !cfg!(miri) && membarrier_call(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED)
 }
 
-/// True if [`membarrier`] works in this process. Asked of the kernel once.
+/// True if [`membarrier`] works in this process. The kernel is asked once.
 pub(crate) fn membarrier_works() -> bool {
     static WORKS: OnceLock<bool> = OnceLock::new();
     *WORKS.get_or_init(membarrier)

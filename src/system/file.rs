@@ -13,7 +13,7 @@ fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
 }
 
 /// Opens an existing file without following a symlink, without waiting for the other end of a FIFO
-/// and without becoming anybody's terminal.
+/// and without making a terminal this process's controlling one.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     std::fs::OpenOptions::new()
         .read(true)

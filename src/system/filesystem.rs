@@ -1,11 +1,11 @@
-//! What a filesystem is, and how much room it has.
+//! A filesystem's kind, and how much room it has.
 
 use super::check;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// What `fstatfs` says of the filesystem a file lies on.
+/// The answer of `fstatfs` about the filesystem a file lies on.
 pub(crate) struct Filesystem {
     kind: i64,
     /// Bytes that an unprivileged process may still allocate.

@@ -1,12 +1,11 @@
-//! What a child that forks without `exec` must not share with its parent: the locks, and the
-//! mapping.
+//! Keeps the locks and the mapping of a ring out of a child that forks without `exec`.
 //!
 //! A descriptor in the child would keep the parent's locks alive after the parent's death; its
 //! number stays taken (it becomes `/dev/null`), since the child's copy of the owner will close it
 //! again. A mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to
 //! the child's next allocation, which a stale handle could then write into or unmap; so the hole is
-//! filled with a mapping that nobody may touch. A child made by a raw `clone` runs no handlers:
-//! there the owners compare process numbers.
+//! filled with an inaccessible mapping. A child made by a raw `clone` runs no fork handlers: there
+//! the owners of a mapping compare process numbers.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -17,20 +16,22 @@ use std::sync::{Mutex, OnceLock};
 const FREE: usize = 0;
 const DESCRIPTOR: usize = 1;
 const MAPPING: usize = 2;
-/// What was a mapping of a file is zeros of this process.
+/// A former mapping of a file, replaced by zeros of this process.
 const LOST: usize = 3;
 
-/// Something that the child's handler deals with. Nodes are never freed; free ones are used again.
+/// A descriptor or a mapping that the child's fork handler replaces. Nodes are never freed; free
+/// nodes are used again.
 #[derive(Debug)]
 struct Node {
-    /// What it is. The other two are stored before this becomes [`DESCRIPTOR`] or [`MAPPING`].
+    /// [`FREE`], [`DESCRIPTOR`], [`MAPPING`] or [`LOST`]. `what` and `len` are stored before `kind`
+    /// becomes [`DESCRIPTOR`] or [`MAPPING`].
     kind: AtomicUsize,
-    /// The descriptor, or the address.
+    /// The descriptor, or the address of the mapping.
     what: AtomicUsize,
-    /// Bytes of a mapping.
+    /// Bytes of the mapping; 0 for a descriptor.
     len: AtomicUsize,
     next: *const Node,
-    /// The next of those that are free, while this one is.
+    /// The next free node, while this node is free.
     next_free: AtomicPtr<Node>,
 }
 
@@ -42,13 +43,13 @@ unsafe impl Send for Node {}
 /// A list that only grows: readable inside a fork handler, which may neither lock nor allocate.
 static LIST: AtomicPtr<Node> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Those that are free. Pushed to by any thread, popped from under [`POPPING`] alone: as long as a
-/// node is the first, no other party takes it, so what stands behind it stays the same.
+/// The free nodes. Any thread pushes; only the thread that holds [`POPPING`] pops, so that the
+/// successor of the first node stays the same until the first node is taken.
 static FREE_LIST: AtomicPtr<Node> = AtomicPtr::new(std::ptr::null_mut());
 static POPPING: Mutex<()> = Mutex::new(());
 
 /// A free node, if there is one and no other thread is taking one. Never waits: in a forked child,
-/// the thread that pops may not exist.
+/// the thread that holds [`POPPING`] may not exist.
 fn pop_free() -> Option<&'static Node> {
     let _popping = POPPING.try_lock().ok()?;
     loop {
@@ -96,7 +97,7 @@ impl Entry {
         HANDLER.get_or_init(|| {
             if !cfg!(miri) {
                 // SAFETY: the handler only makes system calls. Registering fails for want of memory
-                // only; then the process numbers that the owners compare are what is left.
+                // only; the process numbers that the owners compare then remain the only guard.
                 unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
             }
         });
@@ -132,7 +133,7 @@ fn push() -> &'static Node {
 /// A file that children do not share.
 #[derive(Debug)]
 pub(crate) struct ForkClosed {
-    // Dropped first: a number that was closed may be somebody else's already.
+    // Dropped first: the number of a closed descriptor may belong to another file already.
     _entry: Entry,
     file: File,
 }
@@ -149,7 +150,7 @@ impl ForkClosed {
     }
 }
 
-/// Fills the hole that a mapping leaves in children, for as long as this lives.
+/// Fills the hole that a mapping leaves in children, for as long as this guard lives.
 #[derive(Debug)]
 pub(crate) struct HoleFilled {
     entry: Entry,
@@ -157,7 +158,7 @@ pub(crate) struct HoleFilled {
 }
 
 impl HoleFilled {
-    /// For the mapping of `len` bytes at `address`, which is not inherited.
+    /// Registers the mapping of `len` bytes at `address`, which children do not inherit.
     pub(crate) fn new(address: *const u8, len: usize) -> HoleFilled {
         HoleFilled {
             entry: Entry::new(MAPPING, address.expose_provenance(), len),
@@ -165,7 +166,8 @@ impl HoleFilled {
         }
     }
 
-    /// True if the file was cut short under it, and what is mapped now is nobody else's.
+    /// True if the file was cut short under the mapping, and private zeros of this process took its
+    /// place.
     pub(crate) fn is_lost(&self) -> bool {
         self.entry.0.kind.load(Acquire) == LOST
     }
@@ -176,8 +178,8 @@ impl HoleFilled {
     }
 }
 
-/// Replaces the mapping that `address` lies in by zeros. False if it is none of ours, or that
-/// cannot be done.
+/// Replaces the mapping that `address` lies in by zeros. False if no registered mapping holds
+/// `address`, or the kernel refuses.
 ///
 /// Called in a handler of SIGBUS: makes one system call, and touches atomics that are never freed.
 pub(crate) fn lose_mapping_at(address: usize) -> bool {
@@ -186,7 +188,7 @@ pub(crate) fn lose_mapping_at(address: usize) -> bool {
         let (start, len) = (node.what.load(Acquire), node.len.load(Acquire));
         start..start + if is_mapping { len } else { 0 }
     };
-    // Twice: a node that is not ours may be becoming another's at this moment.
+    // Read twice: a node of another mapping may be freed and used again at this moment.
     let is_ours = |node: &&Node| range(node).contains(&address) && range(node).contains(&address);
     let Some(node) = nodes().find(is_ours) else { return false };
     // Several threads may come here for the same mapping, and the later ones find it done.
@@ -196,9 +198,8 @@ pub(crate) fn lose_mapping_at(address: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let start = std::ptr::with_exposed_provenance_mut(node.what.load(Relaxed));
-    // SAFETY: replaces a mapping of ours whose owner is using it, and so has not unmapped it. Its
-    // memory was shared with other processes; that it changes under this one is what its users
-    // provide for.
+    // SAFETY: replaces a registered mapping whose owner is using it, and so has not unmapped it.
+    // Its memory was shared with other processes; its users expect it to change under this one.
     let mapped = unsafe { libc::mmap(start, node.len.load(Relaxed), protection, flags, -1, 0) };
     mapped != libc::MAP_FAILED
 }
@@ -220,7 +221,7 @@ extern "C" fn in_child() {
         }
     }
     if null != -1 {
-        // SAFETY: opened above and used by nobody else.
+        // SAFETY: opened above; no other code uses the descriptor.
         unsafe { libc::close(null) };
     }
 }
@@ -237,7 +238,7 @@ unsafe fn fill_hole(address: usize, len: usize) {
 
 /// # Safety
 ///
-/// Called in a forked child, for a descriptor that nobody in it uses.
+/// Called in a forked child, for a descriptor that no code in the child uses.
 unsafe fn replace(descriptor: libc::c_int, null: libc::c_int) {
     // SAFETY: dup3 is async-signal-safe, and so is close.
     let replaced = null != -1 && unsafe { libc::dup3(null, descriptor, libc::O_CLOEXEC) } != -1;

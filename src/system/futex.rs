@@ -12,13 +12,13 @@ use std::time::Duration;
 /// `word` points to four mapped, aligned bytes.
 pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Duration) {
     if cfg!(miri) {
-        // Its kernel would read half of a word that is elsewhere accessed whole. Waking early is
+        // Miri's futex would read half of a word that other code accesses whole. Waking early is
         // allowed.
         return std::thread::yield_now();
     }
     let timeout = timespec(timeout);
     // SAFETY: `word` is mapped by the caller's promise; `timeout` lives across the call. Every
-    // outcome (woken, changed, timed out, interrupted) sends the caller back to look for itself.
+    // outcome (woken, changed, timed out, interrupted) sends the caller back to look at the word.
     let _ = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -32,7 +32,7 @@ pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Durati
     };
 }
 
-/// Wakes everybody who sleeps on the word.
+/// Wakes all sleepers of the word.
 ///
 /// # Safety
 ///

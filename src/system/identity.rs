@@ -10,7 +10,7 @@ pub(crate) fn random_id() -> io::Result<[u8; 16]> {
     if got == 16 { Ok(id) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Which boot of this machine it is; zeros where the kernel does not tell.
+/// The id of this boot of the machine, 16 bytes; zeros where the kernel does not tell.
 pub(crate) fn boot_id() -> [u8; 16] {
     let text = if cfg!(miri) {
         String::new()

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Takes an open-file-description write lock on one byte, if nobody else has it. `Ok(false)` if
-/// somebody has.
+/// Takes an open-file-description write lock on one byte. `Ok(false)` if another open file
+/// description has it.
 pub(crate) fn try_lock(file: &File, offset: u64) -> io::Result<bool> {
     match lock_operation(file, libc::F_OFD_SETLK, libc::F_WRLCK, offset, 1) {
         Ok(_) => Ok(true),

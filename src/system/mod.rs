@@ -1,4 +1,4 @@
-//! Every system call of the library. Nothing here knows a message.
+//! Every system call of the library. No function of this room knows a message.
 
 mod advice;
 mod barrier;

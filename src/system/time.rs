@@ -30,13 +30,13 @@ pub(crate) fn monotonic_ms() -> u64 {
     whole_ms(monotonic_now())
 }
 
-/// The same as of the kernel's last tick.
+/// Milliseconds of the monotonic clock as of the kernel's last tick.
 pub(crate) fn coarse_monotonic_ms() -> u64 {
-    // Miri knows the exact clock only.
+    // Miri implements the exact clock only.
     whole_ms(if cfg!(miri) { monotonic_now() } else { read_clock(libc::CLOCK_MONOTONIC_COARSE) })
 }
 
-/// How far apart the kernel's ticks are.
+/// The time between two ticks of the kernel.
 pub(crate) fn coarse_resolution() -> Duration {
     if cfg!(miri) {
         return Duration::from_millis(1);
@@ -80,7 +80,7 @@ pub(crate) fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// As milliseconds in a word of the file.
+/// A time as milliseconds since 1970, as words of the file hold it.
 pub(crate) fn unix_now_ms() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
 }
