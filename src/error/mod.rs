@@ -32,6 +32,11 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+/// A number with its unit: "1 message", "2 messages".
+fn counted(count: u64, unit: &str) -> String {
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Every error of this library: each operation's own error converts into it.
 ///
 /// A failure of the file itself is [`Error::Open`] for every operation: "no such ring" is the same

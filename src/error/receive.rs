@@ -1,5 +1,6 @@
 //! Why no message was received.
 
+use crate::error::counted;
 use slipring_core::protocol::Damage;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,7 +44,7 @@ pub enum RecvError {
     /// The reader lagged behind: an observer was lapped, or an evictable consumer was evicted. It
     /// stands at the earliest message that is still in the ring; the next receive returns that
     /// message.
-    #[error("lagged behind: {missed} messages missed")]
+    #[error("lagged behind: {} missed", counted(*missed, "message"))]
     Lagged {
         /// How many messages this reader missed.
         missed: u64,

@@ -1,5 +1,6 @@
 //! Why a message was not sent, and the reader that holds the ring full.
 
+use crate::error::counted;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum SendError {
     /// Every slot holds a message that a reader has not released.
-    #[error("{path}: the ring of {capacity} blocks is full: {holder}; wait for this reader, stop it, or remove it", path = path.display())]
+    #[error("{path}: the ring of {capacity} is full: {holder}; wait for this reader, stop it, or remove it", path = path.display(), capacity = counted(*capacity, "block"))]
     #[non_exhaustive]
     Full {
         /// The path of the ring.
@@ -35,7 +36,7 @@ pub enum SendError {
         holder: Box<Holder>,
     },
     /// Fewer readers are attached than this producer requires.
-    #[error("{path}: {attached} consumers are attached, this producer requires {required}; start them, or require fewer", path = path.display())]
+    #[error("{path}: this producer requires {required} and finds {attached}; start more, or require fewer", path = path.display(), required = counted((*required).into(), "consumer"))]
     #[non_exhaustive]
     TooFewReaders {
         /// The path of the ring.
@@ -134,16 +135,18 @@ pub struct Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Holder { name, pid, lag, full_for, .. } = self;
+        let party = |role: &str| match name.as_str() {
+            "" => format!("anonymous {role} (process {pid})"),
+            name => format!("{role} {name:?} (process {pid})"),
+        };
         match (self.role, self.alive) {
             (HolderRole::Group, true) => write!(f, "group {name:?} is")?,
             (HolderRole::Group, false) => write!(f, "group {name:?} has no workers and is")?,
-            (HolderRole::Worker, _) => write!(f, "worker {name:?} (process {pid}) reads in place,")?,
-            (HolderRole::Consumer, true) => write!(f, "consumer {name:?} (process {pid}) is")?,
-            (HolderRole::DurableConsumer, true) => {
-                write!(f, "durable consumer {name:?} (process {pid}) is")?;
-            }
+            (HolderRole::Worker, _) => write!(f, "{} reads in place,", party("worker"))?,
+            (HolderRole::Consumer, true) => write!(f, "{} is", party("consumer"))?,
+            (HolderRole::DurableConsumer, true) => write!(f, "{} is", party("durable consumer"))?,
             (_, false) => write!(f, "durable consumer {name:?} is away and")?,
         }
-        write!(f, " {lag} messages behind, for {full_for:.1?}")
+        write!(f, " {} behind, for {full_for:.1?}", counted(*lag, "message"))
     }
 }

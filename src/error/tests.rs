@@ -176,7 +176,7 @@ fn open_errors() -> Table<OpenError> {
         (
             OpenError::NotItsDeadLetters { ring: one, of: Some(two) },
             InvalidData,
-            "does not hold the dead letters of ring 11111111111111111111111111111111, but those of ring \
+            "does not hold the dead letters of ring 11111111111111111111111111111111, but the dead letters of ring \
              22222222222222222222222222222222; move it away, and slipring creates a new one when it is needed",
         ),
         (
@@ -210,7 +210,7 @@ fn create_errors() -> Table<CreateError> {
         (
             CreateError::Differs { differences: vec!["a is 1, not 2".into(), "b is 3, not 4".into()] },
             ErrorKind::AlreadyExists,
-            "is there, and is not what was asked for: a is 1, not 2; b is 3, not 4; ask for what is there, \
+            "exists with other options: a is 1, not 2; b is 3, not 4; ask for the ring's own options, \
              choose another path, or remove it first",
         ),
         (
@@ -409,12 +409,12 @@ fn send_errors() -> Table<SendError> {
             SendError::Full { path: path(), capacity: 8, holder: Box::new(holder) },
             ErrorKind::WouldBlock,
             "/dev/shm/q: the ring of 8 blocks is full: durable consumer \"audit\" (process 7) is 8 messages \
-             behind, for 1.5s; wait, or let that one catch up, stop it or remove it",
+             behind, for 1.5s; wait for this reader, stop it, or remove it",
         ),
         (
             SendError::TooFewReaders { path: path(), attached: 1, required: 2 },
             ErrorKind::WouldBlock,
-            "/dev/shm/q: 1 consumers are attached, this producer requires 2; start them, or require fewer",
+            "/dev/shm/q: this producer requires 2 consumers and finds 1; start more, or require fewer",
         ),
         (
             SendError::TooLarge { len: 49, block_size: 48 },

@@ -17,6 +17,7 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::format::{self, View};
+use crate::output;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Read as _, Write};
 
@@ -186,7 +187,10 @@ impl<R: BufRead> Reader<R> {
         let position = u64::from(u32_at(&record, 8)) | u64::from(u32_at(&record, 12)) << 32;
         if len != END {
             if u64::from(len) > self.block_size {
-                return Err(self.wrong(&format!("a message of {len} bytes, more than a block")));
+                return Err(self.wrong(&format!(
+                    "a message of {}, more than a block",
+                    output::count(len.into(), "byte")
+                )));
             }
             record.append(&mut self.bytes(len as usize)?);
         }
@@ -225,7 +229,10 @@ impl<R: BufRead> Reader<R> {
     /// The end says that there were so many.
     fn ended(&mut self, count: u64) -> Outcome {
         if count != self.count {
-            return Err(self.wrong(&format!("{} messages came, and the end says {count}", self.count)));
+            return Err(self.wrong(&format!(
+                "it has {}, and its end says {count}",
+                output::count(self.count, "message")
+            )));
         }
         match self.input.fill_buf()?.is_empty() {
             true => Ok(()),
@@ -260,7 +267,11 @@ impl<R: BufRead> Reader<R> {
 
     fn wrong(&self, what: &str) -> Failure {
         let unit = if self.is_binary { "byte" } else { "line" };
-        Failure::error(format!("{unit} {}: {what}; the {} messages before it are good", self.at, self.count))
+        Failure::error(format!(
+            "{unit} {}: {what}; {} before it can be restored",
+            self.at,
+            output::count(self.count, "message")
+        ))
     }
 }
 

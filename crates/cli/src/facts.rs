@@ -50,7 +50,7 @@ impl Facts {
         let consumers = self.consumers.iter().filter(|consumer| consumer.alive || consumer.durable);
         let tails = consumers.filter_map(|consumer| {
             let state = if consumer.alive { format!("process {}", consumer.pid) } else { "away".to_owned() };
-            let who = format!("consumer {:?}, {state}", consumer.name);
+            let who = format!("{}, {state}", consumer_name(&consumer.name));
             consumer.tail.map(|position| Gate { position, who })
         });
         let floors = self.groups.iter().map(|group| {
@@ -71,7 +71,7 @@ impl Facts {
         let producer = self.ring.producer_info().filter(|producer| producer.alive);
         let producer = producer.map(|producer| format!("producer (process {})", producer.pid));
         let consumers = self.consumers.iter().filter(|consumer| consumer.alive);
-        let consumers = consumers.map(|c| format!("consumer {:?} (process {})", c.name, c.pid));
+        let consumers = consumers.map(|c| format!("{} (process {})", consumer_name(&c.name), c.pid));
         let workers = self.groups.iter().flat_map(|group| {
             let living = group.workers.iter().filter(|worker| worker.alive);
             living.map(|worker| format!("worker of {:?} (process {})", group.name, worker.pid))
@@ -130,6 +130,11 @@ impl Facts {
             "groups": self.groups.iter().map(group_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// `consumer "audit"`, or `anonymous consumer`.
+fn consumer_name(name: &str) -> String {
+    if name.is_empty() { "anonymous consumer".to_owned() } else { format!("consumer {name:?}") }
 }
 
 pub(crate) fn no_such_group(ring: &Ring, name: &str) -> Failure {

@@ -88,7 +88,8 @@ impl Table {
     }
 }
 
-/// Names and notes that others wrote must not move the cursor, or look like another row.
+/// The text without control characters: a name or a note in a ring must not move the cursor, or look
+/// like another row.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
@@ -133,7 +134,7 @@ pub(crate) fn span(duration: Duration) -> String {
     }
 }
 
-/// How long ago that was, by the system clock.
+/// The time since `unix_ms`, by the system clock.
 pub(crate) fn since_ms(unix_ms: u64) -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(unix_ms)).unwrap_or_default()
 }
@@ -157,7 +158,7 @@ pub(crate) fn percent(part: u64, whole: u64) -> String {
     format!("{}.{}%", tenths / 10, tenths % 10)
 }
 
-/// What is not there.
+/// The text, or a dash for an empty one.
 pub(crate) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }

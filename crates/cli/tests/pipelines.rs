@@ -146,7 +146,7 @@ fn errors_name_the_ring_and_what_to_do() {
     let ring = place.ring();
     place.good("slipring create $R -b 48 -c 4 --group sms && seq 3 | slipring pub $R");
     let (code, error) = place.bad("seq 5 | slipring pub $R --nowait");
-    assert!(code == 5 && error.contains(&ring) && error.contains("1 messages are published"), "{error}");
+    assert!(code == 5 && error.contains(&ring) && error.contains("published: 1 message"), "{error}");
     assert!(place.good("slipring stat $R.dead").contains("letters of    ring "));
     for (script, code, said) in [
         ("slipring create other -b 48 -c 4 --group a --group a:max-deliver=3", 2, "given twice"),

@@ -95,7 +95,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
     let plain = RingOptions::new(300, 8).create(dir.file("plain")).unwrap();
     std::fs::write(dir.file("text"), "not a ring at all").unwrap();
     let strangers = [
-        (dead(&dir.file("other")), format!(", but those of ring {}", other.id())),
+        (dead(&dir.file("other")), format!(", but the dead letters of ring {}", other.id())),
         (dir.file("plain"), String::new()),
     ];
     for (n, (stranger, whose)) in (0..).zip(strangers) {

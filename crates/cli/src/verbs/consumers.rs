@@ -75,7 +75,11 @@ pub(crate) fn table(consumers: &[ConsumerInfo]) -> Table {
             (_, true) => "evictable",
             _ => "ephemeral",
         };
-        let state = if consumer.alive { "alive" } else { "away" };
+        let state = match (consumer.alive, consumer.durable) {
+            (true, _) => "alive",
+            (false, true) => "away",
+            (false, false) => "dead",
+        };
         table.row([
             output::or_dash(&consumer.name),
             consumer.pid.to_string(),

@@ -142,10 +142,10 @@ pub(crate) fn run(args: &Create) -> Outcome {
         None => String::new(),
     };
     output::print(&format!(
-        "{}: {} blocks of {} bytes, {}{dead}\n",
+        "{}: {} of {}, {}{dead}\n",
         ring.path().display(),
-        ring.capacity(),
-        ring.block_size(),
+        output::count(ring.capacity(), "block"),
+        output::count(ring.block_size() as u64, "byte"),
         output::bytes(ring.file_len()),
     ))
 }

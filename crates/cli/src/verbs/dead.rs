@@ -204,7 +204,11 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
         letters.iter().zip(0..).take_while(|(letter, before)| which.includes(letter, *before)).collect();
     let text = table(meant.iter().map(|(letter, _)| *letter)).render();
     output::print(&text)?;
-    output::note(&format!("{} of {} dead letters {what}", meant.len(), letters.len()));
+    output::note(&format!(
+        "{} of {} {what}",
+        meant.len(),
+        output::count(letters.len() as u64, "dead letter")
+    ));
     Ok(())
 }
 
@@ -275,7 +279,7 @@ fn settle(
 }
 
 fn report(all: usize, what: &str, settled: u64, outcome: Outcome) -> Outcome {
-    let text = format!("{settled} of {all} dead letters were {what}");
+    let text = format!("{settled} of {} {what}", output::count(all as u64, "dead letter"));
     if outcome.is_ok() && signals::interrupted() {
         return Err(Failure::error(format!("interrupted; {text}")));
     }

@@ -96,7 +96,10 @@ pub(crate) fn run(args: &Dump) -> Outcome {
     bar.finish_and_clear();
     writer.end()?;
     if missed > 0 {
-        output::note(&format!("{missed} messages were overwritten before they could be written"));
+        output::note(&format!(
+            "overwritten before they were written out: {}",
+            output::count(missed, "message")
+        ));
     }
     Ok(())
 }

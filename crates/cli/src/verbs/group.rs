@@ -308,8 +308,9 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
     let done = if apply { "was moved" } else { "would move" };
     let hint = if apply { "" } else { "; say --apply to do it" };
     output::print(&format!(
-        "group {name:?} {done} from {} to {target}: {again} settled messages come again, {skipped} unsettled \
-         ones are skipped{hint}\n",
-        group.ack_floor
+        "group {name:?} {done} from {} to {target}: {} to be delivered again, {} skipped{hint}\n",
+        group.ack_floor,
+        output::count(again, "settled message"),
+        output::count(skipped, "unsettled message"),
     ))
 }

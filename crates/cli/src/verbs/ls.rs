@@ -74,7 +74,7 @@ pub(crate) fn producer(facts: &Facts) -> String {
         None => "none".to_owned(),
         Some(producer) if producer.alive => format!("pid {}", producer.pid),
         Some(producer) if producer.closed => "closed".to_owned(),
-        Some(_) => "absent".to_owned(),
+        Some(_) => "away".to_owned(),
     }
 }
 

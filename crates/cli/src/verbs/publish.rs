@@ -1,6 +1,7 @@
 //! `pub`: messages into a ring, from the command line, a file or standard input.
 
 use crate::exit::{Failure, Outcome};
+use crate::output;
 use crate::parse;
 use crate::place::Await;
 use crate::signals::{self, Deadline};
@@ -145,13 +146,13 @@ impl Outlet {
 
     /// The ring did not take the next message.
     fn refused(&self, error: SendError) -> Failure {
-        let said = format!("{error}; {} messages are published", self.sent);
+        let said = format!("{error}; published: {}", output::count(self.sent, "message"));
         match error {
             SendError::TooLarge { len, block_size, .. } => Failure::error(format!(
                 "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
-                 --block-size, or cut the input into blocks with --raw; the {} messages before it are published",
+                 --block-size, or cut the input into blocks with --raw; published before it: {}",
                 self.sent + 1,
-                self.sent
+                output::count(self.sent, "message")
             )),
             SendError::Full { .. } => Failure::Full(said),
             _ => Failure::error(said),
@@ -160,7 +161,10 @@ impl Outlet {
 
     /// A signal came, and there was more to publish.
     fn interrupted(&self) -> Failure {
-        Failure::error(format!("interrupted: {} messages are published, the next ones are not", self.sent))
+        Failure::error(format!(
+            "interrupted: {} published, the rest of the input not",
+            output::count(self.sent, "message")
+        ))
     }
 
     fn is_done(&self) -> bool {

@@ -59,13 +59,17 @@ pub(crate) fn run(args: &Restore) -> Outcome {
             ));
         }
         if !target.publish(&message)? {
-            return Err(Failure::error(format!("interrupted: {count} messages are restored")));
+            return Err(Failure::error(format!("interrupted: {} restored", output::count(count, "message"))));
         }
         count += 1;
         bar.set_position(count);
     }
     bar.finish_and_clear();
-    output::note(&format!("{count} messages are restored, up to position {}", target.producer.head()));
+    output::note(&format!(
+        "{} restored, up to position {}",
+        output::count(count, "message"),
+        target.producer.head()
+    ));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::{Facts, dead_path};
+use crate::output;
 use slipring::{AtPath, OpenError, Ring};
 use std::path::{Path, PathBuf};
 
@@ -58,16 +59,17 @@ fn remove_dead(ring: &Ring, path: &Path, force: bool) -> Outcome {
         return Ok(());
     }
     let shown = ring.path().display();
-    let letters = ring.dead_letters()?.len();
+    let letters = ring.dead_letters()?.len() as u64;
     if letters > 0 && !force {
         return Err(Failure::error(format!(
-            "{shown}: {letters} dead letters would be lost; look at them with: slipring dead ls {shown}, \
-             then redrive or purge them, or say --force"
+            "{shown}: {} would be lost; look at them with: slipring dead ls {shown}, \
+             then redrive or purge them, or say --force",
+            output::count(letters, "dead letter")
         )));
     }
     if !force && dead.consumers().iter().any(|consumer| consumer.alive) {
         return Err(Failure::error(format!(
-            "{}: somebody has it open; wait, or say --force",
+            "{}: a process has it open; wait, or say --force",
             path.display()
         )));
     }

@@ -42,9 +42,9 @@ fn text(facts: &Facts) -> String {
     line(
         "geometry",
         format!(
-            "{} blocks of {} bytes, {}",
-            ring.capacity(),
-            ring.block_size(),
+            "{} of {}, {}",
+            output::count(ring.capacity(), "block"),
+            output::count(ring.block_size() as u64, "byte"),
             output::bytes(ring.file_len())
         ),
     );
@@ -65,12 +65,15 @@ fn text(facts: &Facts) -> String {
         match ring.producer_info() {
             None => "none so far".to_owned(),
             Some(producer) => format!(
-                "process {} {}, number {}, opened {}{}; found the ring full {} times, woke readers {}, evicted {}",
+                "process {} {}, number {}, opened {}; found the ring full {} times, woke readers {}, evicted {}",
                 producer.pid,
-                if producer.alive { "lives" } else { "is gone" },
+                match (producer.alive, producer.closed) {
+                    (true, _) => "is alive",
+                    (false, true) => "closed the stream",
+                    (false, false) => "is away",
+                },
                 producer.epoch,
                 output::ago(producer.opened_unix_ms),
-                if producer.closed { ", closed the stream" } else { "" },
                 producer.full_count,
                 producer.wake_count,
                 producer.evicted_count,

@@ -117,7 +117,7 @@ fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Optio
         RecvError::TimedOut(_) if deadline.is_over() => Err(came_too_late(args)),
         RecvError::TimedOut(_) => Ok(Some(())),
         RecvError::Lagged { missed } => {
-            output::note(&format!("{missed} messages were missed"));
+            output::note(&format!("missed {}", output::count(missed, "message")));
             Ok(Some(()))
         }
         error => Err(error.into()),

@@ -152,13 +152,13 @@ fn ring(track: &Track, name: String) -> Row {
 
 fn reader(track: &Track, reader: &Reader, name: String) -> Row {
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
-    // Dead letters wait for a redrive: that nobody is at it is nothing to worry about.
+    // Dead letters wait for a redrive: an away consumer is healthy there.
     let role = if reader.alive || track.is_dead_letters { Role::Reader } else { Role::AbsentReader };
     let state = match (reader.workers, reader.alive) {
         (Some(0), _) => "group, no workers".to_owned(),
         (Some(n), _) => format!("group, {}", output::count(n as u64, "worker")),
         (None, true) => "consumer".to_owned(),
-        (None, false) => "consumer, absent".to_owned(),
+        (None, false) => "consumer, away".to_owned(),
     };
     let cells = [
         name,
