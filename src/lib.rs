@@ -1,9 +1,20 @@
 //! A message queue that is a file.
 //!
-//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file; any
-//! number of other processes attach by path and read them in place: no broker, no daemon, no copy
-//! and no system call on the hot path. The memory orderings are verified by a model checker, over
-//! the code that ships.
+//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file. Other
+//! processes attach by path and read the blocks in place: no broker, no daemon, no copy, and no
+//! system call on the hot path. A model checker has verified the memory orderings, in the code that
+//! ships.
+//!
+//! * [Quick start](#quick-start)
+//! * [Roles](#roles)
+//! * [Guarantees](#guarantees)
+//! * [Waiting](#waiting)
+//! * [Typed messages](#typed-messages)
+//! * [Groups of workers](#groups-of-workers)
+//! * [Errors](#errors)
+//! * [Where to read on](#where-to-read-on)
+//!
+//! # Quick start
 //!
 //! ```
 //! # let dir = std::env::temp_dir().join(format!("slipring-lib-{}", std::process::id()));
@@ -23,28 +34,75 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! | role | how it reads | what it does to the producer |
-//! |---|---|---|
-//! | [`Consumer`] | every message, in order, in place | gates it: nothing is overwritten that it has not released |
-//! | durable [`Consumer`] | the same, and resumes by name | gates it also while away |
-//! | [`EvictableConsumer`] | every message, by copy, until it holds the ring full | loses its place instead of holding it up |
-//! | [`Observer`] | by copy, from a file it may not write | nothing; it may miss messages and is told how many |
-//! | [`Worker`] | its share of a group's messages, in place, under a lease | the group gates it with what is not settled |
+//! A ring for threads of one process, or for tests, needs no file:
+//! [`RingOptions::create_in_memory`]. The examples of these pages use it.
 //!
-//! Each role carries bytes, `Consumer<[u8]>`, the default, or values of one type, by the same calls:
+//! # Roles
+//!
+//! | role | reads | effect on the producer |
+//! |---|---|---|
+//! | [`Consumer`] | every message, in order, in place | gates: no message is overwritten before its release |
+//! | durable [`Consumer`] | the same; resumes by name | gates, also while the consumer is away |
+//! | [`EvictableConsumer`] | every message, by copy | gates until the ring is full; then the consumer is evicted |
+//! | [`Observer`] | by copy, from a file it may not write | none; the observer learns how many messages it missed |
+//! | [`Worker`] | its share of a group, in place, leased | the group gates until it has settled a message |
+//!
+//! A ring has one [`Producer`]. A program with several producers has a ring for each, and a
+//! [`Selector`] reads all of them in one thread. [`Ring`] looks at a ring and its tables without a
+//! role, and [`DeadLetters`] holds the messages that groups gave up.
+//!
+//! Every role attaches to a [`Place`]: a path, an open [`Ring`], or [`At`], which adds conditions
+//! (the ring's id, its owner, its pages, how long to wait for the ring).
+//!
+//! # Guarantees
+//!
+//! * Published messages survive the death of any process, at any instruction. They do not survive a
+//!   power cut: slipring flushes no page to a disk.
+//! * The next process that opens the ring as its producer continues after a dead one; readers notice
+//!   nothing. A dead consumer stops gating as soon as the producer needs its room, and a dead
+//!   worker's messages go to the other workers.
+//! * Each process that may write the file is trusted to run this protocol. Every value that another
+//!   process may have damaged is bounded where it is read.
+//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file
+//!   does. In a process that has called [`handle_sigbus`], the calls return an error instead.
+//! * Handles do not survive `fork`: the child has neither the mapping nor the locks. `exec` is fine.
+//!
+//! # Waiting
+//!
+//! Each call has three forms: `try_recv` returns at once, `recv` waits without a limit, and
+//! `recv_timeout` waits at most for a [`Duration`](std::time::Duration). [`Wait`] chooses how a
+//! handle waits: spinning, with pauses and yields, or asleep in the kernel (the default). A sleeping
+//! reader costs the producer one system call for each time that it wakes the reader.
+//!
+//! ```
+//! use slipring::{Consumer, ConsumerOptions, RecvError, RingOptions, Wait};
+//! use std::time::Duration;
+//!
+//! let ring = RingOptions::new(48, 1024).create_in_memory()?;
+//! let mut consumer: Consumer = ConsumerOptions::new().wait(Wait::Spin).attach(&ring)?;
+//! let error = consumer.recv_timeout(Duration::from_millis(1)).unwrap_err();
+//! assert!(matches!(error, RecvError::TimedOut(_)));
+//! # Ok::<(), slipring::Error>(())
+//! ```
+//!
+//! # Typed messages
+//!
+//! Each handle carries bytes, `Consumer<[u8]>`, the default, or values of one type, by the same
+//! calls. [`message!`] declares a struct whose layout is fixed; its fingerprint is in the ring, and a
+//! program with another type cannot attach.
 //!
 //! ```
 //! use slipring::{Consumer, Producer, RingOptions, Start};
 //!
 //! slipring::message! {
-//!     /// What an instrument is traded at.
+//!     /// The price of an instrument.
 //!     struct Quote { instrument: u64, px: f64 }
 //! }
-//! let ring = RingOptions::of::<Quote>(1024).create_in_memory()?; // a ring among threads
+//! let ring = RingOptions::of::<Quote>(1024).create_in_memory()?;
 //! let mut producer = Producer::<Quote>::open(&ring)?;
 //! let mut consumer = Consumer::<Quote>::attach(&ring, Start::Earliest)?;
 //!
-//! producer.publish_with(|quote| quote.px = 0.5)?; // filled where it lies
+//! producer.publish_with(|quote| quote.px = 0.5)?; // filled in place
 //! producer.publish_slices_with(32, |quotes| quotes.iter_mut().for_each(|quote| quote.px = 1.0))?;
 //! assert_eq!(consumer.recv()?.px, 0.5);
 //! let sum: f64 = consumer.recv_batch(32)?.slices().flatten().map(|quote| quote.px).sum();
@@ -52,18 +110,51 @@
 //! # Ok::<(), slipring::Error>(())
 //! ```
 //!
-//! # What holds
+//! # Groups of workers
 //!
-//! * Published messages survive the death of any process, at any instruction. A power cut they do
-//!   not: nothing is flushed.
-//! * A producer that dies is replaced by whoever opens the ring next, readers notice nothing; a
-//!   consumer that dies stops gating as soon as the producer needs its room.
-//! * Everybody who may write the file is trusted to run this protocol. Values that others may have
-//!   damaged are bounded wherever they are read.
-//! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file
-//!   does, unless they [ask for an error](handle_sigbus).
-//! * Handles do not survive `fork`: the mapping is not in the child, nor are the locks. `exec` is
-//!   fine.
+//! The [`Worker`]s of a group share the messages. A message is leased to one worker at a time until a
+//! worker settles it: with `ack`, or with `reject`, which moves it to the dead-letter ring. `nack`, a
+//! dropped [`Delivery`], a lease that runs out and a worker's death lead to another attempt.
+//! [`GroupSettings`] has the length of a lease, the limit of attempts and the [`Backoff`].
+//!
+//! ```
+//! use slipring::{GroupSettings, Producer, RingOptions, Worker};
+//!
+//! let ring = RingOptions::new(48, 1024).group("sms", GroupSettings::new()).create_in_memory()?;
+//! Producer::<[u8]>::open(&ring)?.send(b"order 17 is paid")?;
+//!
+//! let worker = Worker::<[u8]>::join(&ring, "sms")?; // one of several, in any process
+//! let delivery = worker.recv()?;
+//! assert_eq!(delivery.attempt(), 1);
+//! delivery.ack()?;
+//! # Ok::<(), slipring::Error>(())
+//! ```
+//!
+//! Delivery is at least once. [`Delivery::id`] is the same at every delivery of a message: a handler
+//! that deduplicates by it has each effect exactly once.
+//!
+//! # Errors
+//!
+//! Each operation has an enum of its own, and all of them convert into [`Error`]. The text has the
+//! path, the numbers and the way out. [`SendError::Full`] names the reader that holds the ring full;
+//! [`RecvError::Lagged`] has the number of messages that a copying reader missed.
+//!
+//! ```
+//! use slipring::{Consumer, Error, Start};
+//!
+//! fn first() -> Result<usize, Error> {
+//!     Ok(Consumer::<[u8]>::attach("/dev/shm/no-such-ring", Start::Earliest)?.recv()?.len())
+//! }
+//! let text = "/dev/shm/no-such-ring: no such ring; create it first, or check the path";
+//! assert_eq!(first().unwrap_err().to_string(), text);
+//! ```
+//!
+//! # Where to read on
+//!
+//! The repository has a [guide](https://github.com/slipring/slipring/tree/main/docs/guide), a
+//! [glossary](https://github.com/slipring/slipring/blob/main/docs/glossary.md) of every term of these
+//! pages, the [file format](https://github.com/slipring/slipring/blob/main/docs/format.md), and the
+//! [evidence](https://github.com/slipring/slipring/blob/main/docs/reliability.md) for the guarantees.
 
 #[cfg(not(all(
     target_os = "linux",
