@@ -123,7 +123,7 @@ impl View {
     }
 
     fn sms_done(&self) -> u64 {
-        self.head.saturating_sub(self.sms.num_pending + self.sms.num_ack_pending + self.sms.num_doomed)
+        self.head.saturating_sub(self.sms.num_pending + self.sms.num_ack_pending + self.sms.num_dead_pending)
     }
 
     fn is_done(&self) -> bool {

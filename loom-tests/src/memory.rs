@@ -123,7 +123,7 @@ impl LoomMemory {
         for word in [
             page::CLAIMED,
             page::HEAD,
-            page::DESCRIBED,
+            page::HEADERS_UNTIL,
             page::LIMIT,
             page::WAKE,
             page::CLOSED,
@@ -185,7 +185,7 @@ impl LoomMemory {
     }
 
     /// The view of a party that is killed before its access number `accesses` (from 0).
-    pub fn doomed(&self, accesses: usize) -> LoomMemory {
+    pub fn fatal_after(&self, accesses: usize) -> LoomMemory {
         let fuse = Fuse { left: AtomicUsize::new(accesses), dead: AtomicBool::new(false) };
         LoomMemory { fuse: Some(Arc::new(fuse)), ..self.clone() }
     }

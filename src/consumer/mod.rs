@@ -1,16 +1,16 @@
 //! The gating consumer's handle: reads in place, in order, and holds the producer until it
 //! releases.
 
+mod membership;
 mod options;
 mod pace;
 mod raw;
 mod received;
-mod seat;
 pub(crate) mod selector;
 
+pub(crate) use membership::Membership;
 pub use options::ConsumerOptions;
 pub use received::{Batch, BatchIter, Item, Received, Slices};
-pub(crate) use seat::Seat;
 
 use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
@@ -75,7 +75,7 @@ impl<T: ?Sized + Message> Consumer<T> {
 
     /// The ring's identity. A program that saves positions saves it beside them.
     pub fn ring_id(&self) -> RingId {
-        self.raw.seat.attachment.header.ring_id
+        self.raw.membership.attachment.header.ring_id
     }
 
     // Inlined always, as those of `RawConsumer`.

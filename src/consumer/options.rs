@@ -1,7 +1,7 @@
 //! How a consumer attaches.
 
 use super::raw::RawConsumer;
-use super::{Consumer, Seat};
+use super::{Consumer, Membership};
 use crate::error::{AtPath, AttachError};
 use crate::message::Message;
 use crate::ring::place::Place;
@@ -86,7 +86,7 @@ impl ConsumerOptions {
     /// yet; [`AttachError::TableFull`]; [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`];
     /// [`AttachError::Name`]; [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Consumer<T>, AtPath<AttachError>> {
-        let seat = Seat::take(place.at().carrying::<T>(), self, false)?;
-        Ok(Consumer { raw: RawConsumer::new(seat), carries: PhantomData })
+        let membership = Membership::take(place.at().carrying::<T>(), self, false)?;
+        Ok(Consumer { raw: RawConsumer::new(membership), carries: PhantomData })
     }
 }

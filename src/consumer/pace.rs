@@ -5,8 +5,9 @@
 //! near may never find the ring empty, and is no faster.
 
 use crate::region::Region;
+use slipring_core::protocol;
 use slipring_core::protocol::Damage;
-use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::read::Ready;
 
 /// A message that comes within so many looks belongs to a stream in full flow.
 const LOOKS_OF_A_FLOW: u32 = 2;
@@ -63,7 +64,7 @@ impl Pace {
     ///
     /// The message at the tail is in hand; damage is reported by the next call that needs `head`.
     #[cold]
-    pub(super) fn keep_apart(&mut self, reader: &mut Reader<Region>) {
+    pub(super) fn keep_apart(&mut self, reader: &mut protocol::Consumer<Region>) {
         // The ring is too small to keep away from the producer.
         if self.apart < 2 {
             self.run = 0;
@@ -87,12 +88,12 @@ impl Pace {
     /// Decides anew whether the stream is in full flow, and stands back if so. Called when a look
     /// found no message.
     #[inline(always)]
-    pub(super) fn caught_up(&mut self, reader: &mut Reader<Region>) -> Result<(), Damage> {
+    pub(super) fn caught_up(&mut self, reader: &mut protocol::Consumer<Region>) -> Result<(), Damage> {
         if self.flows { self.let_it_flow(reader) } else { Ok(()) }
     }
 
     #[cold]
-    fn let_it_flow(&mut self, reader: &mut Reader<Region>) -> Result<(), Damage> {
+    fn let_it_flow(&mut self, reader: &mut protocol::Consumer<Region>) -> Result<(), Damage> {
         stand_back();
         self.flows = match reader.poll()? {
             Ready::Empty => false,

@@ -1,30 +1,36 @@
 //! A consumer without the type of its messages: how it finds its next message, and waits for it.
 
-use super::Seat;
+use super::Membership;
 use super::pace::Pace;
 use crate::error::RecvError;
 use crate::region::Region;
 use crate::wait::{CHECK_UP, Waiting, longest_sleep, wait_for};
 use slipring_core::format::{Message, producer_page};
 use slipring_core::memory::Memory;
+use slipring_core::protocol;
 use slipring_core::protocol::park::Side;
-use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::read::Ready;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// A consumer without the type of its messages.
 #[derive(Debug)]
 pub(crate) struct RawConsumer {
-    pub(super) reader: Reader<Region>,
-    pub(super) seat: Seat,
+    pub(super) reader: protocol::Consumer<Region>,
+    pub(super) membership: Membership,
     pace: Pace,
 }
 
 impl RawConsumer {
-    pub(super) fn new(seat: Seat) -> RawConsumer {
-        let geometry = *seat.attachment.geometry();
-        let reader = Reader::new(seat.attachment.region.clone(), geometry, seat.entry, seat.tail);
-        RawConsumer { reader, seat, pace: Pace::new(geometry.capacity()) }
+    pub(super) fn new(membership: Membership) -> RawConsumer {
+        let geometry = *membership.attachment.geometry();
+        let reader = protocol::Consumer::new(
+            membership.attachment.region.clone(),
+            geometry,
+            membership.entry,
+            membership.tail,
+        );
+        RawConsumer { reader, membership, pace: Pace::new(geometry.capacity()) }
     }
 
     // The calls on the path of a single message are inlined always: a message that is moved through
@@ -46,7 +52,7 @@ impl RawConsumer {
             Ready::Messages(n) => {
                 // A file that was cut short is reported by the next receive: probing the first slot
                 // here made a batch of 64 B messages take 1.1 times as long.
-                self.seat.attachment.not_lost()?;
+                self.membership.attachment.not_lost()?;
                 Ok(n)
             }
             Ready::Empty => Err(self.nothing()?),
@@ -67,14 +73,14 @@ impl RawConsumer {
         let message = self.reader.next_of_batch()?;
         // The zeros that come in the place of a file that was cut short look like a headerless
         // message.
-        self.seat.attachment.not_lost()?;
+        self.membership.attachment.not_lost()?;
         Ok(message)
     }
 
     #[cold]
     fn nothing(&mut self) -> Result<RecvError, RecvError> {
         self.pace.found_nothing();
-        self.seat.attachment.not_lost()?;
+        self.membership.attachment.not_lost()?;
         // If the check finds messages, the next call returns them.
         self.reader.look_within_batch()?;
         Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
@@ -102,7 +108,7 @@ impl RawConsumer {
     #[inline(always)]
     fn await_messages(&mut self, timeout: Option<Duration>) -> Result<(), RecvError> {
         if self.reader.poll_head()? == Ready::Empty {
-            let how = self.seat.wait;
+            let how = self.membership.wait;
             wait_for(&mut Several(self), how, timeout)?;
         }
         Ok(())
@@ -115,7 +121,7 @@ impl RawConsumer {
         if self.reader.known() > 0 {
             return Ok(());
         }
-        let how = self.seat.wait;
+        let how = self.membership.wait;
         let looks = wait_for(self, how, timeout)?;
         self.pace.came_after(looks);
         Ok(())
@@ -123,7 +129,7 @@ impl RawConsumer {
 
     /// The `head` that this consumer read last.
     pub(crate) fn published(&self) -> u64 {
-        self.seat.attachment.region.load(producer_page::HEAD, Relaxed)
+        self.membership.attachment.region.load(producer_page::HEAD, Relaxed)
     }
 
     /// For a selector: as `poll`, with the error that taking the message would return.
@@ -137,7 +143,7 @@ impl RawConsumer {
 
     /// The memory of the ring.
     pub(crate) fn region(&self) -> &Region {
-        &self.seat.attachment.region
+        &self.membership.attachment.region
     }
 }
 
@@ -156,7 +162,7 @@ impl Waiting for RawConsumer {
     }
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
-        self.seat.check_up()
+        self.membership.check_up()
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

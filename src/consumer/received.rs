@@ -5,7 +5,7 @@ use crate::message::{self, Value, wrong_length};
 use crate::region::Region;
 use slipring_core::format::{Block, Message, Run};
 use slipring_core::memory::Memory;
-use slipring_core::protocol::read::Reader;
+use slipring_core::protocol;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use zerocopy::FromBytes;
@@ -34,7 +34,7 @@ use zerocopy::FromBytes;
 #[derive(Debug)]
 #[must_use = "dropping a message releases it; `keep` does not"]
 pub struct Received<'a, T: ?Sized = [u8]> {
-    reader: &'a mut Reader<Region>,
+    reader: &'a mut protocol::Consumer<Region>,
     carries: PhantomData<&'a T>,
     position: u64,
     message: Message,
@@ -46,7 +46,7 @@ pub struct Received<'a, T: ?Sized = [u8]> {
 impl<'a, T: ?Sized> Received<'a, T> {
     /// The guard of the message at the tail, which is published and is a `T`.
     #[inline(always)]
-    pub(super) fn new(reader: &'a mut Reader<Region>, message: Message) -> Received<'a, T> {
+    pub(super) fn new(reader: &'a mut protocol::Consumer<Region>, message: Message) -> Received<'a, T> {
         let (position, unwinding) = (reader.tail(), std::thread::panicking());
         Received { position, message, unwinding, reader, carries: PhantomData }
     }
@@ -85,7 +85,7 @@ impl AsRef<[u8]> for Received<'_> {
 
 /// The bytes of a message that is published and not released.
 #[inline(always)]
-fn bytes_of(reader: &Reader<Region>, block: Block, len: usize) -> &[u8] {
+fn bytes_of(reader: &protocol::Consumer<Region>, block: Block, len: usize) -> &[u8] {
     // SAFETY: the message's position was acquired and is not released while the guard that calls
     // this lives: the tail gates the producer. The block is the reader's.
     let block = unsafe { reader.memory().read_block(block) };
@@ -103,7 +103,7 @@ impl<T: ?Sized> Drop for Received<'_, T> {
 }
 
 #[inline(always)]
-pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
+pub(super) fn release(reader: &mut protocol::Consumer<Region>, n: u64) {
     reader.release(n);
     reader.wake_producer();
 }
@@ -131,11 +131,11 @@ pub(super) fn release(reader: &mut Reader<Region>, n: u64) {
 #[derive(Debug)]
 #[must_use = "a batch releases only the messages that an iterator has handed out; the others are received again"]
 pub struct Batch<'a, T: ?Sized = [u8]> {
-    reader: &'a mut Reader<Region>,
+    reader: &'a mut protocol::Consumer<Region>,
     carries: PhantomData<&'a T>,
     count: u64,
     /// The messages from this index on are headerless: their slots need not be read.
-    described: u64,
+    headers_ahead: u64,
     /// True if every message has the length of a block, whatever its slot says.
     whole_blocks: bool,
     handed_out: Cell<u64>,
@@ -196,13 +196,13 @@ impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
     /// [`RecvError::WrongLength`] if the first message is no `T`. It is released.
     #[inline(always)]
     pub(super) fn new(
-        reader: &'a mut Reader<Region>,
+        reader: &'a mut protocol::Consumer<Region>,
         available: u64,
         max: usize,
     ) -> Result<Batch<'a, T>, RecvError> {
         let mut batch = Batch {
             count: available.min(max as u64),
-            described: reader.described(),
+            headers_ahead: reader.headers_ahead(),
             whole_blocks: false,
             handed_out: Cell::new(0),
             finished: Cell::new(0),
@@ -249,8 +249,8 @@ impl<T: ?Sized> Batch<'_, T> {
     /// The bytes of the headerless messages from `ahead` positions after the tail on, up to the end
     /// of the ring or of the run. There is at least one.
     #[inline(always)]
-    fn bare_run(&self, ahead: u64) -> (&[u8], Run) {
-        let run = self.reader.bare_run(ahead, self.count - ahead);
+    fn headerless_run(&self, ahead: u64) -> (&[u8], Run) {
+        let run = self.reader.headerless_run(ahead, self.count - ahead);
         // SAFETY: as in `bytes_of`, for each message of the run.
         (unsafe { self.reader.memory().read_run(run) }, run)
     }
@@ -263,7 +263,7 @@ impl<T: ?Sized> Batch<'_, T> {
     #[inline(always)]
     pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
         self.whole_blocks = true;
-        for ahead in 0..self.described.min(self.count) {
+        for ahead in 0..self.headers_ahead.min(self.count) {
             let found = self.reader.message(ahead).meta.len();
             if found != self.reader.memory().block_len() {
                 self.count = ahead;
@@ -338,10 +338,10 @@ impl<'b, T: ?Sized + message::Message> Iterator for BatchIter<'b, T> {
         if ahead == batch.count {
             return None;
         }
-        let message = if ahead < batch.described {
+        let message = if ahead < batch.headers_ahead {
             batch.reader.message(ahead)
         } else {
-            batch.reader.bare_message(ahead)
+            batch.reader.headerless_message(ahead)
         };
         Some(self.hand_out(message))
     }
@@ -350,12 +350,12 @@ impl<'b, T: ?Sized + message::Message> Iterator for BatchIter<'b, T> {
     #[inline]
     fn fold<A, F: FnMut(A, Item<'b, T>) -> A>(mut self, init: A, mut f: F) -> A {
         let (batch, mut folded) = (self.batch, init);
-        while self.next < batch.described.min(batch.count) {
+        while self.next < batch.headers_ahead.min(batch.count) {
             let message = batch.reader.message(self.next);
             folded = f(folded, self.hand_out(message));
         }
         while self.next < batch.count {
-            let (mut rest, run) = batch.bare_run(self.next);
+            let (mut rest, run) = batch.headerless_run(self.next);
             for _ in 0..run.blocks() {
                 let (bytes, later) = rest.split_at(batch.reader.memory().block_len());
                 rest = later;
@@ -395,10 +395,10 @@ impl<'b, T: Value> Iterator for Slices<'b, T> {
     #[inline]
     fn next(&mut self) -> Option<&'b [T]> {
         let BatchIter { batch, next: ahead, .. } = self.items;
-        if ahead < batch.described || ahead == batch.count {
+        if ahead < batch.headers_ahead || ahead == batch.count {
             return self.items.next().map(|item| std::slice::from_ref(item.message));
         }
-        let (bytes, run) = batch.bare_run(ahead);
+        let (bytes, run) = batch.headerless_run(ahead);
         self.items.last = run.blocks();
         self.items.next += run.blocks();
         match <[T]>::ref_from_bytes(bytes) {

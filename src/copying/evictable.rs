@@ -1,7 +1,7 @@
 //! The evictable consumer's handle: gates while it keeps up, reads by validated copy, and is told
 //! how many messages it missed.
 
-use crate::consumer::{ConsumerOptions, Seat};
+use crate::consumer::{ConsumerOptions, Membership};
 use crate::copying::{CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, RecvError};
 use crate::id::RingId;
@@ -10,8 +10,9 @@ use crate::region::Region;
 use crate::ring::attach::Attachment;
 use crate::ring::place::Place;
 use crate::wait::{CHECK_UP, longest_sleep};
+use slipring_core::protocol;
 use slipring_core::protocol::membership;
-use slipring_core::protocol::read::{Copied, CopyingReader};
+use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::Start;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -28,8 +29,8 @@ impl ConsumerOptions {
         &self,
         place: impl Place,
     ) -> Result<EvictableConsumer<T>, AtPath<AttachError>> {
-        let source = Evictable::new(Seat::take(place.at().carrying::<T>(), self, true)?);
-        let wait = source.seat.wait;
+        let source = Evictable::new(Membership::take(place.at().carrying::<T>(), self, true)?);
+        let wait = source.membership.wait;
         Ok(EvictableConsumer { copying: Copying::new(source, wait), carries: PhantomData })
     }
 }
@@ -115,14 +116,17 @@ impl<T: ?Sized + Message> EvictableConsumer<T> {
 /// An evictable entry, and the reader of its ring.
 #[derive(Debug)]
 struct Evictable {
-    reader: CopyingReader<Region>,
-    seat: Seat,
+    reader: protocol::EvictableConsumer<Region>,
+    membership: Membership,
 }
 
 impl Evictable {
-    fn new(seat: Seat) -> Evictable {
-        let (region, geometry) = (seat.attachment.region.clone(), *seat.attachment.geometry());
-        Evictable { reader: CopyingReader::new(region, geometry, seat.entry, seat.tail), seat }
+    fn new(membership: Membership) -> Evictable {
+        let (region, geometry) = (membership.attachment.region.clone(), *membership.attachment.geometry());
+        Evictable {
+            reader: protocol::EvictableConsumer::new(region, geometry, membership.entry, membership.tail),
+            membership,
+        }
     }
 }
 
@@ -154,11 +158,11 @@ impl Source for Evictable {
     }
 
     fn attachment(&self) -> &Attachment {
-        &self.seat.attachment
+        &self.membership.attachment
     }
 
     fn check_up(&self) -> Result<(), RecvError> {
-        self.seat.check_up()
+        self.membership.check_up()
     }
 
     fn longest_sleep(&self) -> Duration {

@@ -10,8 +10,9 @@ use crate::ring::attach::Attachment;
 use crate::ring::place::Place;
 use crate::wait::{NAP, Wait};
 use slipring_core::format::POSITION_MAX;
+use slipring_core::protocol;
 use slipring_core::protocol::Damage;
-use slipring_core::protocol::observe::{Seen, Watcher};
+use slipring_core::protocol::observe::Seen;
 use slipring_core::protocol::table::{Start, StartError};
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl ObserverOptions {
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Observer<T>, AtPath<AttachError>> {
         let attachment = Attachment::open(place.at().carrying::<T>(), Access::Nothing)?;
         let geometry = *attachment.geometry();
-        let (earliest, head) = Watcher::window(&attachment.region, &geometry);
+        let (earliest, head) = protocol::Observer::window(&attachment.region, &geometry);
         // `head` and `earliest` grow by one per message, so that no later sum wraps.
         Damage::bound("head", head, 0, POSITION_MAX)
             .and_then(|_| Damage::bound("claimed - capacity", earliest, 0, POSITION_MAX))
@@ -80,7 +81,7 @@ impl ObserverOptions {
         let position =
             self.choose(earliest, head).map_err(|error| attachment.at_path(AttachError::from(error)))?;
         let source = Watching {
-            watcher: Watcher::new(attachment.region.clone(), geometry, position),
+            protocol: protocol::Observer::new(attachment.region.clone(), geometry, position),
             notice_dead_producer: self.notice_dead_producer,
             attachment,
         };
@@ -174,7 +175,7 @@ impl<T: ?Sized + Message> Observer<T> {
 /// A read-only mapping, and the reader of it.
 #[derive(Debug)]
 struct Watching {
-    watcher: Watcher<Region>,
+    protocol: protocol::Observer<Region>,
     notice_dead_producer: bool,
     attachment: Attachment,
 }
@@ -183,7 +184,7 @@ impl Source for Watching {
     const ANNOUNCES: bool = false;
 
     fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError> {
-        Ok(match self.watcher.look(buffer) {
+        Ok(match self.protocol.look(buffer) {
             Seen::Message { position, meta } => Next::Message { position, meta },
             Seen::Empty => Next::Empty,
             Seen::Missed(n) => Next::Missed(n),
@@ -191,11 +192,11 @@ impl Source for Watching {
     }
 
     fn position(&self) -> u64 {
-        self.watcher.position()
+        self.protocol.position()
     }
 
     fn is_drained(&self) -> bool {
-        self.watcher.is_drained()
+        self.protocol.is_drained()
     }
 
     fn attachment(&self) -> &Attachment {

@@ -12,10 +12,10 @@ use crate::message::Message;
 use crate::producer::{Producer, ProducerOptions};
 use crate::region::Access;
 use crate::ring::attach::Attachment;
-use crate::ring::companion::KEEPER;
+use crate::ring::companion::REDRIVE_CONSUMER;
 use crate::ring::place::{At, Place};
 use crate::ring::{self, Ring};
-use slipring_core::format::{LETTER_LEN, NAME_MAX};
+use slipring_core::format::{DEAD_LETTER_HEADER_LEN, NAME_MAX};
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::table::Start;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,10 +26,10 @@ pub(crate) const NOTE_MAX: usize = 64;
 /// The letter's part of a block of the dead-letter ring; the message follows.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct RawLetter {
+struct RawDeadLetter {
     ring: [u8; 16],
     position: u64,
-    buried_unix_ms: u64,
+    dead_lettered_unix_ms: u64,
     seen_unix_ms: u64,
     attempts: u32,
     reason: u32,
@@ -40,7 +40,7 @@ struct RawLetter {
     note: [u8; NOTE_MAX],
 }
 
-const _: () = assert!(size_of::<RawLetter>() as u64 == LETTER_LEN);
+const _: () = assert!(size_of::<RawDeadLetter>() as u64 == DEAD_LETTER_HEADER_LEN);
 
 fn text_into(bytes: &mut [u8; 64], text: &str) {
     let cut = (0..=text.len().min(64)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
@@ -72,7 +72,7 @@ pub struct DeadLetter {
     /// system clock; none if nobody noted it.
     pub seen_unix_ms: Option<u64>,
     /// When it came here, in milliseconds since 1970, by the system clock.
-    pub buried_unix_ms: u64,
+    pub dead_lettered_unix_ms: u64,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// Its position in the dead-letter ring.
@@ -81,16 +81,16 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// When it came here, by the system clock.
-    pub fn buried(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.buried_unix_ms)
+    pub fn dead_lettered(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.dead_lettered_unix_ms)
     }
 
     /// Writes the letter, for a block of the dead-letter ring.
     pub(crate) fn encode(&self, block: &mut Vec<u8>) {
-        let mut raw = RawLetter::new_zeroed();
+        let mut raw = RawDeadLetter::new_zeroed();
         raw.ring = self.id.ring.to_bytes();
         raw.position = self.id.position;
-        raw.buried_unix_ms = self.buried_unix_ms;
+        raw.dead_lettered_unix_ms = self.dead_lettered_unix_ms;
         raw.seen_unix_ms = self.seen_unix_ms.unwrap_or(0);
         raw.attempts = self.attempts;
         raw.reason = self.reason as u32;
@@ -104,7 +104,7 @@ impl DeadLetter {
 
     /// Reads a letter. None if it is too short to be one.
     fn decode(position: u64, block: &[u8]) -> Option<DeadLetter> {
-        let (raw, bytes) = RawLetter::read_from_prefix(block).ok()?;
+        let (raw, bytes) = RawDeadLetter::read_from_prefix(block).ok()?;
         Some(DeadLetter {
             id: MessageId { ring: RingId::from_bytes(raw.ring), position: raw.position },
             group: text_of(&raw.group),
@@ -113,7 +113,7 @@ impl DeadLetter {
             note: text_of(&raw.note),
             kind: raw.kind,
             seen_unix_ms: Some(raw.seen_unix_ms).filter(|&ms| ms != 0),
-            buried_unix_ms: raw.buried_unix_ms,
+            dead_lettered_unix_ms: raw.dead_lettered_unix_ms,
             bytes: bytes.to_vec(),
             position,
         })
@@ -130,7 +130,7 @@ pub(crate) struct Writer {
 /// Why the right to write there cannot be had.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NoWriter {
-    /// Somebody else is burying.
+    /// Another worker is moving messages there.
     Busy,
     /// It cannot be opened or made, or is not ours. [`Ring::dead_letters`] says why.
     Unavailable,
@@ -184,7 +184,7 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
 }
 
 /// The dead letters of a ring, for whoever decides about them: look, redrive, purge. One at a time has this
-/// handle; workers go on burying meanwhile.
+/// handle; workers go on adding dead letters meanwhile.
 ///
 /// ```
 /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
@@ -222,7 +222,7 @@ impl DeadLetters {
         }
         let mut place = At::from(ring.dead_source()).dead_letters_of(ring.header.ring_id);
         place.demands.trusted_owner = demands.trusted_owner;
-        let consumer = ConsumerOptions::new().name(KEEPER).durable(true).attach(&place)?;
+        let consumer = ConsumerOptions::new().name(REDRIVE_CONSUMER).durable(true).attach(&place)?;
         Ok(DeadLetters { consumer })
     }
 
@@ -289,7 +289,7 @@ impl DeadLetters {
         max: u64,
         mut edit: impl FnMut(&DeadLetter, &mut Vec<u8>),
     ) -> Result<u64, RedriveError> {
-        // What is buried from now on waits: a message that is given up again would go round for ever.
+        // A dead letter that is added from now on waits: a message that is given up again would go round for ever.
         let end = self.consumer.raw().published();
         let mut redriven = 0;
         while redriven < max {
@@ -333,7 +333,8 @@ impl Ring {
         let place = At::from(self.attachment.dead_source());
         let dead = Ring::open(&place)?;
         belongs_to(&dead.attachment, self.id())?;
-        let from = dead.consumers().iter().find(|c| c.name == KEEPER).and_then(|keeper| keeper.tail);
+        let from =
+            dead.consumers().iter().find(|c| c.name == REDRIVE_CONSUMER).and_then(|redrive| redrive.tail);
         let start = from.map_or(Start::Earliest, Start::At);
         let mut observer: Observer = match ObserverOptions::new().start(start).attach(&place) {
             // It was redriven meanwhile.

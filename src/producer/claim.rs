@@ -119,9 +119,9 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
-        let publisher = &self.producer.publisher;
+        let producer = &self.producer.protocol;
         // SAFETY: the position is claimed: no other party writes the block.
-        let block = unsafe { publisher.memory().read_block(publisher.block(self.claimed)) };
+        let block = unsafe { producer.memory().read_block(producer.block(self.claimed)) };
         // SAFETY: as above; the reference borrows the claim, so that no `&mut` to the block is
         // about.
         T::in_block(unsafe { block.bytes(self.producer.block_size()) })
@@ -131,7 +131,7 @@ impl<T: ?Sized + Message> std::ops::Deref for Claim<'_, T> {
 impl<T: ?Sized + Message> std::ops::DerefMut for Claim<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
-        T::in_block_mut(self.producer.scribble(self.claimed))
+        T::in_block_mut(self.producer.dirty_block(self.claimed))
     }
 }
 
@@ -181,7 +181,7 @@ impl<'a, T: ?Sized> BatchClaim<'a, T> {
     /// The guard of the next `room` positions, which the producer has claimed.
     #[inline(always)]
     pub(super) fn new(producer: &'a mut RawProducer, room: u64) -> BatchClaim<'a, T> {
-        let batch = producer.publisher.begin_batch(room);
+        let batch = producer.protocol.begin_batch(room);
         // The next batch seals its first message at the position behind this one.
         batch.blocks().prefetch_word(batch.slots().at(batch.next() + room).sequence());
         BatchClaim { producer, batch, carries: PhantomData }
@@ -215,7 +215,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         let message = T::bytes_of(message);
         self.check_len(message.len())?;
         let Some(slot) = self.next_slot() else { return Ok(false) };
-        self.batch.push(&self.producer.publisher, slot, kind, message);
+        self.batch.push(&self.producer.protocol, slot, kind, message);
         Ok(true)
     }
 
@@ -240,11 +240,11 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         while left > 0 {
             let slots = self.batch.slots();
             let run = slots.packed_run(self.batch.next(), left);
-            self.batch.scribble(run.blocks());
+            self.batch.mark_dirty(run.blocks());
             self.prefetch_after(run.first(), run.blocks() * slots.packed_stride());
             // SAFETY: as in `block`.
             fill(unsafe { self.batch.blocks().run_mut(run) });
-            self.batch.add_bare(run.blocks());
+            self.batch.add_headerless(run.blocks());
             left -= run.blocks();
         }
         count
@@ -259,7 +259,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     pub fn publish(self) -> std::ops::Range<u64> {
         let filled = self.batch.filled();
         if filled.is_empty() {
-            self.producer.publisher.end_batch(&self.batch);
+            self.producer.protocol.end_batch(&self.batch);
         } else {
             self.producer.publish_batch(&self.batch);
         }
@@ -316,10 +316,10 @@ impl BatchClaim<'_> {
         fill: impl FnOnce(&mut [u8]) -> F,
     ) -> Result<bool, SendError> {
         let Some(slot) = self.next_slot() else { return Ok(false) };
-        self.batch.scribble(1);
+        self.batch.mark_dirty(1);
         let Filled { kind, len } = fill(self.block(slot)).into();
         self.check_len(len)?;
-        self.batch.seal(&self.producer.publisher, slot, kind.unwrap_or(0), len);
+        self.batch.add(&self.producer.protocol, slot, kind.unwrap_or(0), len);
         Ok(true)
     }
 

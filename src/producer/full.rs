@@ -51,7 +51,7 @@ impl RawProducer {
         let log = |removal: Removal| {
             attachment.try_record(removal.kind, removal.position, &removal.name, removal.pid);
         };
-        let made = self.room.make_room(&mut self.publisher, &attachment.locks, &SystemClock, log);
+        let made = self.room.make_room(&mut self.protocol, &attachment.locks, &SystemClock, log);
         if made {
             self.full_since = None;
         }
@@ -61,13 +61,13 @@ impl RawProducer {
     fn became_full(&mut self) {
         let now = Instant::now();
         self.full_since = Some(now);
-        self.publisher.count_full();
+        self.protocol.count_full();
         // A ring that is full now and then is healthy; its flight recorder has room for 256 events
         // only.
         if self.full_logged.is_some_and(|at| now.saturating_duration_since(at) < FULL_LOG_INTERVAL) {
             return;
         }
-        if let Some(gate) = self.publisher.rescan(self.room.policy().required_readers).lowest {
+        if let Some(gate) = self.protocol.rescan(self.room.policy().required_readers).lowest {
             self.full_logged = Some(now);
             self.log(EventKind::Full, gate);
         }
@@ -89,7 +89,7 @@ impl RawProducer {
             return SendError::Truncated { path: path() };
         }
         let required = self.room.policy().required_readers;
-        let scan: Scan = self.publisher.rescan(required);
+        let scan: Scan = self.protocol.rescan(required);
         if scan.gates < required {
             return SendError::TooFewReaders { path: path(), attached: scan.gates, required };
         }
@@ -123,7 +123,7 @@ impl RawProducer {
             Who::Worker(entry) => (HolderRole::Worker, locks.is_held(Right::Worker(entry))),
         };
         let (name, pid) = self.name_and_pid(gate);
-        Holder { role, name, pid, lag: self.publisher.head() - gate.position, alive, full_for }
+        Holder { role, name, pid, lag: self.protocol.head() - gate.position, alive, full_for }
     }
 
     fn has_workers(&self, number: u32) -> bool {

@@ -9,9 +9,9 @@ use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::producer_page;
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
-use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::single::ClaimedSlot;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 /// A producer without the type of its messages.
 #[derive(Debug)]
 pub(crate) struct RawProducer {
-    pub(crate) publisher: Publisher<Region>,
+    pub(crate) protocol: protocol::Producer<Region>,
     pub(crate) attachment: Attachment,
     pub(crate) wait: Wait,
     pub(crate) room: RoomMaker,
@@ -48,19 +48,19 @@ impl RawProducer {
         let orphaned = load(producer_page::EPOCH) != 0 && load(producer_page::CLOSED) == 0;
         let predecessor = load(producer_page::PID);
         let geometry = *attachment.geometry();
-        let publisher = Publisher::take_over(attachment.region.clone(), geometry)
+        let producer = protocol::Producer::take_over(attachment.region.clone(), geometry)
             .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
         let pid = u64::from(std::process::id());
-        publisher.introduce(pid, system::unix_now_ms());
+        producer.introduce(pid, system::unix_now_ms());
         if orphaned {
-            attachment.try_record(EventKind::Abandoned, publisher.head(), "", predecessor);
+            attachment.try_record(EventKind::Abandoned, producer.head(), "", predecessor);
         }
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
-        attachment.try_record(kind, publisher.head(), "", pid);
+        attachment.try_record(kind, producer.head(), "", pid);
         let durable_inactive_ms = attachment.header.durable_inactive_ms;
         let policy = Policy { required_readers: options.required_readers, durable_inactive_ms };
         Ok(RawProducer {
-            publisher,
+            protocol: producer,
             attachment,
             wait: options.wait,
             room: RoomMaker::new(policy),
@@ -72,13 +72,13 @@ impl RawProducer {
 
     /// The next position to be published.
     pub(super) fn head(&self) -> u64 {
-        self.publisher.head()
+        self.protocol.head()
     }
 
     /// The bytes of a block.
     #[inline]
     pub(super) fn block_size(&self) -> usize {
-        self.publisher.block_size()
+        self.protocol.block_size()
     }
 
     /// Copies a message into the ring, and returns its position.
@@ -93,15 +93,15 @@ impl RawProducer {
     #[inline(always)]
     pub(super) fn claim(&mut self, patience: Patience) -> Result<ClaimedSlot, SendError> {
         self.reserve(1, patience)?;
-        Ok(self.publisher.claim_next())
+        Ok(self.protocol.claim_next())
     }
 
     /// Claims up to `max` blocks, and returns how many.
     #[inline(always)]
     pub(super) fn claim_batch(&mut self, max: usize, patience: Patience) -> Result<u64, SendError> {
         self.reserve(max as u64, patience)?;
-        let room = self.publisher.room().min(max as u64);
-        self.publisher.claim(room);
+        let room = self.protocol.room().min(max as u64);
+        self.protocol.claim(room);
         Ok(room)
     }
 
@@ -116,19 +116,19 @@ impl RawProducer {
 
     #[inline(always)]
     fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
-        let claimed = self.publisher.claim_next();
-        self.publisher.send(claimed, kind, message);
-        self.publisher.wake_readers();
+        let claimed = self.protocol.claim_next();
+        self.protocol.send(claimed, kind, message);
+        self.protocol.wake_readers();
         claimed.position()
     }
 
     /// Closes the stream.
     pub(super) fn close(mut self) {
         self.closed = true;
-        self.publisher.close();
+        self.protocol.close();
         self.attachment.try_record(
             EventKind::Closed,
-            self.publisher.head(),
+            self.protocol.head(),
             "",
             u64::from(std::process::id()),
         );
@@ -137,7 +137,7 @@ impl RawProducer {
     /// Makes sure that at least one position may be claimed, and looks for room for `want`.
     #[inline(always)]
     fn reserve(&mut self, want: u64, patience: Patience) -> Result<(), SendError> {
-        if self.publisher.room() >= want.max(1) {
+        if self.protocol.room() >= want.max(1) {
             return Ok(());
         }
         self.make_room(patience)
@@ -145,24 +145,24 @@ impl RawProducer {
 
     /// The whole block of a claimed position, which the caller may leave in any state.
     #[inline(always)]
-    pub(crate) fn scribble(&mut self, claimed: ClaimedSlot) -> &mut [u8] {
-        let block = self.publisher.scribble(claimed);
+    pub(crate) fn dirty_block(&mut self, claimed: ClaimedSlot) -> &mut [u8] {
+        let block = self.protocol.dirty_block(claimed);
         // SAFETY: the position was claimed below the limit, so no reader that reads in place holds
         // it, and this is the producer, whose region lives as long; the reference borrows `self`,
         // so it is the only one.
-        unsafe { self.publisher.memory().blocks().bytes_mut(block) }
+        unsafe { self.protocol.memory().blocks().bytes_mut(block) }
     }
 
     #[inline(always)]
     pub(crate) fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
-        self.publisher.publish(claimed, kind, len);
-        self.publisher.wake_readers();
+        self.protocol.publish(claimed, kind, len);
+        self.protocol.wake_readers();
     }
 
     #[inline(always)]
     pub(crate) fn publish_batch(&mut self, batch: &Batch<Blocks>) {
-        self.publisher.publish_batch(batch);
-        self.publisher.wake_readers();
+        self.protocol.publish_batch(batch);
+        self.protocol.wake_readers();
     }
 }
 
@@ -180,6 +180,6 @@ impl Drop for RawProducer {
             return;
         }
         let pid = u64::from(std::process::id());
-        self.attachment.try_record(EventKind::Detached, self.publisher.head(), "", pid);
+        self.attachment.try_record(EventKind::Detached, self.protocol.head(), "", pid);
     }
 }

@@ -291,7 +291,7 @@ impl Attachment {
     /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
     pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
         let unix_ms = system::unix_now_ms();
-        let entry = recorder::Entry { kind, position, pid, unix_ms, name };
+        let entry = recorder::NewEvent { kind, position, pid, unix_ms, name };
         recorder::try_record(&self.region, self.geometry(), &self.locks, entry);
     }
 
@@ -301,7 +301,7 @@ impl Attachment {
         recorder::record(
             &self.region,
             self.geometry(),
-            recorder::Entry { kind, position, pid, unix_ms, name },
+            recorder::NewEvent { kind, position, pid, unix_ms, name },
         );
     }
 }

@@ -135,8 +135,8 @@ impl Ring {
             if sequence == Sequence::NONE {
                 continue;
             }
-            // One message at a time is published before it is counted; what is sealed is counted first.
-            let end = if sequence.is_sealed() { end } else { self.counted().saturating_add(1) };
+            // One message at a time is published before it is counted; a message of a batch is counted first.
+            let end = if sequence.is_batched() { end } else { self.counted().saturating_add(1) };
             let position = sequence.number().wrapping_sub(1);
             if geometry.index(position) != index || position >= end {
                 let what = format!("slot {index} has the sequence word {:#x}", sequence.0);
@@ -153,7 +153,7 @@ impl Ring {
         for position in oldest..window.head.min(oldest.saturating_add(capacity)) {
             let sequence = Sequence(self.load(geometry.slot(position).sequence()));
             let claimed_since = self.load(producer_page::CLAIMED).saturating_sub(capacity) > position;
-            // Of a bare message it says nothing, but what it said before.
+            // Of a headerless message the slot says nothing new.
             if sequence.number() > position + 1 && !claimed_since {
                 let what = format!("lies below the head, but its sequence word is {:#x}", sequence.0);
                 findings.note("slot", Some(position), what, false);
@@ -240,14 +240,14 @@ impl Ring {
         let reached = self.load(producer_page::CLAIMED).max(window.later_head);
         // It may lie below what is overwritten: the producer sees over what is settled above it.
         findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
-        for slip in group.window(floor) {
-            let DeliveryWord(word) = slip.word;
+        for snapshot in group.window(floor) {
+            let DeliveryWord(word) = snapshot.word;
             let state = word >> 49 & 7;
-            let leased_by_nobody = state == 1 && u64::from(slip.word.owner()) >= geometry.workers();
+            let leased_by_nobody = state == 1 && u64::from(snapshot.word.owner()) >= geometry.workers();
             if state > 5 || leased_by_nobody {
                 findings.note(
                     &place,
-                    Some(slip.position),
+                    Some(snapshot.position),
                     format!("has the delivery word {word:#018x}"),
                     false,
                 );

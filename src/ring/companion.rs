@@ -2,12 +2,12 @@
 
 const DEFAULT_CAPACITY_MAX: u64 = 1024;
 /// The dead-letter ring's one consumer.
-pub(crate) const KEEPER: &str = "redrive";
+pub(crate) const REDRIVE_CONSUMER: &str = "redrive";
 
 /// What becomes of a dead letter when the dead-letter ring is full, or cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeadLetterPolicy {
-    /// It stays in the ring, unsettled, and its burial is tried again every second: nothing is lost, and in
+    /// It stays in the ring, unsettled, and the move to the dead-letter ring is tried again every second: nothing is lost, and in
     /// the end the producer finds the ring full.
     #[default]
     Block,

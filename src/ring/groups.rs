@@ -10,7 +10,7 @@ use slipring_core::memory::{Memory, Right};
 use slipring_core::protocol::group::{self, Group, members, table};
 use slipring_core::protocol::membership::RemoveError;
 use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::settings::{GroupSettings, Standing};
+use slipring_core::protocol::settings::{Eligibility, GroupSettings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct GroupInfo {
     /// Of those, messages that were delivered more than once.
     pub num_redelivered: u64,
     /// Messages that will not be delivered again and wait for room in the dead-letter ring.
-    pub num_doomed: u64,
+    pub num_dead_pending: u64,
     /// How long the message at the ack floor has been in the ring, to within a third or so, from below. None if
     /// nothing is unsettled, or if no worker has looked at the group since that message came.
     pub oldest_pending: Option<Duration>,
@@ -99,7 +99,7 @@ pub enum PendingState {
     /// It was handed back, or its worker died: whoever asks next gets it.
     Returned,
     /// It will not be delivered again and waits for room in the dead-letter ring.
-    Doomed,
+    DeadPending,
 }
 
 /// A message that was delivered and is not settled, as seen at one moment.
@@ -136,26 +136,27 @@ impl Ring {
         };
         let settings = group.settings();
         let now = clock::now();
-        let delivered = group.window(floor).filter(|slip| slip.word.attempt() > 0);
+        let delivered = group.window(floor).filter(|snapshot| snapshot.word.attempt() > 0);
         Ok(delivered
-            .filter_map(|slip| {
-                let (position, attempt) = (slip.position, slip.word.attempt());
-                let standing = settings.standing(position, slip.word, now);
-                let state = match (standing, slip.word.state()) {
-                    (Standing::Settled, _) => return None,
-                    (Standing::Doomed(_) | Standing::Exhausted(_), _) => PendingState::Doomed,
-                    (Standing::Later(_) | Standing::Ready, State::Leased) => {
-                        let owner = u64::from(slip.word.owner()).min(geometry.workers().saturating_sub(1));
+            .filter_map(|snapshot| {
+                let (position, attempt) = (snapshot.position, snapshot.word.attempt());
+                let eligibility = settings.eligibility(position, snapshot.word, now);
+                let state = match (eligibility, snapshot.word.state()) {
+                    (Eligibility::Settled, _) => return None,
+                    (Eligibility::DeadPending(_) | Eligibility::Exhausted(_), _) => PendingState::DeadPending,
+                    (Eligibility::Later(_) | Eligibility::Ready, State::Leased) => {
+                        let owner =
+                            u64::from(snapshot.word.owner()).min(geometry.workers().saturating_sub(1));
                         let entry = u32::try_from(owner).unwrap_or(0);
                         let longest = settings.ack_wait_ms.saturating_add(64);
-                        let left_ms = slip.word.deadline().ahead_of(now, longest);
+                        let left_ms = snapshot.word.deadline().ahead_of(now, longest);
                         PendingState::Leased {
                             pid: members::pid(region, geometry, entry),
                             time_left: Duration::from_millis(left_ms.into()),
                         }
                     }
-                    (Standing::Later(ms), _) => PendingState::Delayed(Duration::from_millis(ms.into())),
-                    (Standing::Ready, _) => PendingState::Returned,
+                    (Eligibility::Later(ms), _) => PendingState::Delayed(Duration::from_millis(ms.into())),
+                    (Eligibility::Ready, _) => PendingState::Returned,
                 };
                 Some(PendingMessage { position, attempt, state })
             })
@@ -172,17 +173,17 @@ impl Ring {
         if !group.is_taken() {
             return None;
         }
-        let census = group.census(clock::now())?;
+        let counts = group.window_counts(clock::now())?;
         let count = |what: Count| group.load(group_entry::COUNTS + what as u64 * 8);
         Some(GroupInfo {
             name: group.name(),
             settings: group.settings(),
-            ack_floor: census.floor,
-            num_pending: census.pending,
-            num_ack_pending: census.ack_pending,
-            num_redelivered: census.redelivered,
-            num_doomed: census.doomed,
-            oldest_pending: census.oldest_age_ms.map(|ms| Duration::from_millis(ms.into())),
+            ack_floor: counts.floor,
+            num_pending: counts.pending,
+            num_ack_pending: counts.ack_pending,
+            num_redelivered: counts.redelivered,
+            num_dead_pending: counts.dead_pending,
+            oldest_pending: counts.oldest_age_ms.map(|ms| Duration::from_millis(ms.into())),
             expired: count(Count::Expired),
             failed: count(Count::Failed),
             abandoned: count(Count::Abandoned),

@@ -13,19 +13,19 @@ use crate::id::RingId;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region};
 use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
-use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, KEEPER};
+use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
 use crate::ring::draft::Draft;
 use crate::ring::place::{At, Demands, Kind, Place, Source};
 use crate::system;
 use slipring_core::format::{
-    BLOCK_SIZE_MAX, EntryFlags, Geometry, GeometryError, LETTER_LEN, RawHeader, Tail, entry, fnv1a,
-    producer_page,
+    BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, Geometry, GeometryError, RawHeader, Tail, entry,
+    fnv1a, producer_page,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::furnish::{Declared, furnish};
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::membership::{self, RemoveError, StartError};
-use slipring_core::protocol::observe::Watcher;
 use slipring_core::protocol::recorder::{self, Event, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
 use std::os::unix::fs::FileExt;
@@ -314,8 +314,8 @@ impl RingOptions {
         let geometry = Geometry::plan(self.block_size as u64, capacity, self.consumers.into())
             .and_then(|geometry| geometry.with_groups(groups, self.workers.into()))
             .and_then(|geometry| geometry.starting_at(self.first_position))?;
-        if groups > 0 && geometry.block_size() > BLOCK_SIZE_MAX - LETTER_LEN {
-            return Err(GeometryError::LetterSize(geometry.block_size()).into());
+        if groups > 0 && geometry.block_size() > BLOCK_SIZE_MAX - DEAD_LETTER_HEADER_LEN {
+            return Err(GeometryError::DeadLetterSize(geometry.block_size()).into());
         }
         let mut raw = RawHeader::of(&geometry);
         raw.first_position = self.first_position;
@@ -353,15 +353,16 @@ pub(crate) fn dead_options(
     dead_letters: &DeadLetterOptions,
     mode: u32,
 ) -> RingOptions {
-    let block_size = usize::try_from(geometry.block_size() + LETTER_LEN).unwrap_or(usize::MAX);
+    let block_size = usize::try_from(geometry.block_size() + DEAD_LETTER_HEADER_LEN).unwrap_or(usize::MAX);
     let capacity = usize::try_from(dead_letters.capacity_for(geometry.capacity())).unwrap_or(usize::MAX);
-    let mut options = RingOptions::new(block_size, capacity).durable(KEEPER).consumers(4).mode(mode);
+    let mut options =
+        RingOptions::new(block_size, capacity).durable(REDRIVE_CONSUMER).consumers(4).mode(mode);
     options.dead_of = Some(of);
     options
 }
 
 /// Removes a dead-letter ring that belongs to no ring and holds nothing: what a creator left behind that was
-/// killed, or that lost to another. Holding its producer's right meanwhile keeps letters from being buried in
+/// killed, or that lost to another. Holding its producer's right meanwhile keeps dead letters from being added in
 /// a file that goes. Whatever is not plainly that is left alone.
 fn clear_leftover(dead_path: &Path) {
     let Ok(dead) = Ring::open(dead_path) else { return };
@@ -373,8 +374,8 @@ fn clear_leftover(dead_path: &Path) {
     if !is_empty() || !is_orphan() {
         return;
     }
-    let Ok(keeper) = Attachment::open(dead.place(), Access::Readers) else { return };
-    if !keeper.locks.seize(Right::Producer) {
+    let Ok(dead_ring) = Attachment::open(dead.place(), Access::Readers) else { return };
+    if !dead_ring.locks.seize(Right::Producer) {
         return;
     }
     if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
@@ -560,7 +561,7 @@ impl Ring {
     }
     /// The next position to be published.
     pub fn head(&self) -> u64 {
-        Watcher::window(&self.attachment.region, self.attachment.geometry()).1
+        protocol::Observer::window(&self.attachment.region, self.attachment.geometry()).1
     }
 
     /// The producer; none before the first.

@@ -21,19 +21,20 @@ const AT_ONCE: usize = 64;
 
 impl RawWorker {
     pub(crate) fn reject(&self, lease: Lease, note: &str) -> Result<Rejected, LeaseLost> {
-        self.end(lease, Outcome::GivenBack, |lessee, lease| lessee.reject(lease, clock::now()))?;
+        self.end(lease, Outcome::GivenBack, |worker, lease| worker.reject(lease, clock::now()))?;
         Ok(self.move_dead_letters(&[lease.position], note))
     }
 
     /// Moves what was given up from a position on, as far as that can be done now.
     #[cold]
     pub(crate) fn move_dead_letters_from(&self, first: u64) {
-        let marked: Vec<u64> = self.lessee().marked(first, clock::now()).take(AT_ONCE).collect();
-        self.move_dead_letters(&marked, "");
+        let dead_pending: Vec<u64> =
+            self.protocol().dead_pending(first, clock::now()).take(AT_ONCE).collect();
+        self.move_dead_letters(&dead_pending, "");
     }
 
     /// What became of the last one.
-    fn move_dead_letters(&self, marked: &[u64], note: &str) -> Rejected {
+    fn move_dead_letters(&self, dead_pending: &[u64], note: &str) -> Rejected {
         let mut writer = match Writer::open(&self.attachment) {
             Ok(writer) => Some(writer),
             // Another worker moves these too, or a worker finds them again.
@@ -42,23 +43,25 @@ impl RawWorker {
             Err(NoWriter::Unavailable) => None,
         };
         let mut became = Rejected::Waiting;
-        for &position in marked {
+        for &position in dead_pending {
             became = self.move_dead_letter(writer.as_mut(), position, note);
         }
         became
     }
 
     fn move_dead_letter(&self, writer: Option<&mut Writer>, position: u64, note: &str) -> Rejected {
-        let lessee = self.lessee();
+        let worker = self.protocol();
         let overflow = match self.attachment.header.dead_letters.policy {
             DeadLetterPolicy::DropAndCount => Overflow::Drop,
             _ => Overflow::Retry(RETRY_MS),
         };
-        let publish = |marked: &Lease, bytes: &[u8]| {
-            writer.is_some_and(|writer| writer.publish(&self.letter(*marked, bytes.to_vec(), note)).is_ok())
+        let publish = |dead_pending: &Lease, bytes: &[u8]| {
+            writer.is_some_and(|writer| {
+                writer.publish(&self.letter(*dead_pending, bytes.to_vec(), note)).is_ok()
+            })
         };
-        let mut buffer = vec![0; usize::try_from(lessee.geometry().block_size()).unwrap_or(0)];
-        let moved = lessee.move_to_dead_letters(position, overflow, clock::now(), &mut buffer, publish);
+        let mut buffer = vec![0; usize::try_from(worker.geometry().block_size()).unwrap_or(0)];
+        let moved = worker.move_to_dead_letters(position, overflow, clock::now(), &mut buffer, publish);
         let (event, became) = match moved {
             None => return Rejected::Waiting,
             Some(Moved::Published) => (EventKind::DeadLettered, Rejected::Settled),
@@ -72,21 +75,21 @@ impl RawWorker {
         became
     }
 
-    fn letter(&self, marked: Lease, bytes: Vec<u8>, note: &str) -> DeadLetter {
+    fn letter(&self, dead_pending: Lease, bytes: Vec<u8>, note: &str) -> DeadLetter {
         let unix_ms = system::unix_now_ms();
         let age = {
-            let group = self.lessee().group();
-            sightings::age(&group.memory, |at| group.entry_word(at), marked.position, clock::now())
+            let group = self.protocol().group();
+            sightings::age(&group.memory, |at| group.entry_word(at), dead_pending.position, clock::now())
         };
         DeadLetter {
-            id: MessageId { ring: self.ring_id(), position: marked.position },
+            id: MessageId { ring: self.ring_id(), position: dead_pending.position },
             group: self.group().to_owned(),
-            attempts: marked.word.attempt(),
-            reason: Reason::from_code(marked.word.owner()),
+            attempts: dead_pending.word.attempt(),
+            reason: Reason::from_code(dead_pending.word.owner()),
             note: note.to_owned(),
-            kind: marked.message.meta.kind(),
+            kind: dead_pending.message.meta.kind(),
             seen_unix_ms: age.map(|ms| unix_ms.saturating_sub(ms.into())),
-            buried_unix_ms: unix_ms,
+            dead_lettered_unix_ms: unix_ms,
             bytes,
             position: 0,
         }

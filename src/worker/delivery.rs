@@ -96,7 +96,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// How long the lease lasts; zero once it is over. Over does not mean lost: until somebody else takes the
     /// message, it can be settled.
     pub fn time_left(&self) -> Duration {
-        let longest = self.worker.lessee.settings().ack_wait_ms.saturating_add(64);
+        let longest = self.worker.protocol.settings().ack_wait_ms.saturating_add(64);
         Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
     }
 
@@ -107,7 +107,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// [`LeaseLost`] if the lease ran out and somebody took the message over, or settled it.
     #[inline]
     pub fn ack(self) -> Result<(), LeaseLost> {
-        self.worker.end(self.into_lease(), Outcome::Acked, |lessee, lease| lessee.ack(lease))
+        self.worker.end(self.into_lease(), Outcome::Acked, |worker, lease| worker.ack(lease))
     }
 
     /// Says that this attempt failed: the message is delivered again after `delay`, to whoever is free, or after
@@ -124,7 +124,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
         });
         let now = clock::now();
         self.worker
-            .end(self.into_lease(), Outcome::GivenBack, |lessee, lease| lessee.nack(lease, delay_ms, now))
+            .end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.nack(lease, delay_ms, now))
     }
 
     /// Hands the message back unprocessed, as if it had not been delivered: another worker gets it at once.
@@ -133,7 +133,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     ///
     /// As [`ack`](Self::ack).
     pub fn hand_back(self) -> Result<(), LeaseLost> {
-        self.worker.end(self.into_lease(), Outcome::GivenBack, |lessee, lease| lessee.release(lease))
+        self.worker.end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.release(lease))
     }
 
     /// Makes the lease last for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now on: for work that
@@ -143,7 +143,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     ///
     /// As [`ack`](Self::ack). The delivery can still be read.
     pub fn extend(&mut self) -> Result<(), LeaseLost> {
-        self.lease = self.worker.lessee().extend(self.lease, clock::coarse_now())?;
+        self.lease = self.worker.protocol().extend(self.lease, clock::coarse_now())?;
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl<T: ?Sized + Message> std::ops::Deref for Delivery<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        let region: &Region = self.worker.lessee().memory();
+        let region: &Region = self.worker.protocol().memory();
         // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
         // keeps off, lease or not. The block is the region's.
         let block = unsafe { region.read_block(self.lease.message.block) };
@@ -190,6 +190,6 @@ impl<T: ?Sized> Drop for Delivery<'_, T> {
         let now = clock::now();
         // A lease that was lost needs no handing back.
         let _ =
-            self.worker.end(self.lease, Outcome::GivenBack, |lessee, lease| lessee.nack(lease, None, now));
+            self.worker.end(self.lease, Outcome::GivenBack, |worker, lease| worker.nack(lease, None, now));
     }
 }

@@ -60,7 +60,7 @@ impl<T: ?Sized + Message> Worker<T> {
 
     /// The group's settings.
     pub fn settings(&self) -> &GroupSettings {
-        self.raw.lessee.settings()
+        self.raw.protocol.settings()
     }
 
     /// The group's name.

@@ -10,10 +10,10 @@ use crate::ring::boot_tag;
 use crate::ring::place::Place;
 use crate::system;
 use crate::wait::Wait;
+use slipring_core::protocol;
 use slipring_core::protocol::group::Group;
 use slipring_core::protocol::group::members::{self, EnlistError};
 use slipring_core::protocol::group::table::{self, Birth, GroupError, Wanted};
-use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::membership::Identity;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
@@ -125,7 +125,7 @@ impl WorkerOptions {
         })?;
         let settings = group.settings();
         let raw = RawWorker {
-            lessee: Lessee::new(group, entry, settings, clock::grain_ms()),
+            protocol: protocol::Worker::new(group, entry, settings, clock::grain_ms()),
             group_name: self.group.clone(),
             wait: self.wait,
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
@@ -221,7 +221,7 @@ mod tests {
         };
         let beside = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(deliveries(&beside), [(3, 1)], "of this boot");
-        let group = before.raw.lessee().group();
+        let group = before.raw.protocol().group();
         group.memory.store(group.entry_word(group_entry::BOOT), !boot_tag(), Relaxed);
         let after = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(deliveries(&after), [(0, 2), (1, 2), (3, 2)]);

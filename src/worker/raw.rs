@@ -7,8 +7,9 @@ use crate::region::clock;
 use crate::ring::attach::Attachment;
 use crate::wait::{CHECK_UP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::format::Millis;
+use slipring_core::protocol;
 use slipring_core::protocol::group::{self, Kinds, members};
-use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Lessee, Tally};
+use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Tally};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::is_closed;
 use slipring_core::protocol::recorder::EventKind;
@@ -19,14 +20,14 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Acked,
-    /// Not done: the message can be had again, or is doomed.
+    /// Not done: the message can be had again, or is dead-pending.
     GivenBack,
 }
 
 /// A worker without the type of its messages.
 #[derive(Debug)]
 pub(crate) struct RawWorker {
-    pub(super) lessee: Lessee<Region>,
+    pub(super) protocol: protocol::Worker<Region>,
     pub(super) group_name: String,
     pub(super) wait: Wait,
     pub(super) tick_ms: u32,
@@ -67,13 +68,13 @@ impl RawWorker {
         &self.group_name
     }
 
-    pub(crate) fn lessee(&self) -> &Lessee<Region> {
-        &self.lessee
+    pub(crate) fn protocol(&self) -> &protocol::Worker<Region> {
+        &self.protocol
     }
 
     #[inline(always)]
     fn counted(&self, lease: Lease) -> Lease {
-        self.lessee.count(Tally::Delivered);
+        self.protocol.count(Tally::Delivered);
         lease
     }
 
@@ -84,11 +85,11 @@ impl RawWorker {
             return self.sweep(kinds, now).lease;
         }
         if kinds == Kinds::Any {
-            if let Some(lease) = self.lessee.next(now) {
+            if let Some(lease) = self.protocol.next(now) {
                 return Some(lease);
             }
         }
-        let found = self.lessee.search(kinds, now, false);
+        let found = self.protocol.search(kinds, now, false);
         self.wake_after_claims();
         found.lease
     }
@@ -96,20 +97,20 @@ impl RawWorker {
     /// The pin of a claim that failed may be what the producer went to sleep over.
     #[inline(always)]
     fn wake_after_claims(&self) {
-        if self.lessee.has_withdrawn() {
+        if self.protocol.has_withdrawn() {
             self.wake_producer();
         }
     }
 
-    /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, burials.
+    /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, dead letters.
     #[cold]
     fn sweep(&self, kinds: Kinds, now: Millis) -> Found {
         // Who goes to sleep has read the exact clock, which is ahead of the one that sweeps are counted by.
         self.swept.set(clock::coarse_now());
         self.reap();
-        let found = self.lessee.search(kinds, now, true);
+        let found = self.protocol.search(kinds, now, true);
         self.wake_after_claims();
-        if let Some(first) = found.doomed {
+        if let Some(first) = found.dead_pending {
             self.move_dead_letters_from(first);
         }
         found
@@ -117,8 +118,8 @@ impl RawWorker {
 
     /// Returns what dead colleagues had leased.
     fn reap(&self) {
-        let group = self.lessee.group();
-        members::reap_all(group, &self.attachment.locks, self.lessee.entry(), |pid| {
+        let group = self.protocol.group();
+        members::reap_all(group, &self.attachment.locks, self.protocol.entry(), |pid| {
             let floor = group.stored_floor().unwrap_or(0);
             self.attachment.try_record(EventKind::WorkerDied, floor, &self.group_name, pid);
         });
@@ -134,9 +135,9 @@ impl RawWorker {
     /// True when the stream is closed and the group has settled all of it.
     #[cold]
     fn is_finished(&self) -> bool {
-        let region = self.lessee.memory();
+        let region = self.protocol.memory();
         is_closed(region)
-            && self.lessee.group().help_floor().is_some_and(|floor| floor >= group::head(region))
+            && self.protocol.group().help_floor().is_some_and(|floor| floor >= group::head(region))
     }
 
     /// Ends a lease, gives up the bytes, counts what came of it, and wakes who waits for that.
@@ -145,19 +146,19 @@ impl RawWorker {
         &self,
         lease: Lease,
         outcome: Outcome,
-        end: impl FnOnce(&Lessee<Region>, Lease) -> Result<(), LeaseLost>,
+        end: impl FnOnce(&protocol::Worker<Region>, Lease) -> Result<(), LeaseLost>,
     ) -> Result<(), LeaseLost> {
-        let ended = end(&self.lessee, lease);
-        self.lessee.unpin(lease.position);
-        self.lessee.settled(lease.position);
-        self.lessee.count(match outcome {
+        let ended = end(&self.protocol, lease);
+        self.protocol.unpin(lease.position);
+        self.protocol.settled(lease.position);
+        self.protocol.count(match outcome {
             _ if ended.is_err() => Tally::Lost,
             Outcome::Acked => Tally::Acked,
             Outcome::GivenBack => Tally::Failed,
         });
         self.wake_producer();
         if outcome == Outcome::GivenBack {
-            self.lessee.nudge_colleagues();
+            self.protocol.nudge_colleagues();
         }
         ended
     }
@@ -165,7 +166,7 @@ impl RawWorker {
     /// A slot may have become free.
     #[inline(always)]
     pub(crate) fn wake_producer(&self) {
-        self.lessee.wake_producer();
+        self.protocol.wake_producer();
     }
 }
 
@@ -174,10 +175,10 @@ impl Drop for RawWorker {
         if self.attachment.is_foreign() {
             return;
         }
-        let (region, geometry) = (self.lessee.memory(), self.lessee.geometry());
-        members::leave(region, geometry, &self.attachment.locks, self.lessee.entry());
-        self.lessee.nudge_colleagues();
-        let floor = self.lessee.group().stored_floor().unwrap_or(0);
+        let (region, geometry) = (self.protocol.memory(), self.protocol.geometry());
+        members::leave(region, geometry, &self.attachment.locks, self.protocol.entry());
+        self.protocol.nudge_colleagues();
+        let floor = self.protocol.group().stored_floor().unwrap_or(0);
         let pid = u64::from(std::process::id());
         self.attachment.try_record(EventKind::WorkerLeft, floor, &self.group_name, pid);
     }
@@ -229,7 +230,7 @@ impl Waiting for Waiter<'_> {
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         Side::Readers.sleep_unless(
             self,
-            |it| it.worker.lessee.memory(),
+            |it| it.worker.protocol.memory(),
             |it| Ok(it.sweep().map(|bound| bound.min(at_most))),
         )
     }

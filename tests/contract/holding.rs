@@ -162,7 +162,7 @@ fn a_batch_is_whole_or_absent_for_every_kind_of_reader() {
         ));
         assert!(Consumer::<[u8]>::attach(&ring, Start::At(head + 1)).is_err(), "a start beyond the head");
     };
-    // Often enough for every slot to hold seals of several laps.
+    // Often enough for every slot to hold batched headers of several laps.
     for round in 0..20 {
         let mut given_up = producer.try_claim_batch(3).unwrap();
         while given_up.push((9, b"given up")).unwrap() {}
@@ -584,13 +584,13 @@ fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
     assert_eq!(repeats, [(EventKind::Attached, 1), (EventKind::Detached, 1)].repeat(5));
 }
 
-/// What lies in block `index` of a file with two blocks of 48 bytes: beside its slot's header, or, if that is sealed, in the
+/// What lies in block `index` of a file with two blocks of 48 bytes: beside its slot's header, or, if that is batched, in the
 /// packed row.
 fn block_of(path: &Path, index: usize) -> Vec<u8> {
     let file = std::fs::read(path).unwrap();
     let slot = size(slot::FIRST) + index * 64;
-    let sealed = file[slot + 7] & 0x80 != 0;
-    let start = if sealed { 12288 + index * 48 } else { slot + 16 };
+    let batched = file[slot + 7] & 0x80 != 0;
+    let start = if batched { 12288 + index * 48 } else { slot + 16 };
     file[start..start + 48].to_vec()
 }
 
@@ -686,7 +686,7 @@ fn what_a_producer_abandoned_is_out_of_bounds_for_readers_of_its_successors() {
     while batch.push(&[0xAA; 48]).unwrap() {}
     batch.abort();
     drop(producer);
-    // With nobody there the successor looks ahead by less than what was scribbled over.
+    // With nobody there the successor looks ahead by less than the dirty blocks.
     drop(consumer);
     let mut successor = Producer::<[u8]>::open(&ring).unwrap();
     successor.send(&[100; 48]).unwrap();

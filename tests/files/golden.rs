@@ -70,7 +70,7 @@ fn write_ring(path: &Path) {
         assert!(batch.push((*kind, *message)).unwrap());
     }
     batch.publish();
-    // Announced, filled and given up: a seal outlives its producer.
+    // Announced, filled and given up: its header outlives its producer.
     let mut given_up = producer.try_claim_batch(1).unwrap();
     assert!(given_up.push((4, b"given up")).unwrap());
     given_up.abort();
@@ -173,7 +173,7 @@ fn the_golden_file_is_what_the_format_describes() {
         [word(80), word(88), word(352), word(360)],
         [SLOTS as u64 + 16, SLOTS as u64, PACKED as u64, 48]
     );
-    // One past the last message that is not bare.
+    // One past the last message that has a header.
     assert_eq!(word(4096 + 128 + 8), 1014);
     assert_eq!(word(232), 1000);
     // Claimed, head, limit; epoch.
@@ -186,7 +186,7 @@ fn the_golden_file_is_what_the_format_describes() {
             ..1013 => slot + 16,
             _ => packed,
         };
-        // The last two are a batch. The first of them is sealed; of the second its slot says what it said a lap before.
+        // The last two are a batch. The first of them has a header; of the second its slot says what it said a lap before.
         let sequence = match position {
             1013 => 1014 | 1 << 63,
             1014 => 1007,
@@ -200,7 +200,7 @@ fn the_golden_file_is_what_the_format_describes() {
         assert_eq!(&block[..message.len()], message);
         assert!(block[message.len()..].iter().all(|&byte| byte == 0), "a stale byte at {position}");
     }
-    // What was given up lies there, sealed, and the head does not come to it.
+    // What was given up lies there, batched, and the head does not come to it.
     let slot = SLOTS + 7 * SLOT;
     assert_eq!(
         (word(slot), word(slot + 8), &bytes[PACKED + 7 * 48..PACKED + 7 * 48 + 8]),

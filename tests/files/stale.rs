@@ -120,7 +120,7 @@ impl World {
                     Ok(false)
                 }
                 2 => batch.push((2, &message)),
-                // Of kind 0, and of a whole block: bare.
+                // Of kind 0, and of a whole block: headerless.
                 3 => {
                     let whole = vec![how_many_full(&pushed); batch_block];
                     let added = batch.push_blocks(1, |block| block.copy_from_slice(&whole));

@@ -146,7 +146,7 @@ fn produce(path: &str, shared: &Shared) {
                 }
                 batch.publish();
             }
-            // Claimed, scribbled over and given up.
+            // Claimed, partly written and given up.
             _ => producer.claim().unwrap().fill(0xDD),
         }
     }
@@ -384,7 +384,7 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
     workers.iter_mut().for_each(|worker| worker.child.finish());
 
     let info = witness.look();
-    assert_eq!((info.num_pending, info.num_ack_pending, info.num_doomed), (0, 0, 0), "{info:?}");
+    assert_eq!((info.num_pending, info.num_ack_pending, info.num_dead_pending), (0, 0, 0), "{info:?}");
     assert_eq!((info.ack_floor, info.dead_lettered, info.dropped), (head, 0, 0), "{info:?}");
     assert!(
         witness.missing.len() <= witness.kills,

@@ -122,7 +122,7 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
                 }
                 n += batch.publish().count() as u64;
             }
-            // Claimed, scribbled over and given up.
+            // Claimed, partly written and given up.
             _ => producer.claim().unwrap().fill(0xDD),
         }
         ledger.store(n);

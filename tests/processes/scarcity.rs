@@ -69,7 +69,7 @@ fn full_filesystem(directory: &Path) {
     producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
     filler.set_len(0).unwrap();
-    await_burial(&path, &worker);
+    await_dead_letter(&path, &worker);
     tell("full");
 }
 
@@ -113,14 +113,14 @@ fn no_descriptors(path: &Path) {
     producer.send_timeout(b"dead", LONG).unwrap();
     assert_eq!(worker.try_recv().unwrap().reject("no"), Ok(Rejected::Waiting));
     drop(hoard);
-    await_burial(path, &worker);
+    await_dead_letter(path, &worker);
 }
 
-/// Lets the worker wait for messages until it has buried one.
-fn await_burial(path: &Path, worker: &Worker) {
+/// Lets the worker wait for messages until it has moved one to the dead-letter ring.
+fn await_dead_letter(path: &Path, worker: &Worker) {
     let start = Instant::now();
     while !Ring::open(path).unwrap().dead_letters().is_ok_and(|letters| !letters.is_empty()) {
-        assert!(start.elapsed() < LONG, "never buried");
+        assert!(start.elapsed() < LONG, "never a dead letter");
         assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());
     }
 }
@@ -203,7 +203,7 @@ fn a_lack_of_locks_is_an_error_and_takes_nobody_for_dead() {
     create(&path);
     Child::start("scarcity/no_locks", &[path.to_str().unwrap()]).finish();
     // What waited is not lost.
-    await_burial(&path, &Worker::<[u8]>::join(&path, "group").unwrap());
+    await_dead_letter(&path, &Worker::<[u8]>::join(&path, "group").unwrap());
 }
 
 extern "C" fn nothing(_: libc::c_int) {}

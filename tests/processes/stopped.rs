@@ -235,7 +235,7 @@ fn what_a_stopped_worker_had_is_done_by_others_once() {
 const LETTERS: u64 = 6 * CAPACITY;
 
 /// Purges until so many letters are gone.
-fn keeper(path: &Path) {
+fn redriver(path: &Path) {
     let mut dead = DeadLetters::open(path).unwrap();
     tell("ready");
     let mut purged = 0;
@@ -246,8 +246,8 @@ fn keeper(path: &Path) {
 }
 
 #[test]
-fn a_stopped_keeper_of_dead_letters_keeps_them() {
-    let (_dir, path, mut child) = beside("keeper", "worked");
+fn a_stopped_redriver_keeps_the_dead_letters() {
+    let (_dir, path, mut child) = beside("redriver", "worked");
     let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let worker = Worker::<[u8]>::join(&path, "group").unwrap();
     let reject_next = |producer: &mut Producer| {
@@ -263,7 +263,7 @@ fn a_stopped_keeper_of_dead_letters_keeps_them() {
             // Until the dead-letter ring is full: from then on they wait.
             while producer.head() < LETTERS && reject_next(&mut producer) == Ok(Rejected::Settled) {}
         });
-        // What waits is buried once there is room.
+        // What waits becomes a dead letter once there is room.
         let head = producer.head();
         while Ring::open(&path).unwrap().group("group").unwrap().ack_floor < head {
             assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());
@@ -281,7 +281,7 @@ pub(crate) fn play(role: &str, given: &[String]) {
         "evictable" => evictable(&path),
         "observer" => observer(&path),
         "worker" => worker(&path),
-        "keeper" => keeper(&path),
+        "redriver" => redriver(&path),
         _ => panic!("no such role: {role}"),
     }
 }

@@ -172,7 +172,7 @@ pub(crate) fn group_json(group: &GroupInfo) -> Value {
         "pending": group.num_pending,
         "ack_pending": group.num_ack_pending,
         "redelivered_pending": group.num_redelivered,
-        "doomed": group.num_doomed,
+        "dead_pending": group.num_dead_pending,
         "oldest_pending_ms": group.oldest_pending.map(|age| age.as_millis()),
         "expired": group.expired,
         "failed": group.failed,

@@ -1,68 +1,67 @@
-//! Batches: sealed messages, which the head publishes all at once or never.
+//! Batches: messages that the head publishes all at once or never.
 
 use super::{
-    bytes, check_known, consumer, copied_words, geometry, kind_of, leases, producer, publish, read_many,
-    take, words,
+    bytes, check_known, consumer, copied_words, geometry, kind_of, leases, publish, read_many, take,
+    take_over, words,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::{Geometry, Meta};
 use slipring_core::memory::Memory;
+use slipring_core::protocol;
 use slipring_core::protocol::batch::Batch;
-use slipring_core::protocol::lease::Lessee;
-use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
+use slipring_core::protocol::observe::Seen;
+use slipring_core::protocol::read::{Copied, Ready};
 use slipring_core::protocol::table::{self, Eviction, Start};
 
-/// Claims, fills and seals the next `n` positions.
-pub(super) fn seal(publisher: &mut Publisher<LoomMemory>, n: u64) -> Batch<LoomMemory> {
-    seal_as(publisher, n, kind_of, bytes)
+/// Claims and fills the next `n` positions.
+pub(super) fn fill(producer: &mut protocol::Producer<LoomMemory>, n: u64) -> Batch<LoomMemory> {
+    fill_as(producer, n, kind_of, bytes)
 }
 
 /// The same with other messages than belong there.
-fn seal_as(
-    publisher: &mut Publisher<LoomMemory>,
+fn fill_as(
+    producer: &mut protocol::Producer<LoomMemory>,
     n: u64,
     kind: impl Fn(u64) -> u32,
     bytes: impl Fn(u64) -> [u8; 16],
 ) -> Batch<LoomMemory> {
-    publisher.claim(n);
-    let mut batch = publisher.begin_batch(n);
+    producer.claim(n);
+    let mut batch = producer.begin_batch(n);
     while let Some(slot) = batch.next_slot() {
         let position = batch.next();
-        batch.push(publisher, slot, kind(position), &bytes(position));
+        batch.push(producer, slot, kind(position), &bytes(position));
     }
     batch
 }
 
 /// A batch of two with other words than belong there, which is given up.
-fn give_up(publisher: &mut Publisher<LoomMemory>) {
-    seal_as(publisher, 2, |_| 7, |_| [7; 16]);
+fn give_up(producer: &mut protocol::Producer<LoomMemory>) {
+    fill_as(producer, 2, |_| 7, |_| [7; 16]);
 }
 
 /// A batch is given up, a message published where it began, and behind that a batch of two.
-fn life(mut publisher: Publisher<LoomMemory>, geometry: Geometry) -> Publisher<LoomMemory> {
-    publisher.rescan(0);
-    give_up(&mut publisher);
-    assert!(publish(&mut publisher, &geometry));
-    if publisher.room() < 2 {
-        publisher.rescan(0);
+fn life(mut producer: protocol::Producer<LoomMemory>, geometry: Geometry) -> protocol::Producer<LoomMemory> {
+    producer.rescan(0);
+    give_up(&mut producer);
+    assert!(publish(&mut producer, &geometry));
+    if producer.room() < 2 {
+        producer.rescan(0);
     }
-    let batch = seal(&mut publisher, 2);
-    publisher.publish_batch(&batch);
-    publisher
+    let batch = fill(&mut producer, 2);
+    producer.publish_batch(&batch);
+    producer
 }
 
 /// A gating reader: nothing of the batch that was given up, and of the other one nothing or all.
-pub(super) fn sealed(bound: usize) -> usize {
+pub(super) fn batched(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let publisher = producer(&memory, &geometry);
-        let publishing = thread::spawn(move || life(publisher, geometry));
+        let producer = take_over(&memory, &geometry);
+        let publishing = thread::spawn(move || life(producer, geometry));
         for _ in 0..3 {
             if read_many(&mut reader) {
                 if reader.tail() == 1 {
@@ -71,9 +70,9 @@ pub(super) fn sealed(bound: usize) -> usize {
                 reader.release(1);
             }
         }
-        let publisher = publishing.join().expect("the producer ends");
+        let producer = publishing.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
@@ -81,30 +80,30 @@ pub(super) fn sealed(bound: usize) -> usize {
 const UNGATED: u64 = 16;
 
 /// A reader that joins in the middle, without having read what came before.
-pub(super) fn sealed_join(bound: usize) -> usize {
+pub(super) fn batched_join(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
-        let publisher = producer(&memory, &geometry);
-        let publishing = thread::spawn(move || life(publisher, geometry));
+        let producer = take_over(&memory, &geometry);
+        let publishing = thread::spawn(move || life(producer, geometry));
         let mut reader = consumer(&memory, &geometry, 0, Start::Latest);
         take(&mut reader);
-        let publisher = publishing.join().expect("the producer ends");
+        let producer = publishing.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
 /// An observer, which goes where it likes.
-pub(super) fn sealed_observed(bound: usize) -> usize {
+pub(super) fn batched_observed(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
-        let publisher = producer(&memory, &geometry);
-        let mut watcher = Watcher::new(memory.clone(), geometry, 1);
-        let publishing = thread::spawn(move || life(publisher, geometry));
+        let producer = take_over(&memory, &geometry);
+        let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
+        let publishing = thread::spawn(move || life(producer, geometry));
         let mut buffer = [0; 16];
-        let mut look = || match watcher.look(&mut buffer) {
+        let mut look = || match observer.look(&mut buffer) {
             Seen::Empty => false,
             Seen::Missed(_) => panic!("nothing is overwritten"),
             Seen::Message { position, meta } => {
@@ -118,29 +117,29 @@ pub(super) fn sealed_observed(bound: usize) -> usize {
         }
         publishing.join().expect("the producer ends");
         while look() {}
-        assert_eq!(watcher.position(), 3);
+        assert_eq!(observer.position(), 3);
     })
 }
 
 /// An observer of the lap before, over whose messages a batch is filled and given up.
-pub(super) fn sealed_lapped(bound: usize) -> usize {
+pub(super) fn batched_lapped(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
             assert!(take(&mut gate));
         }
-        let mut watcher = Watcher::new(memory.clone(), geometry, 0);
+        let mut observer = protocol::Observer::new(memory.clone(), geometry, 0);
         let publishing = thread::spawn(move || {
-            publisher.rescan(0);
-            give_up(&mut publisher);
-            assert!(publish(&mut publisher, &geometry));
+            producer.rescan(0);
+            give_up(&mut producer);
+            assert!(publish(&mut producer, &geometry));
         });
         let mut buffer = [0; 16];
-        let mut look = || match watcher.look(&mut buffer) {
+        let mut look = || match observer.look(&mut buffer) {
             Seen::Empty => false,
             Seen::Missed(_) => true,
             Seen::Message { position, meta } => {
@@ -152,20 +151,20 @@ pub(super) fn sealed_lapped(bound: usize) -> usize {
         look();
         publishing.join().expect("the producer ends");
         while look() {}
-        assert_eq!(watcher.position(), 3);
+        assert_eq!(observer.position(), 3);
     })
 }
 
 /// A reader that copies.
-pub(super) fn sealed_copied(bound: usize) -> usize {
+pub(super) fn batched_copied(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
         let tail =
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
-        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
-        let publisher = producer(&memory, &geometry);
-        let publishing = thread::spawn(move || life(publisher, geometry));
+        let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
+        let producer = take_over(&memory, &geometry);
+        let publishing = thread::spawn(move || life(producer, geometry));
         let mut buffer = [0; 16];
         let mut look = || match reader.take(&mut buffer) {
             Copied::Empty => false,
@@ -185,22 +184,22 @@ pub(super) fn sealed_copied(bound: usize) -> usize {
     })
 }
 
-fn leased(worker: &Lessee<LoomMemory>) -> Option<u64> {
+fn leased(worker: &protocol::Worker<LoomMemory>) -> Option<u64> {
     leases::lease(worker, leases::NOW).map(|lease| lease.position)
 }
 
 /// A worker, who leases what it finds meanwhile, and another one, who goes on behind it.
-pub(super) fn sealed_claimed(bound: usize) -> usize {
+pub(super) fn batched_claimed(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = leases::ring(4);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| leases::worker(&memory, &geometry, entry));
-        publisher.rescan(0);
-        give_up(&mut publisher);
-        assert!(publish(&mut publisher, &geometry));
+        producer.rescan(0);
+        give_up(&mut producer);
+        assert!(publish(&mut producer, &geometry));
         let publishing = thread::spawn(move || {
-            let batch = seal(&mut publisher, 2);
-            publisher.publish_batch(&batch);
+            let batch = fill(&mut producer, 2);
+            producer.publish_batch(&batch);
         });
         let ours = [leased(&here), leased(&here)];
         publishing.join().expect("the producer ends");
@@ -211,26 +210,26 @@ pub(super) fn sealed_claimed(bound: usize) -> usize {
     })
 }
 
-/// A batch is given up, and in its place comes one whose messages are all bare.
-fn bare_life(mut publisher: Publisher<LoomMemory>) {
-    publisher.rescan(0);
-    give_up(&mut publisher);
-    send_bare(&mut publisher, 2);
+/// A batch is given up, and in its place comes one of headerless messages alone.
+fn headerless_life(mut producer: protocol::Producer<LoomMemory>) {
+    producer.rescan(0);
+    give_up(&mut producer);
+    send_headerless(&mut producer, 2);
 }
 
-/// Publishes a batch of bare messages.
-pub(super) fn send_bare(publisher: &mut Publisher<LoomMemory>, n: u64) {
-    let batch = seal_as(publisher, n, |_| 0, bytes);
-    publisher.publish_batch(&batch);
+/// Publishes a batch of headerless messages.
+pub(super) fn send_headerless(producer: &mut protocol::Producer<LoomMemory>, n: u64) {
+    let batch = fill_as(producer, n, |_| 0, bytes);
+    producer.publish_batch(&batch);
 }
 
-fn take_bare(reader: &mut Reader<LoomMemory>) -> bool {
+fn take_headerless(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     if reader.poll_many() == Ok(Ready::Empty) {
         return false;
     }
     let message = reader.message(0);
     assert_eq!(message.meta, Meta::new(16, 0), "length and kind");
-    assert_eq!(reader.described(), 0, "nothing was described");
+    assert_eq!(reader.headers_ahead(), 0, "no message has a header");
     // SAFETY: the block is the ring's; the position is gated.
     let block = unsafe { reader.memory().read_block(message.block) }.words();
     assert_eq!(block, words(reader.tail()), "the block of position {}", reader.tail());
@@ -239,64 +238,64 @@ fn take_bare(reader: &mut Reader<LoomMemory>) -> bool {
 }
 
 /// A reader from the first message on.
-pub(super) fn bare(bound: usize) -> usize {
+pub(super) fn headerless(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let publisher = producer(&memory, &geometry);
-        let publishing = thread::spawn(move || bare_life(publisher));
+        let producer = take_over(&memory, &geometry);
+        let publishing = thread::spawn(move || headerless_life(producer));
         for _ in 0..2 {
-            take_bare(&mut reader);
+            take_headerless(&mut reader);
         }
         publishing.join().expect("the producer ends");
-        while take_bare(&mut reader) {}
+        while take_headerless(&mut reader) {}
         assert_eq!(reader.tail(), 2, "published and read");
     })
 }
 
 /// A reader from the second message on, whose slot says nothing of it, and never will.
-pub(super) fn bare_join(bound: usize) -> usize {
+pub(super) fn headerless_join(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
-        let publisher = producer(&memory, &geometry);
+        let producer = take_over(&memory, &geometry);
         let publishing = thread::spawn(move || {
-            let mut publisher = publisher;
-            publisher.rescan(0);
-            send_bare(&mut publisher, 2);
+            let mut producer = producer;
+            producer.rescan(0);
+            send_headerless(&mut producer, 2);
         });
         let joined = table::join(&memory, &geometry, 0, Start::At(1), Eviction::Refused);
-        let reader = joined.ok().map(|tail| Reader::new(memory.clone(), geometry, 0, tail));
+        let reader = joined.ok().map(|tail| protocol::Consumer::new(memory.clone(), geometry, 0, tail));
         if let Some(mut reader) = reader {
-            assert!(take_bare(&mut reader), "the message it joined at was published before");
-            assert!(!take_bare(&mut reader));
+            assert!(take_headerless(&mut reader), "the message it joined at was published before");
+            assert!(!take_headerless(&mut reader));
         }
         publishing.join().expect("the producer ends");
     })
 }
 
 /// Reads and releases all that the head vouches for.
-fn take_all(reader: &mut Reader<LoomMemory>) -> bool {
+fn take_all(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     let Ready::Messages(n) = reader.poll_head().expect("a sound ring") else { return false };
     check_known(reader, |_| 0);
     reader.release(n);
     true
 }
 
-/// A reader of batches of bare messages, between which a single one is sent.
-pub(super) fn bare_between(bound: usize) -> usize {
+/// A reader of batches of headerless messages, between which a single one is sent.
+pub(super) fn headerless_between(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        publisher.rescan(0);
+        let mut producer = take_over(&memory, &geometry);
+        producer.rescan(0);
         let publishing = thread::spawn(move || {
-            send_bare(&mut publisher, 2);
-            // Of kind 0: its place is all that tells it from a bare one.
-            assert!(publish(&mut publisher, &geometry));
-            send_bare(&mut publisher, 2);
+            send_headerless(&mut producer, 2);
+            // Of kind 0: its place is all that tells it from a headerless one.
+            assert!(publish(&mut producer, &geometry));
+            send_headerless(&mut producer, 2);
         });
         for _ in 0..2 {
             take_all(&mut reader);
@@ -313,14 +312,14 @@ pub(super) fn ahead(bound: usize) -> usize {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        publisher.rescan(0);
+        let mut producer = take_over(&memory, &geometry);
+        producer.rescan(0);
         let publishing = thread::spawn(move || {
-            send_bare(&mut publisher, 2);
-            assert!(publish(&mut publisher, &geometry));
-            let batch = seal(&mut publisher, 2);
-            publisher.publish_batch(&batch);
-            publisher
+            send_headerless(&mut producer, 2);
+            assert!(publish(&mut producer, &geometry));
+            let batch = fill(&mut producer, 2);
+            producer.publish_batch(&batch);
+            producer
         });
         let mut take = || {
             let found = reader.poll().expect("a sound ring") != Ready::Empty;
@@ -336,31 +335,31 @@ pub(super) fn ahead(bound: usize) -> usize {
         for _ in 0..2 {
             take();
         }
-        let publisher = publishing.join().expect("the producer ends");
+        let producer = publishing.join().expect("the producer ends");
         while take() {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
-/// An observer at the second place, where first a single message may be, and then a bare one of the lap behind.
-pub(super) fn bare_observed(bound: usize) -> usize {
+/// An observer at the second place, where first a single message may be, and then a headerless one of the lap behind.
+pub(super) fn headerless_observed(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        let mut watcher = Watcher::new(memory.clone(), geometry, 1);
-        publisher.rescan(0);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
+        producer.rescan(0);
+        assert!(publish(&mut producer, &geometry));
         assert!(take(&mut gate));
         let publishing = thread::spawn(move || {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
             assert!(take(&mut gate));
-            publisher.rescan(0);
-            send_bare(&mut publisher, 2);
+            producer.rescan(0);
+            send_headerless(&mut producer, 2);
         });
         let mut buffer = [0; 16];
-        let mut look = || match watcher.look(&mut buffer) {
+        let mut look = || match observer.look(&mut buffer) {
             Seen::Empty => false,
             Seen::Missed(_) => true,
             Seen::Message { position, meta } => {
@@ -375,6 +374,6 @@ pub(super) fn bare_observed(bound: usize) -> usize {
         }
         publishing.join().expect("the producer ends");
         while look() {}
-        assert_eq!(watcher.position(), 4);
+        assert_eq!(observer.position(), 4);
     })
 }

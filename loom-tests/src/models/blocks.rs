@@ -1,14 +1,14 @@
 //! What blocks show: what was published, and zeros behind it. In both layouts: blocks beside their
 //! slots, and apart.
 
-use super::{consumer, producer};
+use super::{consumer, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
 use slipring_core::format::Geometry;
 use slipring_core::memory::{BlockWriter, Memory};
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol;
+use slipring_core::protocol::read::Ready;
 use slipring_core::protocol::table::Start;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,25 +36,25 @@ fn byte(position: u64) -> u8 {
 }
 
 /// Sends a message of so many bytes, if there is room for it.
-fn send(publisher: &mut Publisher<LoomMemory>, way: Way, len: usize) -> bool {
-    if publisher.room() == 0 {
-        publisher.rescan(0);
+fn send(producer: &mut protocol::Producer<LoomMemory>, way: Way, len: usize) -> bool {
+    if producer.room() == 0 {
+        producer.rescan(0);
     }
-    if publisher.room() == 0 {
+    if producer.room() == 0 {
         return false;
     }
-    let message = vec![byte(publisher.head()); len];
+    let message = vec![byte(producer.head()); len];
     match way {
         Way::Single => {
-            let claimed = publisher.claim_next();
-            publisher.send(claimed, 1, &message);
+            let claimed = producer.claim_next();
+            producer.send(claimed, 1, &message);
         }
         Way::Batch => {
-            publisher.claim(1);
-            let mut batch = publisher.begin_batch(1);
+            producer.claim(1);
+            let mut batch = producer.begin_batch(1);
             let slot = batch.next_slot().expect("a batch of one");
-            batch.push(publisher, slot, 1, &message);
-            publisher.publish_batch(&batch);
+            batch.push(producer, slot, 1, &message);
+            producer.publish_batch(&batch);
         }
     }
     true
@@ -62,42 +62,42 @@ fn send(publisher: &mut Publisher<LoomMemory>, way: Way, len: usize) -> bool {
 
 /// Writes all over a block. Then publishes its first bytes, if it is to be a message of so many;
 /// else gives the claim up.
-fn scribble(publisher: &mut Publisher<LoomMemory>, way: Way, len: Option<usize>) {
-    if publisher.room() == 0 {
-        publisher.rescan(0);
+fn write_partly(producer: &mut protocol::Producer<LoomMemory>, way: Way, len: Option<usize>) {
+    if producer.room() == 0 {
+        producer.rescan(0);
     }
-    if publisher.room() == 0 {
+    if producer.room() == 0 {
         return;
     }
-    let claimed = publisher.claim_next();
-    let blocks = publisher.memory().blocks();
+    let claimed = producer.claim_next();
+    let blocks = producer.memory().blocks();
     let mut bytes = vec![0xAA; blocks.block_size()];
     bytes[..len.unwrap_or(0)].fill(byte(claimed.position()));
     match way {
         Way::Single => {
-            let block = publisher.scribble(claimed);
+            let block = producer.dirty_block(claimed);
             // SAFETY: the block is that of the claimed position.
             unsafe { blocks.write(block, &bytes) };
             if let Some(len) = len {
-                publisher.publish(claimed, 1, len);
+                producer.publish(claimed, 1, len);
             }
         }
         Way::Batch => {
-            let mut batch = publisher.begin_batch(1);
-            batch.scribble(1);
+            let mut batch = producer.begin_batch(1);
+            batch.mark_dirty(1);
             let slot = batch.next_slot().expect("a batch of one");
             // SAFETY: as above.
             unsafe { blocks.write(batch.slots().packed(slot), &bytes) };
             if let Some(len) = len {
-                batch.seal(publisher, slot, 1, len);
-                publisher.publish_batch(&batch);
+                batch.add(producer, slot, 1, len);
+                producer.publish_batch(&batch);
             }
         }
     }
 }
 
 /// Looks at the whole block of the next message, if it is there, and releases it.
-fn take(reader: &mut Reader<LoomMemory>) -> bool {
+fn take(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     if reader.poll() == Ok(Ready::Empty) {
         return false;
     }
@@ -121,20 +121,20 @@ pub(super) fn stale(bound: usize) -> usize {
                 let geometry = geometry(block_size);
                 let memory = LoomMemory::new(&geometry);
                 let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-                let mut publisher = producer(&memory, &geometry);
-                assert!(send(&mut publisher, ways[0], 18));
+                let mut producer = take_over(&memory, &geometry);
+                assert!(send(&mut producer, ways[0], 18));
                 let publishing = thread::spawn(move || {
-                    send(&mut publisher, ways[1], 9);
-                    publisher
+                    send(&mut producer, ways[1], 9);
+                    producer
                 });
                 take(&mut reader);
-                let mut publisher = publishing.join().expect("the producer ends");
+                let mut producer = publishing.join().expect("the producer ends");
                 while take(&mut reader) {}
                 for (given_up, sent) in [(ways[1], ways[0]), (ways[0], ways[0]), (ways[1], ways[1])] {
-                    scribble(&mut publisher, given_up, None);
-                    assert!(send(&mut publisher, sent, 3));
+                    write_partly(&mut producer, given_up, None);
+                    assert!(send(&mut producer, sent, 3));
                     assert!(take(&mut reader));
-                    scribble(&mut publisher, sent, Some(5));
+                    write_partly(&mut producer, sent, Some(5));
                     assert!(take(&mut reader));
                 }
             });
@@ -155,18 +155,18 @@ pub(super) fn stale_killed(bound: usize) -> usize {
                     let geometry = geometry(block_size);
                     let memory = LoomMemory::new(&geometry);
                     let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-                    let mut publisher = producer(&memory, &geometry);
-                    assert!(send(&mut publisher, ways[1], 18));
+                    let mut producer = take_over(&memory, &geometry);
+                    assert!(send(&mut producer, ways[1], 18));
                     assert!(take(&mut reader));
-                    let doomed = memory.doomed(accesses);
+                    let fatal = memory.fatal_after(accesses);
                     let life = || {
-                        let mut publisher = producer(&doomed, &geometry);
-                        scribble(&mut publisher, ways[0], None);
-                        send(&mut publisher, ways[0], 9);
+                        let mut producer = take_over(&fatal, &geometry);
+                        write_partly(&mut producer, ways[0], None);
+                        send(&mut producer, ways[0], 9);
                     };
                     outcome.store(mortal(life).is_some(), Relaxed);
                     take(&mut reader);
-                    let mut successor = producer(&memory, &geometry);
+                    let mut successor = take_over(&memory, &geometry);
                     assert!(send(&mut successor, ways[1], 3));
                     while take(&mut reader) {}
                     assert_eq!(reader.tail(), successor.head(), "published and read");

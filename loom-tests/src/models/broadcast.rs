@@ -1,14 +1,14 @@
 //! Publishing, reading in place, and reading by copy.
 
 use super::{
-    consumer, copied_words, fill, geometry, kind_of, producer, publish, read, read_many, take, words,
+    consumer, copied_words, fill, geometry, kind_of, publish, read, read_many, take, take_over, words,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::{Geometry, Meta};
-use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::read::Reader;
+use slipring_core::protocol;
+use slipring_core::protocol::observe::Seen;
 use slipring_core::protocol::table::Start;
 
 /// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did not see
@@ -18,27 +18,27 @@ fn stream(
     capacity: u64,
     messages: u64,
     looks: usize,
-    read: fn(&mut Reader<LoomMemory>) -> bool,
+    read: fn(&mut protocol::Consumer<LoomMemory>) -> bool,
 ) -> usize {
     explore(bound, move || {
         let geometry = geometry(capacity, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..messages {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         for _ in 0..looks {
             if read(&mut reader) {
                 reader.release(1);
             }
         }
-        let publisher = thread.join().expect("the producer ends");
+        let producer = thread.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
@@ -57,30 +57,30 @@ pub(super) fn reuse(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         for _ in 0..2 {
             take(&mut reader);
         }
-        let publisher = thread.join().expect("the producer ends");
+        let producer = thread.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
 /// Looks once; true position, content and count or the model fails.
-fn look(watcher: &mut Watcher<LoomMemory>, buffer: &mut [u8; 16]) -> bool {
-    let before = watcher.position();
-    match watcher.look(buffer) {
+fn look(observer: &mut protocol::Observer<LoomMemory>, buffer: &mut [u8; 16]) -> bool {
+    let before = observer.position();
+    match observer.look(buffer) {
         Seen::Empty => false,
         Seen::Missed(n) => {
-            assert_eq!(watcher.position(), before + n, "the count of missed messages is exact");
+            assert_eq!(observer.position(), before + n, "the count of missed messages is exact");
             true
         }
         Seen::Message { position, meta } => {
@@ -92,59 +92,59 @@ fn look(watcher: &mut Watcher<LoomMemory>, buffer: &mut [u8; 16]) -> bool {
     }
 }
 
-fn watch(memory: &LoomMemory, geometry: &Geometry) -> Watcher<LoomMemory> {
-    Watcher::new(memory.clone(), *geometry, 0)
+fn watch(memory: &LoomMemory, geometry: &Geometry) -> protocol::Observer<LoomMemory> {
+    protocol::Observer::new(memory.clone(), *geometry, 0)
 }
 
 pub(super) fn observer(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut watcher = watch(&memory, &geometry);
-        let mut publisher = producer(&memory, &geometry);
+        let mut observer = watch(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                assert!(publish(&mut publisher, &geometry), "nobody gates");
+                assert!(publish(&mut producer, &geometry), "nobody gates");
             }
         });
         let mut buffer = [0; 16];
-        look(&mut watcher, &mut buffer);
+        look(&mut observer, &mut buffer);
         thread.join().expect("the producer ends");
-        while look(&mut watcher, &mut buffer) {}
-        assert_eq!(watcher.position(), 2);
+        while look(&mut observer, &mut buffer) {}
+        assert_eq!(observer.position(), 2);
     })
 }
 
-/// The producer claims two slots that hold old messages, scribbles over both, drops the claim, and
+/// The producer claims two slots that hold old messages, writes both partly, drops the claim, and
 /// publishes one message. Position 1 is then destroyed, although its sequence word is untouched.
 pub(super) fn abandoned_claim(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
-        let mut watcher = Watcher::new(memory.clone(), geometry, 1);
+        let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
         let thread = thread::spawn(move || {
-            while publisher.room() < 2 {
+            while producer.room() < 2 {
                 // The right to overwrite is taken in small steps while nobody gates.
-                let before = publisher.room();
-                publisher.rescan(0);
-                if publisher.room() == before {
+                let before = producer.room();
+                producer.rescan(0);
+                if producer.room() == before {
                     break;
                 }
             }
-            let room = publisher.room();
-            fill(&mut publisher, &geometry, room);
+            let room = producer.room();
+            fill(&mut producer, &geometry, room);
             // Dropped. The next claim is smaller.
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         });
         let mut buffer = [0; 16];
-        look(&mut watcher, &mut buffer);
-        look(&mut watcher, &mut buffer);
+        look(&mut observer, &mut buffer);
+        look(&mut observer, &mut buffer);
         thread.join().expect("the producer ends");
-        while look(&mut watcher, &mut buffer) {}
+        while look(&mut observer, &mut buffer) {}
     })
 }
 
@@ -156,11 +156,11 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut predecessor = producer(&memory, &geometry);
+        let mut predecessor = take_over(&memory, &geometry);
         for _ in 0..2 {
             assert!(publish(&mut predecessor, &geometry));
         }
-        let mut watcher = watch(&memory, &geometry);
+        let mut observer = watch(&memory, &geometry);
         let successor = memory.clone();
         let claiming = thread::spawn(move || {
             predecessor.rescan(0);
@@ -168,11 +168,11 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
         });
         let producers = thread::spawn(move || {
             claiming.join().expect("the predecessor went");
-            let mut publisher = producer(&successor, &geometry);
-            assert!(publish(&mut publisher, &geometry), "nobody gates");
+            let mut producer = take_over(&successor, &geometry);
+            assert!(publish(&mut producer, &geometry), "nobody gates");
         });
         let mut buffer = [0; 16];
-        look(&mut watcher, &mut buffer);
+        look(&mut observer, &mut buffer);
         producers.join().expect("the producers went");
     })
 }
@@ -182,19 +182,19 @@ pub(super) fn claimed_ahead(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry).stretching(2);
+        let mut producer = take_over(&memory, &geometry).claiming_ahead(2);
         for _ in 0..4 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
-        let mut watcher = watch(&memory, &geometry);
+        let mut observer = watch(&memory, &geometry);
         let writer = thread::spawn(move || {
             for _ in 0..2 {
-                assert!(publish(&mut publisher, &geometry));
+                assert!(publish(&mut producer, &geometry));
             }
         });
         let mut buffer = [0; 16];
-        look(&mut watcher, &mut buffer);
+        look(&mut observer, &mut buffer);
         writer.join().expect("the producer went");
-        while look(&mut watcher, &mut buffer) {}
+        while look(&mut observer, &mut buffer) {}
     })
 }

@@ -1,14 +1,14 @@
 //! How things end: a closed stream, a killed producer, and what the flight recorder says of it.
 
-use super::{batches, consumer, geometry, producer, publish, read, read_many, take};
+use super::{batches, consumer, geometry, publish, read, read_many, take, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
 use slipring_core::format::producer_page::HEAD;
 use slipring_core::format::readers_page::NEXT_EVENT;
 use slipring_core::memory::Memory;
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::recorder::{self, Entry, EventKind};
+use slipring_core::protocol;
+use slipring_core::protocol::recorder::{self, EventKind, NewEvent};
 use slipring_core::protocol::table::Start;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,10 +20,10 @@ pub(super) fn close(bound: usize) -> usize {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
-            publish(&mut publisher, &geometry);
-            publisher.close();
+            publish(&mut producer, &geometry);
+            producer.close();
         });
         for _ in 0..2 {
             if !take(&mut reader) && reader.is_drained().expect("a sound ring") {
@@ -37,16 +37,16 @@ pub(super) fn close(bound: usize) -> usize {
     })
 }
 
-/// What the doomed producer does: a batch of two, one that is given up, a message, the end.
-fn life(publisher: &mut Publisher<LoomMemory>, capacity: u64) {
+/// What the fatal producer does: a batch of two, one that is given up, a message, the end.
+fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
-    publisher.rescan(0);
-    let batch = batches::seal(publisher, 2);
-    publisher.publish_batch(&batch);
-    batches::seal(publisher, 2);
+    producer.rescan(0);
+    let batch = batches::fill(producer, 2);
+    producer.publish_batch(&batch);
+    batches::fill(producer, 2);
     // Given up.
-    publish(publisher, &geometry);
-    publisher.close();
+    publish(producer, &geometry);
+    producer.close();
 }
 
 /// The producer is killed before its n-th access, for every n; a reader reads all the while; a successor
@@ -60,15 +60,15 @@ pub(super) fn takeover(bound: usize) -> usize {
             let geometry = geometry(4, 1);
             let memory = LoomMemory::new(&geometry);
             let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-            drop(producer(&memory, &geometry));
-            let doomed = memory.doomed(accesses);
+            drop(take_over(&memory, &geometry));
+            let fatal = memory.fatal_after(accesses);
             let successor = memory.clone();
             let outcome = Arc::clone(&outcome);
             // One thread is both: that the one comes after the other is what the kernel's lock says.
             let producers = thread::spawn(move || {
-                let lived = mortal(|| life(&mut producer(&doomed, &geometry), 4)).is_some();
+                let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
                 outcome.store(lived, Relaxed);
-                producer(&successor, &geometry)
+                take_over(&successor, &geometry)
             });
             // Each look is at all that the head vouches for: the successor's store of it publishes what the dead one wrote.
             for _ in 0..2 {
@@ -107,17 +107,17 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
                 let geometry = geometry(4, 1);
                 let memory = LoomMemory::new(&geometry);
                 let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-                let doomed = memory.doomed(first);
-                let lived = mortal(|| life(&mut producer(&doomed, &geometry), 4)).is_some();
+                let fatal = memory.fatal_after(first);
+                let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
                 // What is there for a reader now must be there for it ever after.
                 let mut witness = 0;
                 while read(&mut reader) {
                     reader.release(1);
                     witness += 1;
                 }
-                let doomed = memory.doomed(second);
-                let took_over = mortal(|| producer(&doomed, &geometry).head()).is_some();
-                let mut third = producer(&memory, &geometry);
+                let fatal = memory.fatal_after(second);
+                let took_over = mortal(|| take_over(&fatal, &geometry).head()).is_some();
+                let mut third = take_over(&memory, &geometry);
                 assert_eq!(third.head(), witness, "lost or invented by a killed takeover");
                 assert!(publish(&mut third, &geometry));
                 assert!(take(&mut reader));
@@ -141,7 +141,7 @@ pub(super) fn recorder(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::with_words(&geometry, &recorder::words_of(&geometry, &[0, 255]));
-        let entry = |value: u64| Entry {
+        let entry = |value: u64| NewEvent {
             kind: if value == 1 { EventKind::Attached } else { EventKind::Died },
             position: value,
             pid: value,

@@ -6,19 +6,18 @@
 //! successor.
 
 use super::leases::{self, BIRTH, NOW, check, finish, lease};
-use super::{copied_words, geometry, producer, publish, read, take, words};
+use super::{copied_words, geometry, publish, read, take, take_over, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Millis};
 use slipring_core::memory::{Clock, Liveness, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::group::table::{self, Wanted};
 use slipring_core::protocol::group::{Group, Kinds, members};
-use slipring_core::protocol::lease::Lessee;
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
 use slipring_core::protocol::membership::{self, ConsumerKind, EnterError, Entered, Identity};
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
+use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::Start;
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -47,7 +46,7 @@ impl Clock for Ticking {
 
 /// A producer that makes room as the shipped one does.
 struct Maker {
-    publisher: Publisher<LoomMemory>,
+    producer: protocol::Producer<LoomMemory>,
     room: RoomMaker,
     rights: LoomRights,
     clock: Ticking,
@@ -57,7 +56,7 @@ impl Maker {
     fn new(memory: &LoomMemory, geometry: &Geometry, rights: &LoomRights, durable_inactive_ms: u64) -> Maker {
         let policy = Policy { required_readers: 0, durable_inactive_ms };
         Maker {
-            publisher: producer(memory, geometry),
+            producer: take_over(memory, geometry),
             room: RoomMaker::new(policy),
             rights: rights.party(9),
             clock: Ticking(Cell::new(0)),
@@ -66,12 +65,12 @@ impl Maker {
 
     /// Publishes the next message if there is room for it, or can be made.
     fn publish(&mut self) -> bool {
-        let Maker { publisher, room, rights, clock } = self;
-        if publisher.room() == 0 && !room.make_room(publisher, rights, clock, |_| {}) {
+        let Maker { producer, room, rights, clock } = self;
+        if producer.room() == 0 && !room.make_room(producer, rights, clock, |_| {}) {
             return false;
         }
-        let geometry = *publisher.geometry();
-        publish(publisher, &geometry)
+        let geometry = *producer.geometry();
+        publish(producer, &geometry)
     }
 
     /// Tries so often, in a thread of its own.
@@ -135,15 +134,15 @@ fn is_held(error: EnterError<Infallible>) -> bool {
 }
 
 /// Reads all that is published.
-fn read_all(reader: &mut Reader<LoomMemory>, publisher: &Publisher<LoomMemory>) {
+fn read_all(reader: &mut protocol::Consumer<LoomMemory>, producer: &protocol::Producer<LoomMemory>) {
     while take(reader) {}
-    assert_eq!(reader.tail(), publisher.head(), "published and read");
+    assert_eq!(reader.tail(), producer.head(), "published and read");
 }
 
 /// Enters, reads a message and leaves.
 fn visit(memory: &LoomMemory, geometry: &Geometry, rights: &LoomRights, kind: ConsumerKind) {
     let Ok(Entered { entry, tail, .. }) = enter(memory, geometry, rights, kind) else { return };
-    take(&mut Reader::new(memory.clone(), *geometry, entry, tail));
+    take(&mut protocol::Consumer::new(memory.clone(), *geometry, entry, tail));
     membership::leave(memory, geometry, rights, entry, kind, LONG_AGO);
 }
 
@@ -155,16 +154,16 @@ pub(super) fn consumer_killed(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut maker = Maker::new(&memory, &geometry, &rights, 0);
         assert!(maker.publish());
-        let doomed = memory.doomed(accesses);
+        let fatal = memory.fatal_after(accesses);
         let victim = dying(rights.party(1), move |rights| {
-            visit(&doomed, &geometry, rights, ConsumerKind::Ephemeral);
+            visit(&fatal, &geometry, rights, ConsumerKind::Ephemeral);
         });
         let survived = victim.join().expect("the victim ends");
         let publishing = maker.publishing(1);
         let hand = rights.party(2);
         let entered = enter(&memory, &geometry, &hand, ConsumerKind::Ephemeral);
         let mut reader = entered.map(|entered| {
-            let mut reader = Reader::new(memory.clone(), geometry, entered.entry, entered.tail);
+            let mut reader = protocol::Consumer::new(memory.clone(), geometry, entered.entry, entered.tail);
             // In place, and not released: the producer must keep off.
             read(&mut reader);
             reader
@@ -172,7 +171,7 @@ pub(super) fn consumer_killed(bound: usize) -> usize {
         let mut maker = publishing.join().expect("the producer ends");
         match &mut reader {
             Ok(reader) => {
-                read_all(reader, &maker.publisher);
+                read_all(reader, &maker.producer);
                 assert!(maker.publish(), "all is read");
                 membership::leave(&memory, &geometry, &hand, reader.entry(), ConsumerKind::Ephemeral, 2);
             }
@@ -196,20 +195,20 @@ pub(super) fn durable_killed(bound: usize) -> usize {
         for _ in 0..2 {
             assert!(maker.publish());
         }
-        let doomed = memory.doomed(accesses);
+        let fatal = memory.fatal_after(accesses);
         // One more than the position that it is certain to have released; 0 until it is in the
         // table.
         let released = Arc::new(AtomicU64::new(0));
         let released_there = Arc::clone(&released);
         let victim = dying(rights.party(1), move |rights| {
             for _ in 0..2 {
-                let entered = enter(&doomed, &geometry, rights, ConsumerKind::Durable);
+                let entered = enter(&fatal, &geometry, rights, ConsumerKind::Durable);
                 let Ok(Entered { entry, tail, .. }) = entered else { return };
                 released_there.store(tail + 1, Relaxed);
-                let mut reader = Reader::new(doomed.clone(), geometry, entry, tail);
+                let mut reader = protocol::Consumer::new(fatal.clone(), geometry, entry, tail);
                 take(&mut reader);
                 released_there.store(reader.tail() + 1, Relaxed);
-                membership::leave(&doomed, &geometry, rights, entry, ConsumerKind::Durable, LONG_AGO);
+                membership::leave(&fatal, &geometry, rights, entry, ConsumerKind::Durable, LONG_AGO);
             }
         });
         let survived = victim.join().expect("the victim ends");
@@ -221,7 +220,7 @@ pub(super) fn durable_killed(bound: usize) -> usize {
                 assert!(resumed || agreed.is_none(), "a durable consumer is forgotten");
                 let went_on = agreed.is_none_or(|position| (position..=position + 1).contains(&tail));
                 assert!(went_on, "it comes back at {tail}, and had released up to {agreed:?}");
-                Reader::new(memory.clone(), geometry, entry, tail)
+                protocol::Consumer::new(memory.clone(), geometry, entry, tail)
             }
             Err(error) => {
                 assert!(is_held(error), "{error:?}");
@@ -231,7 +230,7 @@ pub(super) fn durable_killed(bound: usize) -> usize {
         };
         read(&mut reader);
         let mut maker = publishing.join().expect("the producer ends");
-        read_all(&mut reader, &maker.publisher);
+        read_all(&mut reader, &maker.producer);
         assert!(maker.publish(), "all is read");
         assert!(!maker.publish(), "a durable consumer gates");
         survived
@@ -252,14 +251,14 @@ pub(super) fn expire_resume(bound: usize) -> usize {
         let entered = enter(&memory, &geometry, &rights.party(2), ConsumerKind::Durable);
         let mut reader = entered.map(|Entered { entry, tail, resumed }| {
             assert!(!resumed || tail == 0, "resumed at {tail}");
-            let mut reader = Reader::new(memory.clone(), geometry, entry, tail);
+            let mut reader = protocol::Consumer::new(memory.clone(), geometry, entry, tail);
             assert!(read(&mut reader) || !resumed, "what it came back for is gone");
             reader
         });
         let mut maker = publishing.join().expect("the producer ends");
         match &mut reader {
             Ok(reader) => {
-                read_all(reader, &maker.publisher);
+                read_all(reader, &maker.producer);
                 assert!(maker.publish(), "all is read");
                 assert!(!maker.publish(), "it is there again, and gates");
             }
@@ -280,22 +279,22 @@ pub(super) fn evict_entered(bound: usize) -> usize {
         let hand = rights.party(1);
         let first = enter(&memory, &geometry, &hand, ConsumerKind::Evictable).expect("an empty ring").entry;
         assert!(maker.publish());
-        let gate = maker.publisher.rescan(0).lowest.expect("the first one gates");
+        let gate = maker.producer.rescan(0).lowest.expect("the first one gates");
         let there = memory.clone();
         let leaving = thread::spawn(move || {
             membership::leave(&there, &geometry, &hand, first, ConsumerKind::Evictable, 2);
         });
         leaving.join().expect("the first one ends");
         let publishing = thread::spawn(move || {
-            maker.publisher.evict(gate);
+            maker.producer.evict(gate);
             maker.publish();
             maker
         });
         let entered = enter(&memory, &geometry, &rights.party(2), ConsumerKind::Evictable);
         let Ok(Entered { entry, tail, .. }) = entered else { panic!("{entered:?}") };
-        let mut reader = CopyingReader::new(memory.clone(), geometry, entry, tail);
+        let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, entry, tail);
         let mut accounted = tail;
-        let mut look = |reader: &mut CopyingReader<LoomMemory>| {
+        let mut look = |reader: &mut protocol::EvictableConsumer<LoomMemory>| {
             let mut buffer = [0; 16];
             match reader.take(&mut buffer) {
                 Copied::Empty => return false,
@@ -314,7 +313,7 @@ pub(super) fn evict_entered(bound: usize) -> usize {
         look(&mut reader);
         let maker = publishing.join().expect("the producer ends");
         while look(&mut reader) {}
-        assert_eq!(accounted, maker.publisher.head(), "every message is read or counted as missed");
+        assert_eq!(accounted, maker.producer.head(), "every message is read or counted as missed");
     })
 }
 
@@ -329,7 +328,11 @@ fn crew(capacity: u64) -> (Geometry, LoomMemory, LoomRights) {
 
 /// Joins the group as the shipped workers do. None if the producer has the table, or the only
 /// entry, for a moment.
-fn join(memory: &LoomMemory, geometry: &Geometry, rights: &LoomRights) -> Option<Lessee<LoomMemory>> {
+fn join(
+    memory: &LoomMemory,
+    geometry: &Geometry,
+    rights: &LoomRights,
+) -> Option<protocol::Worker<LoomMemory>> {
     if !rights.seize(Right::Table) {
         return None;
     }
@@ -337,11 +340,11 @@ fn join(memory: &LoomMemory, geometry: &Geometry, rights: &LoomRights) -> Option
     let group = table::join(memory, geometry, &wanted, BIRTH).expect("can always be had").group;
     let entry = members::enlist(&group, rights, &who("w")).ok();
     rights.release(Right::Table);
-    Some(Lessee::new(group, entry?, leases::settings(), 0))
+    Some(protocol::Worker::new(group, entry?, leases::settings(), 0))
 }
 
 /// Leases and acknowledges all that can be had before any lease has run out; how many.
-fn drain_now(worker: &Lessee<LoomMemory>) -> u64 {
+fn drain_now(worker: &protocol::Worker<LoomMemory>) -> u64 {
     let mut acked = 0;
     while let Some(found) = worker.search(Kinds::Any, NOW, true).lease {
         check(worker, found);
@@ -360,17 +363,17 @@ pub(super) fn enlisted_killed(bound: usize) -> usize {
         for _ in 0..2 {
             assert!(maker.publish());
         }
-        let doomed = memory.doomed(accesses);
+        let fatal = memory.fatal_after(accesses);
         let acked = Arc::new(AtomicBool::new(false));
         let acked_there = Arc::clone(&acked);
         let victim = dying(rights.party(1), move |rights| {
-            let Some(worker) = join(&doomed, &geometry, rights) else { return };
+            let Some(worker) = join(&fatal, &geometry, rights) else { return };
             let done = lease(&worker, NOW).expect("two are there");
             // Killed over this, it may or may not be done.
             acked_there.store(true, Relaxed);
             finish(&worker, done);
             let _ = lease(&worker, NOW).expect("one is left");
-            members::leave(&doomed, &geometry, rights, worker.entry());
+            members::leave(&fatal, &geometry, rights, worker.entry());
         });
         let survived = victim.join().expect("the victim ends");
         let publishing = maker.publishing(1);
@@ -387,9 +390,9 @@ pub(super) fn enlisted_killed(bound: usize) -> usize {
         }
         settled += drain_now(&worker);
         let floor = worker.group().help_floor();
-        assert_eq!(floor, Some(maker.publisher.head()), "lost, or held for ever");
-        let least = maker.publisher.head() - u64::from(acked.load(Relaxed));
-        assert!((least..=maker.publisher.head()).contains(&settled), "lost, or doubled");
+        assert_eq!(floor, Some(maker.producer.head()), "lost, or held for ever");
+        let least = maker.producer.head() - u64::from(acked.load(Relaxed));
+        assert!((least..=maker.producer.head()).contains(&settled), "lost, or doubled");
         members::leave(&memory, &geometry, &hand, worker.entry());
         assert!(maker.publish(), "nobody is there who gates");
         survived
@@ -402,8 +405,8 @@ pub(super) fn enlist_sweep(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = leases::ring(1);
         let rights = LoomRights::new();
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let dead = rights.party(1);
         let worker = join(&memory, &geometry, &dead).expect("two entries are free");
         let _ = lease(&worker, NOW).expect("it is there");
@@ -446,8 +449,8 @@ pub(super) fn creator_followed(bound: usize) -> usize {
         let (memory, rights) = (LoomMemory::new(&geometry), LoomRights::new());
         let mut maker = Maker::new(&memory, &geometry, &rights, 0);
         assert!(maker.publish());
-        let doomed = memory.doomed(accesses);
-        let victim = dying(rights.party(1), move |rights| drop(join(&doomed, &geometry, rights)));
+        let fatal = memory.fatal_after(accesses);
+        let victim = dying(rights.party(1), move |rights| drop(join(&fatal, &geometry, rights)));
         let survived = victim.join().expect("the victim ends");
         let publishing = maker.publishing(1);
         let hand = rights.party(2);
@@ -460,7 +463,7 @@ pub(super) fn creator_followed(bound: usize) -> usize {
             assert!(finish(&worker, held), "nobody else is about");
         }
         drain_now(&worker);
-        assert_eq!(worker.group().help_floor(), Some(maker.publisher.head()), "lost, or held for ever");
+        assert_eq!(worker.group().help_floor(), Some(maker.producer.head()), "lost, or held for ever");
         assert!(maker.publish(), "all is settled");
         survived
     })
@@ -488,12 +491,12 @@ pub(super) fn removal(bound: usize) -> usize {
             hand.release(Right::Table);
             removed
         });
-        assert!(!maker.publish() || maker.publisher.head() == 2);
+        assert!(!maker.publish() || maker.producer.head() == 2);
         let removed = removing.join().expect("the remover ends");
         let is_there = Group::named(&memory, &geometry, "g").is_some();
         assert_ne!(removed, is_there);
         if removed {
-            assert!(maker.publisher.head() == 2 || maker.publish(), "nobody gates any more");
+            assert!(maker.producer.head() == 2 || maker.publish(), "nobody gates any more");
         } else {
             let worker = join(&memory, &geometry, &rights.party(3)).expect("the entry is a dead worker's");
             let again = lease(&worker, NOW).expect("what the dead had was returned");

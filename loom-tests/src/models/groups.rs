@@ -1,20 +1,20 @@
-//! Groups and the producer: the floor, how a group begins and ends, and what is buried.
+//! Groups and the producer: the floor, how a group begins and ends, and dead letters.
 
 use super::leases::{
     NOW, check, create, drain, finish, geometry, group, lease, ring, settings, settle, worker,
 };
 use super::pins::lap;
-use super::{consumer, producer, publish, words};
+use super::{consumer, publish, take_over, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, group as group_entry, group_flags};
 use slipring_core::memory::{Memory, Word};
+use slipring_core::protocol;
 use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::{Kinds, members, table};
-use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::membership::Start;
-use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::read::Ready;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -24,10 +24,10 @@ use std::sync::atomic::Ordering::Relaxed;
 pub(super) fn floor(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         let first = lease(&here, NOW).expect("two are there");
         let second = lease(&there, NOW).expect("one is left");
@@ -48,15 +48,15 @@ pub(super) fn floor(bound: usize) -> usize {
 pub(super) fn floor_gate(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let here = worker(&memory, &geometry, 0);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         let [first, second] = [0, 1].map(|_| lease(&here, NOW).expect("two are there"));
         let publishing = thread::spawn(move || {
-            lap(&mut publisher, &geometry, 1);
-            publisher
+            lap(&mut producer, &geometry, 1);
+            producer
         });
         settle(&here, second);
         // Neither leased nor pinned for a while: only that it is not settled keeps the producer
@@ -67,9 +67,9 @@ pub(super) fn floor_gate(bound: usize) -> usize {
         assert_eq!(again.position, 0);
         check(&here, again);
         finish(&here, again);
-        let mut publisher = publishing.join().expect("the producer ends");
-        while publisher.head() < 4 {
-            assert!(publish(&mut publisher, &geometry), "there is room for two more");
+        let mut producer = publishing.join().expect("the producer ends");
+        while producer.head() < 4 {
+            assert!(publish(&mut producer, &geometry), "there is room for two more");
         }
         assert_eq!(drain(&here), 2);
     })
@@ -80,27 +80,29 @@ pub(super) fn floor_gate(bound: usize) -> usize {
 pub(super) fn floor_unmoved(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let worker = worker(&memory, &geometry, 0);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
-        let work = |worker: &Lessee<LoomMemory>| lease(worker, NOW).is_some_and(|held| settle(worker, held));
+        let work = |worker: &protocol::Worker<LoomMemory>| {
+            lease(worker, NOW).is_some_and(|held| settle(worker, held))
+        };
         assert!(work(&worker), "two are there");
         let working = thread::spawn(move || {
             let settled = 1 + usize::from(work(&worker));
             (worker, settled)
         });
-        publish(&mut publisher, &geometry);
+        publish(&mut producer, &geometry);
         let (worker, mut settled) = working.join().expect("the worker ends");
         loop {
             while work(&worker) {
                 settled += 1;
             }
-            if publisher.head() == 5 {
+            if producer.head() == 5 {
                 break;
             }
-            assert!(publish(&mut publisher, &geometry), "what was overwritten was settled");
+            assert!(publish(&mut producer, &geometry), "what was overwritten was settled");
         }
         assert_eq!((worker.group().stored_floor(), settled), (Some(0), 5));
     })
@@ -111,28 +113,28 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
 pub(super) fn floor_lag(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         let first = lease(&slow, NOW).expect("two are there");
         let second = lease(&quick, NOW).expect("one is left");
         let going_on = thread::spawn(move || {
-            lap(&mut publisher, &geometry, 1);
+            lap(&mut producer, &geometry, 1);
             let third = lease(&quick, NOW);
             finish(&quick, second);
             if let Some(third) = third {
                 finish(&quick, third);
             }
-            (publisher, quick)
+            (producer, quick)
         });
         assert!(finish(&slow, first));
-        let (mut publisher, quick) = going_on.join().expect("the others end");
+        let (mut producer, quick) = going_on.join().expect("the others end");
         drain(&quick);
-        assert_eq!(quick.group().help_floor(), Some(publisher.head()), "the floor is stuck");
+        assert_eq!(quick.group().help_floor(), Some(producer.head()), "the floor is stuck");
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry), "all is settled");
+            assert!(publish(&mut producer, &geometry), "all is settled");
         }
     })
 }
@@ -142,19 +144,19 @@ pub(super) fn group_join(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         let group = group(&memory, &geometry);
         let floor = create(&group).expect("can always be had");
         let worker = worker(&memory, &geometry, 0);
         let held = lease(&worker, NOW);
-        let publisher = publishing.join().expect("the producer ends");
+        let producer = publishing.join().expect("the producer ends");
         let mut settled = 0;
         if let Some(held) = held {
             check(&worker, held);
@@ -162,7 +164,7 @@ pub(super) fn group_join(bound: usize) -> usize {
             settled += 1;
         }
         settled += drain(&worker) as u64;
-        assert_eq!(floor + settled, publisher.head(), "everything from the floor on was delivered");
+        assert_eq!(floor + settled, producer.head(), "everything from the floor on was delivered");
     })
 }
 
@@ -171,19 +173,19 @@ pub(super) fn group_join(bound: usize) -> usize {
 pub(super) fn group_leave(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let worker = worker(&memory, &geometry, 0);
         let publishing = thread::spawn(move || {
-            lap(&mut publisher, &geometry, 1);
-            publisher
+            lap(&mut producer, &geometry, 1);
+            producer
         });
         let held = worker.next(NOW).expect("it is there");
         check(&worker, held);
         worker.unpin(held.position);
         table::clear(worker.group());
-        let mut publisher = publishing.join().expect("the producer ends");
-        assert!(publish(&mut publisher, &geometry), "nobody gates any more");
+        let mut producer = publishing.join().expect("the producer ends");
+        assert!(publish(&mut producer, &geometry), "nobody gates any more");
     })
 }
 
@@ -201,16 +203,16 @@ pub(super) fn creator_killed(bound: usize) -> usize {
         executions += explore(bound, move || {
             let geometry = geometry(1);
             let memory = LoomMemory::new(&geometry);
-            let mut publisher = producer(&memory, &geometry);
-            assert!(publish(&mut publisher, &geometry));
-            let doomed = group(&memory.doomed(accesses), &geometry);
-            let lived = mortal(|| create(&doomed).is_ok());
+            let mut producer = take_over(&memory, &geometry);
+            assert!(publish(&mut producer, &geometry));
+            let fatal = group(&memory.fatal_after(accesses), &geometry);
+            let lived = mortal(|| create(&fatal).is_ok());
             outcome.store(lived.is_some(), Relaxed);
             let group = group(&memory, &geometry);
             let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
             table::clear_unfinished(&group);
             assert!(lived.is_none() || complete);
-            assert_ne!(publish(&mut publisher, &geometry), complete, "only a whole group gates");
+            assert_ne!(publish(&mut producer, &geometry), complete, "only a whole group gates");
         });
         if survived.load(Relaxed) {
             break;
@@ -228,9 +230,9 @@ pub(super) fn remover_killed(bound: usize) -> usize {
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
             let (geometry, memory) = ring(1);
-            let mut publisher = producer(&memory, &geometry);
-            assert!(publish(&mut publisher, &geometry));
-            let lived = mortal(|| table::clear(&group(&memory.doomed(accesses), &geometry)));
+            let mut producer = take_over(&memory, &geometry);
+            assert!(publish(&mut producer, &geometry));
+            let lived = mortal(|| table::clear(&group(&memory.fatal_after(accesses), &geometry)));
             outcome.store(lived.is_some(), Relaxed);
             let flags = || memory.load(flags_of(&geometry), Relaxed);
             assert!(lived.is_none() || flags() == group_flags::FREE);
@@ -242,7 +244,7 @@ pub(super) fn remover_killed(bound: usize) -> usize {
                 whole,
                 "only a whole group has a floor"
             );
-            assert_ne!(publish(&mut publisher, &geometry), whole, "only a whole group gates");
+            assert_ne!(publish(&mut producer, &geometry), whole, "only a whole group gates");
         });
         if survived.load(Relaxed) {
             break;
@@ -253,15 +255,15 @@ pub(super) fn remover_killed(bound: usize) -> usize {
 
 /// Publishes the copy of a message that was given up in the dead-letter ring.
 fn publish_copy(dead: &LoomMemory, bytes: &[u8]) -> bool {
-    let mut publisher = producer(dead, dead.geometry());
-    if publisher.room() == 0 {
-        publisher.rescan(0);
+    let mut producer = take_over(dead, dead.geometry());
+    if producer.room() == 0 {
+        producer.rescan(0);
     }
-    let has_room = publisher.room() > 0;
+    let has_room = producer.room() > 0;
     if has_room {
-        let claimed = publisher.claim_next();
-        publisher.send(claimed, 0, bytes);
-        publisher.wake_readers();
+        let claimed = producer.claim_next();
+        producer.send(claimed, 0, bytes);
+        producer.wake_readers();
     }
     has_room
 }
@@ -271,9 +273,9 @@ fn publish_copy(dead: &LoomMemory, bytes: &[u8]) -> bool {
 pub(super) fn dead_letter_copy(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, stopped] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let held = lease(&here, NOW).expect("it is there");
         assert!(here.reject(held, NOW).is_ok());
         here.unpin(held.position);
@@ -286,7 +288,7 @@ pub(super) fn dead_letter_copy(bound: usize) -> usize {
         });
         let moved = here.move_to_dead_letters(0, Overflow::Drop, NOW, &mut [0; 16], |_, _| true);
         if moved.is_some() {
-            lap(&mut publisher, &geometry, 1);
+            lap(&mut producer, &geometry, 1);
         }
         copying.join().expect("the stopped worker ends");
     })
@@ -302,16 +304,16 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
             let (geometry, memory) = ring(1);
-            let mut publisher = producer(&memory, &geometry);
-            assert!(publish(&mut publisher, &geometry));
+            let mut producer = take_over(&memory, &geometry);
+            assert!(publish(&mut producer, &geometry));
             let beyond = super::geometry(2, 1);
             let dead = memory.beside(&beyond);
             let mut letters = consumer(&dead, &beyond, 0, Start::Earliest);
             drop(worker(&memory, &geometry, 0));
-            let victim = memory.doomed(accesses);
+            let victim = memory.fatal_after(accesses);
             let victims_dead = dead.sharing_fate_of(&victim);
             let lived = mortal(|| {
-                let giving_up = Lessee::new(group(&victim, &geometry), 0, settings(), 0);
+                let giving_up = protocol::Worker::new(group(&victim, &geometry), 0, settings(), 0);
                 let held = lease(&giving_up, NOW).expect("it is there");
                 let _ = giving_up.reject(held, NOW);
                 giving_up.unpin(held.position);
@@ -325,7 +327,7 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
             let moved = colleague.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], again);
             let worked = drain(&colleague);
             // As the next one who publishes there finds the dead-letter ring.
-            drop(producer(&dead, &beyond));
+            drop(take_over(&dead, &beyond));
             let mut copies = 0;
             while letters.poll() != Ok(Ready::Empty) {
                 let message = letters.message(0);
@@ -338,7 +340,7 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
             assert!(copies <= 2, "one for each worker");
             assert!(worked + copies > 0, "settled, and nobody has it");
             assert!(moved.is_none() || copies > 0, "{moved:?}, and there is no copy");
-            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
         });
         if survived.load(Relaxed) {
             break;
@@ -348,9 +350,9 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
 }
 
 /// Publishes a message; sleeps while there is no room for it.
-fn sleep_until_published(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
-    while !publish(publisher, geometry) {
-        super::parking::sleep_for_room(publisher);
+fn sleep_until_published(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
+    while !publish(producer, geometry) {
+        super::parking::sleep_for_room(producer);
     }
 }
 
@@ -358,15 +360,15 @@ fn sleep_until_published(publisher: &mut Publisher<LoomMemory>, geometry: &Geome
 pub(super) fn park_group(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let worker = worker(&memory, &geometry, 0);
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let working = thread::spawn(move || {
             let held = lease(&worker, NOW).expect("it is there");
             finish(&worker, held);
             worker.wake_producer();
         });
-        sleep_until_published(&mut publisher, &geometry);
+        sleep_until_published(&mut producer, &geometry);
         working.join().expect("the worker ends");
     })
 }
@@ -376,9 +378,9 @@ pub(super) fn park_group(bound: usize) -> usize {
 pub(super) fn park_claims(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let working = thread::spawn(move || {
             let found = there.next(NOW);
             if let Some(held) = found {
@@ -392,7 +394,7 @@ pub(super) fn park_claims(bound: usize) -> usize {
         if let Some(held) = here.next(NOW) {
             finish(&here, held);
         }
-        sleep_until_published(&mut publisher, &geometry);
+        sleep_until_published(&mut producer, &geometry);
         working.join().expect("the worker ends");
     })
 }

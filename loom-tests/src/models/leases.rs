@@ -1,15 +1,16 @@
 //! Leases: who has a message, and what a late word changes. Time is an argument: a lease runs out when somebody
 //! asks at a later time.
 
-use super::{kind_of, producer, publish, words};
+use super::{kind_of, publish, take_over, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Meta, Millis, worker_group};
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::group::table::{self, Birth};
 use slipring_core::protocol::group::{Group, Kinds, members};
-use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::settings::GroupSettings;
 use slipring_core::protocol::table::{Start, StartError};
 use std::sync::Arc;
@@ -53,13 +54,13 @@ pub(super) fn ring(capacity: u64) -> (Geometry, LoomMemory) {
     (geometry, memory)
 }
 
-pub(super) fn worker(memory: &LoomMemory, geometry: &Geometry, entry: u32) -> Lessee<LoomMemory> {
+pub(super) fn worker(memory: &LoomMemory, geometry: &Geometry, entry: u32) -> protocol::Worker<LoomMemory> {
     memory.store(worker_group(geometry, entry), 1, Relaxed);
-    Lessee::new(group(memory, geometry), entry, settings(), 0)
+    protocol::Worker::new(group(memory, geometry), entry, settings(), 0)
 }
 
 /// Leases what may be had, and asserts that it is what it says it is.
-pub(super) fn lease(worker: &Lessee<LoomMemory>, now: Millis) -> Option<Lease> {
+pub(super) fn lease(worker: &protocol::Worker<LoomMemory>, now: Millis) -> Option<Lease> {
     let lease = match worker.next(now) {
         Some(lease) => lease,
         None => worker.search(Kinds::Any, now, now == LATER).lease?,
@@ -69,7 +70,7 @@ pub(super) fn lease(worker: &Lessee<LoomMemory>, now: Millis) -> Option<Lease> {
 }
 
 /// Reads a leased message in place.
-pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
+pub(super) fn check(worker: &protocol::Worker<LoomMemory>, lease: Lease) {
     assert_eq!(lease.message.meta, Meta::new(16, kind_of(lease.position)), "length and kind");
     // SAFETY: the block is the ring's; the position is pinned.
     let block = unsafe { worker.memory().read_block(lease.message.block) };
@@ -77,20 +78,20 @@ pub(super) fn check(worker: &Lessee<LoomMemory>, lease: Lease) {
 }
 
 /// Acknowledges, and leaves the floor to others.
-pub(super) fn settle(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
+pub(super) fn settle(worker: &protocol::Worker<LoomMemory>, lease: Lease) -> bool {
     let acked = worker.ack(lease).is_ok();
     worker.unpin(lease.position);
     acked
 }
 
-pub(super) fn finish(worker: &Lessee<LoomMemory>, lease: Lease) -> bool {
+pub(super) fn finish(worker: &protocol::Worker<LoomMemory>, lease: Lease) -> bool {
     let acked = settle(worker, lease);
     worker.settled(lease.position);
     acked
 }
 
 /// Leases and acknowledges everything that can be had; how many.
-pub(super) fn drain(worker: &Lessee<LoomMemory>) -> usize {
+pub(super) fn drain(worker: &protocol::Worker<LoomMemory>) -> usize {
     let mut acked = 0;
     while let Some(found) = worker.search(Kinds::Any, LATER, true).lease {
         check(worker, found);
@@ -104,10 +105,10 @@ pub(super) fn drain(worker: &Lessee<LoomMemory>) -> usize {
 pub(super) fn claim(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let working = thread::spawn(move || lease(&there, NOW).is_some());
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let ours = lease(&here, NOW).is_some();
         let theirs = working.join().expect("the worker ends");
         assert!(!(ours && theirs), "two workers have leased one message");
@@ -117,12 +118,12 @@ pub(super) fn claim(bound: usize) -> usize {
 }
 
 /// Something that the holder of a lease does while another takes the message over, whose lease ran out.
-fn against_expiry(bound: usize, holders_word: fn(&Lessee<LoomMemory>, Lease) -> bool) -> usize {
+fn against_expiry(bound: usize, holders_word: fn(&protocol::Worker<LoomMemory>, Lease) -> bool) -> usize {
     explore(bound, move || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let held = lease(&here, NOW).expect("it is there");
         let working = thread::spawn(move || {
             let taken = lease(&there, LATER);
@@ -158,8 +159,8 @@ pub(super) fn extend_expiry(bound: usize) -> usize {
 pub(super) fn old_token(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let [here, stopped] = [0, 0].map(|entry| worker(&memory, &geometry, entry));
         let old = lease(&here, NOW).expect("it is there");
         assert!(here.nack(old, Some(0), NOW).is_ok());
@@ -184,8 +185,8 @@ pub(super) fn old_token(bound: usize) -> usize {
 pub(super) fn late_clock(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let [here, stopped] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let going_on = thread::spawn(move || {
             let found = stopped.search(Kinds::Any, NOW, false);
@@ -209,8 +210,8 @@ pub(super) fn late_clock(bound: usize) -> usize {
 pub(super) fn release_claim(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let held = lease(&here, NOW).expect("it is there");
         let working = thread::spawn(move || {
@@ -235,8 +236,8 @@ pub(super) fn release_claim(bound: usize) -> usize {
 pub(super) fn entry_reuse(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let rights = LoomRights::new();
         let dead = worker(&memory, &geometry, 0);
         let _ = lease(&dead, NOW).expect("it is there");
@@ -259,8 +260,8 @@ pub(super) fn entry_reuse(bound: usize) -> usize {
     })
 }
 
-/// What a doomed worker does with three messages: each step once.
-fn life(worker: &Lessee<LoomMemory>) {
+/// What a fatal worker does with three messages: each step once.
+fn life(worker: &protocol::Worker<LoomMemory>) {
     let done = lease(worker, NOW).expect("three are there");
     finish(worker, done);
     let failed = lease(worker, NOW).expect("two are left");
@@ -284,14 +285,14 @@ pub(super) fn worker_killed(bound: usize) -> usize {
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
             let (geometry, memory) = ring(4);
-            let mut publisher = producer(&memory, &geometry);
+            let mut producer = take_over(&memory, &geometry);
             for _ in 0..3 {
-                assert!(publish(&mut publisher, &geometry));
+                assert!(publish(&mut producer, &geometry));
             }
-            let doomed = memory.doomed(accesses);
+            let fatal = memory.fatal_after(accesses);
             drop(worker(&memory, &geometry, 0));
             let lived = mortal(|| {
-                life(&Lessee::new(group(&doomed, &geometry), 0, settings(), 0));
+                life(&protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0));
             });
             outcome.store(lived.is_some(), Relaxed);
             let colleague = worker(&memory, &geometry, 1);
@@ -304,7 +305,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
             assert_eq!(drain(&colleague) + settled_before, 3, "a message was lost or doubled");
             assert_eq!(colleague.group().help_floor(), Some(3));
             for _ in 0..4 {
-                assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+                assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
             }
         });
         if survived.load(Relaxed) {
@@ -323,17 +324,17 @@ pub(super) fn reaper_killed(bound: usize) -> usize {
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
             let (geometry, memory) = ring(2);
-            let mut publisher = producer(&memory, &geometry);
+            let mut producer = take_over(&memory, &geometry);
             for _ in 0..2 {
-                assert!(publish(&mut publisher, &geometry));
+                assert!(publish(&mut producer, &geometry));
             }
             let dead = worker(&memory, &geometry, 0);
             for _ in 0..2 {
                 let _ = lease(&dead, NOW).expect("two are there");
             }
             drop(dead);
-            let doomed = memory.doomed(accesses);
-            let lived = mortal(|| members::reap(&doomed, &geometry, &LoomRights::new(), 0));
+            let fatal = memory.fatal_after(accesses);
+            let lived = mortal(|| members::reap(&fatal, &geometry, &LoomRights::new(), 0));
             outcome.store(lived.is_some(), Relaxed);
             // Whether there is anything left to do depends on where the first one died.
             members::reap(&memory, &geometry, &LoomRights::new(), 0);
@@ -359,9 +360,9 @@ pub(super) fn killed_beside(bound: usize) -> usize {
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
             let (geometry, memory) = ring(1);
-            let mut publisher = producer(&memory, &geometry);
-            assert!(publish(&mut publisher, &geometry));
-            let doomed = memory.doomed(accesses);
+            let mut producer = take_over(&memory, &geometry);
+            assert!(publish(&mut producer, &geometry));
+            let fatal = memory.fatal_after(accesses);
             drop(worker(&memory, &geometry, 0));
             let colleague = worker(&memory, &geometry, 1);
             let outcome = Arc::clone(&outcome);
@@ -369,7 +370,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
             let acked_there = Arc::clone(&acked);
             let dying = thread::spawn(move || {
                 let lived = mortal(|| {
-                    let victim = Lessee::new(group(&doomed, &geometry), 0, settings(), 0);
+                    let victim = protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0);
                     let Some(held) = lease(&victim, NOW) else { return };
                     let Ok(held) = victim.extend(held, NOW) else { return victim.unpin(held.position) };
                     acked_there.store(victim.ack(held).is_ok(), Relaxed);
@@ -385,7 +386,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
             let left = drain(&colleague);
             assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
             assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");
-            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
         });
         if survived.load(Relaxed) {
             break;

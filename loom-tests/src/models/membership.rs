@@ -1,14 +1,14 @@
 //! Joining, leaving, being evicted, and being cleared away.
 
-use super::{consumer, copied_words, fill, geometry, kind_of, leases, producer, publish, read, take, words};
+use super::{consumer, copied_words, fill, geometry, kind_of, leases, publish, read, take, take_over, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::membership;
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Copied, CopyingReader, Reader};
+use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::{self, Eviction, Start, StartError};
 use slipring_core::protocol::tenure::{self, Tenure};
 use std::sync::Arc;
@@ -21,17 +21,17 @@ fn join(bound: usize, start: Start) -> usize {
     explore(bound, move || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         let joined = table::join(&memory, &geometry, 0, start, Eviction::Refused);
         let mut reader = match joined {
-            Ok(tail) => Some(Reader::new(memory.clone(), geometry, 0, tail)),
+            Ok(tail) => Some(protocol::Consumer::new(memory.clone(), geometry, 0, tail)),
             Err(StartError::Gone { requested, earliest }) => {
                 assert!(requested < earliest);
                 None
@@ -42,16 +42,16 @@ fn join(bound: usize, start: Start) -> usize {
             // In place, and not released: the producer must keep off.
             read(reader);
         }
-        let mut publisher = thread.join().expect("the producer ends");
+        let mut producer = thread.join().expect("the producer ends");
         match &mut reader {
             Some(reader) => {
                 if let Start::At(position) = start {
                     assert_eq!(reader.tail(), position);
                 }
                 while take(reader) {}
-                assert_eq!(reader.tail(), publisher.head(), "published and read");
+                assert_eq!(reader.tail(), producer.head(), "published and read");
             }
-            None => assert!(publish(&mut publisher, &geometry), "an error must not leave a tail that gates"),
+            None => assert!(publish(&mut producer, &geometry), "an error must not leave a tail that gates"),
         }
     })
 }
@@ -74,7 +74,7 @@ pub(super) fn join_takeover(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(16, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut predecessor = producer(&memory, &geometry);
+        let mut predecessor = take_over(&memory, &geometry);
         for _ in 0..15 {
             assert!(publish(&mut predecessor, &geometry));
         }
@@ -83,15 +83,15 @@ pub(super) fn join_takeover(bound: usize) -> usize {
         drop(predecessor);
         let successor = memory.clone();
         let scanning = thread::spawn(move || {
-            let mut publisher = producer(&successor, &geometry);
-            publisher.rescan(0);
-            publisher
+            let mut producer = take_over(&successor, &geometry);
+            producer.rescan(0);
+            producer
         });
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         read(&mut reader);
-        let publisher = scanning.join().expect("the successor ends");
+        let producer = scanning.join().expect("the successor ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
@@ -102,13 +102,13 @@ pub(super) fn join_beside(bound: usize) -> usize {
         let geometry = geometry(1, 2);
         let memory = LoomMemory::new(&geometry);
         let mut other = consumer(&memory, &geometry, 1, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let producing = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         let reading = thread::spawn(move || {
             take(&mut other);
@@ -116,11 +116,11 @@ pub(super) fn join_beside(bound: usize) -> usize {
         });
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         read(&mut reader);
-        let publisher = producing.join().expect("the producer ends");
+        let producer = producing.join().expect("the producer ends");
         let mut other = reading.join().expect("the reader ends");
         for reader in [&mut reader, &mut other] {
             while take(reader) {}
-            assert_eq!(reader.tail(), publisher.head(), "published and read");
+            assert_eq!(reader.tail(), producer.head(), "published and read");
         }
     })
 }
@@ -131,19 +131,19 @@ pub(super) fn leave(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
         assert!(read(&mut reader));
         membership::free(&memory, &geometry, 0);
-        let mut publisher = thread.join().expect("the producer ends");
-        assert!(publish(&mut publisher, &geometry), "nobody gates any more");
+        let mut producer = thread.join().expect("the producer ends");
+        assert!(publish(&mut producer, &geometry), "nobody gates any more");
         assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
     })
 }
@@ -160,10 +160,10 @@ pub(super) fn leaver_killed(bound: usize) -> usize {
             let memory = LoomMemory::new(&geometry);
             drop(consumer(&memory, &geometry, 0, Start::Earliest));
             memory.store(geometry.flags(0), EntryFlags::taken(true, false).0, Relaxed);
-            let mut publisher = producer(&memory, &geometry);
-            assert!(publish(&mut publisher, &geometry));
-            let doomed = memory.doomed(accesses);
-            let lived = mortal(|| membership::free(&doomed, &geometry, 0));
+            let mut producer = take_over(&memory, &geometry);
+            assert!(publish(&mut producer, &geometry));
+            let fatal = memory.fatal_after(accesses);
+            let lived = mortal(|| membership::free(&fatal, &geometry, 0));
             outcome.store(lived.is_some(), Relaxed);
             let reaped = membership::reap(&memory, &geometry, &LoomRights::new(), 0);
             assert_eq!(
@@ -171,7 +171,7 @@ pub(super) fn leaver_killed(bound: usize) -> usize {
                 accesses > 0 || lived.is_some(),
                 "a durable consumer stays until its removal began"
             );
-            assert_eq!(publish(&mut publisher, &geometry), reaped, "who stays gates");
+            assert_eq!(publish(&mut producer, &geometry), reaped, "who stays gates");
         });
         if survived.load(Relaxed) {
             break;
@@ -188,21 +188,21 @@ pub(super) fn eviction(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let tail =
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
-        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
-            while !publish(&mut publisher, &geometry) {
-                if let Some(gate) = publisher.rescan(0).lowest {
-                    publisher.evict(gate);
+            while !publish(&mut producer, &geometry) {
+                if let Some(gate) = producer.rescan(0).lowest {
+                    producer.evict(gate);
                 }
             }
-            publisher
+            producer
         });
         let mut next = 0;
         let mut missed = 0;
         let mut seen = 0;
-        let mut look = |reader: &mut CopyingReader<LoomMemory>| {
+        let mut look = |reader: &mut protocol::EvictableConsumer<LoomMemory>| {
             let mut buffer = [0; 16];
             match reader.take(&mut buffer) {
                 Copied::Empty => false,
@@ -225,15 +225,15 @@ pub(super) fn eviction(bound: usize) -> usize {
             }
         };
         look(&mut reader);
-        let publisher = thread.join().expect("the producer ends");
+        let producer = thread.join().expect("the producer ends");
         while look(&mut reader) {}
-        assert_eq!(publisher.head(), 2);
+        assert_eq!(producer.head(), 2);
         assert_eq!(seen + missed, 2, "every message is read or counted as missed");
     })
 }
 
 /// What an evictable reader gets, if it is anything, is what belongs there.
-fn take_copy(reader: &mut CopyingReader<LoomMemory>) {
+fn take_copy(reader: &mut protocol::EvictableConsumer<LoomMemory>) {
     let mut buffer = [0; 16];
     if let Copied::Message { position, meta } = reader.take(&mut buffer) {
         assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
@@ -242,14 +242,14 @@ fn take_copy(reader: &mut CopyingReader<LoomMemory>) {
 }
 
 /// Publishes a message; evicts who is in the way.
-fn evict_and_publish(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
-    if publisher.room() == 0 {
-        let scan = publisher.rescan(0);
-        if let Some(gate) = scan.lowest.filter(|_| publisher.room() == 0) {
-            publisher.evict(gate);
+fn evict_and_publish(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
+    if producer.room() == 0 {
+        let scan = producer.rescan(0);
+        if let Some(gate) = scan.lowest.filter(|_| producer.room() == 0) {
+            producer.evict(gate);
         }
     }
-    publish(publisher, geometry);
+    publish(producer, geometry);
 }
 
 /// A reader that may be evicted is evicted between the two stores of its joining.
@@ -257,11 +257,12 @@ pub(super) fn join_evicted(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
-        let publishing = thread::spawn(move || evict_and_publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let publishing = thread::spawn(move || evict_and_publish(&mut producer, &geometry));
         let joined = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed);
-        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, joined.expect("can always be had"));
+        let mut reader =
+            protocol::EvictableConsumer::new(memory.clone(), geometry, 0, joined.expect("can always be had"));
         take_copy(&mut reader);
         publishing.join().expect("the producer ends");
     })
@@ -273,18 +274,18 @@ pub(super) fn evict_reuse(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry).storing_by_exchange();
         table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let publishing = thread::spawn(move || {
-            evict_and_publish(&mut publisher, &geometry);
-            publisher
+            evict_and_publish(&mut producer, &geometry);
+            producer
         });
         membership::free(&memory, &geometry, 0);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         read(&mut reader);
-        let publisher = publishing.join().expect("the producer ends");
+        let producer = publishing.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
@@ -295,11 +296,11 @@ pub(super) fn copy_release(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry).copying_in_place();
         let tail =
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
-        let mut reader = CopyingReader::new(memory.clone(), geometry, 0, tail);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
-            publish(&mut publisher, &geometry);
+            publish(&mut producer, &geometry);
         });
         let mut buffer = [0; 16];
         assert!(matches!(reader.take(&mut buffer), Copied::Message { position: 0, .. }));
@@ -315,22 +316,22 @@ pub(super) fn resume(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut publisher, &geometry);
+                publish(&mut producer, &geometry);
             }
-            publisher
+            producer
         });
         take(&mut reader);
         let left = reader.tail();
         drop(reader);
         let tail = table::resume(&memory, &geometry, 0).expect("a sound ring");
         assert_eq!(tail, left);
-        let mut reader = Reader::new(memory.clone(), geometry, 0, tail);
-        let publisher = thread.join().expect("the producer ends");
+        let mut reader = protocol::Consumer::new(memory.clone(), geometry, 0, tail);
+        let producer = thread.join().expect("the producer ends");
         while take(&mut reader) {}
-        assert_eq!(reader.tail(), publisher.head(), "published and read");
+        assert_eq!(reader.tail(), producer.head(), "published and read");
     })
 }
 
@@ -340,19 +341,19 @@ pub(super) fn reap(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let rights = LoomRights::new();
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         drop(consumer(&memory, &geometry, 0, Start::Earliest));
         memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let hand = rights.party(1);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                if !publish(&mut publisher, &geometry) {
-                    membership::reap(publisher.memory(), &geometry, &hand, 0);
+                if !publish(&mut producer, &geometry) {
+                    membership::reap(producer.memory(), &geometry, &hand, 0);
                 }
             }
-            publish(&mut publisher, &geometry);
-            publisher
+            publish(&mut producer, &geometry);
+            producer
         });
         let hand = rights.party(2);
         let mut reader = hand.seize(Right::Consumer(0)).then(|| {
@@ -361,13 +362,13 @@ pub(super) fn reap(bound: usize) -> usize {
             read(&mut reader);
             reader
         });
-        let publisher = thread.join().expect("the producer ends");
+        let producer = thread.join().expect("the producer ends");
         if reader.is_none() {
             assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
         }
         if let Some(reader) = &mut reader {
             while take(reader) {}
-            assert_eq!(reader.tail(), publisher.head(), "published and read");
+            assert_eq!(reader.tail(), producer.head(), "published and read");
         }
     })
 }
@@ -396,8 +397,8 @@ pub(super) fn used(bound: usize) -> usize {
 pub(super) fn used_worker(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = leases::ring(1);
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let thread = thread::spawn(move || {
             let worker = leases::worker(&memory, &geometry, 1);
             if let Some(held) = leases::lease(&worker, leases::NOW) {
@@ -406,9 +407,9 @@ pub(super) fn used_worker(bound: usize) -> usize {
                 worker.unpin(held.position);
             }
         });
-        publish(&mut publisher, &geometry);
+        publish(&mut producer, &geometry);
         thread.join().expect("the worker ends");
-        assert!(publish(&mut publisher, &geometry) || publisher.head() == 2, "nothing is unsettled");
+        assert!(publish(&mut producer, &geometry) || producer.head() == 2, "nothing is unsettled");
     })
 }
 
@@ -420,9 +421,9 @@ pub(super) fn succeed(bound: usize) -> usize {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
         let entry = geometry.consumer_entry(0);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         tenure::succeed(&memory, entry);
         let mut first = consumer(&memory, &geometry, 0, Start::At(1));
@@ -465,19 +466,19 @@ pub(super) fn owner_killed(bound: usize) -> usize {
             let memory = LoomMemory::new(&geometry);
             let rights = LoomRights::new();
             let entry = geometry.consumer_entry(0);
-            let mut publisher = producer(&memory, &geometry);
+            let mut producer = take_over(&memory, &geometry);
             for _ in 0..2 {
-                assert!(publish(&mut publisher, &geometry));
+                assert!(publish(&mut producer, &geometry));
             }
             tenure::succeed(&memory, entry);
             take(&mut consumer(&memory, &geometry, 0, Start::At(1)));
             membership::free(&memory, &geometry, 0);
-            let doomed = memory.doomed(accesses);
+            let fatal = memory.fatal_after(accesses);
             let lived = mortal(|| {
-                tenure::succeed(&doomed, entry);
-                doomed.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-                take(&mut consumer(&doomed, &geometry, 0, Start::At(0)));
-                membership::free(&doomed, &geometry, 0);
+                tenure::succeed(&fatal, entry);
+                fatal.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+                take(&mut consumer(&fatal, &geometry, 0, Start::At(0)));
+                membership::free(&fatal, &geometry, 0);
             });
             outcome.store(lived.is_some(), Relaxed);
             let found = tenure::look_at(&memory, entry);

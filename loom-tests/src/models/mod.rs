@@ -19,9 +19,9 @@ use crate::explore::Model;
 use crate::memory::{BLOCK_SIZE, LoomMemory};
 use slipring_core::format::{Geometry, Meta};
 use slipring_core::memory::{BlockWriter, Memory};
+use slipring_core::protocol;
 use slipring_core::protocol::Damage;
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::read::Ready;
 use slipring_core::protocol::table::{self, Eviction, Start};
 
 /// Every model, cheap ones first within their family.
@@ -39,58 +39,58 @@ pub const MODELS: &[Model] = &[
         run: broadcast::batch,
     },
     Model {
-        name: "sealed",
+        name: "batched",
         question: "is a batch seen in pieces, or anything of one that was given up?",
         executions: 54_406,
-        run: batches::sealed,
+        run: batches::batched,
     },
     Model {
-        name: "sealed_join",
+        name: "batched_join",
         question: "the same by a reader that joins in between",
         executions: 53_093,
-        run: batches::sealed_join,
+        run: batches::batched_join,
     },
     Model {
-        name: "sealed_observed",
+        name: "batched_observed",
         question: "the same by an observer",
         executions: 17_186,
-        run: batches::sealed_observed,
+        run: batches::batched_observed,
     },
     Model {
-        name: "sealed_lapped",
+        name: "batched_lapped",
         question: "the same by an observer of what the batch is written over",
         executions: 16_752,
-        run: batches::sealed_lapped,
+        run: batches::batched_lapped,
     },
     Model {
-        name: "sealed_copied",
+        name: "batched_copied",
         question: "the same by a reader that copies",
         executions: 15_640,
-        run: batches::sealed_copied,
+        run: batches::batched_copied,
     },
     Model {
-        name: "sealed_claimed",
+        name: "batched_claimed",
         question: "the same by workers",
         executions: 927,
-        run: batches::sealed_claimed,
+        run: batches::batched_claimed,
     },
     Model {
-        name: "bare",
-        question: "is a seal that was given up taken for a description of what is sent bare in its place?",
+        name: "headerless",
+        question: "is the header of an aborted batch taken for that of a headerless message in its place?",
         executions: 1_922,
-        run: batches::bare,
+        run: batches::headerless,
     },
     Model {
-        name: "bare_join",
-        question: "does a reader that joins between bare messages find them all?",
+        name: "headerless_join",
+        question: "does a reader that joins between headerless messages find them all?",
         executions: 3_440,
-        run: batches::bare_join,
+        run: batches::headerless_join,
     },
     Model {
-        name: "bare_between",
-        question: "does a reader look for a message that was sent by itself among the bare ones?",
+        name: "headerless_between",
+        question: "does a reader look for a message that was sent by itself among the headerless ones?",
         executions: 1_583,
-        run: batches::bare_between,
+        run: batches::headerless_between,
     },
     Model {
         name: "ahead",
@@ -99,10 +99,10 @@ pub const MODELS: &[Model] = &[
         run: batches::ahead,
     },
     Model {
-        name: "bare_observed",
-        question: "does an observer take an old look at a slot for a bare message?",
+        name: "headerless_observed",
+        question: "does an observer take an old look at a slot for a headerless message?",
         executions: 22_505,
-        run: batches::bare_observed,
+        run: batches::headerless_observed,
     },
     Model {
         name: "reuse",
@@ -130,7 +130,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "abandoned_claim",
-        question: "is what a dropped claim scribbled over ever believed by an observer?",
+        question: "is a dirty block of an aborted claim ever believed by an observer?",
         executions: 446,
         run: broadcast::abandoned_claim,
     },
@@ -417,10 +417,10 @@ pub const MODELS: &[Model] = &[
         run: groups::floor_gate,
     },
     Model {
-        name: "lap_bare",
-        question: "is a message leased whose slot still speaks of it when a bare one has taken its place?",
+        name: "lap_headerless",
+        question: "is a message leased whose slot still speaks of it when a headerless one has taken its place?",
         executions: 18_650,
-        run: pins::lap_bare,
+        run: pins::lap_headerless,
     },
     Model {
         name: "lap_reuse",
@@ -534,24 +534,29 @@ fn words(position: u64) -> [u64; 2] {
     [position + 100, position + 100]
 }
 
-fn producer(memory: &LoomMemory, geometry: &Geometry) -> Publisher<LoomMemory> {
-    Publisher::take_over(memory.clone(), *geometry).expect("a sound ring")
+fn take_over(memory: &LoomMemory, geometry: &Geometry) -> protocol::Producer<LoomMemory> {
+    protocol::Producer::take_over(memory.clone(), *geometry).expect("a sound ring")
 }
 
-fn consumer(memory: &LoomMemory, geometry: &Geometry, entry: u32, start: Start) -> Reader<LoomMemory> {
+fn consumer(
+    memory: &LoomMemory,
+    geometry: &Geometry,
+    entry: u32,
+    start: Start,
+) -> protocol::Consumer<LoomMemory> {
     let tail =
         table::join(memory, geometry, entry, start, Eviction::Refused).expect("a start that can be had");
-    Reader::new(memory.clone(), *geometry, entry, tail)
+    protocol::Consumer::new(memory.clone(), *geometry, entry, tail)
 }
 
 /// Claims `n` positions and fills them with what belongs there.
-fn fill(publisher: &mut Publisher<LoomMemory>, _geometry: &Geometry, n: u64) {
-    publisher.claim(n);
-    for claimed in (0..n).map(|ahead| publisher.claimed_slot(ahead)).collect::<Vec<_>>() {
+fn fill(producer: &mut protocol::Producer<LoomMemory>, _geometry: &Geometry, n: u64) {
+    producer.claim(n);
+    for claimed in (0..n).map(|ahead| producer.claimed_slot(ahead)).collect::<Vec<_>>() {
         let position = claimed.position();
-        let block = publisher.scribble(claimed);
+        let block = producer.dirty_block(claimed);
         // SAFETY: the block is that of a claimed position.
-        unsafe { publisher.memory().blocks().write(block, &bytes(position)) };
+        unsafe { producer.memory().blocks().write(block, &bytes(position)) };
     }
 }
 
@@ -561,39 +566,39 @@ fn bytes(position: u64) -> [u8; 16] {
     core::array::from_fn(|at| if at < 8 { low[at] } else { high[at - 8] })
 }
 
-/// Every third message is of kind 0: bare, if it is sent in a batch and is not the first.
+/// Every third message is of kind 0: headerless, if it is sent in a batch and is not the first.
 fn kind_of(position: u64) -> u32 {
     u32::try_from((position + 1) % 3).expect("less than three")
 }
 
 /// Publishes the next message if there is room for it.
-fn publish(publisher: &mut Publisher<LoomMemory>, _geometry: &Geometry) -> bool {
-    if publisher.room() == 0 {
-        publisher.rescan(0);
+fn publish(producer: &mut protocol::Producer<LoomMemory>, _geometry: &Geometry) -> bool {
+    if producer.room() == 0 {
+        producer.rescan(0);
     }
-    if publisher.room() == 0 {
+    if producer.room() == 0 {
         return false;
     }
-    let claimed = publisher.claim_next();
+    let claimed = producer.claim_next();
     let position = claimed.position();
-    publisher.send(claimed, kind_of(position), &bytes(position));
+    producer.send(claimed, kind_of(position), &bytes(position));
     true
 }
 
 /// Reads the message at the tail in place, if it is there, and asserts that it is the right one. The
 /// message is not released.
-fn read(reader: &mut Reader<LoomMemory>) -> bool {
+fn read(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     let ready = reader.poll();
     read_ready(reader, ready)
 }
 
 /// The same of all that the head vouches for.
-fn read_many(reader: &mut Reader<LoomMemory>) -> bool {
+fn read_many(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     let ready = reader.poll_many();
     read_ready(reader, ready)
 }
 
-fn read_ready(reader: &Reader<LoomMemory>, ready: Result<Ready, Damage>) -> bool {
+fn read_ready(reader: &protocol::Consumer<LoomMemory>, ready: Result<Ready, Damage>) -> bool {
     match ready.expect("a sound ring") {
         Ready::Empty => false,
         Ready::Messages(n) => {
@@ -604,14 +609,14 @@ fn read_ready(reader: &Reader<LoomMemory>, ready: Result<Ready, Damage>) -> bool
     }
 }
 
-/// Asserts that all that is known to be published is what belongs there, and that what is said to be bare is.
-fn check_known(reader: &Reader<LoomMemory>, kind: impl Fn(u64) -> u32) {
+/// Asserts that all that is known to be published is what belongs there, and that messages that are said to be headerless are.
+fn check_known(reader: &protocol::Consumer<LoomMemory>, kind: impl Fn(u64) -> u32) {
     for ahead in 0..reader.known() {
         let position = reader.tail() + ahead;
         let message = reader.message(ahead);
         assert_eq!(message.meta, Meta::new(16, kind(position)), "length and kind");
-        if ahead >= reader.described() {
-            assert_eq!(reader.bare_message(ahead), message, "without a look at the slot");
+        if ahead >= reader.headers_ahead() {
+            assert_eq!(reader.headerless_message(ahead), message, "without a look at the slot");
         }
         // SAFETY: the block is the ring's; the position is gated.
         let block = unsafe { reader.memory().read_block(message.block) };
@@ -620,7 +625,7 @@ fn check_known(reader: &Reader<LoomMemory>, kind: impl Fn(u64) -> u32) {
 }
 
 /// Reads and releases the next message, if it is there.
-fn take(reader: &mut Reader<LoomMemory>) -> bool {
+fn take(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     let taken = read(reader);
     if taken {
         reader.release(1);

@@ -1,14 +1,14 @@
 //! Sleeping and waking: a lost wake-up is a deadlock of the model.
 
-use super::{consumer, geometry, producer, publish, take};
+use super::{consumer, geometry, publish, take, take_over};
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::Geometry;
+use slipring_core::protocol;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::park::Side;
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Reader, Ready};
+use slipring_core::protocol::read::Ready;
 use slipring_core::protocol::table::Start;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -16,30 +16,31 @@ use std::time::Duration;
 const NO_LIMIT: Duration = Duration::MAX;
 
 /// Takes one message; sleeps while there is none.
-fn receive(reader: &mut Reader<LoomMemory>) {
+fn receive(reader: &mut protocol::Consumer<LoomMemory>) {
     while !take(reader) {
         sleep(reader);
     }
 }
 
 /// As a consumer that waits.
-fn sleep(reader: &mut Reader<LoomMemory>) {
-    let look = |reader: &mut Reader<_>| Ok::<_, Damage>((!reader.has_news()?).then_some(NO_LIMIT));
-    Side::Readers.sleep_unless(reader, Reader::memory, look).expect("a sound ring");
+fn sleep(reader: &mut protocol::Consumer<LoomMemory>) {
+    let look =
+        |reader: &mut protocol::Consumer<_>| Ok::<_, Damage>((!reader.has_news()?).then_some(NO_LIMIT));
+    Side::Readers.sleep_unless(reader, protocol::Consumer::memory, look).expect("a sound ring");
 }
 
 /// As a producer that waits for room.
-pub(super) fn sleep_for_room(publisher: &mut Publisher<LoomMemory>) {
-    let look = |publisher: &mut Publisher<_>| {
-        publisher.rescan(0);
-        Ok::<_, Infallible>((publisher.room() == 0).then_some(NO_LIMIT))
+pub(super) fn sleep_for_room(producer: &mut protocol::Producer<LoomMemory>) {
+    let look = |producer: &mut protocol::Producer<_>| {
+        producer.rescan(0);
+        Ok::<_, Infallible>((producer.room() == 0).then_some(NO_LIMIT))
     };
-    let Ok(()) = Side::Producer.sleep_unless(publisher, Publisher::memory, look);
+    let Ok(()) = Side::Producer.sleep_unless(producer, protocol::Producer::memory, look);
 }
 
-fn send(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry) {
-    assert!(publish(publisher, geometry), "the ring is large enough");
-    publisher.wake_readers();
+fn send(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
+    assert!(publish(producer, geometry), "the ring is large enough");
+    producer.wake_readers();
 }
 
 /// A reader sleeps twice: the clearing of its first announcement must not erase its second.
@@ -48,10 +49,10 @@ pub(super) fn park_readers(bound: usize) -> usize {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                send(&mut publisher, &geometry);
+                send(&mut producer, &geometry);
             }
         });
         for _ in 0..2 {
@@ -66,9 +67,9 @@ pub(super) fn park_two_readers(bound: usize) -> usize {
         let geometry = geometry(1, 2);
         let memory = LoomMemory::new(&geometry);
         let [mut here, mut there] = [0, 1].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || receive(&mut there));
-        let producing = thread::spawn(move || send(&mut publisher, &geometry));
+        let producing = thread::spawn(move || send(&mut producer, &geometry));
         receive(&mut here);
         thread.join().expect("the reader ends");
         producing.join().expect("the producer ends");
@@ -82,16 +83,16 @@ pub(super) fn park_producer(bound: usize) -> usize {
         let geometry = geometry(1, 2);
         let memory = LoomMemory::new(&geometry);
         let readers = [0, 1].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
-        let mut publisher = producer(&memory, &geometry);
-        assert!(publish(&mut publisher, &geometry));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
         let threads = readers.map(|mut reader| {
             thread::spawn(move || {
                 assert!(take(&mut reader), "published before");
                 reader.wake_producer();
             })
         });
-        while !publish(&mut publisher, &geometry) {
-            sleep_for_room(&mut publisher);
+        while !publish(&mut producer, &geometry) {
+            sleep_for_room(&mut producer);
         }
         for thread in threads {
             thread.join().expect("the reader ends");
@@ -105,8 +106,8 @@ pub(super) fn park_closed(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-        let mut publisher = producer(&memory, &geometry);
-        let closing = thread::spawn(move || publisher.close());
+        let mut producer = take_over(&memory, &geometry);
+        let closing = thread::spawn(move || producer.close());
         while !reader.is_drained().expect("a sound ring") {
             sleep(&mut reader);
         }
@@ -114,7 +115,7 @@ pub(super) fn park_closed(bound: usize) -> usize {
     })
 }
 
-fn memory_of(readers: &[Reader<LoomMemory>; 2], ring: usize) -> &LoomMemory {
+fn memory_of(readers: &[protocol::Consumer<LoomMemory>; 2], ring: usize) -> &LoomMemory {
     readers[ring].memory()
 }
 
@@ -127,8 +128,8 @@ pub(super) fn park_any(bound: usize) -> usize {
         let memories = [here.beside(&geometry), here];
         let mut readers = memories.each_ref().map(|memory| consumer(memory, &geometry, 0, Start::Earliest));
         let threads = memories.map(|memory| {
-            let mut publisher = producer(&memory, &geometry);
-            thread::spawn(move || send(&mut publisher, &geometry))
+            let mut producer = take_over(&memory, &geometry);
+            thread::spawn(move || send(&mut producer, &geometry))
         });
         let mut taken = 0;
         while taken < 2 {
@@ -137,7 +138,7 @@ pub(super) fn park_any(bound: usize) -> usize {
                 taken += 1;
                 continue;
             }
-            let look = |readers: &mut [Reader<LoomMemory>; 2]| {
+            let look = |readers: &mut [protocol::Consumer<LoomMemory>; 2]| {
                 let news = readers.each_mut().map(|reader| reader.poll().map(|ready| ready != Ready::Empty));
                 let [one, other] = news;
                 Ok::<_, Damage>((!one? && !other?).then_some(NO_LIMIT))

@@ -1,20 +1,20 @@
 //! Slots and those who read them in place: what keeps the producer off once a lease is over.
 
 use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
-use super::{batches, kind_of, producer, publish};
+use super::{batches, kind_of, publish, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
 use slipring_core::format::Geometry;
 use slipring_core::memory::{Liveness, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::group::{Kinds, members};
-use slipring_core::protocol::lease::{Lease, Lessee};
-use slipring_core::protocol::publish::Publisher;
+use slipring_core::protocol::lease::Lease;
 
 /// Publishes a message that will overwrite the first, if the producer may.
-pub(super) fn lap(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, attempts: usize) {
+pub(super) fn lap(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry, attempts: usize) {
     for _ in 0..attempts {
-        if publish(publisher, geometry) {
+        if publish(producer, geometry) {
             break;
         }
     }
@@ -25,9 +25,9 @@ pub(super) fn lap(publisher: &mut Publisher<LoomMemory>, geometry: &Geometry, at
 pub(super) fn pin(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let reading = thread::spawn(move || {
             let Some(held) = lease(&late, NOW) else { return };
             // Reads once more, long after its lease was lost.
@@ -38,11 +38,11 @@ pub(super) fn pin(bound: usize) -> usize {
         if let Some(taken) = other.search(Kinds::Any, LATER, false).lease {
             settle(&other, taken);
         }
-        lap(&mut publisher, &geometry, 2);
+        lap(&mut producer, &geometry, 2);
         reading.join().expect("the late worker ends");
         drain(&other);
-        lap(&mut publisher, &geometry, 1);
-        assert!(publisher.head() >= 2, "nobody reads any more, nothing is unsettled");
+        lap(&mut producer, &geometry, 1);
+        assert!(producer.head() >= 2, "nobody reads any more, nothing is unsettled");
     })
 }
 
@@ -52,16 +52,16 @@ pub(super) fn pin(bound: usize) -> usize {
 pub(super) fn pin_floor(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         let next = other.search(Kinds::Equal(kind_of(1)), NOW, false).lease.expect("it is there");
         assert_eq!(next.position, 1);
         let helper = group(&memory, &geometry);
         let helping = thread::spawn(move || helper.help_floor());
-        let publishing = thread::spawn(move || lap(&mut publisher, &geometry, 1));
+        let publishing = thread::spawn(move || lap(&mut producer, &geometry, 1));
         let held = late.next(NOW).expect("it is there");
         assert!(late.ack(held).is_ok());
         check(&late, held);
@@ -73,34 +73,36 @@ pub(super) fn pin_floor(bound: usize) -> usize {
 }
 
 /// A message that its holder lost, and that was settled by another, while the holder has yet to read it.
-fn lost_lease(capacity: u64) -> (Geometry, LoomMemory, Publisher<LoomMemory>, Lessee<LoomMemory>, Lease) {
+fn lost_lease(
+    capacity: u64,
+) -> (Geometry, LoomMemory, protocol::Producer<LoomMemory>, protocol::Worker<LoomMemory>, Lease) {
     let (geometry, memory) = ring(capacity);
-    let mut publisher = producer(&memory, &geometry);
+    let mut producer = take_over(&memory, &geometry);
     let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
     for _ in 0..capacity {
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
     }
     let lost = lease(&late, NOW).expect("it is there");
     let taken = other.search(Kinds::Any, LATER, true).lease.expect("it ran out");
     assert!(taken.position == lost.position && finish(&other, taken));
-    (geometry, memory, publisher, late, lost)
+    (geometry, memory, producer, late, lost)
 }
 
 /// A worker whose lease was lost gives the bytes up, and pins the next message at once: a producer that sees only
 /// the second pin must know of the reading before the first was taken away.
 pub(super) fn pin_moves(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, _, mut publisher, late, lost) = lost_lease(2);
+        let (geometry, _, mut producer, late, lost) = lost_lease(2);
         let working = thread::spawn(move || {
             check(&late, lost);
             late.unpin(lost.position);
             let next = late.next(NOW).expect("nobody else is about");
             check(&late, next);
         });
-        lap(&mut publisher, &geometry, 1);
+        lap(&mut producer, &geometry, 1);
         working.join().expect("the late worker ends");
-        lap(&mut publisher, &geometry, 1);
-        assert_eq!(publisher.head(), 3, "up to the message that is leased");
+        lap(&mut producer, &geometry, 1);
+        assert_eq!(producer.head(), 3, "up to the message that is leased");
     })
 }
 
@@ -108,15 +110,15 @@ pub(super) fn pin_moves(bound: usize) -> usize {
 /// ends with the worker.
 pub(super) fn worker_leaves(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, memory, mut publisher, late, lost) = lost_lease(1);
+        let (geometry, memory, mut producer, late, lost) = lost_lease(1);
         let leaving = thread::spawn(move || {
             check(&late, lost);
             members::free(&memory, &geometry, 0);
         });
-        lap(&mut publisher, &geometry, 1);
+        lap(&mut producer, &geometry, 1);
         leaving.join().expect("the worker ends");
-        lap(&mut publisher, &geometry, 1);
-        assert!(publisher.head() >= 2, "nobody reads any more, nothing is unsettled");
+        lap(&mut producer, &geometry, 1);
+        assert!(producer.head() >= 2, "nobody reads any more, nothing is unsettled");
     })
 }
 
@@ -125,21 +127,21 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
 pub(super) fn unpin_dead(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let rights = LoomRights::new();
         let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let held = lease(&dead, NOW).expect("it is there");
         assert!(dead.release(held).is_ok());
         drop(dead);
         let hand = rights.party(1);
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
-                if !publish(&mut publisher, &geometry) {
-                    members::unpin_dead(publisher.memory(), &geometry, &hand, 0);
+                if !publish(&mut producer, &geometry) {
+                    members::unpin_dead(producer.memory(), &geometry, &hand, 0);
                 }
             }
-            publisher
+            producer
         });
         let hand = rights.party(2);
         if hand.seize(Right::Worker(0)) {
@@ -150,24 +152,24 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
             check(&new, held);
             new.unpin(held.position);
         }
-        let mut publisher = publishing.join().expect("the producer ends");
+        let mut producer = publishing.join().expect("the producer ends");
         drain(&colleague);
-        if publisher.head() < 2 {
-            members::unpin_dead(publisher.memory(), &geometry, &rights.party(1), 0);
-            assert!(publish(&mut publisher, &geometry), "the dead hold nobody up");
+        if producer.head() < 2 {
+            members::unpin_dead(producer.memory(), &geometry, &rights.party(1), 0);
+            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
         }
     })
 }
 
 /// A worker looks for a message, and is slow about it: meanwhile another settles it, and the producer publishes the next
 /// lap's, of which the slot says nothing: it still speaks of the first.
-pub(super) fn lap_bare(bound: usize) -> usize {
+pub(super) fn lap_headerless(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut publisher, &geometry));
+            assert!(publish(&mut producer, &geometry));
         }
         let first = lease(&quick, NOW).expect("it is there");
         assert!(settle(&quick, first));
@@ -177,15 +179,15 @@ pub(super) fn lap_bare(bound: usize) -> usize {
             if let Some(second) = second {
                 settle(&quick, second);
             }
-            publisher.rescan(0);
-            let mut bare = 0;
-            if publisher.room() == 2 {
-                batches::send_bare(&mut publisher, 2);
+            producer.rescan(0);
+            let mut settled = 0;
+            if producer.room() == 2 {
+                batches::send_headerless(&mut producer, 2);
                 while let Some(next) = quick.next(NOW) {
-                    bare += usize::from(settle(&quick, next));
+                    settled += usize::from(settle(&quick, next));
                 }
             }
-            (publisher.head(), usize::from(was_second) + bare, quick)
+            (producer.head(), usize::from(was_second) + settled, quick)
         });
         let mut leased = 0;
         if let Some(found) = slow.next(NOW) {
@@ -207,20 +209,20 @@ pub(super) fn lap_bare(bound: usize) -> usize {
 pub(super) fn lap_reuse(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
-        let mut publisher = producer(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut publisher, &geometry));
+        assert!(publish(&mut producer, &geometry));
         let going_on = thread::spawn(move || {
             let first = lease(&quick, NOW);
             if let Some(first) = first {
                 settle(&quick, first);
             }
-            lap(&mut publisher, &geometry, 1);
-            let next = if publisher.head() == 2 { lease(&quick, NOW) } else { None };
+            lap(&mut producer, &geometry, 1);
+            let next = if producer.head() == 2 { lease(&quick, NOW) } else { None };
             if let Some(next) = next {
                 settle(&quick, next);
             }
-            (publisher.head(), [first, next].into_iter().flatten().count(), quick)
+            (producer.head(), [first, next].into_iter().flatten().count(), quick)
         });
         let mut leased = 0;
         if let Some(found) = slow.search(Kinds::Any, NOW, false).lease {

@@ -24,7 +24,7 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     let rejected: Vec<Rejected> = (0..3).map(|_| next(&worker).reject("full").unwrap()).collect();
     assert_eq!(rejected, [Rejected::Settled, Rejected::Settled, Rejected::Waiting]);
     let info = group(&ring);
-    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (1, 2, 0, 2));
+    assert_eq!((info.num_dead_pending, info.dead_lettered, info.dropped, info.ack_floor), (1, 2, 0, 2));
     assert_eq!(recorded(&ring, EventKind::DeadLettersFull), 1);
     // It is not delivered, and it is not settled.
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
@@ -32,11 +32,11 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
     let mut letters = DeadLetters::open(&ring).unwrap();
     assert_eq!(letters.purge(1).unwrap(), 1);
-    until("there is room, and the burial is tried again", || {
+    until("there is room, and the move is tried again", || {
         drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::hand_back));
         group(&ring).dead_lettered == 3
     });
-    assert_eq!(group(&ring).num_doomed, 0);
+    assert_eq!(group(&ring).num_dead_pending, 0);
     let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
     assert_eq!(left, [[1], [2]]);
     producer.try_send(b"x").unwrap();
@@ -57,7 +57,7 @@ fn dead_letters_that_find_no_room_are_counted_if_that_is_the_policy() {
         assert_eq!(next(&worker).reject("full").unwrap(), Rejected::Settled);
     }
     let info = group(&ring);
-    assert_eq!((info.num_doomed, info.dead_lettered, info.dropped, info.ack_floor), (0, 2, 3, 5));
+    assert_eq!((info.num_dead_pending, info.dead_lettered, info.dropped, info.ack_floor), (0, 2, 3, 5));
     assert_eq!(recorded(&ring, EventKind::DeadLetterDropped), 3);
     let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
     assert_eq!(left, [[0], [1]]);
@@ -113,7 +113,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
         assert_eq!(text(ring.dead_letters()), said);
         assert_eq!(text(DeadLetters::open(&path)), said);
         assert!(std::fs::read(dead(&path)).unwrap() == before, "stranger {n} was written to");
-        assert_eq!(group(&ring).num_doomed, n + 1);
+        assert_eq!(group(&ring).num_dead_pending, n + 1);
     }
     drop((plain, other));
     std::fs::rename(dir.file("text"), dead(&path)).unwrap();
@@ -122,7 +122,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
     assert_eq!(std::fs::read_to_string(dead(&path)).unwrap(), "not a ring at all");
     // Moved away, as the error says.
     std::fs::remove_file(dead(&path)).unwrap();
-    until("all are buried after all", || {
+    until("all are dead letters after all", || {
         assert!(worker.recv_timeout(Duration::from_millis(1)).is_err());
         group(&ring).dead_lettered == 3
     });

@@ -151,7 +151,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     let ring = Ring::open(&path).unwrap();
     let numbers = || {
         let it = group(&ring);
-        (it.ack_floor, it.num_pending, it.num_ack_pending, it.num_redelivered, it.num_doomed)
+        (it.ack_floor, it.num_pending, it.num_ack_pending, it.num_redelivered, it.num_dead_pending)
     };
     assert_eq!((numbers(), group(&ring).oldest_pending), ((0, 0, 0, 0, 0), None));
     for n in 0..10 {
@@ -193,7 +193,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
         group(&ring).oldest_pending.is_some_and(|age| age > Duration::ZERO)
     });
     let all: Vec<_> = std::iter::from_fn(|| worker.try_recv().ok()).collect();
-    assert_eq!((group(&ring).num_pending, group(&ring).num_doomed), (0, 0));
+    assert_eq!((group(&ring).num_pending, group(&ring).num_dead_pending), (0, 0));
     assert!(group(&ring).oldest_pending.is_some(), "what is in flight has an age, too");
     drop(all);
     drop((worker, idle));

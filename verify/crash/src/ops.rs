@@ -82,10 +82,10 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("producer-open",           before::orphan,        producer::open,              anything).late(EXISTS),
     Op::new("take-over",               producer::uncounted,   producer::open,              producer::is_counted)
         .late(EXISTS),
-    Op::new("take-over-sealed",        producer::sealed,      producer::open,              producer::none_is_out)
+    Op::new("take-over-batched",        producer::batched,      producer::open,              producer::none_is_out)
         .late(EXISTS),
-    Op::new("send-over-seals",         producer::sealed,      producer::send,              producer::one_is_out),
-    Op::new("send-batch-over-seals",   producer::sealed,      producer::send_batch,        producer::three_are_out),
+    Op::new("send-over-headers",         producer::batched,      producer::send,              producer::one_is_out),
+    Op::new("send-batch-over-headers",   producer::batched,      producer::send_batch,        producer::three_are_out),
     Op::new("producer-drop",           before::orphan,        producer::leave,             anything),
 
     Op::new("take",                    before::reader,        consumer::take,              anything),
@@ -139,11 +139,11 @@ pub(crate) const OPS: &[Op] = &[
 /// Roles of those who are dead or stopped before the operation.
 #[rustfmt::skip]
 pub(crate) const HELPERS: &[Op] = &[
-    Op::new("nothing",                 World::bare,           |_, marks| say(marks.around(|| Ok::<_, ()>(()))), anything),
-    Op::new("holds-a-lease",           World::bare,           group::ack,                  anything),
-    Op::new("holds-the-second-group",  World::bare,           upkeep::ack_in_second,       anything),
-    Op::new("reads",                   World::bare,           consumer::take,              anything),
-    Op::new("claims-ahead",            World::bare,           producer::claim_abort,       anything),
+    Op::new("nothing",                 World::empty,           |_, marks| say(marks.around(|| Ok::<_, ()>(()))), anything),
+    Op::new("holds-a-lease",           World::empty,           group::ack,                  anything),
+    Op::new("holds-the-second-group",  World::empty,           upkeep::ack_in_second,       anything),
+    Op::new("reads",                   World::empty,           consumer::take,              anything),
+    Op::new("claims-ahead",            World::empty,           producer::claim_abort,       anything),
 ];
 
 fn anything(_: &mut World, _: &Ending) {}

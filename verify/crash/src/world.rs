@@ -151,7 +151,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn bare(directory: &Path, mode: Mode) -> World {
+    pub(crate) fn empty(directory: &Path, mode: Mode) -> World {
         World {
             path: directory.join("ring"),
             mode,
@@ -178,7 +178,7 @@ impl World {
 
     /// Before there is a ring.
     pub(crate) fn unborn(directory: &Path, mode: Mode, shape: Shape) -> World {
-        World { shape, unborn: true, ..World::bare(directory, mode) }
+        World { shape, unborn: true, ..World::empty(directory, mode) }
     }
 
     pub(crate) fn options(shape: Shape, mode: Mode) -> RingOptions {
@@ -206,7 +206,7 @@ impl World {
 
     /// Those who use a new ring.
     pub(crate) fn found(directory: &Path, mode: Mode, shape: Shape) -> World {
-        let mut world = World { shape, ..World::bare(directory, mode) };
+        let mut world = World { shape, ..World::empty(directory, mode) };
         world.producer = Some(Producer::<[u8]>::open(&world.path).unwrap());
         if shape.witness {
             world.read("witness", Start::Earliest, false);

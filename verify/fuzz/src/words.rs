@@ -3,6 +3,7 @@
 use crate::input::Input;
 use crate::memory::Checked;
 use slipring::{Backoff, GroupSettings};
+use slipring_core::protocol;
 use slipring_core::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORKERS};
 use slipring_core::format::{Geometry, Meta, Millis, producer_page};
 use slipring_core::memory::{Clock, Liveness, Memory, Right, Segment, Word};
@@ -10,12 +11,11 @@ use slipring_core::protocol::furnish::{Declared, furnish};
 use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::table::{self, Birth, Wanted};
 use slipring_core::protocol::group::{Group, Kinds, members};
-use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::make_room::{Policy, Removal, RoomMaker};
 use slipring_core::protocol::membership::{self, ConsumerKind, Entered, Identity};
-use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::publish::Publisher;
-use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
+use slipring_core::protocol::observe::Seen;
+use slipring_core::protocol::read::{Copied, Ready};
 use slipring_core::protocol::recorder::{self, EventKind};
 use slipring_core::protocol::table::Start;
 use std::cell::{Cell, RefCell};
@@ -101,13 +101,13 @@ struct Ring {
     geometry: Geometry,
     alive: Alive,
     now: Millis,
-    producer: Option<Publisher<Checked>>,
+    producer: Option<protocol::Producer<Checked>>,
     room: RoomMaker,
-    consumer: Option<Reader<Checked>>,
-    copying: Option<CopyingReader<Checked>>,
-    durable: Option<Reader<Checked>>,
-    observer: Watcher<Checked>,
-    workers: [Lessee<Checked>; 2],
+    consumer: Option<protocol::Consumer<Checked>>,
+    copying: Option<protocol::EvictableConsumer<Checked>>,
+    durable: Option<protocol::Consumer<Checked>>,
+    observer: protocol::Observer<Checked>,
+    workers: [protocol::Worker<Checked>; 2],
     leases: RefCell<VecDeque<(usize, Lease)>>,
     /// The input wrote into what only the producer writes, or into a consumer's own word.
     forged: bool,
@@ -128,14 +128,14 @@ pub fn run(bytes: &[u8]) {
     });
 }
 
-/// Every third message is bare, if it is sent in a batch.
-fn described(geometry: &Geometry, position: u64) -> Meta {
+/// Every third message is headerless, if it is sent in a batch.
+fn meta_of(geometry: &Geometry, position: u64) -> Meta {
     if position % 3 == 0 { Meta::new(geometry.block_size() as u32, 0) } else { Meta::new(8, position as u32) }
 }
 
 /// As many bytes as that says, which begin with this.
 fn bytes(geometry: &Geometry, position: u64, says: u64) -> Vec<u8> {
-    let mut bytes = vec![0; described(geometry, position).len()];
+    let mut bytes = vec![0; meta_of(geometry, position).len()];
     bytes[..8].copy_from_slice(&says.to_le_bytes());
     bytes
 }
@@ -164,14 +164,14 @@ impl Ring {
                 let _ = table::create(&group, "g", &settings, Start::Earliest, BIRTH);
             }
             let entry = enlist(&group, &alive);
-            Lessee::new(group, entry, settings, 0)
+            protocol::Worker::new(group, entry, settings, 0)
         });
         let mut ring = Ring {
-            producer: Publisher::take_over(memory.clone(), geometry).ok(),
+            producer: protocol::Producer::take_over(memory.clone(), geometry).ok(),
             consumer: None,
             copying: None,
             durable: None,
-            observer: Watcher::new(memory.clone(), geometry, first),
+            observer: protocol::Observer::new(memory.clone(), geometry, first),
             workers,
             leases: RefCell::default(),
             alive,
@@ -240,7 +240,7 @@ impl Ring {
     fn send(&mut self, want: u64) {
         let Some(producer) = &mut self.producer else { return };
         let log = |Removal { kind, position, name, pid }: Removal| {
-            let entry = recorder::Entry { kind, position, pid, unix_ms: 1, name: &name };
+            let entry = recorder::NewEvent { kind, position, pid, unix_ms: 1, name: &name };
             recorder::try_record(&self.memory, &self.geometry, &self.alive, entry);
         };
         if producer.room() == 0 {
@@ -254,7 +254,7 @@ impl Ring {
             while let Some(slot) = batch.next_slot() {
                 let position = batch.next();
                 let says = if want == GIVEN_UP { !position } else { position };
-                batch.push(producer, slot, described(&self.geometry, position).kind(), &bytes(&self.geometry, position, says));
+                batch.push(producer, slot, meta_of(&self.geometry, position).kind(), &bytes(&self.geometry, position, says));
             }
             if want != GIVEN_UP {
                 producer.publish_batch(&batch);
@@ -262,7 +262,7 @@ impl Ring {
         } else if count > 0 {
             let claimed = producer.claimed_slot(0);
             let position = claimed.position();
-            producer.send(claimed, described(&self.geometry, position).kind(), &bytes(&self.geometry, position, position));
+            producer.send(claimed, meta_of(&self.geometry, position).kind(), &bytes(&self.geometry, position, position));
         }
         assert!(producer.head() <= producer.claimed());
         producer.wake_readers();
@@ -272,12 +272,12 @@ impl Ring {
     fn saw(&self, position: u64, meta: Meta, bytes: &[u8]) {
         assert!(self.geometry.index(position) < CAPACITY);
         if !self.forged {
-            assert_eq!(meta, described(&self.geometry, position));
+            assert_eq!(meta, meta_of(&self.geometry, position));
             assert_eq!(bytes.get(..8), Some(&position.to_le_bytes()[..]));
         }
     }
 
-    fn read_one(&self, reader: &mut Reader<Checked>, want: u64) {
+    fn read_one(&self, reader: &mut protocol::Consumer<Checked>, want: u64) {
         let Ok(Ready::Messages(ready)) = reader.poll_many() else {
             let _ = reader.is_drained();
             return;
@@ -290,7 +290,7 @@ impl Ring {
             let position = reader.tail() + ahead;
             let mut bytes = [0; 8];
             let message =
-                if ahead < reader.described() { reader.message(ahead) } else { reader.bare_message(ahead) };
+                if ahead < reader.headers_ahead() { reader.message(ahead) } else { reader.headerless_message(ahead) };
             // SAFETY: the block is of this geometry, and 8 bytes are less than a block.
             unsafe { self.memory.copy_block(message.block, &mut bytes) };
             self.saw(position, message.meta, &bytes);
@@ -307,7 +307,7 @@ impl Ring {
         }
     }
 
-    fn in_place(&mut self, kind: ConsumerKind) -> &mut Option<Reader<Checked>> {
+    fn in_place(&mut self, kind: ConsumerKind) -> &mut Option<protocol::Consumer<Checked>> {
         if kind == DURABLE { &mut self.durable } else { &mut self.consumer }
     }
 
@@ -360,7 +360,7 @@ impl Ring {
         };
         if let Some(lease) = leased {
             if !self.forged && !self.let_go {
-                assert_eq!(lease.message.meta, described(&self.geometry, lease.position));
+                assert_eq!(lease.message.meta, meta_of(&self.geometry, lease.position));
             }
             self.leases.borrow_mut().push_back((number, lease));
         }
@@ -393,8 +393,8 @@ impl Ring {
     fn give_up(&mut self, input: &mut Input<'_>) {
         let worker = &self.workers[usize::from(input.byte() % 2)];
         let from = worker.group().floor().unwrap_or(0);
-        let marked: Vec<u64> = worker.marked(from, self.now).take(3).collect();
-        for position in marked {
+        let dead_pending: Vec<u64> = worker.dead_pending(from, self.now).take(3).collect();
+        for position in dead_pending {
             let mut buffer = [0; BLOCK_MAX];
             let buffer = &mut buffer[..self.geometry.block_size() as usize];
             let draw = input.byte() % 3;
@@ -406,7 +406,7 @@ impl Ring {
     /// Somebody dies, or comes back; the producer has a successor.
     fn die(&mut self, input: &mut Input<'_>) {
         match input.byte() % 6 {
-            0 => self.producer = Publisher::take_over(self.memory.clone(), self.geometry).ok(),
+            0 => self.producer = protocol::Producer::take_over(self.memory.clone(), self.geometry).ok(),
             1 => self.kill(input),
             2 => {
                 let worker = &self.workers[usize::from(input.byte() % 2)];
@@ -417,7 +417,7 @@ impl Ring {
                 self.workers.iter().for_each(|it| self.alive.release(Right::Worker(it.entry())));
                 self.workers = [0, 1].map(|_| self.worker());
             }
-            4 => drop(self.producer.as_mut().map(Publisher::close)),
+            4 => drop(self.producer.as_mut().map(protocol::Producer::close)),
             _ => {
                 let start = self.start(input);
                 let name = ["g", "h"][usize::from(input.byte() % 2)];
@@ -445,10 +445,10 @@ impl Ring {
     }
 
     /// As a worker that joins: it takes the group's settings from the group.
-    fn worker(&self) -> Lessee<Checked> {
+    fn worker(&self) -> protocol::Worker<Checked> {
         let group = Group::new(self.memory.clone(), self.geometry, 0);
         let (entry, settings) = (enlist(&group, &self.alive), group.settings());
-        Lessee::new(group, entry, settings, 10)
+        protocol::Worker::new(group, entry, settings, 10)
     }
 
     fn start(&self, input: &mut Input<'_>) -> Start {
@@ -472,27 +472,27 @@ impl Ring {
         let Ok(Entered { entry, tail, .. }) = entered else { return };
         self.alive.born(Right::Consumer(entry));
         match kind {
-            BY_COPY => self.copying = Some(CopyingReader::new(memory, geometry, entry, tail)),
-            _ => *self.in_place(kind) = Some(Reader::new(memory, geometry, entry, tail)),
+            BY_COPY => self.copying = Some(protocol::EvictableConsumer::new(memory, geometry, entry, tail)),
+            _ => *self.in_place(kind) = Some(protocol::Consumer::new(memory, geometry, entry, tail)),
         }
     }
 
     /// Whatever only looks.
     fn look(&mut self, input: &mut Input<'_>) {
         let group = Group::new(self.memory.clone(), self.geometry, u32::from(input.byte() % 2));
-        let _ = (group.floor(), group.census(self.now), group.help_floor());
-        let (earliest, head) = Watcher::window(&self.memory, &self.geometry);
+        let _ = (group.floor(), group.window_counts(self.now), group.help_floor());
+        let (earliest, head) = protocol::Observer::window(&self.memory, &self.geometry);
         // As an observer that attaches.
         const POSITION_MAX: u64 = slipring_core::format::POSITION_MAX;
         if head <= POSITION_MAX && earliest <= POSITION_MAX {
             let position = if input.byte() % 2 == 0 { earliest } else { head };
-            self.observer = Watcher::new(self.memory.clone(), self.geometry, position);
+            self.observer = protocol::Observer::new(self.memory.clone(), self.geometry, position);
         }
     }
 
     fn record(&mut self, input: &mut Input<'_>) {
         let name = String::from_utf8_lossy(&[input.byte(); 70]).into_owned();
-        let entry = recorder::Entry { kind: EventKind::Died, position: 1, pid: 2, unix_ms: 3, name: &name };
+        let entry = recorder::NewEvent { kind: EventKind::Died, position: 1, pid: 2, unix_ms: 3, name: &name };
         recorder::record(&self.memory, &self.geometry, entry);
         if input.byte() % 8 == 0 {
             recorder::events(&self.memory, &self.geometry);

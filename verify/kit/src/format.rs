@@ -62,7 +62,7 @@ pub mod producer {
     /// The next position to publish.
     pub const HEAD: u64 = PAGE + 128;
     /// One past the last message that has a header.
-    pub const DESCRIBED: u64 = HEAD + 8;
+    pub const HEADERS_UNTIL: u64 = HEAD + 8;
     /// Positions below this less the capacity may be overwritten.
     pub const LIMIT: u64 = PAGE + 256;
     /// Whether the stream is closed.

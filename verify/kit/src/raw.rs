@@ -21,7 +21,7 @@ pub enum Delivery {
     /// Its copy lies in the dead-letter ring, or it was dropped.
     Dead,
     /// Given up; its copy has still to be made.
-    Doomed,
+    DeadPending,
 }
 
 impl Delivery {
@@ -128,13 +128,13 @@ impl Raw {
         let (at, block_size) = (self.slot(position), self.at(header::BLOCK_SIZE));
         let index = usize::try_from(position % self.capacity()).unwrap_or(0);
         let packed = self.at(header::PACKED) + index * self.at(header::PACKED_STRIDE);
-        let described = usize::try_from(self.word(at + size(slot::DESCRIPTION)) & 0xFFFF_FFFF).unwrap_or(0);
+        let len = usize::try_from(self.word(at + size(slot::DESCRIPTION)) & 0xFFFF_FFFF).unwrap_or(0);
         let (block, len) = match self.sequence(position) {
             alone if alone == position + 1 && self.at(header::FIRST_BLOCK) != self.at(header::PACKED) => {
-                (self.at(header::FIRST_BLOCK) + at - size(slot::FIRST), described)
+                (self.at(header::FIRST_BLOCK) + at - size(slot::FIRST), len)
             }
-            alone if alone == position + 1 => (packed, described),
-            sealed if sealed == (position + 1) | 1 << 63 => (packed, described),
+            alone if alone == position + 1 => (packed, len),
+            batched if batched == (position + 1) | 1 << 63 => (packed, len),
             _ => (packed, block_size),
         };
         let block = &self.map[block..block + block_size];
@@ -182,7 +182,7 @@ impl Raw {
             1 => Delivery::Leased(attempt),
             3 => Delivery::Acked,
             4 => Delivery::Dead,
-            5 => Delivery::Doomed,
+            5 => Delivery::DeadPending,
             _ => Delivery::Open(attempt),
         }
     }

@@ -172,6 +172,6 @@ proptest! {
         }
         let group = ring.groups().remove(0);
         prop_assert_eq!(group.ack_floor, unsettled.front().copied().unwrap_or(head));
-        prop_assert_eq!((group.num_ack_pending, group.num_doomed), (0, 0));
+        prop_assert_eq!((group.num_ack_pending, group.num_dead_pending), (0, 0));
     }
 }

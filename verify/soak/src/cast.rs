@@ -28,7 +28,7 @@ pub(crate) enum Role {
     Worker,
     FrailWorker,
     /// Takes dead letters.
-    Keeper,
+    Redriver,
 }
 
 pub(crate) const ROLES: [Role; 10] = [
@@ -41,7 +41,7 @@ pub(crate) const ROLES: [Role; 10] = [
     Role::GroupPublisher,
     Role::Worker,
     Role::FrailWorker,
-    Role::Keeper,
+    Role::Redriver,
 ];
 
 impl Role {
@@ -56,7 +56,7 @@ impl Role {
             Role::GroupPublisher => "publisher to groups",
             Role::Worker => "worker",
             Role::FrailWorker => "worker, 3 attempts",
-            Role::Keeper => "keeper of dead letters",
+            Role::Redriver => "redriver of dead letters",
         }
     }
 

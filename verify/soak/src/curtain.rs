@@ -20,7 +20,7 @@ impl Director<'_> {
             }
         }
         self.board.global(Global::Stop).store(1, SeqCst);
-        self.await_players(|role| role != Role::Keeper);
+        self.await_players(|role| role != Role::Redriver);
         self.board.global(Global::WorkDone).store(1, SeqCst);
         self.await_players(|_| true);
         if self.findings.is_empty() {
@@ -103,7 +103,10 @@ impl Director<'_> {
         for nth in 0..self.groups.head() - first {
             let met = |fate| self.board.met(team, fate, nth);
             if met(Fate::Acknowledged) && met(Fate::Buried) {
-                self.found(Wrong::Doubled, &format!("position {} was acknowledged and buried", first + nth));
+                self.found(
+                    Wrong::Doubled,
+                    &format!("position {} was acknowledged and a dead letter", first + nth),
+                );
             }
         }
     }

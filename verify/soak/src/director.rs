@@ -38,7 +38,7 @@ const SEATS: [Role; 14] = [
     Role::Worker,
     Role::FrailWorker,
     Role::FrailWorker,
-    Role::Keeper,
+    Role::Redriver,
 ];
 
 /// The first of many.
@@ -223,7 +223,7 @@ impl<'a> Director<'a> {
             let name = fates.team.name();
             numbers.push((format!("the floor of group {name}"), fates.floor));
             let missing = fates.missing().to_vec();
-            // Each worker that lives may have one left to count, and the keeper what is in the dead-letter ring.
+            // Each worker that lives may have one left to count, and the redriver what is in the dead-letter ring.
             let letters = if fates.team == Team::Frail { 1024 } else { 0 };
             if missing.len() > fates.seats().len() + letters {
                 let what = format!(

@@ -1,4 +1,4 @@
-//! What became of every message of a group: below the floor each was acknowledged by one worker, or buried.
+//! What became of every message of a group: below the floor each was acknowledged by one worker, or is a dead letter.
 
 use crate::board::{Board, Entry, Fate, Team};
 use slipring::Ring;

@@ -175,7 +175,7 @@ fn producers_page() -> Vec<(&'static str, u64)> {
     vec![
         ("`claimed`", page::CLAIMED.offset),
         ("`head`", page::HEAD.offset),
-        ("`described`", page::DESCRIBED.offset),
+        ("`headers_until`", page::HEADERS_UNTIL.offset),
         ("`limit`", page::LIMIT.offset),
         ("`wake`", page::WAKE.offset),
         ("`closed`", page::CLOSED.offset),
@@ -187,7 +187,7 @@ fn producers_page() -> Vec<(&'static str, u64)> {
         ("evicted count", page::EVICTED_COUNT.offset),
         ("`claimed`", producer::CLAIMED),
         ("`head`", producer::HEAD),
-        ("`described`", producer::DESCRIBED),
+        ("`headers_until`", producer::HEADERS_UNTIL),
         ("`limit`", producer::LIMIT),
         ("`closed`", producer::CLOSED),
         ("epoch", producer::EPOCH),

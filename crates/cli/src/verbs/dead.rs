@@ -138,7 +138,7 @@ fn table<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> Table {
             letter.bytes.len().to_string(),
             letter.attempts.to_string(),
             reason_name(letter.reason).to_owned(),
-            output::ago(letter.buried_unix_ms),
+            output::ago(letter.dead_lettered_unix_ms),
             output::or_dash(&letter.note),
         ]);
     }
@@ -156,7 +156,7 @@ fn letter_json(letter: &DeadLetter) -> Value {
         "reason": reason_name(letter.reason),
         "note": letter.note,
         "seen": letter.seen_unix_ms.map(output::time),
-        "buried": output::time(letter.buried_unix_ms),
+        "dead_lettered": output::time(letter.dead_lettered_unix_ms),
         "len": letter.bytes.len(),
     });
     let (key, payload) = format::payload(&letter.bytes);
@@ -256,7 +256,7 @@ fn purge(path: &Path, which: Which) -> Outcome {
 }
 
 /// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not
-/// more. What is buried meanwhile, behind `last`, stays: a message that is rejected again would go
+/// more. A dead letter that is added meanwhile, behind `last`, stays: a message that is rejected again would go
 /// round for ever.
 fn settle(
     dead: &mut DeadLetters,

@@ -143,7 +143,7 @@ pub(crate) fn table(groups: &[GroupInfo]) -> Table {
             group.num_pending.to_string(),
             group.num_ack_pending.to_string(),
             group.num_redelivered.to_string(),
-            group.num_doomed.to_string(),
+            group.num_dead_pending.to_string(),
             group.oldest_pending.map_or("-".to_owned(), output::span),
             group.dead_lettered.to_string(),
             facts::settings_text(&group.settings),
@@ -168,7 +168,7 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
     line("ack floor", format!("{} (head {})", group.ack_floor, facts.head));
     line("pending", format!("{} never delivered", group.num_pending));
     line("in flight", format!("{}, {} of them redelivered", group.num_ack_pending, group.num_redelivered));
-    line("doomed", format!("{} wait for the dead-letter ring", group.num_doomed));
+    line("dead-pending", format!("{} wait for the dead-letter ring", group.num_dead_pending));
     line("oldest", group.oldest_pending.map_or("-".to_owned(), output::span));
     line(
         "so far",
@@ -218,7 +218,7 @@ fn pending(path: &Path, name: &str, json: bool) -> Outcome {
         PendingState::Leased { pid, time_left } => ("leased", Some(pid), Some(time_left)),
         PendingState::Delayed(left) => ("delayed", None, Some(left)),
         PendingState::Returned => ("returned", None, None),
-        PendingState::Doomed => ("doomed", None, None),
+        PendingState::DeadPending => ("dead-pending", None, None),
         _ => ("unknown", None, None),
     };
     if json {
@@ -282,7 +282,7 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
     // An observer looks where one may begin, and says so if the position is gone.
     let target =
         Observer::<[u8]>::attach(place::of_any_type(path), facts::start(&facts.ring, to))?.position();
-    let unsettled = group.num_pending + group.num_ack_pending + group.num_doomed;
+    let unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending;
     let (again, skipped) =
         (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));
     if apply {

@@ -169,7 +169,7 @@ fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64) {
         "group_ack_pending_messages" Gauge "Messages that were delivered and are not settled." = group.num_ack_pending;
         "group_redelivered_pending_messages" Gauge "Of those, messages that were delivered before."
             = group.num_redelivered;
-        "group_doomed_messages" Gauge "Messages that wait for room in the dead-letter ring." = group.num_doomed;
+        "group_dead_pending_messages" Gauge "Messages that wait for room in the dead-letter ring." = group.num_dead_pending;
         "group_oldest_pending_age_seconds" Gauge "Age of the oldest message that was delivered and is not settled."
             = age;
         "group_leases_expired_total" Counter "Leases that ran out." = group.expired;

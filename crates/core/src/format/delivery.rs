@@ -44,10 +44,10 @@ pub enum State {
     /// Settled: a worker acknowledged it.
     Acked,
     /// Settled: the dead-letter ring has a copy.
-    Dead,
+    DeadLettered,
     /// Given up, and not yet copied to the dead-letter ring. The next attempt to copy is due at the
     /// deadline. The owner field holds the reason.
-    Doomed,
+    DeadPending,
 }
 
 /// The whole state of one delivery, one word per slot and group. Changed by compare-exchange only.
@@ -99,15 +99,15 @@ impl DeliveryWord {
             1 => State::Leased,
             2 => State::Delayed,
             3 => State::Acked,
-            4 => State::Dead,
-            5 => State::Doomed,
+            4 => State::DeadLettered,
+            5 => State::DeadPending,
             _ => State::Available,
         }
     }
     /// True if the group is done with the message.
     #[inline(always)]
     pub const fn is_settled(self) -> bool {
-        matches!(self.state(), State::Acked | State::Dead)
+        matches!(self.state(), State::Acked | State::DeadLettered)
     }
     /// Number of leases so far, at most [`ATTEMPT_MAX`](Self::ATTEMPT_MAX).
     #[inline(always)]
@@ -166,12 +166,12 @@ impl DeliveryWord {
         self.with(State::Available, attempt, self.owner(), self.deadline())
     }
     /// Given up for `reason`; the next attempt to copy it to the dead-letter ring is due at `due`.
-    pub const fn doomed(self, reason: u32, due: Millis) -> DeliveryWord {
-        self.with(State::Doomed, self.attempt(), reason, due)
+    pub const fn dead_pending(self, reason: u32, due: Millis) -> DeliveryWord {
+        self.with(State::DeadPending, self.attempt(), reason, due)
     }
     /// Copied to the dead-letter ring.
-    pub const fn dead(self) -> DeliveryWord {
-        self.with(State::Dead, self.attempt(), self.owner(), self.deadline())
+    pub const fn dead_lettered(self) -> DeliveryWord {
+        self.with(State::DeadLettered, self.attempt(), self.owner(), self.deadline())
     }
 }
 
@@ -311,7 +311,9 @@ mod tests {
         assert_eq!(leased.deadline(), Millis(u32::MAX));
         assert_eq!(DeliveryWord::read(leased.0, lap), leased);
         assert!(DeliveryWord::read(leased.0, lap + 1).is_fresh());
-        assert!(leased.acked().is_settled() && leased.doomed(3, Millis(5)).dead().is_settled());
+        assert!(
+            leased.acked().is_settled() && leased.dead_pending(3, Millis(5)).dead_lettered().is_settled()
+        );
         assert_eq!(leased.released().attempt(), 0);
         assert_eq!(leased.returned().leased(7, Millis(0)).attempt(), 2);
     }

@@ -43,7 +43,7 @@ const LINE: u64 = 128;
 const SEGMENT_ALIGN: u64 = 65536;
 
 /// Bytes that precede the message in a dead letter.
-pub const LETTER_LEN: u64 = 192;
+pub const DEAD_LETTER_HEADER_LEN: u64 = 192;
 /// Longest text of a message type's description, in bytes.
 pub const SCHEMA_MAX: usize = 2048;
 /// Longest name of a consumer, in bytes of UTF-8.
@@ -110,7 +110,7 @@ pub mod producer_page {
     pub const CLAIMED: Word = Word::producer(HEADER_LEN);
     /// The next position to publish.
     pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
-    /// Upper bound of the published messages that have headers: every message in `DESCRIBED..HEAD`
+    /// Upper bound of the published messages that have headers: every message in `HEADERS_UNTIL..HEAD`
     /// is headerless. The word lies on the line of `HEAD`, and a reader loads `HEAD` first. The
     /// producer stores no value below the head of that moment. So a value that is newer than the
     /// loaded head covers too many messages, and never too few. The word may fall.
@@ -119,10 +119,10 @@ pub mod producer_page {
     /// publishes a batch of a short message 10 and headerless messages 11 to 19: it stores 11 here,
     /// and then 20 in `HEAD`. A reader that loads 10 and then 11 looks into the slots of messages 7
     /// to 9 without need; it misses no header.
-    pub const DESCRIBED: Word = Word::producer(HEADER_LEN + LINE + 8);
-    /// Stands in `DESCRIBED` while the producer sends messages one by one, which saves a store for
+    pub const HEADERS_UNTIL: Word = Word::producer(HEADER_LEN + LINE + 8);
+    /// Stands in `HEADERS_UNTIL` while the producer sends messages one by one, which saves a store for
     /// each.
-    pub const ALL_DESCRIBED: u64 = u64::MAX;
+    pub const ALL_HAVE_HEADERS: u64 = u64::MAX;
     /// The producer may overwrite positions below `LIMIT - capacity`. Never falls below `CLAIMED`.
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);
     /// Readers sleep on this word. The producer changes it before it wakes them.
@@ -287,8 +287,8 @@ pub enum GeometryError {
     #[error("block size of {0} bytes: a block has 1 to {BLOCK_SIZE_MAX}")]
     BlockSize(u64),
     /// Block size at which dead letters, which carry more than the message, would exceed 1 GiB.
-    #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - LETTER_LEN)]
-    LetterSize(u64),
+    #[error("block size of {0} bytes: in a ring with groups a block has at most {max}", max = BLOCK_SIZE_MAX - DEAD_LETTER_HEADER_LEN)]
+    DeadLetterSize(u64),
     /// Capacity of 0 or above 2^32 blocks.
     #[error("capacity of {0} blocks: a ring has 1 to {CAPACITY_MAX}")]
     Capacity(u64),

@@ -184,7 +184,7 @@ pub struct Sequence(pub u64);
 
 impl Sequence {
     /// The mark *batched*: bit 63, above every position.
-    const SEALED: u64 = 1 << 63;
+    const BATCHED: u64 = 1 << 63;
 
     /// The slot describes no message yet.
     pub const NONE: Sequence = Sequence(0);
@@ -198,26 +198,26 @@ impl Sequence {
     /// The slot describes the message at `position`, which is filled; a `head` above `position`
     /// publishes it.
     #[inline(always)]
-    pub fn sealed(position: u64) -> Sequence {
-        Sequence((position + 1) | Sequence::SEALED)
+    pub fn batched(position: u64) -> Sequence {
+        Sequence((position + 1) | Sequence::BATCHED)
     }
 
     /// True if `head` decides whether the message is published.
     #[inline(always)]
-    pub fn is_sealed(self) -> bool {
-        self.0 & Sequence::SEALED != 0
+    pub fn is_batched(self) -> bool {
+        self.0 & Sequence::BATCHED != 0
     }
 
     /// True if the message at `position`, or a later one of the same slot, was published by itself.
     #[inline(always)]
     pub fn is_published_beyond(self, position: u64) -> bool {
-        !self.is_sealed() && self.0 > position
+        !self.is_batched() && self.0 > position
     }
 
     /// One past the position of the described message, published or not; 0 if there is none.
     #[inline(always)]
     pub fn number(self) -> u64 {
-        self.0 & !Sequence::SEALED
+        self.0 & !Sequence::BATCHED
     }
 }
 

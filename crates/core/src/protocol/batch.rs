@@ -1,14 +1,14 @@
 //! The messages of a batch: their slots are marked *batched*, and the head alone publishes them.
 
-use super::publish::Publisher;
+use super::publish::Producer;
 use super::single::meta;
-use crate::format::producer_page::DESCRIBED;
+use crate::format::producer_page::HEADERS_UNTIL;
 use crate::format::{Meta, Sequence, Slot, Slots};
 use crate::memory::{BlockWriter, Memory};
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// A batch that is being filled, begun by [`Publisher::begin_batch`].
+/// A batch that is being filled, begun by [`Producer::begin_batch`].
 ///
 /// A message that fills its block and is of kind 0 is *headerless*: the producer writes its bytes
 /// and nothing in its slot. A reader that finds the head beyond a position, and no header for it in
@@ -17,7 +17,7 @@ use core::sync::atomic::Ordering::Relaxed;
 ///
 /// Rule: the slot of a headerless message at position *p* must not hold the batched header of *p*.
 /// An aborted batch may have left exactly that. So headers are written anyway for positions below
-/// `seals_until`, and for the first position of each batch, because a reader that waits for the
+/// `stale_headers_until`, and for the first position of each batch, because a reader that waits for the
 /// batch looks at that slot.
 ///
 /// Example, blocks of 48 bytes, head 1, no aborted batch before:
@@ -32,7 +32,7 @@ use core::sync::atomic::Ordering::Relaxed;
 ///
 /// # Invariants
 ///
-/// Positions from `first` up to `end` are claimed by the publisher that began this batch, and lie
+/// Positions from `first` up to `end` are claimed by the producer that began this batch, and lie
 /// below its limit. Positions up to `next` are filled, and have headers where they need them.
 #[derive(Debug)]
 pub struct Batch<B> {
@@ -42,13 +42,13 @@ pub struct Batch<B> {
     next: u64,
     end: u64,
     /// Blocks of positions below may hold anything.
-    leftover_until: u64,
+    dirty_until: u64,
     /// The same for positions that the user of this batch may have written.
-    scribbled_until: u64,
+    dirtied_until: u64,
     /// Slots of positions below may hold batched headers of aborted batches.
-    seals_until: u64,
+    stale_headers_until: u64,
     /// One past the last message that is not headerless; else `first`.
-    described_until: u64,
+    headers_until: u64,
 }
 
 impl<B: BlockWriter> Batch<B> {
@@ -56,8 +56,8 @@ impl<B: BlockWriter> Batch<B> {
     fn new(
         (slots, blocks): (Slots, B),
         claimed: Range<u64>,
-        leftover_until: u64,
-        seals_until: u64,
+        dirty_until: u64,
+        stale_headers_until: u64,
     ) -> Batch<B> {
         let Range { start: first, end } = claimed;
         Batch {
@@ -66,10 +66,10 @@ impl<B: BlockWriter> Batch<B> {
             first,
             next: first,
             end,
-            leftover_until,
-            seals_until,
-            scribbled_until: first,
-            described_until: first,
+            dirty_until,
+            stale_headers_until,
+            dirtied_until: first,
+            headers_until: first,
         }
     }
 
@@ -111,16 +111,16 @@ impl<B: BlockWriter> Batch<B> {
 
     /// Blocks of positions below may hold bytes that no producer published.
     #[inline(always)]
-    fn leftover_until(&self) -> u64 {
-        self.leftover_until.max(self.scribbled_until)
+    fn dirty_until(&self) -> u64 {
+        self.dirty_until.max(self.dirtied_until)
     }
 
     /// Notes that the caller is about to write the blocks of the next `n` positions, and may leave
     /// them in any state.
     #[inline(always)]
-    pub fn scribble(&mut self, n: u64) {
+    pub fn mark_dirty(&mut self, n: u64) {
         debug_assert!(n <= self.remaining());
-        self.scribbled_until = self.scribbled_until.max(self.next + n);
+        self.dirtied_until = self.dirtied_until.max(self.next + n);
     }
 
     /// Copies a message into the next position, and adds it. `slot` is the slot of that position.
@@ -131,7 +131,7 @@ impl<B: BlockWriter> Batch<B> {
     #[inline(always)]
     pub fn push<M: Memory<Blocks = B>>(
         &mut self,
-        publisher: &Publisher<M>,
+        producer: &Producer<M>,
         slot: Slot,
         kind: u32,
         message: &[u8],
@@ -139,63 +139,57 @@ impl<B: BlockWriter> Batch<B> {
         // SAFETY: the position is claimed, below the limit, and the caller is its producer, by the
         // invariants of `Batch`.
         unsafe { self.blocks.write(self.slots.packed(slot), message) };
-        self.seal(publisher, slot, kind, message.len());
+        self.add(producer, slot, kind, message.len());
     }
 
     /// Adds the next position: its block holds a message of `len` bytes, at most a block. `slot`
     /// is the slot of that position. Clears the bytes behind the message.
     #[inline(always)]
-    pub fn seal<M: Memory<Blocks = B>>(
-        &mut self,
-        publisher: &Publisher<M>,
-        slot: Slot,
-        kind: u32,
-        len: usize,
-    ) {
-        // A full block leaves no bytes behind it: no need to look at the publisher's words.
+    pub fn add<M: Memory<Blocks = B>>(&mut self, producer: &Producer<M>, slot: Slot, kind: u32, len: usize) {
+        // A full block leaves no bytes behind it: no need to look at the producer's words.
         if len < self.blocks.block_size() {
-            let used = publisher.used_len(slot, self.next, true, self.leftover_until());
+            let used = producer.used_len(slot, self.next, true, self.dirty_until());
             if used > len {
                 // SAFETY: as in `push`.
                 unsafe { self.blocks.zero(self.slots.packed(slot), len..used) };
             }
         }
-        self.add(slot, meta(len, kind));
+        self.describe(slot, meta(len, kind));
     }
 
     #[inline(always)]
-    fn add(&mut self, slot: Slot, meta: Meta) {
+    fn describe(&mut self, slot: Slot, meta: Meta) {
         debug_assert!(self.next < self.end && slot == self.slots.at(self.next));
         if meta == self.slots.full() {
-            return self.add_bare(1);
+            return self.add_headerless(1);
         }
-        seal(&self.blocks, slot, self.next, meta);
+        write_header(&self.blocks, slot, self.next, meta);
         self.next += 1;
-        self.described_until = self.next;
+        self.headers_until = self.next;
     }
 
     /// Adds the next `n` positions: their blocks hold headerless messages.
     #[inline(always)]
-    pub fn add_bare(&mut self, n: u64) {
+    pub fn add_headerless(&mut self, n: u64) {
         debug_assert!(n <= self.remaining());
         let end = self.next + n;
-        let sealed_until = end.min(self.seals_until.max(self.first + 1));
-        if self.next < sealed_until {
-            self.seal_bare(sealed_until);
+        let with_headers = end.min(self.stale_headers_until.max(self.first + 1));
+        if self.next < with_headers {
+            self.write_headers(with_headers);
         }
         self.next = end;
     }
 
     /// Never inlined: in line, this loop kept the words of every message out of registers.
     #[inline(never)]
-    fn seal_bare(&self, until: u64) {
+    fn write_headers(&self, until: u64) {
         for position in self.next..until {
-            seal(&self.blocks, self.slots.at(position), position, self.slots.full());
+            write_header(&self.blocks, self.slots.at(position), position, self.slots.full());
         }
     }
 }
 
-impl<M: Memory> Publisher<M> {
+impl<M: Memory> Producer<M> {
     /// Begins a batch at the head, of at most `n` claimed positions. Until the batch is published,
     /// all of them count as aborted.
     #[inline(always)]
@@ -203,17 +197,17 @@ impl<M: Memory> Publisher<M> {
         let (first, end) = (self.head(), self.head() + n);
         debug_assert!(end <= self.claimed());
         let places = (self.geometry().slots(), self.memory().blocks());
-        let batch = Batch::new(places, first..end, self.leftover_until, self.seals_until);
-        self.leftover_until = self.leftover_until.max(end);
-        self.seals_until = self.seals_until.max(end);
+        let batch = Batch::new(places, first..end, self.dirty_until, self.stale_headers_until);
+        self.dirty_until = self.dirty_until.max(end);
+        self.stale_headers_until = self.stale_headers_until.max(end);
         batch
     }
 
     /// Ends a batch. Positions that it claimed but did not fill count again as before the batch.
     #[inline(always)]
     pub fn end_batch(&mut self, batch: &Batch<M::Blocks>) {
-        self.leftover_until = batch.leftover_until();
-        self.seals_until = batch.seals_until;
+        self.dirty_until = batch.dirty_until();
+        self.stale_headers_until = batch.stale_headers_until;
     }
 
     /// Publishes a batch: one store, so that a reader sees the whole batch or none of it.
@@ -221,18 +215,18 @@ impl<M: Memory> Publisher<M> {
     pub fn publish_batch(&mut self, batch: &Batch<M::Blocks>) {
         self.end_batch(batch);
         // A reader that loads this value with an older head looks into all slots below that head.
-        if self.all_described || batch.described_until > self.head() {
-            self.all_described = false;
-            self.memory().store(DESCRIBED, batch.described_until, Relaxed);
+        if self.all_have_headers || batch.headers_until > self.head() {
+            self.all_have_headers = false;
+            self.memory().store(HEADERS_UNTIL, batch.headers_until, Relaxed);
         }
         self.count(batch.next);
     }
 }
 
 #[inline(always)]
-fn seal(blocks: &impl BlockWriter, slot: Slot, position: u64, meta: Meta) {
+fn write_header(blocks: &impl BlockWriter, slot: Slot, position: u64, meta: Meta) {
     // SAFETY: the slot is that of a position of a batch, claimed by the producer.
     unsafe { blocks.store_relaxed(slot.meta(), meta.0) };
     // SAFETY: as above.
-    unsafe { blocks.store_relaxed(slot.sequence(), Sequence::sealed(position).0) };
+    unsafe { blocks.store_relaxed(slot.sequence(), Sequence::batched(position).0) };
 }

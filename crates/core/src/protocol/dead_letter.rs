@@ -3,20 +3,20 @@
 //!
 //! One exchange marks the message, after which no worker leases it again. The worker that has the
 //! right to publish in the dead-letter ring then moves it. Killed at any access, that worker leaves a
-//! marked message, and perhaps a copy that will be made again: at least one copy, never none.
+//! dead-pending message, and perhaps a copy that will be made again: at least one copy, never none.
 //!
-//! Example: position 7 is marked. The worker copies it, publishes the copy as position 2 of the
-//! dead-letter ring, and dies. The next worker finds position 7 marked, and publishes it as position 3.
+//! Example: position 7 is dead-pending. The worker copies it, publishes the copy as position 2 of the
+//! dead-letter ring, and dies. The next worker finds position 7 dead-pending, and publishes it as position 3.
 //! Only now is position 7 settled, so that the producer may overwrite it.
 
-use super::lease::{Lease, Lessee};
+use super::lease::{Lease, Worker};
 use crate::format::{Count, Millis};
 use crate::memory::Memory;
 
 /// What to do with a message that the dead-letter ring does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
-    /// Keep it marked, and try again after so many milliseconds.
+    /// Keep it dead-pending, and try again after so many milliseconds.
     Retry(u32),
     /// Settle it without a copy.
     Drop,
@@ -29,12 +29,12 @@ pub enum Moved {
     Published,
     /// The message is settled, and there is no copy.
     Dropped,
-    /// The message stays marked.
+    /// The message stays dead-pending.
     Waits,
 }
 
-impl<M: Memory> Lessee<M> {
-    /// Moves the marked message at `position` to the dead-letter ring. None if it is not marked, or
+impl<M: Memory> Worker<M> {
+    /// Moves the dead-pending message at `position` to the dead-letter ring. None if it is not dead-pending, or
     /// no longer. `publish` gets its copy, made in `buffer`, which holds a block, and says whether the
     /// dead-letter ring has it.
     pub fn move_to_dead_letters(
@@ -45,17 +45,17 @@ impl<M: Memory> Lessee<M> {
         buffer: &mut [u8],
         publish: impl FnOnce(&Lease, &[u8]) -> bool,
     ) -> Option<Moved> {
-        let marked = self.copy_marked(position, now, buffer)?;
-        let moved = match (publish(&marked, &buffer[..marked.message.meta.len()]), overflow) {
+        let dead_pending = self.copy_dead_pending(position, now, buffer)?;
+        let moved = match (publish(&dead_pending, &buffer[..dead_pending.message.meta.len()]), overflow) {
             (true, _) => Moved::Published,
             (false, Overflow::Drop) => Moved::Dropped,
             (false, Overflow::Retry(ms)) => {
-                self.put_off(marked, ms, now);
+                self.put_off(dead_pending, ms, now);
                 return Some(Moved::Waits);
             }
         };
         let count = if moved == Moved::Published { Count::DeadLettered } else { Count::Dropped };
-        self.settle_marked(marked, count);
+        self.settle_dead_pending(dead_pending, count);
         self.settled(position);
         Some(moved)
     }

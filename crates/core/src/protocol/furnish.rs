@@ -44,7 +44,7 @@ pub fn furnish<M: Memory + Clone>(
         let group = Group::new(memory.clone(), *geometry, number);
         table::create(&group, name, settings, Start::At(first), birth)?;
     }
-    let created = recorder::Entry { kind: EventKind::Created, position: first, pid, unix_ms, name: "" };
+    let created = recorder::NewEvent { kind: EventKind::Created, position: first, pid, unix_ms, name: "" };
     recorder::record(memory, geometry, created);
     Ok(())
 }

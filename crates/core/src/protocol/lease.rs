@@ -17,9 +17,9 @@
 //! 3. So the producer either stops at the floor, or sees the pin, or sees that it was taken away, which is
 //!    released after the last read.
 
-use super::group::{Group, Kinds, NOWHERE, Slip, head};
+use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE, head};
 use super::read::copy_out;
-use super::settings::{GroupSettings, Reason, Standing};
+use super::settings::{Eligibility, GroupSettings, Reason};
 use super::tenure::count_entry;
 use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
@@ -89,10 +89,10 @@ pub struct Found {
     pub lease: Option<Lease>,
     /// In how many milliseconds the next one is due, of those that were looked at.
     pub next_due_ms: Option<u32>,
-    /// Something was looked at that is leased, delayed or doomed.
+    /// Something was looked at that is leased, delayed or dead-pending.
     pub outstanding: bool,
-    /// The first message that waits for its burial, which may be tried now.
-    pub doomed: Option<u64>,
+    /// The first message that waits to be moved to the dead-letter ring now.
+    pub dead_pending: Option<u64>,
     /// So much is in flight that no new message is delivered.
     pub limited: bool,
 }
@@ -104,7 +104,7 @@ pub struct Found {
 /// The stored pin equals `lowest_held`, which is the lowest position that is being read in place,
 /// or nowhere.
 #[derive(Debug)]
-pub struct Lessee<M> {
+pub struct Worker<M> {
     group: Group<M>,
     entry: u32,
     settings: GroupSettings,
@@ -126,14 +126,14 @@ pub struct Lessee<M> {
     tallies: [Cell<u64>; 4],
 }
 
-impl<M: Memory> Lessee<M> {
+impl<M: Memory> Worker<M> {
     /// A worker with `entry`, which belongs to this group.
-    pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Lessee<M> {
+    pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Worker<M> {
         // Before any pin: whoever finds a message settled that was claimed here finds the count,
         // and then the pin.
         count_entry(&group.memory, USED_WORKERS, entry);
         let cached_floor = Cell::new(group.stored_floor().unwrap_or(0));
-        Lessee {
+        Worker {
             group,
             entry,
             settings,
@@ -183,15 +183,15 @@ impl<M: Memory> Lessee<M> {
         if self.group.load(group::RETURNED) <= frontier {
             return None;
         }
-        let slip = self.group.slip(frontier);
+        let snapshot = self.group.snapshot(frontier);
         let in_flight = frontier.wrapping_sub(self.cached_floor.get());
-        if !slip.word.is_fresh()
+        if !snapshot.word.is_fresh()
             || in_flight >= self.settings.max_ack_pending
             || self.group.sequence_of_fresh(frontier) != frontier + 1
         {
             return None;
         }
-        let lease = self.claim(slip, self.group.message(frontier)?, now)?;
+        let lease = self.claim(snapshot, self.group.message(frontier)?, now)?;
         self.memory().store(self.group.entry_word(group::FRONTIER), frontier + 1, Relaxed);
         Some(lease)
     }
@@ -209,43 +209,47 @@ impl<M: Memory> Lessee<M> {
         let returned = self.group.load(group::RETURNED);
         let from = if sweep { self.sweep_start(now) } else { frontier.min(returned) };
         let mut found = Found::default();
-        let mut passed = Passed { fresh: None, old: None };
-        let mut best: Option<(Slip, Message)> = None;
+        let mut skipped = Skipped { fresh: None, old: None };
+        let mut best: Option<(DeliverySnapshot, Message)> = None;
         let mut suspect = None;
-        for slip in self.group.window(from) {
-            match self.settings.standing(slip.position, slip.word, now) {
-                Standing::Settled => {}
-                Standing::Later(ms) => found.note_due(ms),
-                standing if standing.is_early(slip.word, now) && self.is_news(slip, &mut suspect) => {
+        for snapshot in self.group.window(from) {
+            match self.settings.eligibility(snapshot.position, snapshot.word, now) {
+                Eligibility::Settled => {}
+                Eligibility::Later(ms) => found.note_due(ms),
+                eligibility
+                    if eligibility.is_early(snapshot.word, now) && self.is_news(snapshot, &mut suspect) =>
+                {
                     found.note_due(1);
                 }
-                Standing::Doomed(0) => found.note_doomed(slip.position),
-                Standing::Doomed(ms) => found.note_due(ms),
-                Standing::Exhausted(reason) => {
-                    if self.doom_slip(slip, reason, now) {
-                        found.note_doomed(slip.position);
+                Eligibility::DeadPending(0) => found.note_dead_pending(snapshot.position),
+                Eligibility::DeadPending(ms) => found.note_due(ms),
+                Eligibility::Exhausted(reason) => {
+                    if self.give_up(snapshot, reason, now) {
+                        found.note_dead_pending(snapshot.position);
                     }
                 }
-                Standing::Ready if slip.word.is_fresh() && self.is_limited(&mut found, slip.position) => {
-                    passed.note(slip);
+                Eligibility::Ready
+                    if snapshot.word.is_fresh() && self.is_limited(&mut found, snapshot.position) =>
+                {
+                    skipped.note(snapshot);
                 }
-                Standing::Ready => {
-                    let message = self.group.message(slip.position);
+                Eligibility::Ready => {
+                    let message = self.group.message(snapshot.position);
                     let Some(message) = message.filter(|message| kinds.admits(message.meta.kind())) else {
-                        passed.note(slip);
+                        skipped.note(snapshot);
                         continue;
                     };
                     if let Kinds::AtMost(_) = kinds {
                         // The lowest kind counts, so the whole window does.
                         let better = best.is_none_or(|(_, best)| message.meta.kind() < best.meta.kind());
-                        let this = (slip, message);
+                        let this = (snapshot, message);
                         let left = if better { best.replace(this) } else { Some(this) };
                         if let Some((left, _)) = left {
-                            passed.note(left);
+                            skipped.note(left);
                         }
                         continue;
                     }
-                    found.lease = self.claim(slip, message, now);
+                    found.lease = self.claim(snapshot, message, now);
                     if found.lease.is_some() {
                         break;
                     }
@@ -256,11 +260,11 @@ impl<M: Memory> Lessee<M> {
         if suspect.is_some() {
             self.suspect.set(suspect);
         }
-        if let Some((slip, message)) = best {
-            found.lease = self.claim(slip, message, now);
+        if let Some((snapshot, message)) = best {
+            found.lease = self.claim(snapshot, message, now);
             found.outstanding |= found.lease.is_none();
         }
-        self.move_hints(frontier, returned, passed, found.lease);
+        self.move_hints(frontier, returned, skipped, found.lease);
         found
     }
 
@@ -270,8 +274,8 @@ impl<M: Memory> Lessee<M> {
     /// after it had read its clock, and the lease is younger than that. Whoever finds the word
     /// again has read the clock since the word was there, and knows.
     #[cold]
-    fn is_news(&self, slip: Slip, suspect: &mut Option<(u64, u64)>) -> bool {
-        let this = (slip.position, slip.stored);
+    fn is_news(&self, snapshot: DeliverySnapshot, suspect: &mut Option<(u64, u64)>) -> bool {
+        let this = (snapshot.position, snapshot.stored);
         let is_news = self.suspect.get() != Some(this);
         if is_news {
             suspect.get_or_insert(this);
@@ -290,9 +294,9 @@ impl<M: Memory> Lessee<M> {
 
     /// After a search: where the next one begins.
     #[inline(always)]
-    fn move_hints(&self, frontier: u64, returned: u64, passed: Passed, lease: Option<Lease>) {
+    fn move_hints(&self, frontier: u64, returned: u64, skipped: Skipped, lease: Option<Lease>) {
         let after = lease.map_or(NOWHERE, |lease| lease.position + 1);
-        let next_frontier = match passed.fresh {
+        let next_frontier = match skipped.fresh {
             // The hint was too high.
             Some(left) if left < frontier => left,
             Some(left) => frontier.max(left.min(after)),
@@ -304,7 +308,7 @@ impl<M: Memory> Lessee<M> {
             self.memory().store(self.group.entry_word(group::FRONTIER), next_frontier, Relaxed);
         }
         let unseen = if after < next_frontier { after } else { NOWHERE };
-        let next_returned = passed.old.unwrap_or(NOWHERE).min(unseen);
+        let next_returned = skipped.old.unwrap_or(NOWHERE).min(unseen);
         if next_returned != returned {
             let word = self.group.entry_word(group::RETURNED);
             let _ = self.memory().compare_exchange(word, returned, next_returned, Relaxed, Relaxed);
@@ -330,26 +334,26 @@ impl<M: Memory> Lessee<M> {
         if position.saturating_sub(floor) < self.settings.max_ack_pending {
             return position.saturating_sub(floor);
         }
-        let below = self.group.window(floor).take_while(|slip| slip.position < position);
-        below.filter(|slip| !slip.word.is_fresh() && !slip.word.is_settled()).map(|_| 1).sum()
+        let below = self.group.window(floor).take_while(|snapshot| snapshot.position < position);
+        below.filter(|snapshot| !snapshot.word.is_fresh() && !snapshot.word.is_settled()).map(|_| 1).sum()
     }
 
     #[inline(always)]
-    fn claim(&self, slip: Slip, message: Message, now: Millis) -> Option<Lease> {
+    fn claim(&self, snapshot: DeliverySnapshot, message: Message, now: Millis) -> Option<Lease> {
         let deadline = now.after(self.settings.ack_wait_ms + self.grain_ms);
-        let word = slip.word.leased(self.entry, deadline);
-        self.pin(slip.position);
-        let delivery = self.geometry().delivery(self.group.number, slip.position);
-        let claimed = self.memory().compare_exchange(delivery, slip.stored, word.0, Release, Relaxed); // PIN, LAP
+        let word = snapshot.word.leased(self.entry, deadline);
+        self.pin(snapshot.position);
+        let delivery = self.geometry().delivery(self.group.number, snapshot.position);
+        let claimed = self.memory().compare_exchange(delivery, snapshot.stored, word.0, Release, Relaxed); // PIN, LAP
         if claimed.is_err() {
-            self.unpin(slip.position);
+            self.unpin(snapshot.position);
             self.has_withdrawn.set(true);
             return None;
         }
-        if slip.word.state() == State::Leased {
+        if snapshot.word.state() == State::Leased {
             self.group.count(Count::Expired, 1);
         }
-        Some(Lease { position: slip.position, word, message })
+        Some(Lease { position: snapshot.position, word, message })
     }
 
     /// Stored before a claim, which releases it.
@@ -402,7 +406,7 @@ impl<M: Memory> Lessee<M> {
     #[inline(always)]
     fn end(&self, lease: Lease, new: DeliveryWord) -> Result<(), LeaseLost> {
         let Lease { position, word, .. } = lease;
-        if self.group.replace(Slip { position, stored: word.0, word }, new) {
+        if self.group.replace(DeliverySnapshot { position, stored: word.0, word }, new) {
             return Ok(());
         }
         self.group.count(Count::Lost, 1);
@@ -443,57 +447,65 @@ impl<M: Memory> Lessee<M> {
         Ok(Lease { word, ..lease })
     }
 
-    /// Says that it shall not be delivered again. It waits for its burial.
+    /// Says that it shall not be delivered again. It waits to be moved to the dead-letter ring.
     pub fn reject(&self, lease: Lease, now: Millis) -> Result<(), LeaseLost> {
-        self.end(lease, lease.word.doomed(Reason::Rejected as u32, now))?;
+        self.end(lease, lease.word.dead_pending(Reason::Rejected as u32, now))?;
         self.group.count(Count::Rejected, 1);
         Ok(())
     }
 
     #[cold]
-    fn doom_slip(&self, slip: Slip, reason: Reason, now: Millis) -> bool {
-        let doomed = self.group.replace(slip, slip.word.doomed(reason as u32, now));
-        if doomed && slip.word.state() == State::Leased {
+    fn give_up(&self, snapshot: DeliverySnapshot, reason: Reason, now: Millis) -> bool {
+        let dead_pending = self.group.replace(snapshot, snapshot.word.dead_pending(reason as u32, now));
+        if dead_pending && snapshot.word.state() == State::Leased {
             self.group.count(Count::Expired, 1);
         }
-        doomed
+        dead_pending
     }
 
-    /// The marked messages from a position on that may be moved to the dead-letter ring now.
-    pub fn marked(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
-        let due = move |slip: &Slip| {
-            matches!(self.settings.standing(slip.position, slip.word, now), Standing::Doomed(0))
+    /// The dead-pending messages from a position on that may be moved to the dead-letter ring now.
+    pub fn dead_pending(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
+        let due = move |snapshot: &DeliverySnapshot| {
+            matches!(
+                self.settings.eligibility(snapshot.position, snapshot.word, now),
+                Eligibility::DeadPending(0)
+            )
         };
-        self.group.window(from).filter(due).map(|slip| slip.position)
+        self.group.window(from).filter(due).map(|snapshot| snapshot.position)
     }
 
-    /// Copies the marked message at `position` into `buffer`, which holds a block.
+    /// Copies the dead-pending message at `position` into `buffer`, which holds a block.
     ///
     /// One worker at a time moves messages, so the message stays; but a worker that was stopped may
     /// go on after the dead-letter ring was replaced. So nothing is read in place, and the copy is
-    /// believed only if the message is still marked afterwards: until it is settled, nothing of it
+    /// believed only if the message is still dead-pending afterwards: until it is settled, nothing of it
     /// is overwritten.
-    pub(super) fn copy_marked(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
-        let slip = self.group.slip(position);
-        if !matches!(self.settings.standing(position, slip.word, now), Standing::Doomed(0)) {
+    pub(super) fn copy_dead_pending(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
+        let snapshot = self.group.snapshot(position);
+        if !matches!(self.settings.eligibility(position, snapshot.word, now), Eligibility::DeadPending(0)) {
             return None;
         }
         let message = self.group.message(position)?;
         let message = Message { meta: copy_out(self.memory(), message, buffer), ..message };
         self.memory().fence(Acquire); // CLAIM
-        (self.group.slip(position) == slip).then_some(Lease { position, word: slip.word, message })
+        (self.group.snapshot(position) == snapshot).then_some(Lease {
+            position,
+            word: snapshot.word,
+            message,
+        })
     }
 
-    /// Settles a marked message, and counts what became of it.
-    pub(super) fn settle_marked(&self, marked: Lease, count: Count) {
-        if self.end(marked, marked.word.dead()).is_ok() {
+    /// Settles a dead-pending message, and counts what became of it.
+    pub(super) fn settle_dead_pending(&self, dead_pending: Lease, count: Count) {
+        if self.end(dead_pending, dead_pending.word.dead_lettered()).is_ok() {
             self.group.count(count, 1);
         }
     }
 
-    /// Has a marked message moved later.
-    pub(super) fn put_off(&self, marked: Lease, ms: u32, now: Millis) {
-        let _ = self.end(marked, marked.word.doomed(marked.word.owner(), now.after(ms)));
+    /// Puts off the move of a dead-pending message.
+    pub(super) fn put_off(&self, dead_pending: Lease, ms: u32, now: Millis) {
+        let _ =
+            self.end(dead_pending, dead_pending.word.dead_pending(dead_pending.word.owner(), now.after(ms)));
     }
 
     /// After something was settled: moves the floor up now and then. (The producer sees over what
@@ -545,23 +557,23 @@ impl Found {
         self.outstanding = true;
         self.next_due_ms = Some(self.next_due_ms.map_or(ms, |due| due.min(ms)));
     }
-    fn note_doomed(&mut self, position: u64) {
+    fn note_dead_pending(&mut self, position: u64) {
         self.outstanding = true;
-        self.doomed = self.doomed.or(Some(position));
+        self.dead_pending = self.dead_pending.or(Some(position));
     }
 }
 
 /// The lowest messages that a search left alone though they may be had.
 #[derive(Clone, Copy, Debug)]
-struct Passed {
+struct Skipped {
     fresh: Option<u64>,
     old: Option<u64>,
 }
 
-impl Passed {
+impl Skipped {
     #[inline(always)]
-    fn note(&mut self, slip: Slip) {
-        let lowest = if slip.word.is_fresh() { &mut self.fresh } else { &mut self.old };
-        *lowest = Some(lowest.map_or(slip.position, |lowest| lowest.min(slip.position)));
+    fn note(&mut self, snapshot: DeliverySnapshot) {
+        let lowest = if snapshot.word.is_fresh() { &mut self.fresh } else { &mut self.old };
+        *lowest = Some(lowest.map_or(snapshot.position, |lowest| lowest.min(snapshot.position)));
     }
 }

@@ -11,7 +11,7 @@
 
 use super::group::table::clear_unfinished;
 use super::group::{Group, members};
-use super::publish::{Gate, Publisher, Who};
+use super::publish::{Gate, Producer, Who};
 use super::recorder::EventKind;
 use super::{membership, recorder};
 use crate::format::{Geometry, Millis, worker};
@@ -70,7 +70,7 @@ impl RoomMaker {
     /// becomes 14.
     pub fn make_room<M: Memory + Clone>(
         &mut self,
-        producer: &mut Publisher<M>,
+        producer: &mut Producer<M>,
         rights: &impl Liveness,
         clock: &impl Clock,
         mut removed: impl FnMut(Removal),
@@ -95,7 +95,7 @@ impl RoomMaker {
     /// Removes the gate if that is allowed. False if the gate stays.
     fn dislodge<M: Memory + Clone>(
         &mut self,
-        producer: &mut Publisher<M>,
+        producer: &mut Producer<M>,
         gate: Gate,
         rights: &impl Liveness,
         clock: &impl Clock,

@@ -22,7 +22,7 @@
 pub use super::table::{Eviction, Start, StartError};
 
 use super::park::Side;
-use super::read::CopyingReader;
+use super::read::EvictableConsumer;
 use super::{Damage, recorder, table, tenure};
 use crate::format::producer_page::HEAD;
 use crate::format::{EntryFlags, Geometry, POSITION_MAX, Tail, entry};
@@ -232,7 +232,7 @@ pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Ide
 ///
 /// The consumer continues at its position if that is still there, and at the earliest otherwise: a
 /// reader never goes back.
-pub fn rejoin<M: Memory>(reader: &mut CopyingReader<M>) -> Result<u64, Damage> {
+pub fn rejoin<M: Memory>(reader: &mut EvictableConsumer<M>) -> Result<u64, Damage> {
     let (geometry, entry, old) = (*reader.geometry(), reader.entry(), reader.tail());
     let memory = reader.memory();
     let join = |start| table::join(memory, &geometry, entry, start, Eviction::Agreed);

@@ -35,7 +35,7 @@ pub(crate) fn is_published<M: Memory>(memory: &M, slots: Slots, position: u64) -
 pub(crate) fn last_published<M: Memory>(memory: &M, slots: Slots, position: u64) -> u64 {
     let capacity = slots.capacity();
     let sequence = Sequence(memory.load(slots.at(position).sequence(), Relaxed));
-    let by_slot = sequence.number().saturating_sub(if sequence.is_sealed() { capacity } else { 0 });
+    let by_slot = sequence.number().saturating_sub(if sequence.is_batched() { capacity } else { 0 });
     let head = memory.load(HEAD, Relaxed);
     let by_head = if head > position { position + ((head - 1 - position) & !(capacity - 1)) + 1 } else { 0 };
     by_slot.max(by_head)
@@ -86,6 +86,6 @@ pub(crate) fn message(
     if sequence == Sequence::published(position) {
         return Message { meta, block: slots.single(slot) };
     }
-    let is_described = sequence == Sequence::sealed(position);
-    Message { meta: if is_described { meta } else { slots.full() }, block: slots.packed(slot) }
+    let has_header = sequence == Sequence::batched(position);
+    Message { meta: if has_header { meta } else { slots.full() }, block: slots.packed(slot) }
 }

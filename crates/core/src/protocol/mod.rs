@@ -8,7 +8,7 @@
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
 //! | PUB | [`single`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
-//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and up to where they speak | `batch`, `sealed*`, `bare*`, `ahead` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, copying a marked message: or the settling before it) | `observer`, `dead_letter_copy` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
@@ -53,6 +53,11 @@ pub mod single;
 pub mod statistic;
 pub mod table;
 pub mod tenure;
+
+pub use lease::Worker;
+pub use observe::Observer;
+pub use publish::Producer;
+pub use read::{Consumer, EvictableConsumer};
 
 /// Something in shared memory cannot be what this protocol wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

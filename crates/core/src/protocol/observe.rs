@@ -8,7 +8,7 @@ use crate::format::{Geometry, Meta, POSITION_MAX};
 use crate::memory::Memory;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// Result of [`Watcher::look`].
+/// Result of [`Observer::look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// The whole message was copied. The block size bounds its length.
@@ -26,16 +26,16 @@ pub enum Seen {
 
 /// An observer's half of the protocol.
 #[derive(Debug)]
-pub struct Watcher<M> {
+pub struct Observer<M> {
     memory: M,
     geometry: Geometry,
     position: u64,
 }
 
-impl<M: Memory> Watcher<M> {
+impl<M: Memory> Observer<M> {
     /// An observer that stands at `position`.
-    pub fn new(memory: M, geometry: Geometry, position: u64) -> Watcher<M> {
-        Watcher { memory, geometry, position }
+    pub fn new(memory: M, geometry: Geometry, position: u64) -> Observer<M> {
+        Observer { memory, geometry, position }
     }
 
     /// The lowest position that the producer had not begun to overwrite a moment ago, and the head.

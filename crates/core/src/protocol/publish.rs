@@ -3,7 +3,8 @@
 use super::tenure::used_entries;
 use super::{Damage, group, park};
 use crate::format::producer_page::{
-    ALL_DESCRIBED, CLAIMED, CLOSED, DESCRIBED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, LIMIT, OPENED_MS, PID,
+    ALL_HAVE_HEADERS, CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, HEADERS_UNTIL, LIMIT,
+    OPENED_MS, PID,
 };
 use crate::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORKERS};
 use crate::format::{Geometry, POSITION_MAX, Sequence, Tail};
@@ -60,27 +61,27 @@ impl Scan {
 /// `head` 4 and `claimed` 5, the producer may be writing position 4, and may claim position 5 as
 /// well.
 #[derive(Debug)]
-pub struct Publisher<M> {
+pub struct Producer<M> {
     memory: M,
     geometry: Geometry,
     /// Positions that one announcement claims.
-    stretch: u64,
+    claim_ahead: u64,
     head: u64,
     claimed: u64,
     cached_limit: u64,
     /// Blocks of positions from the head up to this one may hold bytes that no producer published.
-    pub(super) leftover_until: u64,
-    /// Positions by which `leftover_until` advances at once.
-    leftover_stretch: u64,
+    pub(super) dirty_until: u64,
+    /// Positions by which `dirty_until` advances at once.
+    dirty_ahead: u64,
     /// Slots of positions from the head up to this one may hold batched headers of aborted batches.
-    pub(super) seals_until: u64,
-    /// True while [`ALL_DESCRIBED`] is stored.
-    pub(super) all_described: bool,
+    pub(super) stale_headers_until: u64,
+    /// True while [`ALL_HAVE_HEADERS`] is stored.
+    pub(super) all_have_headers: bool,
 }
 
 /// Most positions that are claimed ahead of their use. Claiming 16 at once saves two stores per
 /// message: 0.85 of the time for 48 B on one thread; more than 16 gain nothing.
-const STRETCH_MAX: u64 = 16;
+const CLAIM_AHEAD_MAX: u64 = 16;
 
 // Every store waits in the processor's store buffer until the cache line of the oldest waiting
 // store arrives, which is the line that a reader read last. A message of seven stores instead of
@@ -88,7 +89,7 @@ const STRETCH_MAX: u64 = 16;
 // a ring without any protocol: 48 B took 1.7 times as long with nine stores, 1.3 with seven; 64 B
 // 1.9 times, and 0.6.
 
-impl<M: Memory> Publisher<M> {
+impl<M: Memory> Producer<M> {
     /// Becomes the producer of a ring whose last producer closed the ring or died, or of a new
     /// ring.
     ///
@@ -105,7 +106,7 @@ impl<M: Memory> Publisher<M> {
     /// | 5 | 6 | published: `head` becomes 6 |
     /// | 6 | 7, batched | not published: counting stops here |
     /// | 7 | 8 | cleared to 0: it stands behind a gap |
-    pub fn take_over(memory: M, geometry: Geometry) -> Result<Publisher<M>, Damage> {
+    pub fn take_over(memory: M, geometry: Geometry) -> Result<Producer<M>, Damage> {
         let stored = Damage::bound("head", memory.load(HEAD, Relaxed), 0, POSITION_MAX)?;
         let claimed_max = stored + geometry.capacity();
         let claimed = Damage::bound("claimed", memory.load(CLAIMED, Relaxed), stored, claimed_max)?;
@@ -123,39 +124,39 @@ impl<M: Memory> Publisher<M> {
         }
         // None of the messages that are counted now is headerless: each was found by its slot.
         if head > stored {
-            memory.store(DESCRIBED, head, Relaxed);
+            memory.store(HEADERS_UNTIL, head, Relaxed);
         }
-        let all_described = memory.load(DESCRIBED, Relaxed) == ALL_DESCRIBED;
+        let all_have_headers = memory.load(HEADERS_UNTIL, Relaxed) == ALL_HAVE_HEADERS;
         memory.store(HEAD, head, Release); // HEAD
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
         // Observers lose the claimed positions, so the claim takes little of the ring.
-        let stretch = (geometry.capacity() / 64).clamp(1, STRETCH_MAX);
+        let claim_ahead = (geometry.capacity() / 64).clamp(1, CLAIM_AHEAD_MAX);
         // Nothing is granted before a scan, not even the predecessor's claim: a policy may require
         // readers, and none may be there. The scan's fence also shows the claim to observers before
         // this producer writes.
-        let (leftover_until, seals_until, cached_limit) = (claimed, claimed, head);
-        // A longer stretch makes short messages cost as much as whole blocks; only small blocks
+        let (dirty_until, stale_headers_until, cached_limit) = (claimed, claimed, head);
+        // A longer claim_ahead makes short messages cost as much as whole blocks; only small blocks
         // bear that.
-        let leftover_stretch = if geometry.slots().has_one_place() { 1 } else { stretch };
-        Ok(Publisher {
+        let dirty_ahead = if geometry.slots().has_one_place() { 1 } else { claim_ahead };
+        Ok(Producer {
             memory,
             geometry,
-            stretch,
+            claim_ahead,
             head,
             claimed,
             cached_limit,
-            leftover_until,
-            leftover_stretch,
-            seals_until,
-            all_described,
+            dirty_until,
+            dirty_ahead,
+            stale_headers_until,
+            all_have_headers,
         })
     }
 
     /// The same, claiming so many positions at once, for the small rings of a model checker.
     #[doc(hidden)]
-    pub fn stretching(mut self, stretch: u64) -> Publisher<M> {
-        self.stretch = stretch;
+    pub fn claiming_ahead(mut self, claim_ahead: u64) -> Producer<M> {
+        self.claim_ahead = claim_ahead;
         self
     }
 
@@ -211,7 +212,7 @@ impl<M: Memory> Publisher<M> {
         debug_assert!(n <= self.room());
         let end = self.head + n;
         if end > self.claimed {
-            let end = end.max(self.head + self.stretch).min(self.cached_limit);
+            let end = end.max(self.head + self.claim_ahead).min(self.cached_limit);
             self.claimed = end;
             self.memory.store(CLAIMED, end, Relaxed);
             self.memory.fence(Release); // CLAIM
@@ -220,15 +221,15 @@ impl<M: Memory> Publisher<M> {
 
     /// Blocks of positions from the head up to this one may hold anything.
     #[inline(always)]
-    pub fn leftover_until(&self) -> u64 {
-        self.leftover_until
+    pub fn dirty_until(&self) -> u64 {
+        self.dirty_until
     }
 
     /// Notes that the caller may leave the block of a claimed position in any state.
     #[inline(always)]
-    pub(super) fn may_leave(&mut self, position: u64) {
-        if position >= self.leftover_until {
-            self.leftover_until = position + self.leftover_stretch;
+    pub(super) fn mark_dirty(&mut self, position: u64) {
+        if position >= self.dirty_until {
+            self.dirty_until = position + self.dirty_ahead;
         }
     }
 

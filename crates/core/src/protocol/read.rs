@@ -2,7 +2,7 @@
 
 use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
-use crate::format::producer_page::{CLOSED, DESCRIBED, HEAD};
+use crate::format::producer_page::{CLOSED, HEAD, HEADERS_UNTIL};
 use crate::format::{Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -25,7 +25,7 @@ pub enum Ready {
 /// `cached_head` will be sent by itself or be the first of a batch: the slot will announce it.
 /// (Exception: `began_ahead`.)
 #[derive(Debug)]
-pub struct Reader<M> {
+pub struct Consumer<M> {
     memory: M,
     slots: Slots,
     capacity: u64,
@@ -36,28 +36,28 @@ pub struct Reader<M> {
     /// The slot at the tail.
     slot: Slot,
     cached_head: u64,
-    /// Messages in `cached_described..cached_head` are headerless.
-    cached_described: u64,
+    /// Messages in `cached_headers_until..cached_head` are headerless.
+    cached_headers_until: u64,
     /// The head that this consumer saw when it began lay below its tail.
     began_ahead: bool,
 }
 
-impl<M: Memory> Reader<M> {
+impl<M: Memory> Consumer<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) or
     /// [`table::resume`](super::table::resume) has just stored in `entry`.
-    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Reader<M> {
+    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Consumer<M> {
         let (slots, capacity) = (geometry.slots(), geometry.capacity());
         let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
         // The tail may lie in the middle of a batch, where no slot announces a message.
         let head = memory.load(HEAD, Relaxed);
         memory.fence(Acquire); // HEAD
-        let (cached_head, cached_described) = if is_within_a_lap(head, tail, capacity) {
-            (head, memory.load(DESCRIBED, Relaxed))
+        let (cached_head, cached_headers_until) = if is_within_a_lap(head, tail, capacity) {
+            (head, memory.load(HEADERS_UNTIL, Relaxed))
         } else {
             (tail, tail)
         };
         let began_ahead = head < tail;
-        Reader {
+        Consumer {
             memory,
             slots,
             capacity,
@@ -66,7 +66,7 @@ impl<M: Memory> Reader<M> {
             tail,
             slot,
             cached_head,
-            cached_described,
+            cached_headers_until,
             began_ahead,
         }
     }
@@ -111,7 +111,7 @@ impl<M: Memory> Reader<M> {
         }
         self.memory.fence(Acquire); // PUB
         self.cached_head = tail + 1;
-        self.cached_described = tail + 1;
+        self.cached_headers_until = tail + 1;
         Ok(Ready::Messages(1))
     }
 
@@ -122,7 +122,7 @@ impl<M: Memory> Reader<M> {
     #[inline(never)]
     fn look_closer(&mut self, sequence: Sequence) -> Result<Ready, Damage> {
         let tail = self.tail;
-        if sequence == Sequence::sealed(tail) {
+        if sequence == Sequence::batched(tail) {
             return self.poll_head();
         }
         self.not_beyond(sequence)?;
@@ -153,7 +153,7 @@ impl<M: Memory> Reader<M> {
         // In a sound ring the head is not below the known messages: they came from an older head,
         // or from the slot at the tail.
         self.cached_head = head;
-        self.cached_described = self.memory.load(DESCRIBED, Relaxed);
+        self.cached_headers_until = self.memory.load(HEADERS_UNTIL, Relaxed);
         Ok(())
     }
 
@@ -223,20 +223,20 @@ impl<M: Memory> Reader<M> {
     /// Messages from the tail on whose slots must be looked at, at most. Those behind are
     /// headerless.
     #[inline(always)]
-    pub fn described(&self) -> u64 {
-        self.cached_described.saturating_sub(self.tail)
+    pub fn headers_ahead(&self) -> u64 {
+        self.cached_headers_until.saturating_sub(self.tail)
     }
 
     /// The blocks of up to `max` headerless messages from `ahead` positions after the tail on that
     /// adjoin each other.
     #[inline(always)]
-    pub fn bare_run(&self, ahead: u64, max: u64) -> Run {
+    pub fn headerless_run(&self, ahead: u64, max: u64) -> Run {
         self.slots.packed_run(self.tail + ahead, max)
     }
 
     /// As [`message`](Self::message), for a headerless message.
     #[inline(always)]
-    pub fn bare_message(&self, ahead: u64) -> Message {
+    pub fn headerless_message(&self, ahead: u64) -> Message {
         Message { meta: self.slots.full(), block: self.slots.packed(self.slots.at(self.tail + ahead)) }
     }
 
@@ -286,7 +286,7 @@ pub fn is_closed<M: Memory>(memory: &M) -> bool {
     closed != 0
 }
 
-/// Result of [`CopyingReader::take`].
+/// Result of [`EvictableConsumer::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     /// The whole message at this position was copied.
@@ -304,17 +304,17 @@ pub enum Copied {
 
 /// An evictable consumer: gates while it keeps up, and never holds a reference.
 #[derive(Debug)]
-pub struct CopyingReader<M> {
+pub struct EvictableConsumer<M> {
     memory: M,
     geometry: Geometry,
     entry: u32,
     tail: u64,
 }
 
-impl<M: Memory> CopyingReader<M> {
+impl<M: Memory> EvictableConsumer<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) has just stored in `entry`.
-    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> CopyingReader<M> {
-        CopyingReader { memory, geometry, entry, tail }
+    pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> EvictableConsumer<M> {
+        EvictableConsumer { memory, geometry, entry, tail }
     }
     /// The memory that this consumer reads.
     pub fn memory(&self) -> &M {
@@ -361,7 +361,7 @@ impl<M: Memory> CopyingReader<M> {
         }
     }
 
-    /// As [`Reader::wake_producer`].
+    /// As [`Consumer::wake_producer`].
     #[inline(always)]
     pub fn wake_producer(&self)
     where

@@ -114,7 +114,7 @@ pub struct Event {
 
 /// An event to be recorded.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct NewEvent<'a> {
     /// The kind.
     pub kind: EventKind,
     /// The position at which it happened.
@@ -128,17 +128,17 @@ pub struct Entry<'a> {
 }
 
 /// Writes an event. The caller holds the table right.
-pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
+pub fn record<M: Memory>(memory: &M, geometry: &Geometry, event: NewEvent<'_>) {
     // Another process wrote the number. An impossible one starts over at 0.
     let next = Some(memory.load(NEXT_EVENT, Relaxed)).filter(|&next| next < u64::MAX - 2).unwrap_or(0);
     let entries = geometry.recorder_entries();
     if let Some(last) = next.checked_sub(1) {
         let word = |at| geometry.event_word(last % entries, at);
         let same = memory.load(word(event::NUMBER), Relaxed) == next
-            && memory.load(word(event::KIND), Relaxed) == entry.kind as u64
-            && load_name(memory, |at| word(event::NAME + at)) == entry.name;
+            && memory.load(word(event::KIND), Relaxed) == event.kind as u64
+            && load_name(memory, |at| word(event::NAME + at)) == event.name;
         if same {
-            memory.store(word(event::UNIX_MS), entry.unix_ms, Relaxed);
+            memory.store(word(event::UNIX_MS), event.unix_ms, Relaxed);
             memory.store(
                 word(event::REPEATS),
                 memory.load(word(event::REPEATS), Relaxed).saturating_add(1),
@@ -150,21 +150,21 @@ pub fn record<M: Memory>(memory: &M, geometry: &Geometry, entry: Entry<'_>) {
     let word = |at| geometry.event_word(next % entries, at);
     memory.store(word(event::NUMBER), 0, Relaxed);
     memory.fence(Release); // LOG
-    memory.store(word(event::KIND), entry.kind as u64, Relaxed);
-    memory.store(word(event::POSITION), entry.position, Relaxed);
-    memory.store(word(event::PID), entry.pid, Relaxed);
-    memory.store(word(event::UNIX_MS), entry.unix_ms, Relaxed);
+    memory.store(word(event::KIND), event.kind as u64, Relaxed);
+    memory.store(word(event::POSITION), event.position, Relaxed);
+    memory.store(word(event::PID), event.pid, Relaxed);
+    memory.store(word(event::UNIX_MS), event.unix_ms, Relaxed);
     memory.store(word(event::REPEATS), 0, Relaxed);
-    store_name(memory, |at| word(event::NAME + at), entry.name);
+    store_name(memory, |at| word(event::NAME + at), event.name);
     memory.store(word(event::NUMBER), next + 1, Release); // LOGGED
     memory.store(NEXT_EVENT, next + 1, Relaxed);
 }
 
 /// Writes an event if the table right is free at this moment; else drops the event, since the
 /// recorder must never delay the ring.
-pub fn try_record<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: Entry<'_>) {
+pub fn try_record<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, event: NewEvent<'_>) {
     if rights.seize(Right::Table) {
-        record(memory, geometry, entry);
+        record(memory, geometry, event);
         rights.release(Right::Table);
     }
 }

@@ -169,27 +169,27 @@ pub struct SettingsError {
 
 /// When a message may be leased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Eligibility {
     /// Now.
     Ready,
     /// In so many milliseconds, unless something happens before.
     Later(u32),
     /// Not any more: it has been tried as often as it may be.
     Exhausted(Reason),
-    /// Not any more: it waits for its burial, which may be tried in so many milliseconds.
-    Doomed(u32),
+    /// Not any more: it waits to be moved to the dead-letter ring, which may be tried in so many milliseconds.
+    DeadPending(u32),
     /// Not any more: it is done with.
     Settled,
 }
 
-impl Standing {
-    /// True if it may be had, or is doomed, before its deadline: the deadline cannot have been meant, if the clock
+impl Eligibility {
+    /// True if it may be had, or is dead-pending, before its deadline: the deadline cannot have been meant, if the clock
     /// was read after it was written.
     #[inline(always)]
     pub fn is_early(self, word: DeliveryWord, now: Millis) -> bool {
         let by_the_clock = match self {
-            Standing::Ready => matches!(word.state(), State::Leased | State::Delayed),
-            Standing::Exhausted(_) => word.state() == State::Leased,
+            Eligibility::Ready => matches!(word.state(), State::Leased | State::Delayed),
+            Eligibility::Exhausted(_) => word.state() == State::Leased,
             _ => false,
         };
         // Half a turn of the clock is ahead, the other half has passed.
@@ -368,33 +368,33 @@ impl GroupSettings {
 
     /// When the message at `position`, of which `word` speaks, may be leased.
     #[inline(always)]
-    pub fn standing(&self, position: u64, word: DeliveryWord, now: Millis) -> Standing {
+    pub fn eligibility(&self, position: u64, word: DeliveryWord, now: Millis) -> Eligibility {
         if word.is_fresh() {
-            return Standing::Ready;
+            return Eligibility::Ready;
         }
-        self.standing_of_old(position, word, now)
+        self.eligibility_of_old(position, word, now)
     }
 
-    fn standing_of_old(&self, position: u64, word: DeliveryWord, now: Millis) -> Standing {
+    fn eligibility_of_old(&self, position: u64, word: DeliveryWord, now: Millis) -> Eligibility {
         let exhausted = self.max_deliver != 0 && word.attempt() >= self.max_deliver;
         match word.state() {
-            State::Acked | State::Dead => Standing::Settled,
-            State::Doomed => Standing::Doomed(word.deadline().ahead_of(now, WAIT_MAX_MS)),
-            State::Available if exhausted => Standing::Exhausted(Reason::WorkerDied),
-            State::Available => Standing::Ready,
-            State::Delayed if exhausted => Standing::Exhausted(Reason::Failed),
+            State::Acked | State::DeadLettered => Eligibility::Settled,
+            State::DeadPending => Eligibility::DeadPending(word.deadline().ahead_of(now, WAIT_MAX_MS)),
+            State::Available if exhausted => Eligibility::Exhausted(Reason::WorkerDied),
+            State::Available => Eligibility::Ready,
+            State::Delayed if exhausted => Eligibility::Exhausted(Reason::Failed),
             State::Delayed => match word.deadline().ahead_of(now, WAIT_MAX_MS + SLACK_MS) {
-                0 => Standing::Ready,
-                ahead => Standing::Later(ahead),
+                0 => Eligibility::Ready,
+                ahead => Eligibility::Later(ahead),
             },
             State::Leased => {
                 // A lease that ran out rests where it is: its word changes when it is leased again.
                 let rest = if exhausted { 0 } else { self.backoff.delay_ms(position, word.attempt()) };
                 let longest = self.ack_wait_ms + rest + SLACK_MS;
                 match word.deadline().after(rest).ahead_of(now, longest) {
-                    0 if exhausted => Standing::Exhausted(Reason::Expired),
-                    0 => Standing::Ready,
-                    ahead => Standing::Later(ahead),
+                    0 if exhausted => Eligibility::Exhausted(Reason::Expired),
+                    0 => Eligibility::Ready,
+                    ahead => Eligibility::Later(ahead),
                 }
             }
         }
@@ -421,15 +421,15 @@ mod tests {
         let rest = Duration::from_millis(500);
         let settings = GroupSettings::new().ack_wait(Duration::from_secs(1)).backoff(Backoff::steps(&[rest]));
         let word = leased(&settings, 1);
-        assert_eq!(settings.standing(5, word, NOW), Standing::Later(1500));
-        assert_eq!(settings.standing(5, word, NOW.after(1499)), Standing::Later(1));
-        assert_eq!(settings.standing(5, word, NOW.after(1500)), Standing::Ready);
+        assert_eq!(settings.eligibility(5, word, NOW), Eligibility::Later(1500));
+        assert_eq!(settings.eligibility(5, word, NOW.after(1499)), Eligibility::Later(1));
+        assert_eq!(settings.eligibility(5, word, NOW.after(1500)), Eligibility::Ready);
         let last = leased(&settings, 5);
-        assert_eq!(settings.standing(5, last, NOW.after(999)), Standing::Later(1));
-        assert_eq!(settings.standing(5, last, NOW.after(1000)), Standing::Exhausted(Reason::Expired));
-        assert_eq!(settings.standing(5, last.returned(), NOW), Standing::Exhausted(Reason::WorkerDied));
+        assert_eq!(settings.eligibility(5, last, NOW.after(999)), Eligibility::Later(1));
+        assert_eq!(settings.eligibility(5, last, NOW.after(1000)), Eligibility::Exhausted(Reason::Expired));
+        assert_eq!(settings.eligibility(5, last.returned(), NOW), Eligibility::Exhausted(Reason::WorkerDied));
         let endless = settings.max_deliver(None);
-        assert_eq!(endless.standing(5, leased(&endless, 200), NOW.after(1500)), Standing::Ready);
+        assert_eq!(endless.eligibility(5, leased(&endless, 200), NOW.after(1500)), Eligibility::Ready);
     }
 
     /// A deadline that another clock wrote, or a hostile hand, must not hold a message for days.
@@ -437,10 +437,13 @@ mod tests {
     fn a_deadline_that_nobody_can_have_meant_is_over() {
         let settings = GroupSettings::new();
         let word = DeliveryWord::read(0, 0).leased(1, NOW.after(1 << 20));
-        assert_eq!(settings.standing(0, word, NOW), Standing::Ready);
-        let delayed = |ms| settings.standing(0, word.delayed(NOW.after(ms)), NOW);
+        assert_eq!(settings.eligibility(0, word, NOW), Eligibility::Ready);
+        let delayed = |ms| settings.eligibility(0, word.delayed(NOW.after(ms)), NOW);
         let longest = WAIT_MAX_MS + SLACK_MS;
-        assert_eq!((delayed(longest), delayed(longest + 1)), (Standing::Later(longest), Standing::Ready));
+        assert_eq!(
+            (delayed(longest), delayed(longest + 1)),
+            (Eligibility::Later(longest), Eligibility::Ready)
+        );
     }
 
     #[test]

@@ -13,8 +13,8 @@
 //! assumes that this block holds anything, and zeroes all of it.
 
 use super::message::words;
-use super::publish::Publisher;
-use crate::format::producer_page::{ALL_DESCRIBED, DESCRIBED};
+use super::publish::Producer;
+use crate::format::producer_page::{ALL_HAVE_HEADERS, HEADERS_UNTIL};
 use crate::format::{Block, Meta, Sequence, Slot};
 use crate::memory::{BlockWriter, Memory};
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -24,7 +24,7 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 ///
 /// # Invariants
 ///
-/// Made by [`Publisher::claimed_slot`] and [`Publisher::claim_next`] alone. The publisher that made
+/// Made by [`Producer::claimed_slot`] and [`Producer::claim_next`] alone. The producer that made
 /// it has claimed the position, which lies below its limit, and has not published it yet.
 #[derive(Clone, Copy, Debug)]
 pub struct ClaimedSlot {
@@ -47,7 +47,7 @@ pub(super) fn meta(len: usize, kind: u32) -> Meta {
     Meta::new(len as u32, kind)
 }
 
-impl<M: Memory> Publisher<M> {
+impl<M: Memory> Producer<M> {
     /// Claims the position at the head.
     #[inline(always)]
     pub fn claim_next(&mut self) -> ClaimedSlot {
@@ -83,8 +83,8 @@ impl<M: Memory> Publisher<M> {
 
     /// The same block, which the caller may write and leave in any state.
     #[inline(always)]
-    pub fn scribble(&mut self, claimed: ClaimedSlot) -> Block {
-        self.may_leave(claimed.position);
+    pub fn dirty_block(&mut self, claimed: ClaimedSlot) -> Block {
+        self.mark_dirty(claimed.position);
         self.block(claimed)
     }
 
@@ -96,7 +96,7 @@ impl<M: Memory> Publisher<M> {
     #[inline(always)]
     pub fn send(&mut self, claimed: ClaimedSlot, kind: u32, message: &[u8]) {
         // SAFETY: the position is claimed, below the limit, and this is the producer, by the
-        // invariants of `ClaimedSlot` and `Publisher`; the memory is this publisher's.
+        // invariants of `ClaimedSlot` and `Producer`; the memory is this producer's.
         unsafe { self.memory().blocks().write(self.block(claimed), message) };
         self.publish(claimed, kind, message.len());
     }
@@ -112,7 +112,7 @@ impl<M: Memory> Publisher<M> {
         // The slot is read only if its length matters: its line comes from the core of the last
         // reader.
         if len < self.block_size() {
-            let used = self.used_len(claimed.slot, claimed.position, false, self.leftover_until());
+            let used = self.used_len(claimed.slot, claimed.position, false, self.dirty_until());
             if used > len {
                 // SAFETY: as in `send`.
                 unsafe { self.memory().blocks().zero(self.block(claimed), len..used) };
@@ -121,33 +121,33 @@ impl<M: Memory> Publisher<M> {
         self.memory().store(claimed.slot.meta(), meta(len, kind).0, Relaxed);
         let published = Sequence::published(claimed.position).0;
         self.memory().store(claimed.slot.sequence(), published, Release); // PUB
-        if !self.all_described {
-            self.describe_all();
+        if !self.all_have_headers {
+            self.store_all_have_headers();
         }
         self.count(claimed.position + 1);
     }
 
     /// From here on, up to the next batch, no message is headerless.
     #[cold]
-    fn describe_all(&mut self) {
-        self.all_described = true;
-        self.memory().store(DESCRIBED, ALL_DESCRIBED, Relaxed);
+    fn store_all_have_headers(&mut self) {
+        self.all_have_headers = true;
+        self.memory().store(HEADERS_UNTIL, ALL_HAVE_HEADERS, Relaxed);
     }
 
     /// How many bytes of a claimed block, in the place of a message that is sent by itself or of
-    /// one in a batch, an older message may have left there. Blocks below `leftover_until` may hold
+    /// one in a batch, an older message may have left there. Blocks below `dirty_until` may hold
     /// anything.
     ///
-    /// The slot says it, unless its last message lay in the other place, or was a bare one.
+    /// The slot says it, unless its last message lay in the other place, or was headerless.
     #[inline(never)]
-    pub(super) fn used_len(&self, slot: Slot, position: u64, in_batch: bool, leftover_until: u64) -> usize {
+    pub(super) fn used_len(&self, slot: Slot, position: u64, in_batch: bool, dirty_until: u64) -> usize {
         let (slots, capacity) = (self.geometry().slots(), self.geometry().capacity());
         let whole = slots.full().len();
-        if position < leftover_until {
+        if position < dirty_until {
             return whole;
         }
         let (sequence, meta) = words(self.memory(), slot);
-        let lay_here = slots.has_one_place() || sequence.is_sealed() == in_batch;
+        let lay_here = slots.has_one_place() || sequence.is_batched() == in_batch;
         if lay_here && sequence.number() + capacity == position + 1 {
             return meta.len().min(whole);
         }

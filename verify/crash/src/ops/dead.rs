@@ -1,4 +1,4 @@
-//! Burials, and what is done with dead letters.
+//! Messages that become dead letters, and their redrive and removal.
 
 use super::before::{self, abandoned, aged, corpse, working};
 use super::group::oldest_is;
@@ -67,7 +67,7 @@ fn letters(world: &World) -> usize {
 pub(super) fn may_be_given_up(world: &mut World, end: &Ending) {
     let oldest = world.base - 2;
     if !dead_path(&world.path).exists() {
-        return oldest_is(world, |delivery| matches!(delivery, Delivery::Leased(1) | Delivery::Doomed));
+        return oldest_is(world, |delivery| matches!(delivery, Delivery::Leased(1) | Delivery::DeadPending));
     }
     let dead = world.ring().dead_letters().unwrap();
     let copied = dead.iter().any(|letter| letter.id.position == oldest);
@@ -84,7 +84,7 @@ pub(super) fn may_be_given_up(world: &mut World, end: &Ending) {
             assert!(copied, "given up without a copy");
             world.maybe.insert(oldest);
         }
-        Delivery::Doomed => {}
+        Delivery::DeadPending => {}
         delivery => assert!(!copied, "a dead letter of a message that is {delivery:?}"),
     }
 }

@@ -50,8 +50,8 @@ pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
     world
 }
 
-/// A producer died when the last message of its batch that is ever sealed was, and nothing published.
-pub(super) fn sealed(directory: &Path, mode: Mode) -> World {
+/// A producer died when the last message of its batch that ever gets a header had it, and nothing was published.
+pub(super) fn batched(directory: &Path, mode: Mode) -> World {
     let world = orphan(directory, mode);
     let last = world.head() + 2;
     let last = if message(last, VICTIM).len() == block() { last - 1 } else { last };

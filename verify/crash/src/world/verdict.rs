@@ -45,10 +45,10 @@ impl World {
             if let Err(holder) = self.send(&mut producer) {
                 let Holder { role, name, pid, .. } = &*holder;
                 let names_victim = *pid == victim || ["child", "audit", "gone", "h"].contains(&name.as_str());
-                // A message that waits for its burial, which the victim is at.
-                let burial = *role == HolderRole::Group
+                // A message that waits for the victim to move it to the dead-letter ring.
+                let moving = *role == HolderRole::Group
                     && Raw::open(&dead_path(&self.path)).is_ok_and(|dead| dead.has_producer());
-                assert!(names_victim || burial, "beside a stopped process {victim}: {holder}");
+                assert!(names_victim || moving, "beside a stopped process {victim}: {holder}");
                 break;
             }
         }
@@ -186,7 +186,7 @@ impl World {
                 Delivery::Open(attempts) | Delivery::Leased(attempts) => {
                     self.awaited.insert(position, attempts + 1);
                 }
-                Delivery::Doomed | Delivery::Dead => {
+                Delivery::DeadPending | Delivery::Dead => {
                     dead.insert(position);
                 }
                 Delivery::Acked => {}

@@ -5,11 +5,12 @@ use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
 use slipring_core::format::Tail;
 use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::membership::{
     self, ConsumerKind, EnterError, Entered, Identity, Start, StartError,
 };
-use slipring_core::protocol::observe::{Seen, Watcher};
-use slipring_core::protocol::read::{Copied, CopyingReader, Reader, Ready};
+use slipring_core::protocol::observe::Seen;
+use slipring_core::protocol::read::{Copied, Ready};
 
 fn any_start(turn: &mut Turn<'_>) -> Start {
     let (first, end) = (turn.geometry().first_position(), turn.oracle().end());
@@ -55,7 +56,7 @@ pub(crate) struct InPlace {
     /// The name of a durable one.
     durable: Option<&'static str>,
     entry: Option<u32>,
-    reader: Option<Reader<SimMemory>>,
+    reader: Option<protocol::Consumer<SimMemory>>,
     /// Positions that it holds, from its tail on.
     held: Vec<u64>,
     /// Where a durable one stood before the release during which it may have died.
@@ -83,7 +84,7 @@ impl InPlace {
         }
         assert!(self.durable.is_some() || !resumed);
         self.entry = Some(entry);
-        self.reader = Some(Reader::new(turn.memory.clone(), turn.geometry(), entry, tail));
+        self.reader = Some(protocol::Consumer::new(turn.memory.clone(), turn.geometry(), entry, tail));
     }
 
     /// It begins where it stopped, or before what it was just releasing.
@@ -110,7 +111,7 @@ impl InPlace {
                     Some(message) => message,
                     None => reader.next_of_batch().expect("a sound ring"),
                 },
-                _ if ahead >= reader.described() => reader.bare_message(ahead),
+                _ if ahead >= reader.headers_ahead() => reader.headerless_message(ahead),
                 _ => reader.message(ahead),
             };
             // SAFETY: the block is of this geometry; the tail gates.
@@ -180,12 +181,12 @@ impl Actor for InPlace {
 #[derive(Default)]
 pub(crate) struct EvictableReader {
     entry: Option<u32>,
-    reader: Option<CopyingReader<SimMemory>>,
+    reader: Option<protocol::EvictableConsumer<SimMemory>>,
 }
 
 impl EvictableReader {
     /// Goes on where it was, or at the earliest that is left.
-    fn rejoin(turn: &Turn<'_>, reader: &mut CopyingReader<SimMemory>) {
+    fn rejoin(turn: &Turn<'_>, reader: &mut protocol::EvictableConsumer<SimMemory>) {
         let old = reader.tail();
         let missed = membership::rejoin(reader).expect("an earliest one can always be had");
         assert_eq!(reader.tail(), old + missed, "a reader never goes back");
@@ -199,7 +200,7 @@ impl Actor for EvictableReader {
         let Some(reader) = &mut self.reader else {
             if let Some(Entered { entry, tail, .. }) = enter(turn, ConsumerKind::Evictable, "tape") {
                 self.entry = Some(entry);
-                self.reader = Some(CopyingReader::new(memory, geometry, entry, tail));
+                self.reader = Some(protocol::EvictableConsumer::new(memory, geometry, entry, tail));
             }
             return;
         };
@@ -235,33 +236,33 @@ impl Actor for EvictableReader {
 
 #[derive(Default)]
 pub(crate) struct Onlooker {
-    watcher: Option<Watcher<SimMemory>>,
+    observer: Option<protocol::Observer<SimMemory>>,
 }
 
 impl Actor for Onlooker {
     fn act(&mut self, turn: &mut Turn<'_>) {
         let (memory, geometry) = (turn.memory.clone(), turn.geometry());
-        let Some(watcher) = &mut self.watcher else {
-            let (earliest, head) = Watcher::window(&memory, &geometry);
+        let Some(observer) = &mut self.observer else {
+            let (earliest, head) = protocol::Observer::window(&memory, &geometry);
             let position = if turn.dice.hits(2) { earliest } else { head };
-            self.watcher = Some(Watcher::new(memory, geometry, position));
+            self.observer = Some(protocol::Observer::new(memory, geometry, position));
             return;
         };
         let mut buffer = turn.buffer();
-        let before = watcher.position();
-        match watcher.look(&mut buffer) {
+        let before = observer.position();
+        match observer.look(&mut buffer) {
             Seen::Message { position, meta } => {
                 assert_eq!(position, before);
                 turn.oracle().read(position, Message::shown_in(&buffer[..meta.len()], meta));
             }
-            Seen::Empty => assert_eq!(watcher.position(), before),
-            Seen::Missed(n) => assert!(n > 0 && before + n == watcher.position()),
+            Seen::Empty => assert_eq!(observer.position(), before),
+            Seen::Missed(n) => assert!(n > 0 && before + n == observer.position()),
         }
-        assert!(watcher.position() <= turn.oracle().end(), "an observer stands where nothing is yet");
+        assert!(observer.position() <= turn.oracle().end(), "an observer stands where nothing is yet");
     }
 
     fn died(&mut self, _oracle: &mut Oracle) {
-        self.watcher = None;
+        self.observer = None;
     }
 
     fn may_be_missed(&self) -> bool {
@@ -269,7 +270,7 @@ impl Actor for Onlooker {
     }
 
     fn is_done(&self, oracle: &Oracle) -> bool {
-        self.watcher.as_ref().is_some_and(|watcher| watcher.position() == oracle.end())
+        self.observer.as_ref().is_some_and(|observer| observer.position() == oracle.end())
     }
 
     fn name(&self) -> &'static str {

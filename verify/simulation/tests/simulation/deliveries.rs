@@ -122,12 +122,12 @@ impl GroupBook {
             (State::Leased, State::Available) => {
                 is_owner(old) && new.attempt() + 1 == old.attempt() && means(Intent::Release(position))
             }
-            (State::Leased, State::Doomed) => {
+            (State::Leased, State::DeadPending) => {
                 same && (is_owner(old) && means(Intent::Reject(position)) || due && exhausted)
             }
-            (State::Available | State::Delayed, State::Doomed) => same && exhausted,
-            (State::Doomed, State::Doomed) => same,
-            (State::Doomed, State::Dead) => self.letters.contains(&position),
+            (State::Available | State::Delayed, State::DeadPending) => same && exhausted,
+            (State::DeadPending, State::DeadPending) => same,
+            (State::DeadPending, State::DeadLettered) => self.letters.contains(&position),
             _ => false,
         };
         assert!(

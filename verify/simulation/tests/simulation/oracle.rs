@@ -229,15 +229,15 @@ impl Oracle {
             return;
         }
         let sequence = Sequence(new);
-        if sequence.is_sealed() {
-            assert!(sequence.number() > end, "the published message at {} is sealed", sequence.number() - 1);
+        if sequence.is_batched() {
+            assert!(sequence.number() > end, "the published message at {} is batched", sequence.number() - 1);
             return;
         }
         assert_eq!(sequence.number(), end + 1, "positions are published in order");
         self.publishes(shared);
     }
 
-    /// Everything below the head is published, bare where nothing was sealed.
+    /// Everything below the head is published, headerless where no header was written.
     fn wrote_head(&mut self, shared: &Shared, life: &Life, head: u64) {
         assert_eq!(shared.holder(Right::Producer), Some(life.party), "only the producer publishes");
         while self.end() < head {

@@ -5,12 +5,12 @@ use crate::oracle::{Message, Oracle};
 use crate::world::{Actor, Turn};
 use slipring_core::format::{Block, Meta};
 use slipring_core::memory::{BlockWriter, Clock, Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::make_room::{Policy, Removal, RoomMaker};
-use slipring_core::protocol::publish::Publisher;
 use slipring_core::protocol::recorder;
 
 pub(crate) struct Publishing {
-    publisher: Option<Publisher<SimMemory>>,
+    producer: Option<protocol::Producer<SimMemory>>,
     policy: Policy,
     room: RoomMaker,
 }
@@ -19,21 +19,21 @@ impl Publishing {
     /// Durable consumers may be away for so long, and the producer wants room; 0: for ever.
     pub(crate) fn patient_for(durable_inactive_ms: u64) -> Publishing {
         let policy = Policy { required_readers: 0, durable_inactive_ms };
-        Publishing { publisher: None, policy, room: RoomMaker::new(policy) }
+        Publishing { producer: None, policy, room: RoomMaker::new(policy) }
     }
 }
 
 impl Actor for Publishing {
     fn act(&mut self, turn: &mut Turn<'_>) {
         let memory = turn.memory.clone();
-        let Some(publisher) = &mut self.publisher else {
+        let Some(producer) = &mut self.producer else {
             if memory.seize(Right::Producer) {
-                let publisher = Publisher::take_over(memory, turn.geometry()).expect("a sound ring");
+                let producer = protocol::Producer::take_over(memory, turn.geometry()).expect("a sound ring");
                 // As large rings do: what is claimed is more than what is asked for.
-                let publisher = publisher.stretching(turn.dice.pick(&[1, 2, 7]));
-                assert_eq!(publisher.head(), turn.oracle().end(), "where the next producer begins");
+                let producer = producer.claiming_ahead(turn.dice.pick(&[1, 2, 7]));
+                assert_eq!(producer.head(), turn.oracle().end(), "where the next producer begins");
                 self.room = RoomMaker::new(self.policy);
-                self.publisher = Some(publisher);
+                self.producer = Some(producer);
             }
             return;
         };
@@ -42,60 +42,60 @@ impl Actor for Publishing {
         }
         if turn.dice.hits(40) {
             memory.release(Right::Producer);
-            self.publisher = None;
+            self.producer = None;
             return;
         }
         let geometry = turn.geometry();
         let log = |Removal { kind, position, name, pid }: Removal| {
-            let entry = recorder::Entry { kind, position, pid, unix_ms: memory.unix_ms(), name: &name };
+            let entry = recorder::NewEvent { kind, position, pid, unix_ms: memory.unix_ms(), name: &name };
             recorder::try_record(&memory, &geometry, &memory, entry);
         };
-        if publisher.room() == 0 && !self.room.make_room(publisher, &memory, &memory, log) {
+        if producer.room() == 0 && !self.room.make_room(producer, &memory, &memory, log) {
             return;
         }
-        let room = publisher.room().min(turn.geometry().capacity());
+        let room = producer.room().min(turn.geometry().capacity());
         let n = 1 + turn.dice.roll(room);
         let abandoned = turn.dice.hits(8);
         if n > 1 || turn.dice.hits(2) {
-            publisher.claim(n);
-            let mut batch = publisher.begin_batch(n);
+            producer.claim(n);
+            let mut batch = producer.begin_batch(n);
             let pushed = if turn.dice.hits(3) { turn.dice.roll(n + 1) } else { n };
             for _ in 0..pushed {
                 let slot = batch.next_slot().expect("it has room for so many");
                 let (bytes, kind) = draw(turn, batch.next(), !abandoned);
                 if turn.dice.hits(3) {
-                    batch.scribble(1);
-                    scribble(turn, publisher, batch.slots().packed(slot), &bytes);
-                    batch.seal(publisher, slot, kind, bytes.len());
+                    batch.mark_dirty(1);
+                    write_partly(turn, producer, batch.slots().packed(slot), &bytes);
+                    batch.add(producer, slot, kind, bytes.len());
                 } else {
-                    batch.push(publisher, slot, kind, &bytes);
+                    batch.push(producer, slot, kind, &bytes);
                 }
             }
             match pushed {
                 _ if abandoned => {}
-                0 => publisher.end_batch(&batch),
-                _ => publisher.publish_batch(&batch),
+                0 => producer.end_batch(&batch),
+                _ => producer.publish_batch(&batch),
             }
         } else {
-            let claimed = publisher.claim_next();
+            let claimed = producer.claim_next();
             let (bytes, kind) = draw(turn, claimed.position(), !abandoned);
             if abandoned || turn.dice.hits(3) {
-                let block = publisher.scribble(claimed);
-                scribble(turn, publisher, block, &bytes);
+                let block = producer.dirty_block(claimed);
+                write_partly(turn, producer, block, &bytes);
                 if !abandoned {
-                    publisher.publish(claimed, kind, bytes.len());
+                    producer.publish(claimed, kind, bytes.len());
                 }
             } else {
-                publisher.send(claimed, kind, &bytes);
+                producer.send(claimed, kind, &bytes);
             }
         }
         if !abandoned {
-            publisher.wake_readers();
+            producer.wake_readers();
         }
     }
 
     fn died(&mut self, _oracle: &mut Oracle) {
-        self.publisher = None;
+        self.producer = None;
     }
 
     fn may_be_missed(&self) -> bool {
@@ -127,8 +127,8 @@ fn draw(turn: &mut Turn<'_>, position: u64, meant: bool) -> (Vec<u8>, u32) {
 }
 
 /// As a caller who fills a block in place: all of it is written to, and then the message to where it belongs.
-fn scribble(turn: &mut Turn<'_>, publisher: &Publisher<SimMemory>, block: Block, bytes: &[u8]) {
-    let blocks = publisher.memory().blocks();
+fn write_partly(turn: &mut Turn<'_>, producer: &protocol::Producer<SimMemory>, block: Block, bytes: &[u8]) {
+    let blocks = producer.memory().blocks();
     let noise = vec![0xEE; if turn.dice.hits(2) { blocks.block_size() } else { bytes.len() }];
     for bytes in [&noise, bytes] {
         // SAFETY: the block is of this geometry, and the position claimed.

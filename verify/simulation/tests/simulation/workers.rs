@@ -4,10 +4,11 @@ use crate::memory::SimMemory;
 use crate::oracle::{Intent, Message, Oracle};
 use crate::world::{ACK_WAIT, Actor, BIRTH, CREWS, GRAIN, Turn};
 use slipring_core::memory::{Clock, Liveness, Memory, Right};
+use slipring_core::protocol;
 use slipring_core::protocol::dead_letter::Overflow;
 use slipring_core::protocol::group::table::{self, Wanted};
 use slipring_core::protocol::group::{Kinds, members};
-use slipring_core::protocol::lease::{Lease, Lessee};
+use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::membership::{Identity, Start};
 
 /// A message that the dead-letter ring did not take is tried again after so long.
@@ -18,13 +19,13 @@ pub(crate) struct Working {
     number: u32,
     /// The group has another one.
     spare: bool,
-    lessee: Option<Lessee<SimMemory>>,
+    worker: Option<protocol::Worker<SimMemory>>,
     held: Vec<Lease>,
 }
 
 impl Working {
     pub(crate) fn of(number: u32, spare: bool) -> Working {
-        Working { number, spare, lessee: None, held: Vec::new() }
+        Working { number, spare, worker: None, held: Vec::new() }
     }
 
     /// Finds the group or creates it, and enlists.
@@ -42,7 +43,7 @@ impl Working {
         let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
         if let Ok(entry) = members::enlist(&group, memory, &who) {
             turn.oracle().groups.iter().for_each(|group| group.returned(entry));
-            self.lessee = Some(Lessee::new(group, entry, settings, GRAIN));
+            self.worker = Some(protocol::Worker::new(group, entry, settings, GRAIN));
         }
         memory.release(Right::Table);
     }
@@ -54,9 +55,9 @@ impl Working {
         // Read once: what follows may take longer than anybody thinks.
         let now = turn.now();
         let sweeps = turn.dice.hits(3);
-        let Some(lessee) = &self.lessee else { return };
+        let Some(worker) = &self.worker else { return };
         if sweeps {
-            members::reap_all(lessee.group(), turn.memory, lessee.entry(), |_| {});
+            members::reap_all(worker.group(), turn.memory, worker.entry(), |_| {});
         }
         let kinds = match turn.dice.roll(8) {
             0 if !turn.calm() => Kinds::Equal(turn.dice.roll32(3)),
@@ -64,16 +65,16 @@ impl Working {
             2 if !turn.calm() => Kinds::Except(turn.dice.roll32(3)),
             _ => Kinds::Any,
         };
-        let quick = (kinds == Kinds::Any && !sweeps).then(|| lessee.next(now)).flatten();
-        let (lease, doomed) = match quick {
+        let quick = (kinds == Kinds::Any && !sweeps).then(|| worker.next(now)).flatten();
+        let (lease, dead_pending) = match quick {
             Some(lease) => (Some(lease), None),
             None => {
-                let found = lessee.search(kinds, now, sweeps);
-                (found.lease, found.doomed)
+                let found = worker.search(kinds, now, sweeps);
+                (found.lease, found.dead_pending)
             }
         };
-        if lessee.has_withdrawn() {
-            lessee.wake_producer();
+        if worker.has_withdrawn() {
+            worker.wake_producer();
         }
         if let Some(lease) = lease {
             assert!(kinds.admits(lease.message.meta.kind()));
@@ -83,21 +84,21 @@ impl Working {
             turn.oracle().hold(lease.position);
             self.held.push(lease);
         }
-        if let Some(first) = doomed {
+        if let Some(first) = dead_pending {
             self.move_dead_letters_from(turn, first);
         }
     }
 
     fn move_dead_letters_from(&self, turn: &Turn<'_>, first: u64) {
-        let Some(lessee) = &self.lessee else { return };
-        let marked: Vec<u64> = lessee.marked(first, turn.now()).take(4).collect();
+        let Some(worker) = &self.worker else { return };
+        let dead_pending: Vec<u64> = worker.dead_pending(first, turn.now()).take(4).collect();
         let party = turn.memory.life.party;
         if !turn.memory.step() || !turn.world.dead_letters.borrow_mut().seize(party) {
             return;
         }
-        for position in marked {
-            let publish = |marked: &Lease, bytes: &[u8]| {
-                turn.oracle().read(position, Message::shown_in(bytes, marked.message.meta));
+        for position in dead_pending {
+            let publish = |dead_pending: &Lease, bytes: &[u8]| {
+                turn.oracle().read(position, Message::shown_in(bytes, dead_pending.message.meta));
                 // It may be killed before the copy is published, or after.
                 let published = turn.memory.step() && turn.world.dead_letters.borrow_mut().publish(position);
                 if published {
@@ -106,24 +107,24 @@ impl Working {
                 published
             };
             let overflow = Overflow::Retry(RETRY_MS);
-            lessee.move_to_dead_letters(position, overflow, turn.now(), &mut turn.buffer(), publish);
+            worker.move_to_dead_letters(position, overflow, turn.now(), &mut turn.buffer(), publish);
         }
         turn.world.dead_letters.borrow_mut().drop_holder(party);
     }
 
     /// Ends one of the leases it has, in one of the ways there are.
     fn end_one(&mut self, turn: &mut Turn<'_>) {
-        let Some(lessee) = self.lessee.as_ref().filter(|_| !self.held.is_empty()) else { return };
+        let Some(worker) = self.worker.as_ref().filter(|_| !self.held.is_empty()) else { return };
         let nth = usize::try_from(turn.dice.roll(self.held.len() as u64)).unwrap();
         let lease = self.held[nth];
         let (position, now) = (lease.position, turn.now());
         let how = if turn.calm() { 9 } else { turn.dice.roll(10) };
         let delay = turn.dice.hits(2).then(|| turn.dice.roll32(2 * ACK_WAIT));
         let ended = match how {
-            0 => turn.memory.meaning(Intent::Nack(position), || lessee.nack(lease, delay, now)),
-            1 => turn.memory.meaning(Intent::Release(position), || lessee.release(lease)),
+            0 => turn.memory.meaning(Intent::Nack(position), || worker.nack(lease, delay, now)),
+            1 => turn.memory.meaning(Intent::Release(position), || worker.release(lease)),
             2 => {
-                let extended = turn.memory.meaning(Intent::Extend(position), || lessee.extend(lease, now));
+                let extended = turn.memory.meaning(Intent::Extend(position), || worker.extend(lease, now));
                 if let Ok(longer) = extended {
                     self.held[nth] = longer;
                     return;
@@ -131,32 +132,32 @@ impl Working {
                 extended.map(drop)
             }
             3 if self.number == 1 => {
-                turn.memory.meaning(Intent::Reject(position), || lessee.reject(lease, now))
+                turn.memory.meaning(Intent::Reject(position), || worker.reject(lease, now))
             }
-            _ => turn.memory.meaning(Intent::Ack(position), || lessee.ack(lease)),
+            _ => turn.memory.meaning(Intent::Ack(position), || worker.ack(lease)),
         };
         turn.oracle().groups[self.number as usize].ended(lease);
         self.held.remove(nth);
         turn.oracle().unhold(position);
-        lessee.unpin(position);
-        lessee.settled(position);
-        lessee.wake_producer();
+        worker.unpin(position);
+        worker.settled(position);
+        worker.wake_producer();
         if how == 3 && ended.is_ok() && self.number == 1 {
             self.move_dead_letters_from(turn, position);
         }
     }
 
     fn leave(&mut self, turn: &mut Turn<'_>) {
-        let Some(lessee) = self.lessee.take() else { return };
+        let Some(worker) = self.worker.take() else { return };
         self.held.drain(..).for_each(|lease| turn.oracle().unhold(lease.position));
-        members::leave(turn.memory, &turn.geometry(), turn.memory, lessee.entry());
+        members::leave(turn.memory, &turn.geometry(), turn.memory, worker.entry());
     }
 }
 
 impl Actor for Working {
     fn act(&mut self, turn: &mut Turn<'_>) {
         match turn.dice.roll(20) {
-            _ if self.lessee.is_none() => self.join(turn),
+            _ if self.worker.is_none() => self.join(turn),
             0 if !turn.calm() => self.leave(turn),
             0..10 => self.take(turn),
             _ => self.end_one(turn),
@@ -165,7 +166,7 @@ impl Actor for Working {
 
     fn died(&mut self, oracle: &mut Oracle) {
         self.held.drain(..).for_each(|lease| oracle.unhold(lease.position));
-        self.lessee = None;
+        self.worker = None;
     }
 
     fn may_be_missed(&self) -> bool {

@@ -74,7 +74,7 @@ pub(crate) trait Actor {
     fn may_be_missed(&self) -> bool;
 }
 
-struct Seat {
+struct Member {
     memory: SimMemory,
     actor: Box<dyn Actor>,
     paused_until: u32,
@@ -82,7 +82,7 @@ struct Seat {
     is_gone: bool,
 }
 
-impl Seat {
+impl Member {
     fn is_done(&self, oracle: &Oracle) -> bool {
         self.is_gone || self.actor.is_done(oracle)
     }
@@ -93,7 +93,7 @@ pub(crate) struct World {
     pub(crate) settings: [GroupSettings; GROUPS],
     pub(crate) dead_letters: RefCell<DeadLetterRing>,
     pub(crate) goal: u64,
-    seats: Vec<RefCell<Seat>>,
+    members: Vec<RefCell<Member>>,
     /// Whose turn it may be, before calm begins. Some stand here more often than others.
     order: Vec<usize>,
     dice: RefCell<Dice>,
@@ -142,7 +142,7 @@ impl World {
         actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
         // Not everybody takes part every time, and some are quicker than others.
         actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
-        let order = (0..actors.len()).flat_map(|seat| vec![seat; dice.pick(&[1, 1, 4])]).collect();
+        let order = (0..actors.len()).flat_map(|member| vec![member; dice.pick(&[1, 1, 4])]).collect();
         let parties = Cell::new(100);
         Rc::new_cyclic(|weak: &std::rc::Weak<World>| {
             let weak = weak.clone();
@@ -151,8 +151,8 @@ impl World {
                     world.interlude();
                 }
             }));
-            let seat = |(party, actor)| {
-                RefCell::new(Seat {
+            let member = |(party, actor)| {
+                RefCell::new(Member {
                     memory: SimMemory::of(&shared, party),
                     actor,
                     paused_until: 0,
@@ -164,7 +164,7 @@ impl World {
                 settings,
                 dead_letters: RefCell::new(DeadLetterRing::new(dice.pick(&[1, 4, 100]))),
                 goal: first + dice.pick(&[20, 60, 150]),
-                seats: (1..).zip(actors).map(seat).collect(),
+                members: (1..).zip(actors).map(member).collect(),
                 shared: Rc::clone(&shared),
                 goes_back: dice.hits(2),
                 dice: RefCell::new(dice),
@@ -222,12 +222,12 @@ impl World {
     fn turn(&self) {
         // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow for stuck.
         let chosen = match self.calm.get() {
-            true => usize::try_from(self.roll(self.seats.len() as u64)).unwrap(),
+            true => usize::try_from(self.roll(self.members.len() as u64)).unwrap(),
             false => self.dice.borrow_mut().pick(&self.order),
         };
         // Who is in the middle of something cannot begin another thing.
-        let Ok(mut seat) = self.seats[chosen].try_borrow_mut() else { return };
-        let Seat { memory, actor, paused_until, is_gone } = &mut *seat;
+        let Ok(mut member) = self.members[chosen].try_borrow_mut() else { return };
+        let Member { memory, actor, paused_until, is_gone } = &mut *member;
         let wild = !self.calm.get();
         if *is_gone {
             return;
@@ -252,13 +252,13 @@ impl World {
         self.shared.interrupt.set(None);
         life.fuse.set(None);
         if killed {
-            self.kill(&mut seat);
+            self.kill(&mut member);
         }
     }
 
     /// The kernel gives up what it had; a successor has its next turn.
-    fn kill(&self, seat: &mut Seat) {
-        let Seat { memory, actor, .. } = seat;
+    fn kill(&self, member: &mut Member) {
+        let Member { memory, actor, .. } = member;
         let party = memory.life.party;
         self.say(|| format!("{} {party} is killed", actor.name()));
         self.kills.set(self.kills.get() + 1);
@@ -274,11 +274,11 @@ impl World {
     /// finish without them.
     fn calm_down(&self) {
         self.calm.set(true);
-        for seat in &self.seats {
-            let mut seat = seat.borrow_mut();
-            if seat.actor.may_be_missed() && self.roll(3) == 0 {
-                self.kill(&mut seat);
-                seat.is_gone = true;
+        for member in &self.members {
+            let mut member = member.borrow_mut();
+            if member.actor.may_be_missed() && self.roll(3) == 0 {
+                self.kill(&mut member);
+                member.is_gone = true;
             }
         }
     }
@@ -307,16 +307,16 @@ impl World {
             }
         }
         let oracle = self.shared.oracle.borrow();
-        let left = self.seats.iter().map(|seat| seat.borrow());
+        let left = self.members.iter().map(|member| member.borrow());
         let left: Vec<&str> =
-            left.filter(|seat| !seat.is_done(&oracle)).map(|seat| seat.actor.name()).collect();
+            left.filter(|member| !member.is_done(&oracle)).map(|member| member.actor.name()).collect();
         panic!("stuck: published up to {} of {}, and not done: {left:?}", oracle.end(), self.goal);
     }
 
     fn is_done(&self) -> bool {
         let oracle = self.shared.oracle.borrow();
         oracle.end() >= self.goal
-            && self.seats.iter().all(|seat| seat.borrow().is_done(&oracle))
+            && self.members.iter().all(|member| member.borrow().is_done(&oracle))
             && oracle.groups.iter().all(|group| group.open().1 == 0)
     }
 
@@ -330,9 +330,9 @@ impl World {
             let ((open, count), floor) = (book.open(), group.floor());
             assert!(open.is_none_or(|open| floor <= Some(open)), "floor {floor:?} above {open:?}");
             if self.turns.get() % 8 == 0 {
-                let census = group.census(self.shared.now.get()).expect("the group is there");
-                let counted = census.pending + census.ack_pending + census.doomed;
-                assert_eq!(counted, count, "unsettled messages of group {number}, {census:?}");
+                let counts = group.window_counts(self.shared.now.get()).expect("the group is there");
+                let counted = counts.pending + counts.ack_pending + counts.dead_pending;
+                assert_eq!(counted, count, "unsettled messages of group {number}, {counts:?}");
             }
         }
     }

@@ -1,10 +1,10 @@
 //! What each process does.
 
 mod evictable;
-mod keeper;
 mod observer;
 mod publisher;
 mod reader;
+mod redriver;
 mod story;
 mod worker;
 
@@ -25,6 +25,6 @@ pub(crate) fn play(cast: &Cast) {
         Role::Evictable => evictable::read(cast),
         Role::Observer => observer::observe(cast),
         Role::Worker | Role::FrailWorker => worker::work(cast),
-        Role::Keeper => keeper::keep(cast),
+        Role::Redriver => redriver::redrive(cast),
     }
 }

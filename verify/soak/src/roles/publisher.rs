@@ -94,7 +94,7 @@ impl Desk<'_> {
         let want = self.dice.size(most);
         self.note(Term::Intended, head + want as u64);
         let outcome = match self.dice.roll(32) {
-            // Claimed, scribbled over and given up.
+            // Claimed, partly written and given up.
             0 => producer.claim().map(|mut claim| claim.fill(0xDD)),
             1 => producer.claim_batch(want).map(|mut batch| {
                 while batch.push_with(|block| {

@@ -124,7 +124,7 @@ impl Shop<'_> {
                 if cast.board.met(self.team, Fate::Buried, nth) {
                     cast.fail(
                         Wrong::Doubled,
-                        format_args!("position {position} was buried and acknowledged"),
+                        format_args!("position {position} is a dead letter and acknowledged"),
                     );
                 }
             }

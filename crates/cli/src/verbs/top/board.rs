@@ -145,7 +145,7 @@ impl Track {
                 name: group.name.clone(),
                 workers: Some(workers),
                 alive: workers > 0,
-                lag: group.num_pending + group.num_ack_pending + group.num_doomed,
+                lag: group.num_pending + group.num_ack_pending + group.num_dead_pending,
                 in_flight: Some(group.num_ack_pending),
                 redelivered: Some(group.num_redelivered),
                 oldest: group.oldest_pending,

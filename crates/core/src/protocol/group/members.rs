@@ -98,10 +98,10 @@ pub fn free<M: Memory + Clone>(memory: &M, geometry: &Geometry, entry: u32) {
 fn return_leases<M: Memory>(group: &Group<M>, owner: u32) {
     let Some(floor) = group.floor() else { return };
     let mut returned = 0;
-    for slip in group.window(floor) {
-        let theirs = slip.word.state() == State::Leased && slip.word.owner() == owner;
-        if theirs && group.replace(slip, slip.word.returned()) {
-            group.hint_returned(slip.position);
+    for snapshot in group.window(floor) {
+        let theirs = snapshot.word.state() == State::Leased && snapshot.word.owner() == owner;
+        if theirs && group.replace(snapshot, snapshot.word.returned()) {
+            group.hint_returned(snapshot.position);
             returned += 1;
         }
     }

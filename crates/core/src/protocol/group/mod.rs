@@ -5,7 +5,7 @@ pub mod members;
 pub mod table;
 
 use super::message::{find, last_published};
-use super::settings::{GroupSettings, Standing};
+use super::settings::{Eligibility, GroupSettings};
 use super::{recorder, sightings};
 use crate::format::producer_page::HEAD;
 use crate::format::{
@@ -48,7 +48,7 @@ impl Kinds {
 
 /// One delivery at the moment at which a worker looked at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slip {
+pub struct DeliverySnapshot {
     /// Position of the message.
     pub position: u64,
     /// The word in memory: the expected value of a later compare-exchange.
@@ -132,18 +132,18 @@ impl<M: Memory> Group<M> {
 
     /// The delivery of `position` at this moment.
     #[inline(always)]
-    pub fn slip(&self, position: u64) -> Slip {
+    pub fn snapshot(&self, position: u64) -> DeliverySnapshot {
         let stored = self.memory.load(self.geometry.delivery(self.number, position), Relaxed);
-        Slip { position, stored, word: DeliveryWord::read(stored, self.geometry.lap(position)) }
+        DeliverySnapshot { position, stored, word: DeliveryWord::read(stored, self.geometry.lap(position)) }
     }
 
     /// Replaces the word of a snapshot, unless another party changed the word since.
     #[inline(always)]
-    pub fn replace(&self, slip: Slip, new: DeliveryWord) -> bool {
-        let word = self.geometry.delivery(self.number, slip.position);
+    pub fn replace(&self, snapshot: DeliverySnapshot, new: DeliveryWord) -> bool {
+        let word = self.geometry.delivery(self.number, snapshot.position);
         // Relaxed: the exchange grants nothing by itself. The pin of the lease's owner releases the
         // owner's reads, and the exchange carries on the release of the claim.
-        self.memory.compare_exchange(word, slip.stored, new.0, Relaxed, Relaxed).is_ok()
+        self.memory.compare_exchange(word, snapshot.stored, new.0, Relaxed, Relaxed).is_ok()
     }
 
     /// The stored floor, bounded; `None` if there is no such group.
@@ -169,7 +169,7 @@ impl<M: Memory> Group<M> {
     /// word in slot 1 is of lap 1, so it looks fresh for position 1. The slot's last message is 5:
     /// position 1 was settled.
     fn is_settled(&self, position: u64) -> bool {
-        let word = self.slip(position).word;
+        let word = self.snapshot(position).word;
         word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1
     }
 
@@ -247,29 +247,29 @@ impl<M: Memory> Group<M> {
     }
 
     /// Counts the deliveries of the window by their state.
-    pub fn census(&self, now: Millis) -> Option<Census> {
+    pub fn window_counts(&self, now: Millis) -> Option<WindowCounts> {
         let settings = self.settings();
         let floor = self.floor()?;
-        let mut census = Census { floor, ..Census::default() };
-        for slip in self.window(floor) {
-            census.redelivered += u64::from(slip.word.attempt() > 1 && !slip.word.is_settled());
-            match settings.standing(slip.position, slip.word, now) {
-                Standing::Settled => {}
-                Standing::Ready if slip.word.attempt() == 0 => census.pending += 1,
-                Standing::Doomed(_) | Standing::Exhausted(_) => census.doomed += 1,
-                Standing::Ready | Standing::Later(_) => census.ack_pending += 1,
+        let mut counts = WindowCounts { floor, ..WindowCounts::default() };
+        for snapshot in self.window(floor) {
+            counts.redelivered += u64::from(snapshot.word.attempt() > 1 && !snapshot.word.is_settled());
+            match settings.eligibility(snapshot.position, snapshot.word, now) {
+                Eligibility::Settled => {}
+                Eligibility::Ready if snapshot.word.attempt() == 0 => counts.pending += 1,
+                Eligibility::DeadPending(_) | Eligibility::Exhausted(_) => counts.dead_pending += 1,
+                Eligibility::Ready | Eligibility::Later(_) => counts.ack_pending += 1,
             }
         }
-        if census.pending + census.ack_pending + census.doomed > 0 {
-            census.oldest_age_ms = sightings::age(&self.memory, |at| self.entry_word(at), floor, now);
+        if counts.pending + counts.ack_pending + counts.dead_pending > 0 {
+            counts.oldest_age_ms = sightings::age(&self.memory, |at| self.entry_word(at), floor, now);
         }
-        Some(census)
+        Some(counts)
     }
 }
 
 /// Counts of the deliveries in a group's window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct WindowCounts {
     /// The lowest position that is not settled.
     pub floor: u64,
     /// Messages that no worker has leased.
@@ -279,7 +279,7 @@ pub struct Census {
     /// Messages among the unsettled ones that were leased more than once.
     pub redelivered: u64,
     /// Messages that wait to be copied to the dead-letter ring.
-    pub doomed: u64,
+    pub dead_pending: u64,
     /// Lower bound of the age of the floor's message, in milliseconds, if a sighting shows it.
     pub oldest_age_ms: Option<u32>,
 }
@@ -328,13 +328,13 @@ impl<M: Memory> Window<'_, M> {
 }
 
 impl<M: Memory> Iterator for Window<'_, M> {
-    type Item = Slip;
+    type Item = DeliverySnapshot;
 
     #[inline(always)]
-    fn next(&mut self) -> Option<Slip> {
+    fn next(&mut self) -> Option<DeliverySnapshot> {
         while self.next < self.end {
-            let slip = self.group.slip(self.next);
-            if slip.word.is_fresh() {
+            let snapshot = self.group.snapshot(self.next);
+            if snapshot.word.is_fresh() {
                 let sequence = self.group.sequence_of_fresh(self.next);
                 if sequence <= self.next {
                     return None;
@@ -345,7 +345,7 @@ impl<M: Memory> Iterator for Window<'_, M> {
                 }
             }
             self.next += 1;
-            return Some(slip);
+            return Some(snapshot);
         }
         None
     }

@@ -195,10 +195,10 @@ pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
         return;
     }
     if let Some(floor) = group.floor() {
-        for slip in group.window(floor) {
-            if matches!(slip.word.state(), State::Leased | State::Delayed) {
-                group.replace(slip, slip.word.returned());
-                group.hint_returned(slip.position);
+        for snapshot in group.window(floor) {
+            if matches!(snapshot.word.state(), State::Leased | State::Delayed) {
+                group.replace(snapshot, snapshot.word.returned());
+                group.hint_returned(snapshot.position);
             }
         }
     }

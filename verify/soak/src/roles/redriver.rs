@@ -7,11 +7,11 @@ use crate::message::{Stream, verify};
 use slipring::{DeadLetter, DeadLetters};
 use std::time::Duration;
 
-pub(crate) fn keep(cast: &Cast) {
+pub(crate) fn redrive(cast: &Cast) {
     let mut letters = cast.insist("open the dead letters", || DeadLetters::open(cast.ring(Stream::Groups)));
     cast.arrived();
     loop {
-        // In this order: what was buried before the work was done is found.
+        // In this order: a dead letter that was added before the work was done is found.
         let ends = cast.board.is_set(Global::WorkDone);
         match letters.peek() {
             Ok(Some(letter)) => {
@@ -36,11 +36,11 @@ fn check(cast: &Cast, letter: &DeadLetter) {
         cast.fail(Wrong::Corrupt, format_args!("{letter:?}"));
     }
     if letter.group != Team::Frail.name() || letter.attempts > ATTEMPTS {
-        cast.fail(Wrong::Failed, format_args!("nothing of it is to be buried: {letter:?}"));
+        cast.fail(Wrong::Failed, format_args!("nothing of it may be a dead letter: {letter:?}"));
     }
     let nth = number(&cast.board, None, position);
     cast.board.meets(Team::Frail, Fate::Buried, nth);
     if cast.board.met(Team::Frail, Fate::Acknowledged, nth) {
-        cast.fail(Wrong::Doubled, format_args!("acknowledged and buried: {letter:?}"));
+        cast.fail(Wrong::Doubled, format_args!("acknowledged and a dead letter: {letter:?}"));
     }
 }

@@ -13,7 +13,7 @@ use std::io;
 
 /// An entry of the consumer table, held by its lock. Leaves the table when dropped.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct Membership {
     pub(crate) attachment: Attachment,
     pub(crate) entry: u32,
     /// The tail at which the consumer entered.
@@ -24,12 +24,12 @@ pub(crate) struct Seat {
     notice_dead_producer: bool,
 }
 
-impl Seat {
+impl Membership {
     pub(crate) fn take(
         at: At,
         options: &ConsumerOptions,
         evictable: bool,
-    ) -> Result<Seat, AtPath<AttachError>> {
+    ) -> Result<Membership, AtPath<AttachError>> {
         if options.durable || !options.name.is_empty() {
             NameError::check(&options.name).map_err(|error| at.at_path(AttachError::from(error)))?;
         }
@@ -43,7 +43,7 @@ impl Seat {
             false => ConsumerKind::Ephemeral,
         };
         let Entered { entry, tail, .. } = attachment.with_table(|| enter(&attachment, options, kind))?;
-        Ok(Seat {
+        Ok(Membership {
             attachment,
             entry,
             tail,
@@ -61,7 +61,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Membership {
     fn drop(&mut self) {
         if self.attachment.is_foreign() {
             return;
