@@ -5,7 +5,7 @@ use crate::system;
 use crossbeam_utils::Backoff;
 use std::time::{Duration, Instant};
 
-/// How a handle waits for what is not there yet.
+/// How a handle waits: a reader for a message, a producer for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Wait {
     /// Looks again at once, for ever. The lowest latency, and a whole core: for pinned threads.
@@ -14,54 +14,55 @@ pub enum Wait {
     /// sleeps.
     Backoff,
     /// Spins for some microseconds, then sleeps in the kernel until woken. The default: an idle
-    /// reader costs nothing, and the other side pays a system call only while somebody sleeps.
+    /// reader costs nothing, and the other side pays a system call only while a party sleeps.
     #[default]
     Park,
 }
 
-/// No sleep is longer: the file may have been replaced, or the other side may have died.
+/// The longest sleep: after it, the sleeper looks whether the file was replaced or the other side
+/// died.
 pub(crate) const CHECK_UP: Duration = Duration::from_millis(100);
-/// Bound of a sleep from which nobody may know how to wake the sleeper.
+/// The longest sleep of a party that no other party can wake reliably.
 pub(crate) const NAP: Duration = Duration::from_millis(1);
 
-/// For how long a sleeper may sleep that looks again after `usual` at the latest: not for so long,
-/// where the parties that wake it cannot be relied on to see that it sleeps.
+/// The longest sleep of a party that otherwise sleeps for `usual`: shorter where the kernel refuses
+/// `membarrier`, since a waker may then miss the announcement of the sleeper.
 pub(crate) fn longest_sleep(usual: Duration) -> Duration {
     if system::membarrier_works() { usual } else { NAP }
 }
-/// Looks between two looks at whether the stream ended, and at the clock. A power of two.
+/// Looks between two checks for the end of the stream and of the clock. A power of two.
 const TURNS_PER_CHECK: u32 = 128;
-/// The first looks, which do nothing but look.
+/// The first looks, without a pause and without a look at the clock.
 const FIRST_LOOKS: u32 = 32;
 /// Looks of [`Wait::Park`] before it yields, then before it sleeps: together some ten microseconds,
-/// a few times what a sleep and a wake cost.
+/// a few times the cost of a sleep and a wake.
 const SPINS_BEFORE_YIELD: u32 = 128;
 const SPINS_BEFORE_SLEEP: u32 = 136;
 
-/// Somebody who waits, as [`wait_for`] sees it.
+/// A party that waits, as [`wait_for`] sees it.
 pub(crate) trait Waiting {
     type Error;
-    /// True when what is waited for is there.
+    /// Looks: true if the message, or the room, is there. Makes no system call.
     fn poll(&mut self) -> Result<bool, Self::Error>;
-    /// An error when it will never come: the stream ended.
+    /// An error if the wait is in vain, because the stream ended. Makes no system call.
     fn check_closed(&mut self) -> Result<(), Self::Error>;
-    /// An error when the file was replaced, or the other side died. Makes system calls.
+    /// An error if the file was replaced, or the other side died. Makes two system calls.
     fn check_ring(&mut self) -> Result<(), Self::Error>;
-    /// The same, unless what is waited for came first.
+    /// As `check_ring`, unless a last look succeeds.
     fn check_up(&mut self) -> Result<(), Self::Error> {
         self.check_ring().or_else(|error| if self.poll()? { Ok(()) } else { Err(error) })
     }
-    /// Announces a sleeper, looks again, and sleeps at most so long if there is nothing.
+    /// Announces a sleeper, looks again, and sleeps for at most `at_most` if that look fails.
     fn sleep(&mut self, at_most: Duration) -> Result<(), Self::Error>;
-    /// The error for having waited this long in vain.
+    /// The error for a wait of this length without success.
     fn timed_out(&mut self, waited: Duration) -> Self::Error;
 }
 
-/// Waits until `who` finds what it looks for, the way `how` says, at most `timeout`. Says how many
-/// looks it took.
+/// Waits as `how` says until a look of `who` succeeds, at most `timeout`. Returns the number of
+/// looks.
 ///
-/// What is about to come comes within some nanoseconds: the first looks read no clock, and are
-/// inlined, so that the caller goes on at once with what they find. Measured between two close
+/// In a stream, the next message comes within some nanoseconds: the first looks read no clock and
+/// are inlined, so that the caller goes on with the message at once. Measured between two close
 /// cores, a round trip of 48 B against a bare one in the same run: 1.03x, and 1.13x with two
 /// returns between the look and the caller.
 #[inline(always)]
@@ -79,10 +80,11 @@ pub(crate) fn wait_for<W: Waiting>(
     wait_longer(who, how, timeout)
 }
 
-/// What comes after the first looks.
+/// The wait after the first looks.
 #[cold]
 fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) -> Result<u32, W::Error> {
-    // Not read before the first check: what comes until then shall not wait for the clock.
+    // Read at the first check and not before: a message that comes earlier does not wait for the
+    // clock.
     let mut times = None;
     let backoff = Backoff::new();
     let mut turn = 0_u32;
@@ -103,8 +105,8 @@ fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) ->
             let waited = now - *start;
             let left = timeout.map_or(CHECK_UP, |timeout| timeout.saturating_sub(waited));
             if left.is_zero() {
-                // What came while this thread was not running counts: one more look before giving
-                // up.
+                // A message may have come while this thread was not running: one more look before
+                // the error.
                 return if who.poll()? { Ok(FIRST_LOOKS + turn) } else { Err(who.timed_out(waited)) };
             }
             if sleeps {

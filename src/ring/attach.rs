@@ -1,5 +1,5 @@
-//! From a path to a validated, mapped ring. Everything that will ever serve as an offset, a size or an
-//! index is checked here, copied out once, and never read from shared memory again.
+//! From a path to a validated, mapped ring. Each number of the header that serves as an offset, a
+//! size or an index is checked here, copied out once, and never read from shared memory again.
 
 use crate::error::{AtPath, OpenError, RecvError};
 use crate::id::RingId;
@@ -40,7 +40,7 @@ pub(crate) fn from_the_root(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// What a header says, validated.
+/// The fields of a header, validated.
 #[derive(Clone, Debug)]
 pub(crate) struct Header {
     pub(crate) geometry: Geometry,
@@ -49,9 +49,9 @@ pub(crate) struct Header {
     pub(crate) type_fingerprint: u64,
     pub(crate) schema: String,
     pub(crate) durable_inactive_ms: u64,
-    /// Of a dead-letter ring: whose dead letters it holds.
+    /// Of a dead-letter ring: the ring whose dead letters it holds.
     pub(crate) dead_of: Option<RingId>,
-    /// Of a ring with groups: where its dead letters go.
+    /// Of a ring with groups: capacity and policy of its dead-letter ring.
     pub(crate) dead_letters: DeadLetterOptions,
 }
 
@@ -62,7 +62,8 @@ impl Header {
     }
 }
 
-/// One party's hold on a ring: the mapping, the rights, and what it needs to notice that the ring went.
+/// One party's hold on a ring: the mapping, the rights, and the file's identity, by which the party
+/// notices that the file was replaced.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub(crate) region: Region,
@@ -76,7 +77,7 @@ pub(crate) struct Attachment {
     heap_dead: Option<Box<Source>>,
 }
 
-/// Gets the pages the way that was asked for.
+/// Gets the pages as the place asks.
 fn prepare(region: &Region, access: Access, pages: Pages) -> Result<(), OpenError> {
     if pages.huge {
         region.ask_for_huge_pages();
@@ -105,7 +106,7 @@ impl Attachment {
                 heap_dead: dead,
             },
             Kind::File { path, ring } => {
-                // Where the process goes later must not change which file is meant.
+                // Made absolute: a later `chdir` must not change the file that the path names.
                 let path = from_the_root(path);
                 match Attachment::await_file(&path, ring, access, demands) {
                     Ok(attachment) => attachment,
@@ -119,7 +120,7 @@ impl Attachment {
         }
     }
 
-    /// Opens the file when it is there.
+    /// Opens the file; waits for it as the place says.
     fn await_file(
         path: &Path,
         ring: Option<RingId>,
@@ -224,7 +225,7 @@ impl Attachment {
         self.process != std::process::id()
     }
 
-    /// An error if the ring under a reader is not what it was.
+    /// An error if the file under a reader was replaced, removed or cut short.
     pub(crate) fn still_readable(&self) -> Result<(), RecvError> {
         self.not_lost()?;
         if self.is_replaced() {
@@ -233,7 +234,7 @@ impl Attachment {
         Ok(())
     }
 
-    /// An error if the ring under a reader went, or, if that shall be noticed, its producer died.
+    /// As `still_readable`, and an error if the producer died and `notice_dead_producer` is set.
     pub(crate) fn check_up(&self, notice_dead_producer: bool) -> Result<(), RecvError> {
         self.still_readable()?;
         // A ring that never had a producer waits for one.
@@ -253,7 +254,7 @@ impl Attachment {
         Ok(())
     }
 
-    /// True if the file at the path is another one than ours, or gone.
+    /// True if the path names no file, or another file than the mapped one.
     pub(crate) fn is_replaced(&self) -> bool {
         self.inode.is_some_and(|inode| match std::fs::symlink_metadata(&self.path) {
             Ok(metadata) => (metadata.dev(), metadata.ino()) != inode,
@@ -288,7 +289,7 @@ impl Attachment {
         Ok(())
     }
 
-    /// Writes an event, if the table right is to be had at once: a recorder must never hold up the flight.
+    /// Writes an event if the table right is free: a caller never waits for the recorder.
     pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
         let unix_ms = system::unix_now_ms();
         let entry = recorder::NewEvent { kind, position, pid, unix_ms, name };
@@ -306,10 +307,10 @@ impl Attachment {
     }
 }
 
-/// How long a party that only clears up may have an entry's lock.
+/// The longest time for which a party that reaps holds an entry's lock.
 const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
 
-/// Tries again for a moment, as long as it fails because an entry is held.
+/// Tries again for a moment while another party holds the entry.
 pub(crate) fn patiently<T, E>(
     mut attempt: impl FnMut() -> Result<T, E>,
     is_held: impl Fn(&E) -> bool,
@@ -350,7 +351,8 @@ fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(
         };
         return Err(OpenError::NotAFile { kind });
     }
-    // An observer copies and validates: it may read what anybody wrote. The others read in place.
+    // An observer copies and validates: it accepts every owner's file. The other roles read in
+    // place.
     let (owner, user) = (metadata.uid(), system::effective_user());
     if access != Access::Nothing && owner != user && owner != 0 && trusted_owner != Some(owner) {
         return Err(OpenError::ForeignOwner { owner, user });

@@ -1,18 +1,18 @@
-//! The file beside a ring, where its dead letters go: what its creator decided about it.
+//! The creator's options for the dead-letter ring beside a ring.
 
 const DEFAULT_CAPACITY_MAX: u64 = 1024;
 /// The dead-letter ring's one consumer.
 pub(crate) const REDRIVE_CONSUMER: &str = "redrive";
 
-/// What becomes of a dead letter when the dead-letter ring is full, or cannot be written.
+/// The fate of a dead letter when the dead-letter ring is full, or cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeadLetterPolicy {
-    /// It stays in the ring, unsettled, and the move to the dead-letter ring is tried again every second: nothing is lost, and in
-    /// the end the producer finds the ring full.
+    /// It stays in the ring, unsettled, and its burial is tried again every second: nothing is
+    /// lost, and in the end the producer finds the ring full.
     #[default]
     Block,
-    /// It is given up and counted ([`GroupInfo::dropped`](crate::GroupInfo::dropped)), and the flight recorder
-    /// says so.
+    /// The message is dropped and counted ([`GroupInfo::dropped`](crate::GroupInfo::dropped)), and
+    /// the flight recorder has an event.
     DropAndCount,
 }
 

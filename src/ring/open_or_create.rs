@@ -1,16 +1,16 @@
-//! A ring that is there, or is made: whichever program comes first.
+//! Opening a ring, or creating it, in programs that start in any order.
 
 use crate::error::{AtPath, CreateError, OpenError};
 use crate::ring::place::{Kind, Place};
 use crate::ring::{Ring, RingOptions};
 use std::fmt::Display;
 
-/// So often is a path tried whose ring comes and goes.
+/// How often to try a path at which other programs create and remove rings meanwhile.
 const TRIES: u32 = 100;
 
 impl RingOptions {
-    /// Opens the ring at `place`, or creates it if it is not there: for programs of which any may be the
-    /// first. A ring that is there must be what these options ask for.
+    /// Opens the ring at `place`, or creates it if the path is free: for programs that start in any
+    /// order. A ring that exists must match these options.
     ///
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("slipring-either-{}", std::process::id()));
@@ -32,9 +32,9 @@ impl RingOptions {
     /// # Ok::<(), slipring::Error>(())
     /// ```
     ///
-    /// Compared are the numbers that the options set, the type, the declared consumers and the declared
-    /// groups with their settings; not the permission bits, and not the first position. Consumers and groups
-    /// that are there besides do not matter.
+    /// The call compares the numbers that the options set, the type, the declared consumers, and
+    /// the declared groups with their settings. It does not compare the permission bits and the
+    /// first position, and accepts further consumers and groups.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl RingOptions {
                 return Err(at.at_path(CreateError::AlreadyExists));
             };
             match self.create(path) {
-                // Another program was faster.
+                // Another program created the ring meanwhile.
                 Err(AtPath { error: CreateError::AlreadyExists, .. }) if tries < TRIES => tries += 1,
                 created => return created,
             }
@@ -68,7 +68,7 @@ impl RingOptions {
         Err(ring.attachment.at_path(CreateError::Differs { differences }))
     }
 
-    /// What of a ring is not as these options ask for.
+    /// The differences between a ring and these options, in words.
     fn differences(&self, ring: &Ring) -> Result<Vec<String>, CreateError> {
         let (wanted, raw) = self.plan()?;
         let (header, found) = (&ring.attachment.header, ring.attachment.geometry());

@@ -1,4 +1,4 @@
-//! Where a ring is, and what a handle insists on there.
+//! Where a ring is, and the conditions of a handle on it.
 
 use crate::error::AtPath;
 use crate::id::RingId;
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a ring is: a path, a [`Ring`] that is already open (the only way to one on the heap), or [`At`]
-/// either of them with conditions.
+/// Where a ring is: a path, a [`Ring`] that is already open (the only way to one on the heap), or
+/// [`At`] a path or a ring with conditions.
 ///
 /// Implemented for everything that is a path to the standard library, for `&Ring`, and for [`At`].
 pub trait Place: sealed::Sealed {
@@ -56,7 +56,7 @@ impl Place for &At {
     }
 }
 
-/// A place with conditions, taken wherever a path is.
+/// A place with conditions; every call that takes a path takes an `At`.
 ///
 /// ```
 /// # let dir = std::env::temp_dir().join(format!("slipring-at-{}", std::process::id()));
@@ -70,7 +70,7 @@ impl Place for &At {
 ///     move || RingOptions::new(48, 1024).create(path).map(|ring| ring.id())
 /// });
 /// let place = At::path(&path).wait(Duration::from_secs(10)).pages(Pages::new().prefault(true));
-/// let mut producer = Producer::<[u8]>::open(&place)?; // when the ring is there
+/// let mut producer = Producer::<[u8]>::open(&place)?; // waits until the ring exists
 /// let id = creator.join().unwrap()?;
 /// let mut consumer = Consumer::<[u8]>::attach(place.only_ring(id), Start::Earliest)?;
 /// # std::fs::remove_dir_all(&dir).unwrap();
@@ -88,47 +88,50 @@ impl At {
         At::from(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
     }
 
-    /// A ring that is open: by its path, only while the same ring is there, and on the conditions on which
+    /// An open ring: by its path, only while the same ring is there, and on the conditions on which
     /// it was opened; or a ring on the heap.
     pub fn ring(ring: &Ring) -> At {
         At { source: ring.source_of(), demands: ring.demands }
     }
 
-    /// Waits for a ring that is not there yet, at most so long. Its creation is noticed within 20 ms, at
-    /// next to no cost. Default: a ring that is not there is an error at once.
+    /// Waits at most `timeout` for a ring that does not exist yet. The call notices its creation
+    /// within 20 ms, and sleeps between its looks. Default:
+    /// [`OpenError::NotFound`](crate::OpenError::NotFound) at once.
     #[must_use]
     pub fn wait(mut self, timeout: Duration) -> At {
         self.demands.wait = timeout;
         self
     }
 
-    /// Insists on this ring, not one made later at the same path: positions saved elsewhere mean nothing in
-    /// another ring.
+    /// Insists on this ring, not one made later at the same path: positions saved elsewhere mean
+    /// nothing in another ring.
     #[must_use]
     pub fn only_ring(mut self, id: RingId) -> At {
         self.demands.ring_id = Some(id);
         self
     }
 
-    /// Accepts a file that belongs to this user. By default only the process's own user and root are: the
-    /// owner of a file can change messages while they are read in place.
+    /// Accepts a file that belongs to this user. By default a handle accepts only files of the
+    /// process's own user and of root: the owner of a file can change messages while a reader reads
+    /// them in place.
     #[must_use]
     pub fn trust_owner(mut self, user: u32) -> At {
         self.demands.trusted_owner = Some(user);
         self
     }
 
-    /// How a handle gets the pages that it maps. By default they come as they are touched.
+    /// How a handle gets the pages that it maps. By default the kernel maps each page at its first
+    /// access.
     #[must_use]
     pub fn pages(mut self, pages: Pages) -> At {
         self.demands.pages = pages;
         self
     }
 
-    /// Accepts a ring that carries another type than the handle's. A handle for bytes takes any; one for
-    /// values takes rings whose blocks have the length of a value. By default the types must be the same,
-    /// and a handle for bytes is refused by a ring that carries values: a producer could send what their
-    /// readers cannot read, and a reader take for text what is numbers.
+    /// Accepts a ring that carries another type than the handle's. A handle for bytes accepts any
+    /// ring; a handle for values accepts rings whose blocks have the length of a value. By default
+    /// the types must be the same, and a ring of values refuses a handle for bytes: its producer
+    /// could send bytes that are no value, and its reader could take numbers for text.
     ///
     /// ```
     /// use slipring::{At, Consumer, Producer, RecvError, RingOptions, Start};
@@ -149,7 +152,8 @@ impl At {
         self
     }
 
-    /// Insists on the dead-letter ring of this ring. Any other is refused, and not touched.
+    /// Insists on the dead-letter ring of this ring. The attach refuses any other file, and leaves
+    /// it untouched.
     pub(crate) fn dead_letters_of(mut self, ring: RingId) -> At {
         self.demands.dead_of = Some(ring);
         self
@@ -183,7 +187,7 @@ pub(crate) struct Source(pub(crate) Kind);
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// A path, and the ring that was there when it was looked at last.
+    /// A path, and the ring that the last look found there.
     File { path: PathBuf, ring: Option<RingId> },
     /// Memory of this process.
     Heap { region: Region, rights: Arc<HeapRights>, header: Arc<Header>, dead: Option<Box<Source>> },
@@ -194,7 +198,7 @@ pub(crate) enum Kind {
 pub(crate) struct Demands {
     pub(crate) trusted_owner: Option<u32>,
     pub(crate) ring_id: Option<RingId>,
-    /// It holds the dead letters of this ring.
+    /// The ring whose dead letters the ring must hold.
     pub(crate) dead_of: Option<RingId>,
     pub(crate) pages: Pages,
     pub(crate) wait: Duration,
@@ -202,10 +206,10 @@ pub(crate) struct Demands {
     pub(crate) carries: Carries,
 }
 
-/// What the messages of a handle are.
+/// The messages of a handle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Carries {
-    /// It has none: it looks at the ring.
+    /// None: a [`Ring`] looks at the ring only.
     #[default]
     Nothing,
     Bytes,

@@ -1,5 +1,5 @@
-//! What a worker does with a message that is given up: it opens the dead-letter ring, and has the core
-//! move the message there.
+//! A worker's part in giving a message up: it opens the dead-letter ring, and the core moves the
+//! message there.
 
 use crate::dead_letters::{DeadLetter, NoWriter, Writer};
 use crate::id::MessageId;
@@ -14,9 +14,9 @@ use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::sightings;
 
-/// After this time a message that the dead-letter ring did not take is tried again.
+/// The time until a message that the dead-letter ring did not take is tried again.
 const RETRY_MS: u32 = 1000;
-/// So many are moved at a time: a millisecond's work.
+/// The most messages to move at a time: a millisecond's work.
 const AT_ONCE: usize = 64;
 
 impl RawWorker {
@@ -25,7 +25,8 @@ impl RawWorker {
         Ok(self.move_dead_letters(&[lease.position], note))
     }
 
-    /// Moves what was given up from a position on, as far as that can be done now.
+    /// Moves the dead-pending messages from a position on, as far as the dead-letter ring takes
+    /// them now.
     #[cold]
     pub(crate) fn move_dead_letters_from(&self, first: u64) {
         let dead_pending: Vec<u64> =
@@ -33,13 +34,13 @@ impl RawWorker {
         self.move_dead_letters(&dead_pending, "");
     }
 
-    /// What became of the last one.
+    /// Moves all of these messages; returns where the last one is.
     fn move_dead_letters(&self, dead_pending: &[u64], note: &str) -> Rejected {
         let mut writer = match Writer::open(&self.attachment) {
             Ok(writer) => Some(writer),
-            // Another worker moves these too, or a worker finds them again.
+            // The worker that writes there moves these messages too, or a later sweep finds them.
             Err(NoWriter::Busy) => return Rejected::Waiting,
-            // As good as full.
+            // A dead-letter ring that cannot be opened counts as full.
             Err(NoWriter::Unavailable) => None,
         };
         let mut became = Rejected::Waiting;

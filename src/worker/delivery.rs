@@ -1,4 +1,4 @@
-//! One delivery: a message under a lease, read in place, and what may become of it.
+//! One delivery: a message under a lease, read in place, and the calls that end the lease.
 
 use crate::id::MessageId;
 use crate::message::Message;
@@ -10,19 +10,20 @@ use slipring_core::protocol::lease::{Lease, LeaseLost};
 use std::marker::PhantomData;
 use std::time::Duration;
 
-/// What became of a rejected message.
+/// Where a rejected message is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// It is in the dead-letter ring, or was dropped and counted, as the ring's policy says.
+    /// The message is in the dead-letter ring, or was dropped and counted, as the ring's policy
+    /// says.
     Settled,
-    /// It will not be delivered again and waits for room in the dead-letter ring, or for whoever is writing
-    /// there at this moment. Any worker of the group sees to it.
+    /// The message will not be delivered again. It waits for room in the dead-letter ring, or for
+    /// the worker that is writing there at this moment; any worker of the group moves it later.
     Waiting,
 }
 
-/// A message that this worker has, until it is settled or the lease runs out. Dereferences to its bytes, or to the
-/// value, in place.
+/// A message that this worker has leased, until it is settled or the lease runs out. Dereferences
+/// to its bytes, or to the value, in place.
 ///
 /// | to say | call | the attempt |
 /// |---|---|---|
@@ -32,13 +33,13 @@ pub enum Rejected {
 /// | still at it | [`extend`](Self::extend) | |
 /// | never again | [`reject`](Self::reject) | |
 ///
-/// Dropping it, unlike a consumer's message, says that the attempt failed: it hands the message back as
-/// `nack(None)` does, also while panicking: a handler that fails in a way nobody thought of must neither lose the
-/// message nor try it for ever.
+/// Dropping a delivery, unlike dropping a consumer's message, says that the attempt failed: it acts
+/// as `nack(None)`, also while the thread is panicking. So a handler that fails unexpectedly
+/// neither loses the message nor tries it for ever.
 ///
 /// When the lease runs out, another worker may get the message, and settling it here fails with
-/// [`LeaseLost`]: nothing is changed then. The bytes stay as they are as long as this value lives, lease or
-/// not.
+/// [`LeaseLost`]: nothing is changed then. No process overwrites the bytes as long as this value
+/// lives, lease or not.
 ///
 /// ```
 /// use slipring::{Backoff, GroupSettings, Producer, RingOptions, Worker};
@@ -64,7 +65,7 @@ pub struct Delivery<'w, T: ?Sized = [u8]> {
 }
 
 impl<'w, T: ?Sized> Delivery<'w, T> {
-    /// Of a message that is a `T`.
+    /// The delivery of a message that is a `T`.
     pub(crate) fn new(worker: &'w RawWorker, lease: Lease) -> Delivery<'w, T> {
         Delivery { worker, lease, carries: PhantomData }
     }
@@ -75,44 +76,46 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
         self.lease.position
     }
 
-    /// What tells this message from every other, the same at every delivery: what a handler keeps, so that doing
-    /// a thing twice has its effect once.
+    /// The message's identity, the same at every delivery: a handler that deduplicates by it has
+    /// each effect exactly once.
     pub fn id(&self) -> MessageId {
         MessageId { ring: self.worker.ring_id(), position: self.lease.position }
     }
 
-    /// What the producer said it is; 0 by default.
+    /// The kind that the producer gave the message; 0 by default.
     #[inline]
     pub fn kind(&self) -> u32 {
         self.lease.message.meta.kind()
     }
 
-    /// How often the message was delivered, this time included: 1 to 127, where 127 means "or more".
+    /// How often the message was delivered, this time included: 1 to 127, where 127 means "or
+    /// more".
     #[inline]
     pub fn attempt(&self) -> u32 {
         self.lease.word.attempt()
     }
 
-    /// How long the lease lasts; zero once it is over. Over does not mean lost: until somebody else takes the
-    /// message, it can be settled.
+    /// How long the lease still lasts, in steps of a millisecond; zero once it is over. A delivery
+    /// whose lease is over can be settled until another worker takes the message.
     pub fn time_left(&self) -> Duration {
         let longest = self.worker.protocol.settings().ack_wait_ms.saturating_add(64);
         Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
     }
 
-    /// Settles the message: it is done, and this group never sees it again.
+    /// Settles the message as done: this group never delivers it again.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`] if the lease ran out and somebody took the message over, or settled it.
+    /// [`LeaseLost`] if the lease ran out and another worker has the message, or settled it.
     #[inline]
     pub fn ack(self) -> Result<(), LeaseLost> {
         self.worker.end(self.into_lease(), Outcome::Acked, |worker, lease| worker.ack(lease))
     }
 
-    /// Says that this attempt failed: the message is delivered again after `delay`, to whoever is free, or after
-    /// the group's [`backoff`](crate::GroupSettings::backoff) if `None`. After the last attempt it goes to
-    /// the dead-letter ring instead. Delays are rounded up to milliseconds and cut to 12 days.
+    /// Says that this attempt failed: the message is delivered again after `delay`, to any worker
+    /// of the group, or after the group's [`backoff`](crate::GroupSettings::backoff) if `None`.
+    /// After the last attempt it goes to the dead-letter ring instead. Delays are rounded up to
+    /// milliseconds and cut to 12 days.
     ///
     /// # Errors
     ///
@@ -127,7 +130,8 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
             .end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.nack(lease, delay_ms, now))
     }
 
-    /// Hands the message back unprocessed, as if it had not been delivered: another worker gets it at once.
+    /// Hands the message back unprocessed: any worker can lease it at once, and the attempt does
+    /// not count.
     ///
     /// # Errors
     ///
@@ -136,8 +140,8 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
         self.worker.end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.release(lease))
     }
 
-    /// Makes the lease last for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now on: for work that
-    /// takes longer than expected, and is known to be going on.
+    /// Renews the lease: it lasts for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now
+    /// on. For work that takes longer than expected and makes progress.
     ///
     /// # Errors
     ///
@@ -147,8 +151,8 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
         Ok(())
     }
 
-    /// Says that the message can never succeed: it goes to the dead-letter ring at once, with `note` (cut to 64
-    /// bytes) as the reason, and is not delivered again.
+    /// Gives the message up: it goes to the dead-letter ring at once, with `note` (cut to 64 bytes)
+    /// beside the reason, and is not delivered again.
     ///
     /// # Errors
     ///
@@ -171,8 +175,8 @@ impl<T: ?Sized + Message> std::ops::Deref for Delivery<'_, T> {
     #[inline]
     fn deref(&self) -> &T {
         let region: &Region = self.worker.protocol().memory();
-        // SAFETY: the position was seen published and is pinned while this guard lives, so that the producer
-        // keeps off, lease or not. The block is the region's.
+        // SAFETY: the position was seen published and is pinned while this guard lives, so that the
+        // producer does not write its block, lease or not. The block is the region's.
         let block = unsafe { region.read_block(self.lease.message.block) };
         // SAFETY: as above. The length is cut to the block.
         T::in_block(unsafe { block.bytes(self.lease.message.meta.len()) })
@@ -188,7 +192,7 @@ impl AsRef<[u8]> for Delivery<'_> {
 impl<T: ?Sized> Drop for Delivery<'_, T> {
     fn drop(&mut self) {
         let now = clock::now();
-        // A lease that was lost needs no handing back.
+        // After `LeaseLost` another worker has the message.
         let _ =
             self.worker.end(self.lease, Outcome::GivenBack, |worker, lease| worker.nack(lease, None, now));
     }

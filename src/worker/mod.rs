@@ -1,4 +1,4 @@
-//! A worker of a group: gets messages under a lease, and looks after what others let fall.
+//! A worker of a group: leases messages, and returns the leases that dead or hanging workers left.
 
 mod dead_letter;
 pub(crate) mod delivery;
@@ -19,11 +19,12 @@ use std::time::Duration;
 pub use options::WorkerOptions;
 pub(crate) use raw::{Outcome, RawWorker};
 
-/// A worker of a group: each message goes to one worker at a time, under a lease, until one of them settles it.
+/// A worker of a group: each message goes to one worker at a time, under a lease, until one of them
+/// settles it.
 ///
-/// Any number of deliveries may be held at once. The handle belongs to one thread at a time; use one worker per
-/// thread. Dropping it leaves the group: what it still had leased can be had by others at once, as it can when
-/// its process dies.
+/// Any number of deliveries may be held at once. The handle belongs to one thread at a time; use
+/// one worker per thread. Dropping it leaves the group: other workers can lease its messages at
+/// once, as when its process dies.
 ///
 /// ```
 /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
@@ -35,7 +36,7 @@ pub(crate) use raw::{Outcome, RawWorker};
 /// producer.send(b"order 17 is paid")?;
 /// let delivery = worker.recv()?;
 /// assert_eq!((&*delivery, delivery.attempt()), (&b"order 17 is paid"[..], 1));
-/// delivery.nack(None)?; // the gateway did not answer: again, please
+/// delivery.nack(None)?; // the gateway did not answer: another attempt
 ///
 /// let delivery = worker.recv()?;
 /// assert_eq!(delivery.attempt(), 2);
@@ -73,26 +74,42 @@ impl<T: ?Sized + Message> Worker<T> {
         self.raw.ring_id()
     }
 
-    /// The next message that may be had, if there is one. What died with a colleague, or ran out, it finds once per
-    /// [tick](crate::WorkerOptions::tick), the first of which begins with joining; who waits finds it before it sleeps.
+    /// The next message that can be leased, if there is one. Leases that ran out, or whose worker
+    /// died, are found once per [tick](crate::WorkerOptions::tick), the first of which begins with
+    /// joining; the waiting calls look for them before they sleep.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RecvError, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let delivery = worker.try_recv()?;
+    /// assert_eq!(*delivery, 7);
+    /// delivery.ack()?;
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and the group has settled all of
-    /// it; [`RecvError::WrongLength`] if the message is no `T`: it is rejected, as
-    /// [`Delivery::reject`] does it, and the next receive goes on.
+    /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and the group has
+    /// settled all of it; [`RecvError::WrongLength`] if the message is no `T`: it is rejected, as
+    /// by [`Delivery::reject`], and the next receive returns the message behind it.
     #[inline]
     pub fn try_recv(&self) -> Result<Delivery<'_, T>, RecvError> {
         self.try_recv_kind(Kinds::Any)
     }
 
-    /// The next message; waits as long as it takes.
+    /// The next message; waits without a limit, as [`WorkerOptions::wait`] says.
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] once the stream is closed and the group has settled all of it: while a colleague
-    /// has something leased, this worker waits, since it may come back. [`RecvError::Replaced`] when the
-    /// file at the path is no longer this ring's; [`RecvError::ProducerDead`] if asked for.
+    /// [`RecvError::Closed`] once the stream is closed and the group has settled all of it: while
+    /// another worker has a message leased, this worker waits, since the message may be delivered
+    /// again. [`RecvError::Replaced`] when the file at the path is no longer this ring's;
+    /// [`RecvError::ProducerDead`] if the options
+    /// [ask for it](WorkerOptions::notice_dead_producer).
     #[inline]
     pub fn recv(&self) -> Result<Delivery<'_, T>, RecvError> {
         self.recv_kind(Kinds::Any, None)
@@ -107,22 +124,48 @@ impl<T: ?Sized + Message> Worker<T> {
         self.recv_kind(Kinds::Any, Some(timeout))
     }
 
-    /// As [`try_recv`](Self::try_recv), for messages of certain kinds: the same choice that System V's `msgrcv`
-    /// gives by its `msgtyp`.
+    /// As [`try_recv`](Self::try_recv), for messages of certain kinds: the same choice that System
+    /// V's `msgrcv` gives by its `msgtyp`.
     ///
-    /// What nobody in the group wants is never settled: it stays below the
-    /// [ack floor](crate::GroupInfo::ack_floor)'s reach, which stops there, and so does the producer one ring
-    /// further. A group whose workers choose must have a worker for every kind, if only to acknowledge it.
-    /// A choice is found by looking from the first unleased message on, so it costs the more, the more is
-    /// left lying. Errors as [`try_recv`](Self::try_recv).
+    /// A message of a kind that no worker of the group asks for is never settled: the
+    /// [ack floor](crate::GroupInfo::ack_floor) stops at it, and the producer stops a lap later. A
+    /// group whose workers choose needs a worker for every kind, if only to acknowledge it.
+    /// Example: in a ring of 8, an unwanted message at position 3 keeps the ack floor at 3, and the
+    /// producer stops at position 11.
+    ///
+    /// The call looks from the first unleased message on: it takes longer, the more unleased
+    /// messages of other kinds there are.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Kinds, Producer, RecvError, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// producer.send((1, &10))?;
+    /// producer.send((2, &20))?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let delivery = worker.try_recv_kind(Kinds::Equal(2))?;
+    /// assert_eq!(*delivery, 20);
+    /// delivery.ack()?;
+    /// assert!(matches!(worker.try_recv_kind(Kinds::Equal(2)), Err(RecvError::Empty)));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
     #[inline]
     pub fn try_recv_kind(&self, kinds: Kinds) -> Result<Delivery<'_, T>, RecvError> {
         let lease = self.raw.try_next(kinds)?;
         self.hand_out(lease)
     }
 
-    /// As [`try_recv_kind`](Self::try_recv_kind), waiting as long as it takes, or as `timeout` says.
-    /// Errors as [`recv_timeout`](Self::recv_timeout).
+    /// As [`try_recv_kind`](Self::try_recv_kind), waiting at most `timeout`, or without a limit if
+    /// it is `None`.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_timeout`](Self::recv_timeout).
     #[inline]
     pub fn recv_kind(
         &self,
@@ -133,14 +176,21 @@ impl<T: ?Sized + Message> Worker<T> {
         self.hand_out(lease)
     }
 
-    /// Up to `max` messages that may be had, at least one; each has a lease of its own. Errors as
-    /// [`try_recv`](Self::try_recv).
+    /// Up to `max` messages that can be leased, at least one; each has a lease of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_recv`](Self::try_recv).
     pub fn try_recv_batch(&self, max: usize) -> Result<Vec<Delivery<'_, T>>, RecvError> {
         let first = self.try_recv()?;
         Ok(self.fill_up(first, max))
     }
 
-    /// Up to `max` messages; waits for the first. Errors as [`recv`](Self::recv).
+    /// Up to `max` messages; waits for the first one without a limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv).
     pub fn recv_batch(&self, max: usize) -> Result<Vec<Delivery<'_, T>>, RecvError> {
         let first = self.recv()?;
         Ok(self.fill_up(first, max))
@@ -171,7 +221,7 @@ impl<T: ?Sized + Message> Worker<T> {
         batch
     }
 
-    /// Acknowledges several at once. All that can be are acknowledged.
+    /// Acknowledges several deliveries at once: each one whose lease was not lost.
     ///
     /// # Errors
     ///
@@ -193,7 +243,7 @@ impl<T: ?Sized + Message> Worker<T> {
         Ok(Delivery::new(&self.raw, lease))
     }
 
-    /// Rejects a message that is no `T`.
+    /// Rejects a message that is no `T`, and returns the error for it.
     #[cold]
     fn pass(&self, lease: Lease) -> RecvError {
         // If the lease is lost, another worker passes the message.

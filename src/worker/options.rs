@@ -47,8 +47,8 @@ pub struct WorkerOptions {
 }
 
 impl WorkerOptions {
-    /// A worker of the group of this name (1 to 64 bytes), with the defaults: anonymous, whatever settings the
-    /// group has, [`Wait::Park`].
+    /// A worker of the group of this name (1 to 64 bytes), with the defaults: anonymous, any
+    /// settings of the group, [`Wait::Park`].
     pub fn new(group: impl Into<String>) -> WorkerOptions {
         WorkerOptions {
             group: group.into(),
@@ -61,23 +61,24 @@ impl WorkerOptions {
         }
     }
 
-    /// A name to show to people, up to 64 bytes. Workers may share one.
+    /// A name for display, up to 64 bytes. Workers may share one.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> WorkerOptions {
         self.name = name.into();
         self
     }
 
-    /// Insists on these settings: the group is created with them if it is not there, and joining one that has
-    /// others is an error. Default: whatever the group has, and [`GroupSettings::default`] for a new one.
+    /// Insists on these settings: a new group is created with them, and joining a group with other
+    /// settings is an error. Default: any settings of an existing group, and
+    /// [`GroupSettings::default`] for a new one.
     #[must_use]
     pub fn settings(mut self, settings: GroupSettings) -> WorkerOptions {
         self.settings = Some(settings);
         self
     }
 
-    /// Where a group begins that this worker creates; default [`Start::Earliest`]. A group that is there goes
-    /// on where it is.
+    /// The position at which a group begins that this worker creates; default [`Start::Earliest`].
+    /// An existing group goes on where it is.
     #[must_use]
     pub fn start(mut self, start: Start) -> WorkerOptions {
         self.start = start;
@@ -91,9 +92,9 @@ impl WorkerOptions {
         self
     }
 
-    /// How often this worker looks for leases that ran out, for messages that are due, and for workers that
-    /// died; default 10 ms, at least 1 ms. Somebody who waits looks that often as long as anything is in
-    /// flight, so that is how late a redelivery may be.
+    /// How often this worker looks for leases that ran out, for messages that are due, and for
+    /// workers that died; default 10 ms, at least 1 ms. A waiting worker looks that often as long
+    /// as a message is in flight: a redelivery is late by up to a tick.
     #[must_use]
     pub fn tick(mut self, tick: Duration) -> WorkerOptions {
         self.tick = tick.max(Duration::from_millis(1));
@@ -107,13 +108,14 @@ impl WorkerOptions {
         self
     }
 
-    /// Joins the group, creating it if it is not there. The producer goes on at full speed meanwhile.
+    /// Joins the group; creates it if the ring does not have it. The producer goes on at full speed
+    /// meanwhile.
     ///
     /// # Errors
     ///
-    /// [`JoinError::OtherSettings`] shows the group's settings and those asked for; [`JoinError::NoGroups`],
-    /// [`JoinError::GroupsFull`], [`JoinError::WorkersFull`] where there is no room; [`JoinError::Open`] as
-    /// [`Ring::open`](crate::Ring::open).
+    /// [`JoinError::OtherSettings`] shows the group's settings and those asked for;
+    /// [`JoinError::NoGroups`], [`JoinError::GroupsFull`], [`JoinError::WorkersFull`] where there
+    /// is no room; [`JoinError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn join<T: ?Sized + Message>(&self, place: impl Place) -> Result<Worker<T>, AtPath<JoinError>> {
         let at = place.at().carrying::<T>();
         self.check().map_err(|error| at.at_path(error))?;
@@ -136,7 +138,7 @@ impl WorkerOptions {
         Ok(Worker { raw, carries: PhantomData })
     }
 
-    /// Names and settings, as far as they can be checked without a ring.
+    /// Checks names and settings as far as that needs no ring.
     fn check(&self) -> Result<(), JoinError> {
         NameError::check(&self.group)?;
         if !self.name.is_empty() {

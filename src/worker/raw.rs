@@ -1,4 +1,5 @@
-//! A worker of whatever the ring carries: how it finds its next message, waits for it, and ends leases.
+//! A worker without the type of its messages: how it finds its next message, waits for it, and ends
+//! leases.
 
 use crate::error::RecvError;
 use crate::id::RingId;
@@ -16,7 +17,7 @@ use slipring_core::protocol::recorder::EventKind;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// What became of a lease.
+/// How a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Acked,
@@ -32,13 +33,13 @@ pub(crate) struct RawWorker {
     pub(super) wait: Wait,
     pub(super) tick_ms: u32,
     pub(super) notice_dead_producer: bool,
-    /// When this worker last looked after what others let fall.
+    /// The time of this worker's last sweep.
     pub(super) swept: Cell<Millis>,
     pub(crate) attachment: Attachment,
 }
 
 impl RawWorker {
-    /// The next message that may be had.
+    /// The next message that can be leased.
     #[inline(always)]
     pub(super) fn try_next(&self, kinds: Kinds) -> Result<Lease, RecvError> {
         if let Some(lease) = self.look_for(kinds) {
@@ -94,7 +95,7 @@ impl RawWorker {
         found.lease
     }
 
-    /// The pin of a claim that failed may be what the producer went to sleep over.
+    /// Wakes the producer if it sleeps: the pin of a claim that failed may have been its gate.
     #[inline(always)]
     fn wake_after_claims(&self) {
         if self.protocol.has_withdrawn() {
@@ -102,10 +103,12 @@ impl RawWorker {
         }
     }
 
-    /// Looks after what others let fall: dead workers, leases that ran out, messages that are due, dead letters.
+    /// Sweeps: returns the leases of dead workers, finds leases that ran out and messages that are
+    /// due, and moves dead letters.
     #[cold]
     fn sweep(&self, kinds: Kinds, now: Millis) -> Found {
-        // Who goes to sleep has read the exact clock, which is ahead of the one that sweeps are counted by.
+        // A worker that goes to sleep has read the exact clock, which is ahead of the coarse one
+        // that counts sweeps.
         self.swept.set(clock::coarse_now());
         self.reap();
         let found = self.protocol.search(kinds, now, true);
@@ -116,7 +119,7 @@ impl RawWorker {
         found
     }
 
-    /// Returns what dead colleagues had leased.
+    /// Returns the leases of dead workers.
     fn reap(&self) {
         let group = self.protocol.group();
         members::reap_all(group, &self.attachment.locks, self.protocol.entry(), |pid| {
@@ -140,7 +143,7 @@ impl RawWorker {
             && self.protocol.group().help_floor().is_some_and(|floor| floor >= group::head(region))
     }
 
-    /// Ends a lease, gives up the bytes, counts what came of it, and wakes who waits for that.
+    /// Ends a lease, drops the pin, counts the outcome, and wakes the parties that wait for it.
     #[inline(always)]
     pub(crate) fn end(
         &self,
@@ -163,7 +166,7 @@ impl RawWorker {
         ended
     }
 
-    /// A slot may have become free.
+    /// Wakes the producer if it sleeps: a slot may have become free.
     #[inline(always)]
     pub(crate) fn wake_producer(&self) {
         self.protocol.wake_producer();
@@ -192,7 +195,7 @@ struct Waiter<'w> {
 }
 
 impl Waiter<'_> {
-    /// Looks after everything, and says for how long there will be nothing to do; none if there is something.
+    /// Sweeps, and returns for how long there will be no message to lease; none if there is one.
     fn sweep(&mut self) -> Option<Duration> {
         let worker = self.worker;
         let found = worker.sweep(self.kinds, clock::now());
@@ -225,8 +228,8 @@ impl Waiting for Waiter<'_> {
         self.worker.attachment.check_up(self.worker.notice_dead_producer)
     }
 
-    /// Sleeps until the next message, or until something that is in flight is due, and at most for a tick while
-    /// anything is: somebody must look at the clock, and at who died.
+    /// Sleeps until the next message, or until something that is in flight is due, and at most for
+    /// a tick while a message is: the sweep must look at the clock, and at dead workers.
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         Side::Readers.sleep_unless(
             self,
