@@ -1,9 +1,9 @@
 //! A message queue that is a file.
 //!
-//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file. Other
-//! processes attach by path and read the blocks in place: no broker, no daemon, no copy, and no
-//! system call on the hot path. A model checker has verified the memory orderings, in the code that
-//! ships.
+//! One producer process appends fixed-size blocks to a lock-free ring in a memory-mapped file.
+//! Other processes attach by path and read the blocks in place: no broker, no daemon, no copy, and
+//! no system call on the hot path. A model checker has verified the memory orderings, in the code
+//! that ships.
 //!
 //! * [Quick start](#quick-start)
 //! * [Roles](#roles)
@@ -58,21 +58,22 @@
 //!
 //! * Published messages survive the death of any process, at any instruction. They do not survive a
 //!   power cut: slipring flushes no page to a disk.
-//! * The next process that opens the ring as its producer continues after a dead one; readers notice
-//!   nothing. A dead consumer stops gating as soon as the producer needs its room, and a dead
-//!   worker's messages go to the other workers.
+//! * The next process that opens the ring as its producer continues after a dead one; readers
+//!   notice nothing. A dead consumer stops gating as soon as the producer needs its room, and a
+//!   dead worker's messages go to the other workers.
 //! * Each process that may write the file is trusted to run this protocol. Every value that another
 //!   process may have damaged is bounded where it is read.
 //! * A file that is cut short under running processes ends them with `SIGBUS`, as any mapped file
 //!   does. In a process that has called [`handle_sigbus`], the calls return an error instead.
-//! * Handles do not survive `fork`: the child has neither the mapping nor the locks. `exec` is fine.
+//! * Handles do not survive `fork`: the child has neither the mapping nor the locks. `exec` is
+//!   fine.
 //!
 //! # Waiting
 //!
 //! Each call has three forms: `try_recv` returns at once, `recv` waits without a limit, and
 //! `recv_timeout` waits at most for a [`Duration`](std::time::Duration). [`Wait`] chooses how a
-//! handle waits: spinning, with pauses and yields, or asleep in the kernel (the default). A sleeping
-//! reader costs the producer one system call for each time that it wakes the reader.
+//! handle waits: spinning, with pauses and yields, or asleep in the kernel (the default). A
+//! sleeping reader costs the producer one system call for each time that it wakes the reader.
 //!
 //! ```
 //! use slipring::{Consumer, ConsumerOptions, RecvError, RingOptions, Wait};
@@ -88,8 +89,8 @@
 //! # Typed messages
 //!
 //! Each handle carries bytes, `Consumer<[u8]>`, the default, or values of one type, by the same
-//! calls. [`message!`] declares a struct whose layout is fixed; its fingerprint is in the ring, and a
-//! program with another type cannot attach.
+//! calls. [`message!`] declares a struct whose layout is fixed; its fingerprint is in the ring, and
+//! a program with another type cannot attach.
 //!
 //! ```
 //! use slipring::{Consumer, Producer, RingOptions, Start};
@@ -112,10 +113,10 @@
 //!
 //! # Groups of workers
 //!
-//! The [`Worker`]s of a group share the messages. A message is leased to one worker at a time until a
-//! worker settles it: with `ack`, or with `reject`, which moves it to the dead-letter ring. `nack`, a
-//! dropped [`Delivery`], a lease that runs out and a worker's death lead to another attempt.
-//! [`GroupSettings`] has the length of a lease, the limit of attempts and the [`Backoff`].
+//! The [`Worker`]s of a group share the messages. A message is leased to one worker at a time until
+//! a worker settles it: with `ack`, or with `reject`, which moves it to the dead-letter ring.
+//! `nack`, a dropped [`Delivery`], a lease that runs out and a worker's death lead to another
+//! attempt. [`GroupSettings`] has the length of a lease, the limit of attempts and the [`Backoff`].
 //!
 //! ```
 //! use slipring::{GroupSettings, Producer, RingOptions, Worker};
@@ -130,14 +131,14 @@
 //! # Ok::<(), slipring::Error>(())
 //! ```
 //!
-//! Delivery is at least once. [`Delivery::id`] is the same at every delivery of a message: a handler
-//! that deduplicates by it has each effect exactly once.
+//! Delivery is at least once. [`Delivery::id`] is the same at every delivery of a message: a
+//! handler that deduplicates by it has each effect exactly once.
 //!
 //! # Errors
 //!
 //! Each operation has an enum of its own, and all of them convert into [`Error`]. The text has the
-//! path, the numbers and the way out. [`SendError::Full`] names the reader that holds the ring full;
-//! [`RecvError::Lagged`] has the number of messages that a copying reader missed.
+//! path, the numbers and the way out. [`SendError::Full`] names the reader that holds the ring
+//! full; [`RecvError::Lagged`] has the number of messages that a copying reader missed.
 //!
 //! ```
 //! use slipring::{Consumer, Error, Start};
@@ -152,9 +153,10 @@
 //! # Where to read on
 //!
 //! The repository has a [guide](https://github.com/slipring/slipring/tree/main/docs/guide), a
-//! [glossary](https://github.com/slipring/slipring/blob/main/docs/glossary.md) of every term of these
-//! pages, the [file format](https://github.com/slipring/slipring/blob/main/docs/format.md), and the
-//! [evidence](https://github.com/slipring/slipring/blob/main/docs/reliability.md) for the guarantees.
+//! [glossary](https://github.com/slipring/slipring/blob/main/docs/glossary.md) of every term of
+//! these pages, the [file format](https://github.com/slipring/slipring/blob/main/docs/format.md),
+//! and the [evidence](https://github.com/slipring/slipring/blob/main/docs/reliability.md) for the
+//! guarantees.
 
 #[cfg(not(all(
     target_os = "linux",

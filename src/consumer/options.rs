@@ -42,8 +42,8 @@ impl ConsumerOptions {
         self
     }
 
-    /// The position to begin at; default [`Start::Earliest`]. A durable consumer that resumes ignores
-    /// it.
+    /// The position to begin at; default [`Start::Earliest`]. A durable consumer that resumes
+    /// ignores it.
     #[must_use]
     pub fn start(mut self, start: Start) -> ConsumerOptions {
         self.start = start;

@@ -1,8 +1,9 @@
-//! The dead-letter ring: a ring of its own beside the ring, in which what could not be delivered waits for
-//! somebody to look at it.
+//! The dead-letter ring: a ring beside the ring, in which messages that a group gave up wait for an
+//! operator.
 //!
-//! It is a ring like any other, without groups. Its producer is whichever worker buries something at that
-//! moment; its one consumer is durable, so that nothing in it is overwritten before it was redriven or purged.
+//! It is a ring like any other, without groups. Its producer is the worker that moves a letter at
+//! that moment. Its one consumer is durable, so that no letter is overwritten before it was
+//! redriven or purged.
 
 use crate::consumer::{Consumer, ConsumerOptions};
 use crate::copying::observer::{Observer, ObserverOptions};
@@ -52,35 +53,35 @@ fn text_of(bytes: &[u8; 64]) -> String {
     String::from_utf8_lossy(&bytes[..len]).into_owned()
 }
 
-/// A message that was given up, with what is known of its life.
+/// A message that a group gave up, with its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Which message: the same id that every delivery of it had.
+    /// The message's id, as every delivery of it had.
     pub id: MessageId,
-    /// The group that gave it up. Other groups may have had their way with it.
+    /// The group that gave the message up. Other groups deliver it independently.
     pub group: String,
     /// How often it was delivered.
     pub attempts: u32,
-    /// Why it was given up.
+    /// The reason for giving it up.
     pub reason: Reason,
-    /// What the worker said that rejected it; empty otherwise.
+    /// The note of [`Delivery::reject`](crate::Delivery::reject); empty for the other reasons.
     pub note: String,
-    /// Its kind.
+    /// The message's kind.
     pub kind: u32,
-    /// When a worker of the group first saw it in the ring, or a little later, in milliseconds since 1970, by the
-    /// system clock; none if nobody noted it.
+    /// The time at which a worker of the group first saw the message in the ring, or a little
+    /// later, in milliseconds since 1970, by the system clock; none if no worker noted it.
     pub seen_unix_ms: Option<u64>,
-    /// When it came here, in milliseconds since 1970, by the system clock.
+    /// The time at which the letter was written, in milliseconds since 1970, by the system clock.
     pub dead_lettered_unix_ms: u64,
-    /// Its bytes.
+    /// The message's bytes.
     pub bytes: Vec<u8>,
-    /// Its position in the dead-letter ring.
+    /// The letter's position in the dead-letter ring.
     pub position: u64,
 }
 
 impl DeadLetter {
-    /// When it came here, by the system clock.
+    /// The time at which the letter was written, by the system clock.
     pub fn dead_lettered(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.dead_lettered_unix_ms)
     }
@@ -127,12 +128,13 @@ pub(crate) struct Writer {
     block: Vec<u8>,
 }
 
-/// Why the right to write there cannot be had.
+/// Why a worker did not get the right to write the dead-letter ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NoWriter {
-    /// Another worker is moving messages there.
+    /// Another worker has the right.
     Busy,
-    /// It cannot be opened or made, or is not ours. [`Ring::dead_letters`] says why.
+    /// The file cannot be opened or created, or belongs to another ring. [`Ring::dead_letters`]
+    /// returns the error.
     Unavailable,
 }
 
@@ -146,14 +148,15 @@ impl NoWriter {
 }
 
 impl Writer {
-    /// Opens the dead-letter ring of `attachment`'s ring; makes it if it is gone.
+    /// Opens the dead-letter ring of `attachment`'s ring; creates it if the file is missing.
     pub(crate) fn open(attachment: &Attachment) -> Result<Writer, NoWriter> {
-        // A file that is not this ring's must not even be opened for writing.
+        // Checked first: a file of another ring must not be opened for writing.
         let place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
         let producer = ProducerOptions::new();
         let opened = producer.open(&place).or_else(|error| match error {
             AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
-                // Removed by somebody. That others may make it at the same time does not matter.
+                // The file was removed. Another worker may create it at the same time: one of them
+                // wins.
                 let (header, mode) = (&attachment.header, attachment.mode());
                 let options =
                     ring::dead_options(&header.geometry, header.ring_id, &header.dead_letters, mode);
@@ -175,7 +178,7 @@ impl Writer {
     }
 }
 
-/// A dead-letter ring that was there before, or was put there, must not get this ring's letters.
+/// Refuses the dead-letter ring of another ring: it must not get this ring's letters.
 fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> {
     match dead.header.dead_of {
         Some(of) if of == ring => Ok(()),
@@ -183,8 +186,8 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
     }
 }
 
-/// The dead letters of a ring, for whoever decides about them: look, redrive, purge. One at a time has this
-/// handle; workers go on adding dead letters meanwhile.
+/// The dead letters of a ring, for a program or an operator that redrives or purges them. One
+/// process at a time has this handle; workers add letters meanwhile.
 ///
 /// ```
 /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
@@ -212,8 +215,9 @@ impl DeadLetters {
     ///
     /// # Errors
     ///
-    /// [`AttachError::NameInUse`] if another process has them open; [`AttachError::NoGroups`] if the ring has no
-    /// groups; [`AttachError::Open`] as [`Ring::open`], of the ring and of the dead-letter ring.
+    /// [`AttachError::NameInUse`] if another process has them open; [`AttachError::NoGroups`] if
+    /// the ring has no groups; [`AttachError::Open`] as [`Ring::open`], of the ring and of the
+    /// dead-letter ring.
     pub fn open(place: impl Place) -> Result<DeadLetters, AtPath<AttachError>> {
         let At { source, demands } = place.at();
         let ring = Attachment::open(At { source, demands }, Access::Nothing)?;
@@ -261,17 +265,17 @@ impl DeadLetters {
         Ok(letter)
     }
 
-    /// Publishes up to `max` letters again of those that are there now, oldest first, and returns how many; waits for room
-    /// in the ring.
+    /// Publishes up to `max` of the present letters again, oldest first, and returns how many;
+    /// waits for room in the ring.
     ///
-    /// Each is a new message, with a new position and id, and everybody who reads the ring gets it: other
-    /// groups too, and consumers. At least once: a process that is killed in here may leave a letter that was
-    /// published already. So handlers go by what the message itself says; see
-    /// [`redrive_with`](Self::redrive_with).
+    /// Each is a new message, with a new position and id, which all readers of the ring get: other
+    /// groups and consumers, too. At least once: a process that is killed during the call may leave
+    /// a letter that was published already. A handler that deduplicates needs an id inside the
+    /// message; see [`redrive_with`](Self::redrive_with).
     ///
     /// # Errors
     ///
-    /// The first failure to publish; what was not published stays.
+    /// The first failure to publish; the letters that were not published stay.
     pub fn redrive<T: ?Sized + Message>(
         &mut self,
         producer: &mut Producer<T>,
@@ -280,16 +284,21 @@ impl DeadLetters {
         self.redrive_with(producer, max, |_, _| {})
     }
 
-    /// As [`redrive`](Self::redrive), with a last word on each message: `edit` gets the letter and the bytes
-    /// that are about to be published, and may change them, for example to write the id of the first
-    /// message into it. Errors as `redrive`; a message that `edit` makes larger than a block stays a letter.
+    /// As [`redrive`](Self::redrive), but `edit` may change each message: it gets the letter and
+    /// the bytes to be published. Example: it writes the id of the first message into them.
+    ///
+    /// # Errors
+    ///
+    /// As [`redrive`](Self::redrive); a message that `edit` makes larger than a block stays a
+    /// letter.
     pub fn redrive_with<T: ?Sized + Message>(
         &mut self,
         producer: &mut Producer<T>,
         max: u64,
         mut edit: impl FnMut(&DeadLetter, &mut Vec<u8>),
     ) -> Result<u64, RedriveError> {
-        // A dead letter that is added from now on waits: a message that is given up again would go round for ever.
+        // Letters that come from now on wait: a message that is given up again would go round for
+        // ever.
         let end = self.consumer.raw().published();
         let mut redriven = 0;
         while redriven < max {
@@ -303,11 +312,11 @@ impl DeadLetters {
         Ok(redriven)
     }
 
-    /// Gives up to `max` letters up for good of those that are there now, oldest first, and returns how many.
+    /// Deletes up to `max` of the present letters, oldest first, and returns how many.
     ///
     /// # Errors
     ///
-    /// As [`peek`](Self::peek), after some were removed.
+    /// As [`peek`](Self::peek); letters before the failure are deleted.
     pub fn purge(&mut self, max: u64) -> Result<u64, RecvError> {
         let end = self.consumer.raw().published();
         let mut purged = 0;
@@ -320,8 +329,8 @@ impl DeadLetters {
 }
 
 impl Ring {
-    /// The dead letters of this ring's groups, oldest first; none of a ring without groups. Reads only: nobody is
-    /// disturbed.
+    /// The dead letters of this ring's groups, oldest first; none of a ring without groups. Reads
+    /// only, and has no effect on other processes.
     ///
     /// # Errors
     ///
@@ -337,7 +346,7 @@ impl Ring {
             dead.consumers().iter().find(|c| c.name == REDRIVE_CONSUMER).and_then(|redrive| redrive.tail);
         let start = from.map_or(Start::Earliest, Start::At);
         let mut observer: Observer = match ObserverOptions::new().start(start).attach(&place) {
-            // It was redriven meanwhile.
+            // Another process redrove the letter meanwhile.
             Err(AtPath { error: AttachError::Start(_), .. }) => {
                 ObserverOptions::new().start(Start::Earliest).attach(&place)?
             }

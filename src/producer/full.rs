@@ -24,7 +24,8 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 impl RawProducer {
     #[cold]
     pub(crate) fn make_room(&mut self, patience: Patience) -> Result<(), SendError> {
-        // The zeros in the place of a file that was cut short name no reader: there would always be room.
+        // The zeros in the place of a file that was cut short name no reader: there would always be
+        // room.
         if self.attachment.region.is_lost() {
             return Err(self.full_error());
         }

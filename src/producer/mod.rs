@@ -328,8 +328,8 @@ impl Producer {
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
-    /// their positions; waits for room without a limit. Readers see each batch whole, but may see the
-    /// first of several batches before the last.
+    /// their positions; waits for room without a limit. Readers see each batch whole, but may see
+    /// the first of several batches before the last.
     ///
     /// # Errors
     ///
@@ -365,8 +365,8 @@ impl<T: Value> Producer<T> {
     }
 
     /// Claims up to `max` values, lets `fill` write them where they lie, as
-    /// [`BatchClaim::push_in_place`] does, and publishes them together. Returns the positions; waits
-    /// for room for one. If `fill` panics, nothing is published.
+    /// [`BatchClaim::push_in_place`] does, and publishes them together. Returns the positions;
+    /// waits for room for one. If `fill` panics, nothing is published.
     ///
     /// # Errors
     ///
@@ -383,8 +383,8 @@ impl<T: Value> Producer<T> {
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
-    /// their positions; waits for room without a limit. Readers see each batch whole, but may see the
-    /// first of several batches before the last.
+    /// their positions; waits for room without a limit. Readers see each batch whole, but may see
+    /// the first of several batches before the last.
     ///
     /// # Errors
     ///

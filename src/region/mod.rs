@@ -395,8 +395,8 @@ impl<'a> BlockRead<'a> {
     }
 }
 
-/// The light fence of a process that `membarrier` cannot interrupt. Out of line, so that the code of
-/// a send or a receive runs past it without a jump: one instruction of each.
+/// The light fence of a process that `membarrier` cannot interrupt. Out of line, so that the code
+/// of a send or a receive runs past it without a jump: one instruction of each.
 #[cold]
 #[inline(never)]
 fn uninterruptible_fence() {

@@ -1,4 +1,4 @@
-//! Does a ring keep its invariants? Looks only, and beside those who use it.
+//! Verifies the invariants of a ring, read-only, while other processes use it.
 
 use crate::error::{AtPath, OpenError};
 use crate::region::{Access, Region};
@@ -16,18 +16,20 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
-/// A violation must be seen this often: what is being changed at the moment is not damaged.
+/// How many looks must see a violation: a word that another process is changing at the moment is
+/// not damaged.
 const LOOKS: usize = 3;
 
-/// Something in a ring that cannot be what slipring wrote, or that nobody is left to finish.
+/// A word in a ring with a value that slipring never writes, or an entry that no living process
+/// will finish.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Violation {
-    /// What it is in, such as `producer`, `slot`, `consumer 3`, `group "sms"`.
+    /// The part of the ring, such as `producer`, `slot`, `consumer 3`, `group "sms"`.
     pub place: String,
-    /// The message concerned, if it is one.
+    /// The position of the message, if the violation concerns one.
     pub position: Option<u64>,
-    /// What is wrong, with the values.
+    /// The violation, with the values.
     pub what: String,
     /// True if [`Ring::repair`] can mend it.
     pub repairable: bool,
@@ -44,7 +46,8 @@ impl fmt::Display for Violation {
 }
 
 /// The producer looks only at the entries that were ever used.
-const UNCOUNTED: &str = "is in use, and not counted: the producer does not see it";
+const UNCOUNTED: &str =
+    "is in use, and the count of used entries leaves it out: the producer does not see it";
 
 /// The violations of one look.
 #[derive(Default)]
@@ -68,8 +71,8 @@ impl Findings {
 }
 
 impl Ring {
-    /// Verifies the ring's invariants and returns every violation that stays while it is looked at several
-    /// times. Reads only; the ring may be in use. An empty answer is a sound ring.
+    /// Verifies the ring's invariants and returns every violation that three looks in a row see.
+    /// Reads only; the ring may be in use. A sound ring has none.
     ///
     /// The header was verified when the ring was opened.
     pub fn check(&self) -> Vec<Violation> {
@@ -102,7 +105,7 @@ impl Ring {
         self.attachment.region.load(word, Relaxed)
     }
 
-    /// The head, not older than what was read before.
+    /// `head`, read after every word that was read before.
     fn counted(&self) -> u64 {
         self.attachment.region.fence(Acquire);
         self.load(producer_page::HEAD)
@@ -127,7 +130,7 @@ impl Ring {
     fn check_slots(&self, findings: &mut Findings, window: &Snapshot) {
         let geometry = self.attachment.geometry();
         let capacity = geometry.capacity();
-        // Beyond this much nobody wrote, as far as can be known.
+        // One past the highest position that any producer may have written.
         let end = self.load(producer_page::CLAIMED).saturating_add(capacity);
         for index in 0..capacity {
             let slot = geometry.slot(index);
@@ -135,7 +138,8 @@ impl Ring {
             if sequence == Sequence::NONE {
                 continue;
             }
-            // One message at a time is published before it is counted; a message of a batch is counted first.
+            // A single message is published before `head` counts it; `head` publishes a batched
+            // message.
             let end = if sequence.is_batched() { end } else { self.counted().saturating_add(1) };
             let position = sequence.number().wrapping_sub(1);
             if geometry.index(position) != index || position >= end {
@@ -153,7 +157,7 @@ impl Ring {
         for position in oldest..window.head.min(oldest.saturating_add(capacity)) {
             let sequence = Sequence(self.load(geometry.slot(position).sequence()));
             let claimed_since = self.load(producer_page::CLAIMED).saturating_sub(capacity) > position;
-            // Of a headerless message the slot says nothing new.
+            // The slot of a headerless message keeps an older sequence word.
             if sequence.number() > position + 1 && !claimed_since {
                 let what = format!("lies below the head, but its sequence word is {:#x}", sequence.0);
                 findings.note("slot", Some(position), what, false);
@@ -172,34 +176,30 @@ impl Ring {
                 findings.note(&place, None, format!("has the flags {:#x}", flags.0), false);
             }
             if !held && !flags.is_kept() && (flags.is_taken() || tail != Tail::NONE) {
-                findings.note(
-                    &place,
-                    None,
-                    "its owner is dead, and it was not cleared away".to_owned(),
-                    true,
-                );
+                findings.note(&place, None, "its owner is dead, and no party cleared it".to_owned(), true);
             }
             if held || flags.is_kept() {
                 self.check_tenure(findings, &place, &tenure);
             }
-            // A joiner gates from the first position until it has chosen its own, also when it died over that.
+            // A joining consumer gates from the first position until it has chosen its own, also if
+            // it died in between.
             let joining = !flags.is_durable() && tail.position() == Some(geometry.first_position());
             if let (Some(position), false) = (tail.position(), joining) {
-                // The one who read a message before it was counted is one ahead.
+                // A consumer that read a message before `head` counted it is one ahead.
                 let reached = self.counted().saturating_add(1);
                 findings.bound(&place, "tail", position, window.overwritten, reached, false);
             }
         }
     }
 
-    /// How many entries of each table are said to have been used.
+    /// Checks the count of used entries of each table.
     fn check_counts(&self, findings: &mut Findings) {
         for (table, word, entries) in used_tables(self.attachment.geometry()) {
             findings.bound("readers", &format!("used {table}"), self.load(word), 0, entries, true);
         }
     }
 
-    /// What the entry of a consumer or of a group says of its owner.
+    /// Checks the words of an entry that describe its owner.
     fn check_tenure(&self, findings: &mut Findings, place: &str, tenure: &Tenure) {
         let gates = tenure.tail.position().is_some();
         if gates && !tenure.is_counted {
@@ -209,7 +209,7 @@ impl Ring {
             findings.note(place, None, "gates, and was never taken".to_owned(), false);
         }
         if let Some(left_at) = tenure.left_at {
-            // A reader that read a message before it was counted is one ahead.
+            // A reader that read a message before `head` counted it is one ahead.
             let reached = self.counted().saturating_add(1);
             let first = self.attachment.geometry().first_position();
             findings.bound(place, "left at", left_at, first, reached, false);
@@ -226,7 +226,7 @@ impl Ring {
         let place = format!("group {name:?}");
         if flags != group_flags::TAKEN {
             if !self.attachment.locks.is_held(Right::Table) {
-                let what = format!("was never finished (flags {flags}): who did it is dead");
+                let what = format!("was never finished (flags {flags}): its creator is dead");
                 findings.note(&place, None, what, true);
             }
             return;
@@ -238,7 +238,8 @@ impl Ring {
             return;
         };
         let reached = self.load(producer_page::CLAIMED).max(window.later_head);
-        // It may lie below what is overwritten: the producer sees over what is settled above it.
+        // The stored floor may lie below the overwritten positions: the producer looks past the
+        // settled ones above it.
         findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
         for snapshot in group.window(floor) {
             let DeliveryWord(word) = snapshot.word;
@@ -264,12 +265,7 @@ impl Ring {
             findings.bound(&place, "group", of, 0, geometry.groups(), true);
             let held = self.attachment.locks.is_held(Right::Worker(n));
             if !held && (of != 0 || pin != NOWHERE) {
-                findings.note(
-                    &place,
-                    None,
-                    "its owner is dead, and it was not cleared away".to_owned(),
-                    true,
-                );
+                findings.note(&place, None, "its owner is dead, and no party cleared it".to_owned(), true);
             } else if pin != NOWHERE {
                 // A pin that is stored before a claim may be older than the floor.
                 findings.bound(&place, "pin", pin, 0, window.later_head.max(window.claimed), false);
@@ -281,11 +277,12 @@ impl Ring {
         }
     }
 
-    /// Mends what can be mended without guessing, and says what it did: clears away what dead consumers, dead
-    /// workers and unfinished groups left. Everybody else goes on meanwhile. What it cannot mend,
-    /// [`check`](Self::check) still names. Needs write permission.
+    /// Clears the entries of dead consumers, dead workers and unfinished groups, and returns each
+    /// repair in words. All other processes go on meanwhile. [`check`](Self::check) still names the
+    /// violations that cannot be repaired without guessing. Needs write permission.
     ///
-    /// None of this has to be done: producers and workers do the same when they come upon it.
+    /// A ring does not need it: producers and workers clear the same entries when these stand in
+    /// their way.
     ///
     /// # Errors
     ///
@@ -310,7 +307,7 @@ struct Snapshot {
     head: u64,
     later_head: u64,
     claimed: u64,
-    /// Positions below may be overwritten.
+    /// Positions below this one may be overwritten.
     overwritten: u64,
 }
 

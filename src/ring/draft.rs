@@ -1,4 +1,4 @@
-//! A ring's file until it is complete: invisible, and gone if its creator fails or dies.
+//! A ring's file until it is complete: invisible, and removed if its creator fails or dies.
 
 use crate::error::CreateError;
 use crate::id::RingId;
@@ -9,7 +9,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// A file that has no name yet, or one that nobody looks for; gone if it is dropped before it is named.
+/// A file without a name, or with a temporary one; dropping the draft before it is named removes
+/// the file.
 #[derive(Debug)]
 pub(crate) struct Draft {
     file: File,
@@ -87,7 +88,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // Nothing more can be done if this fails, and the error that led here is the one to report.
+            // A failure is ignored: the caller reports the error that made it drop the draft.
             drop(std::fs::remove_file(temporary));
         }
     }
@@ -102,8 +103,8 @@ mod tests {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// Where files need names, a draft has a temporary one: it must neither replace what is there nor
-    /// stay behind.
+    /// Where files need names, a draft has a temporary one: it must neither replace what is there
+    /// nor stay behind.
     #[test]
     fn a_draft_with_a_temporary_name_replaces_nothing_and_leaves_nothing() {
         let directory = std::env::temp_dir().join(format!("slipring-draft-{}", std::process::id()));

@@ -1,4 +1,4 @@
-//! What can be seen of a ring's groups and workers, and the removal of a group.
+//! Snapshots of a ring's groups and workers, and the removal of a group.
 
 use crate::error::{AtPath, EntryError};
 use crate::region::clock;
@@ -14,33 +14,35 @@ use slipring_core::protocol::settings::{Eligibility, GroupSettings};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-/// A group, as seen at one moment. The numbers are counted by looking at every message in the ring that the
+/// A snapshot of a group. The numbers are counted by looking at every message in the ring that the
 /// group has not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupInfo {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// How it delivers.
+    /// How the group delivers.
     pub settings: GroupSettings,
-    /// The lowest position that is not settled. It gates the producer as a tail does.
+    /// The lowest position that the group has not settled. It gates the producer as a tail does.
     pub ack_floor: u64,
     /// Messages that were never delivered.
     pub num_pending: u64,
     /// Messages that were delivered and are not settled: leased, or waiting for another attempt.
     pub num_ack_pending: u64,
-    /// Of those, messages that were delivered more than once.
+    /// Of `num_ack_pending`, the messages that were delivered more than once.
     pub num_redelivered: u64,
     /// Messages that will not be delivered again and wait for room in the dead-letter ring.
     pub num_dead_pending: u64,
-    /// How long the message at the ack floor has been in the ring, to within a third or so, from below. None if
-    /// nothing is unsettled, or if no worker has looked at the group since that message came.
+    /// How long the message at the ack floor has been in the ring, at least: up to a third too
+    /// little. None if every message is settled, or if no worker has looked at the group since that
+    /// message came.
     pub oldest_pending: Option<Duration>,
     /// Leases that ran out, over the group's whole life.
     pub expired: u64,
-    /// Deliveries that a worker failed at, over the group's whole life: `nack`, or a dropped delivery.
+    /// Deliveries that a worker failed at, over the group's whole life: `nack`, or a dropped
+    /// delivery.
     pub failed: u64,
-    /// Leases that ended with their worker's death, or leave-taking.
+    /// Leases that ended because their worker died or left.
     pub abandoned: u64,
     /// Deliveries handed back unprocessed.
     pub released: u64,
@@ -48,81 +50,83 @@ pub struct GroupInfo {
     pub rejected: u64,
     /// Messages copied to the dead-letter ring.
     pub dead_lettered: u64,
-    /// Messages that the dead-letter ring could not take and that were given up, as the ring's
+    /// Messages that the dead-letter ring could not take and that were dropped, as the ring's
     /// [policy](crate::DeadLetterPolicy) says.
     pub dropped: u64,
-    /// Settlements that came too late.
+    /// Settlements that came after the lease: the calls returned [`LeaseLost`](crate::LeaseLost).
     pub lost: u64,
-    /// When it was created, in milliseconds since 1970.
+    /// The time of the group's creation, in milliseconds since 1970.
     pub created_unix_ms: u64,
-    /// Its workers, alive or not.
+    /// The group's workers, alive or dead.
     pub workers: Vec<WorkerInfo>,
 }
 
-/// A worker, as seen at one moment.
+/// A snapshot of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerInfo {
-    /// Its name; empty if anonymous.
+    /// The worker's name; empty if anonymous.
     pub name: String,
-    /// Its process, in its own pid namespace.
+    /// The worker's process number, in its own pid namespace.
     pub pid: u64,
-    /// Its process lives, says the kernel.
+    /// True if a process holds the worker's lock; false: the worker is dead.
     pub alive: bool,
-    /// The lowest position that it may be reading in place.
+    /// The lowest position that the worker may be reading in place: its pin.
     pub reading: Option<u64>,
-    /// Messages that it got.
+    /// Messages that the worker leased.
     pub delivered: u64,
-    /// Messages that it acknowledged.
+    /// Messages that the worker acknowledged.
     pub acked: u64,
-    /// Messages that it handed back.
+    /// Deliveries that the worker ended without an acknowledgement: failed, handed back, rejected.
     pub failed: u64,
-    /// Messages that it settled too late.
+    /// Messages that the worker settled after its lease.
     pub lost: u64,
-    /// When it joined, in milliseconds since 1970.
+    /// The time at which the worker joined, in milliseconds since 1970.
     pub joined_unix_ms: u64,
 }
 
-/// What a message waits for that a group was given and has not settled.
+/// The state of a message that a group has delivered and not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PendingState {
-    /// Somebody works on it.
+    /// A worker has leased the message.
     Leased {
         /// The worker's process, in its own pid namespace.
         pid: u64,
-        /// How long the lease lasts; zero: it ran out, and the message may be leased by another worker.
+        /// How long the lease still lasts; zero: it ran out, and another worker can lease the
+        /// message.
         time_left: Duration,
     },
-    /// It failed, and rests so long before it is delivered again.
+    /// The attempt failed; the message is delivered again after this time.
     Delayed(Duration),
-    /// It was handed back, or its worker died: whoever asks next gets it.
+    /// The message was handed back, or its worker died: the next worker that asks gets it.
     Returned,
-    /// It will not be delivered again and waits for room in the dead-letter ring.
+    /// Dead-pending: the message will not be delivered again and waits for room in the dead-letter
+    /// ring.
     DeadPending,
 }
 
-/// A message that was delivered and is not settled, as seen at one moment.
+/// A snapshot of a message that was delivered and is not settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PendingMessage {
-    /// Its position.
+    /// The message's position.
     pub position: u64,
-    /// How often it was delivered.
+    /// How often the message was delivered.
     pub attempt: u32,
-    /// What it waits for.
+    /// Its state in the group.
     pub state: PendingState,
 }
 
 impl Ring {
-    /// The group of this name, if there is one. Looks at every message that the group has not settled, as
-    /// [`groups`](Self::groups) does: for people, not for tight loops.
+    /// The group of this name, if the ring has it. Looks at every message that the group has not
+    /// settled, as [`groups`](Self::groups) does: for displays, not for tight loops.
     pub fn group(&self, name: &str) -> Option<GroupInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
         Group::named(region, geometry, name).and_then(|group| self.group_info(&group))
     }
 
-    /// The messages that the group of this name was given and has not settled, oldest first. Reads only.
+    /// The messages that this group has delivered and not settled, oldest first. Reads only.
     ///
     /// # Errors
     ///
@@ -217,12 +221,13 @@ impl Ring {
             .collect()
     }
 
-    /// Removes a group without living workers: what it has not settled is given up, and it gates no more. Needs
-    /// write permission.
+    /// Removes a group without living workers: its unsettled messages are no longer delivered, and
+    /// it no longer gates the producer. Needs write permission.
     ///
     /// # Errors
     ///
-    /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as [`Ring::open`].
+    /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as
+    /// [`Ring::open`].
     pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         let attachment = Attachment::open(self.place(), Access::Readers)?;
         let Attachment { region, locks, .. } = &attachment;

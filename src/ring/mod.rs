@@ -1,4 +1,4 @@
-//! A ring as such: its options, its creation, and a read-only look at everything in it.
+//! A ring: its options, its creation, and a read-only look at its tables.
 
 pub(crate) mod attach;
 pub(crate) mod check;
@@ -35,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zerocopy::IntoBytes;
 
-/// What a new ring shall be.
+/// The options of a new ring.
 ///
 /// ```
 /// # let dir = std::env::temp_dir().join(format!("slipring-doc-{}", std::process::id()));
@@ -67,14 +67,19 @@ pub struct RingOptions {
 }
 
 impl RingOptions {
-    /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one block.
+    /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one
+    /// block.
     ///
-    /// * `block_size`: 1 byte to 1 GiB. A block of up to 48 bytes shares one 64-byte cache line with its header, which has the
-    ///   lowest latency. One of up to 112 bytes takes its size twice, and 16 bytes: there is a place for a message that is sent by
-    ///   itself, and one for a message of a batch. A longer one takes its size once, and 16 bytes. All rounded up to 8 or 16, and
-    ///   so that nothing touches more cache lines than it must.
-    /// * `capacity`: 1 to 2^32, rounded up to a power of two. It is how large a burst the ring absorbs, and
-    ///   how far behind the slowest consumer may be.
+    /// * `block_size`: 1 byte to 1 GiB. The table below has the cost in the file.
+    /// * `capacity`: 1 to 2^32, rounded up to a power of two. The largest burst that the ring
+    ///   absorbs, and the longest distance between the producer and its slowest consumer.
+    ///
+    /// | block, bytes | bytes per message | cache lines of a single message | |
+    /// |--:|--:|--:|---|
+    /// | 8 | 40 | 1 | one line carries the header and the message: the lowest latency |
+    /// | 48 | 112 | 1 | up to 112 bytes, a block has two places: for single messages and for batches |
+    /// | 112 | 240 | 2 | |
+    /// | 240 | 272 | 5 | above 112 bytes, one place and a header of 16 bytes |
     ///
     /// The numbers are checked by [`create`](Self::create).
     pub fn new(block_size: usize, capacity: usize) -> RingOptions {
@@ -95,8 +100,8 @@ impl RingOptions {
         }
     }
 
-    /// A ring whose messages are values of `T`, one per block. A program that attaches with another type
-    /// is refused.
+    /// A ring whose messages are values of `T`, one per block. A program with another type cannot
+    /// attach.
     ///
     /// ```
     /// use slipring::{Producer, RingOptions};
@@ -111,17 +116,19 @@ impl RingOptions {
         options
     }
 
-    /// How many consumers may be attached at once, dead durable ones included: 1 to 4096; default 64.
-    /// Each takes 256 bytes of the file, and a cache line's look whenever the producer reaches its limit.
+    /// How many consumer entries the ring has, those of durable consumers that are away included: 1
+    /// to 4096; default 64. Each takes 256 bytes of the file; an entry that was ever used costs the
+    /// producer a look at one cache line at each scan.
     #[must_use]
     pub fn consumers(mut self, consumers: u32) -> RingOptions {
         self.consumers = consumers;
         self
     }
 
-    /// Declares a durable consumer: from the first message on, nothing is overwritten that it has not
-    /// released, even before it attaches for the first time. Without one, what is published before the
-    /// first consumer attaches is overwritten a lap later.
+    /// Declares a durable consumer: from the first message on, the producer overwrites no message
+    /// that this consumer has not released, even before it attaches for the first time. Without a
+    /// declared consumer or group, messages from before the first consumer are overwritten a lap
+    /// later.
     #[must_use]
     pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
         let name = name.into();
@@ -139,8 +146,9 @@ impl RingOptions {
         self
     }
 
-    /// Declares a group of workers: from the first message on, nothing is overwritten that it has not settled,
-    /// even before its first worker joins. The settings are the group's from then on.
+    /// Declares a group of workers: from the first message on, the producer overwrites no message
+    /// that the group has not settled, even before its first worker joins. The settings are the
+    /// group's from then on.
     #[must_use]
     pub fn group(mut self, name: impl Into<String>, settings: GroupSettings) -> RingOptions {
         let name = name.into();
@@ -149,8 +157,9 @@ impl RingOptions {
         self
     }
 
-    /// Room for so many groups, the declared ones included: 0 to 64; default: as many as are declared. Each
-    /// takes 8 bytes per block. A group that was not declared begins with its first worker.
+    /// How many groups the ring has room for, the declared ones included: 0 to 64; default: as many
+    /// as are declared. Each takes 8 bytes per block. A group that was not declared begins with its
+    /// first worker.
     #[must_use]
     pub fn groups(mut self, groups: u32) -> RingOptions {
         self.groups = groups;
@@ -164,16 +173,16 @@ impl RingOptions {
         self
     }
 
-    /// Blocks of the dead-letter ring that a ring with groups has beside it, at the same path with `.dead`
-    /// appended; default: as many as the ring itself, at most 1024. Rounded up to a power of two. Its blocks
-    /// are 192 bytes larger than the ring's.
+    /// Blocks of the dead-letter ring that a ring with groups has beside it, at the same path with
+    /// `.dead` appended; default: as many as the ring itself, at most 1024. Rounded up to a power
+    /// of two. Its blocks are 192 bytes larger than the ring's.
     #[must_use]
     pub fn dead_letter_capacity(mut self, blocks: usize) -> RingOptions {
         self.dead_letters.capacity = Some(blocks as u64);
         self
     }
 
-    /// What becomes of a dead letter when the dead-letter ring is full, or cannot be written. Default
+    /// The fate of a dead letter when the dead-letter ring is full, or cannot be written. Default
     /// [`DeadLetterPolicy::Block`].
     #[must_use]
     pub fn dead_letter_policy(mut self, policy: DeadLetterPolicy) -> RingOptions {
@@ -181,29 +190,29 @@ impl RingOptions {
         self
     }
 
-    /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write permission,
-    /// observers read permission. Everybody who may write is trusted: with a wider mode, choose who shares
-    /// the group.
+    /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write
+    /// permission, observers read permission. Every process that may write is trusted: with a wider
+    /// mode, choose the members of the file's group.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> RingOptions {
         self.mode = mode & 0o777;
         self
     }
 
-    /// The position of the first message; default 0, at most 2^63 - 2^40. For rings that continue another's
-    /// numbering.
+    /// The position of the first message; default 0, at most 2^63 - 2^40. For a ring that continues
+    /// the numbering of another ring.
     #[must_use]
     pub fn first_position(mut self, position: u64) -> RingOptions {
         self.first_position = position;
         self
     }
 
-    /// Creates the ring at `path`. It appears there complete or not at all; its space is reserved, so that
-    /// no later publish can fail for want of it. Nothing that exists is touched: of two who create at once,
-    /// one wins and the other gets [`CreateError::AlreadyExists`].
+    /// Creates the ring at `path`. The file appears complete or not at all; its space is reserved,
+    /// so that no later publish fails for want of space. An existing file stays untouched: of two
+    /// programs that create at once, one wins and the other gets [`CreateError::AlreadyExists`].
     ///
-    /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a reboot
-    /// (not a power cut: nothing is flushed).
+    /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a
+    /// reboot (not a power cut: nothing is flushed).
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, AtPath<CreateError>> {
         let path = path.as_ref();
         let failed = |error| AtPath { path: path.to_path_buf(), error };
@@ -215,8 +224,8 @@ impl RingOptions {
             self.draft(path, &geometry, &raw).and_then(Draft::name).map_err(failed)?;
             return Ok(Ring::open(path)?);
         }
-        // Both have their space before either has its name. The dead-letter ring is named first, so that of two
-        // who create at once the loser leaves nothing.
+        // Both files have their space before either has its name. The dead-letter ring is named
+        // first, so that of two programs that create at once the loser leaves no file.
         let dead_path = dead_path(path);
         let dead_failed = |error| AtPath { path: dead_path.clone(), error };
         clear_leftover(&dead_path);
@@ -232,7 +241,7 @@ impl RingOptions {
         Ok(Ring::open(path)?)
     }
 
-    /// The complete file, without its name.
+    /// The complete file, before it has its name.
     pub(crate) fn draft(
         &self,
         path: &Path,
@@ -247,7 +256,7 @@ impl RingOptions {
                 .write_all_at(raw.as_bytes(), 0)
                 .map_err(|error| CreateError::io("write its header", error))
         };
-        // The checksum comes last: a file without one is recognised as one that was never finished.
+        // The checksum comes last: a file without a checksum was never finished.
         let mut unfinished = raw.clone();
         unfinished.checksum = 0;
         write(&unfinished)?;
@@ -258,8 +267,12 @@ impl RingOptions {
         Ok(draft)
     }
 
-    /// Creates the ring in this process's memory: the same protocol among threads, for tests and for use
-    /// under checkers. It ends with its last handle. Errors as [`create`](Self::create), but for those of files.
+    /// Creates the ring in this process's memory: the same protocol among threads, for tests and
+    /// for use under checkers. It ends with its last handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create), without the errors of files.
     pub fn create_in_memory(&self) -> Result<Ring, AtPath<CreateError>> {
         let source = self.heap_source().map_err(|error| AtPath { path: PathBuf::from(IN_MEMORY), error })?;
         Ok(Ring::open(At::from(source))?)
@@ -346,7 +359,7 @@ impl RingOptions {
     }
 }
 
-/// What the dead-letter ring of a ring shall be.
+/// The options of the dead-letter ring of a ring.
 pub(crate) fn dead_options(
     geometry: &Geometry,
     of: RingId,
@@ -361,16 +374,16 @@ pub(crate) fn dead_options(
     options
 }
 
-/// Removes a dead-letter ring that belongs to no ring and holds nothing: what a creator left behind that was
-/// killed, or that lost to another. Holding its producer's right meanwhile keeps dead letters from being added in
-/// a file that goes. Whatever is not plainly that is left alone.
+/// Removes an empty `.dead` file whose ring does not exist: a `create` that was killed, or lost a
+/// race, left it. Takes the file's producer right first, so that no worker writes a letter into a
+/// file that is removed. Any other file stays.
 fn clear_leftover(dead_path: &Path) {
     let Ok(dead) = Ring::open(dead_path) else { return };
     let Some(of) = dead.attachment.header.dead_of else { return };
     let is_empty = || dead.head() == dead.first_position();
     let ring_path = dead_path.with_extension("");
     let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
-    // First without touching it.
+    // First checked without a lock.
     if !is_empty() || !is_orphan() {
         return;
     }
@@ -379,7 +392,7 @@ fn clear_leftover(dead_path: &Path) {
         return;
     }
     if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
-        // If it cannot be removed, creation says that it exists.
+        // If the removal fails, the creation returns `AlreadyExists`.
         drop(std::fs::remove_file(dead_path));
     }
 }
@@ -390,60 +403,63 @@ pub(crate) fn boot_tag() -> u64 {
     *TAG.get_or_init(|| fnv1a(&system::boot_id()))
 }
 
-/// An open ring, to look at and to attach from. Maps the file read-only, gates nobody, disturbs nobody.
+/// An open ring, to look at and to attach from. Maps the file read-only, gates nothing, and has no
+/// effect on other processes.
 ///
-/// Numbers read from it are snapshots: the ring goes on meanwhile.
+/// Numbers are snapshots: other processes change the ring meanwhile.
 #[derive(Debug)]
 pub struct Ring {
     pub(crate) attachment: Attachment,
     source: Source,
-    /// The conditions on which it was opened, for handles that are opened from it.
+    /// The conditions on which the ring was opened, for handles that are opened from it.
     demands: Demands,
 }
 
-/// A consumer entry, as seen at one moment.
+/// A snapshot of a consumer entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
-    /// Its name; empty if anonymous.
+    /// The consumer's name; empty if anonymous.
     pub name: String,
-    /// The process that has, or last had it, in its own pid namespace.
+    /// The number of the process that holds, or last held, the entry, in its own pid namespace.
     pub pid: u64,
-    /// The next position it will read; none if it was evicted and has not noticed yet.
+    /// The next position that the consumer reads; none if it was evicted and has not noticed yet.
     pub tail: Option<u64>,
-    /// How many messages it is behind the head.
+    /// How many messages the consumer is behind the head.
     pub lag: u64,
-    /// Its tail survives it.
+    /// True for a durable consumer: the tail stays when its process goes.
     pub durable: bool,
-    /// It agreed to be evicted.
+    /// True for an evictable consumer.
     pub evictable: bool,
-    /// Its process lives, says the kernel.
+    /// True if a process holds the entry's lock. False: a durable consumer is away, any other is
+    /// dead.
     pub alive: bool,
-    /// When it attached, in milliseconds since 1970.
+    /// The time at which the consumer attached, in milliseconds since 1970.
     pub joined_unix_ms: u64,
-    /// How many messages it missed, if it is evictable.
+    /// How many messages an evictable consumer missed.
     pub missed: u64,
 }
 
-/// The producer, as seen at one moment.
+/// A snapshot of the producer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProducerInfo {
-    /// The process that is, or last was, the producer, in its own pid namespace.
+    /// The number of the process that is, or last was, the producer, in its own pid namespace.
     pub pid: u64,
-    /// It lives, says the kernel.
+    /// True if a process holds the producer's lock; false: the producer is away, or has closed the
+    /// stream.
     pub alive: bool,
-    /// When it opened the ring, in milliseconds since 1970.
+    /// The time at which the producer opened the ring, in milliseconds since 1970.
     pub opened_unix_ms: u64,
-    /// How many producers the ring has had.
+    /// The number of producers that the ring has had.
     pub epoch: u64,
-    /// It closed the stream.
+    /// True if the producer closed the stream.
     pub closed: bool,
-    /// How often it found the ring full.
+    /// How often the producer found the ring full.
     pub full_count: u64,
-    /// How often it woke sleeping readers.
+    /// How often the producer woke sleeping readers.
     pub wake_count: u64,
-    /// How many consumers it evicted.
+    /// How many consumers the producer evicted.
     pub evicted_count: u64,
 }
 
@@ -452,7 +468,7 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`OpenError`] says why the file is not a ring that this program can use.
+    /// [`OpenError`], if the file is not a ring that this program can use.
     pub fn open(place: impl Place) -> Result<Ring, AtPath<OpenError>> {
         let At { source, demands } = place.at();
         let attachment = Attachment::open(At { source: source.clone(), demands }, Access::Nothing)?;
@@ -483,7 +499,7 @@ impl Ring {
         RingOptions::of::<T>(capacity).create(path)
     }
 
-    /// This ring as a place, for calls that have nothing to do with its messages' type.
+    /// This ring as a place, for calls that do not depend on the type of its messages.
     fn place(&self) -> At {
         At::from(self.source_of())
     }
@@ -498,15 +514,15 @@ impl Ring {
         }
     }
 
-    /// The path it was opened by.
+    /// The path by which the ring was opened.
     pub fn path(&self) -> &Path {
         self.attachment.path()
     }
-    /// Which ring it is.
+    /// The ring's identity.
     pub fn id(&self) -> RingId {
         self.attachment.header.ring_id
     }
-    /// Bytes of a block.
+    /// The bytes of a block.
     pub fn block_size(&self) -> usize {
         usize::try_from(self.attachment.geometry().block_size()).unwrap_or(usize::MAX)
     }
@@ -518,44 +534,45 @@ impl Ring {
     pub fn consumer_entries(&self) -> u64 {
         self.attachment.geometry().consumers()
     }
-    /// Number of groups that there is room for; 0 in a ring without groups.
+    /// Number of group entries; 0 in a ring without groups.
     pub fn group_entries(&self) -> u64 {
         self.attachment.geometry().groups()
     }
-    /// Number of workers that there is room for, over all groups; 0 in a ring without groups.
+    /// Number of worker entries, over all groups; 0 in a ring without groups.
     pub fn worker_entries(&self) -> u64 {
         self.attachment.geometry().workers()
     }
-    /// After how long an absent durable consumer is given up that holds the ring full; none: never.
+    /// The time for which a durable consumer may be away and hold the ring full, before the
+    /// producer removes it; none: for ever.
     pub fn durable_inactive_threshold(&self) -> Option<Duration> {
         let ms = self.attachment.header.durable_inactive_ms;
         (ms != 0).then(|| Duration::from_millis(ms))
     }
-    /// How many blocks its dead-letter ring has; none in a ring without groups.
+    /// The number of blocks of the dead-letter ring; none in a ring without groups.
     pub fn dead_letter_capacity(&self) -> Option<u64> {
         self.attachment.header.dead_letters.capacity.filter(|_| self.group_entries() > 0)
     }
-    /// What becomes of a dead letter when the dead-letter ring is full; none in a ring without groups.
+    /// The fate of a dead letter when the dead-letter ring is full; none in a ring without groups.
     pub fn dead_letter_policy(&self) -> Option<DeadLetterPolicy> {
         (self.group_entries() > 0).then_some(self.attachment.header.dead_letters.policy)
     }
-    /// Whose dead letters it holds, if it is a dead-letter ring.
+    /// The id of the ring whose dead letters this ring holds; none if it is no dead-letter ring.
     pub fn dead_letters_of(&self) -> Option<RingId> {
         self.attachment.header.dead_of
     }
-    /// Bytes of the file.
+    /// The bytes of the file.
     pub fn file_len(&self) -> u64 {
         self.attachment.geometry().file_len()
     }
-    /// When it was created, by the system clock.
+    /// The time of the ring's creation, by the system clock.
     pub fn created(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.attachment.header.created_unix_ns)
     }
-    /// The position that its first message had, or will have.
+    /// The position that the ring's first message had, or will have.
     pub fn first_position(&self) -> u64 {
         self.attachment.geometry().first_position()
     }
-    /// What its messages are, if it is typed: name, fields and their types.
+    /// The type of the messages, with name, fields and their types; none in a ring of bytes.
     pub fn schema(&self) -> Option<&str> {
         (self.attachment.header.type_fingerprint != 0).then_some(self.attachment.header.schema.as_str())
     }
@@ -564,7 +581,7 @@ impl Ring {
         protocol::Observer::window(&self.attachment.region, self.attachment.geometry()).1
     }
 
-    /// The producer; none before the first.
+    /// The producer; none before the first one.
     pub fn producer_info(&self) -> Option<ProducerInfo> {
         use producer_page::{CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, OPENED_MS, PID, WAKE_COUNT};
         let load = |word| self.attachment.region.load(word, Relaxed);
@@ -580,7 +597,7 @@ impl Ring {
         })
     }
 
-    /// Every consumer that has an entry, alive or not.
+    /// Every consumer that has an entry: alive, away or dead.
     pub fn consumers(&self) -> Vec<ConsumerInfo> {
         let head = self.head();
         let entries = self.attachment.geometry().consumer_entries();
@@ -605,14 +622,14 @@ impl Ring {
         })
     }
 
-    /// What the flight recorder holds: up to 256 life-cycle events, oldest first. Readable when everybody
-    /// who wrote them is dead.
+    /// The flight recorder: up to 256 life-cycle events, oldest first, also those of dead
+    /// processes.
     pub fn events(&self) -> Vec<Event> {
         recorder::events(&self.attachment.region, self.attachment.geometry())
     }
 
-    /// Removes a consumer that is not attached: a durable one that will not come back. Its position is
-    /// lost, and what it gated is free. Needs write permission.
+    /// Removes a consumer that is not attached: a durable consumer that will not come back. Its
+    /// tail is lost, and no longer gates the producer. Needs write permission.
     ///
     /// # Errors
     ///
