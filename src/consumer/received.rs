@@ -123,9 +123,11 @@ pub(super) fn release(reader: &mut protocol::Consumer<Region>, n: u64) {
 /// producer.send_batch(&[0.5, 1.5, 2.5])?;
 ///
 /// let batch = consumer.recv_batch(2)?;
-/// assert_eq!(batch.iter().map(|value| *value).sum::<f64>(), 2.0); // one by one, with position and kind
+/// assert_eq!(batch.iter().map(|value| *value).sum::<f64>(), 2.0); // one by one
 /// drop(batch);
-/// assert_eq!(consumer.recv_batch(32)?.slices().flatten().sum::<f64>(), 2.5); // as slices: the fastest
+/// let batch = consumer.recv_batch(32)?;
+/// assert_eq!(batch.slices().flatten().sum::<f64>(), 2.5); // as slices: the fastest
+/// # drop(batch);
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]

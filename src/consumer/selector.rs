@@ -17,7 +17,8 @@ use std::time::Duration;
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Selector, Start, Wait};
 ///
-/// let rings = [RingOptions::new(32, 8).create_in_memory()?, RingOptions::new(32, 8).create_in_memory()?];
+/// let options = RingOptions::new(32, 8);
+/// let rings = [options.create_in_memory()?, options.create_in_memory()?];
 /// let mut selector = Selector::new(Wait::Park);
 /// for ring in &rings {
 ///     selector.add(Consumer::<[u8]>::attach(ring, Start::Earliest)?);

@@ -200,7 +200,8 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
 ///
 /// let mut dead = DeadLetters::open(&ring)?;
 /// let letter = dead.peek()?.expect("one letter");
-/// assert_eq!((letter.bytes.as_slice(), letter.note.as_str()), (&b"to nobody"[..], "no such number"));
+/// assert_eq!(letter.bytes, b"to nobody");
+/// assert_eq!(letter.note, "no such number");
 /// assert_eq!(dead.redrive(&mut producer, u64::MAX)?, 1); // back into the ring, as a new message
 /// assert_eq!(&*worker.recv()?, b"to nobody");
 /// # Ok::<(), slipring::Error>(())

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 /// assert!(matches!(error.error, CreateError::NoDirectory { .. }));
 /// assert_eq!(
 ///     error.to_string(),
-///     "/no/such/directory/ring: there is no directory /no/such/directory; make it first, or choose another path"
+///     "/no/such/directory/ring: there is no directory /no/such/directory; make it first, \
+///      or choose another path"
 /// );
 /// ```
 #[derive(Debug, thiserror::Error)]

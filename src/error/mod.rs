@@ -49,7 +49,8 @@ fn counted(count: u64, unit: &str) -> String {
 /// use slipring::{AtPath, Consumer, Error, OpenError, Start};
 ///
 /// fn first_message() -> Result<usize, Error> {
-///     let mut consumer = Consumer::<[u8]>::attach("/dev/shm/no-such-ring", Start::Earliest)?; // an attach error
+///     let path = "/dev/shm/no-such-ring";
+///     let mut consumer = Consumer::<[u8]>::attach(path, Start::Earliest)?; // an attach error
 ///     let message = consumer.recv()?; // a receive error
 ///     Ok(message.len())
 /// }
@@ -147,8 +148,8 @@ impl From<AtPath<OpenError>> for Error {
     }
 }
 
-/// What an operation met when it opened the ring becomes [`Error::Open`], the rest the operation's
-/// own variant; and an operation that opens a ring takes the errors of opening as they are.
+/// A failure to open the ring becomes [`Error::Open`], any other error the operation's own variant;
+/// and an operation that opens a ring takes the errors of opening as they are.
 macro_rules! operations {
     ($($name:ident($error:ident),)*) => {$(
         impl From<AtPath<$error>> for Error {

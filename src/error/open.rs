@@ -17,7 +17,8 @@ use std::time::Duration;
 ///
 /// let error = Ring::open("/dev/null").unwrap_err();
 /// assert!(matches!(error.error, OpenError::NotAFile { kind: "device", .. }));
-/// assert_eq!(error.to_string(), "/dev/null: is a device, not a regular file; name the ring itself");
+/// let text = "/dev/null: is a device, not a regular file; name the ring itself";
+/// assert_eq!(error.to_string(), text);
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

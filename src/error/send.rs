@@ -16,7 +16,9 @@ use std::time::Duration;
 /// let _slow = ConsumerOptions::new().name("audit").start(Start::Earliest).attach::<[u8]>(&ring)?;
 /// producer.send(b"one fills the ring")?;
 /// match producer.try_send(b"another") {
-///     Err(SendError::Full { holder, .. }) => assert_eq!((holder.name.as_str(), holder.lag), ("audit", 1)),
+///     Err(SendError::Full { holder, .. }) => {
+///         assert_eq!((holder.name.as_str(), holder.lag), ("audit", 1));
+///     }
 ///     other => panic!("the ring is full: {other:?}"),
 /// }
 /// # Ok::<(), slipring::Error>(())

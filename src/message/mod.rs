@@ -25,7 +25,10 @@ const BLOCK_ALIGN: usize = 16;
 /// ```
 /// use slipring::{Message, Producer, RingOptions, SendError};
 ///
-/// fn send_twice<T: ?Sized + Message>(producer: &mut Producer<T>, message: &T) -> Result<u64, SendError> {
+/// fn send_twice<T: ?Sized + Message>(
+///     producer: &mut Producer<T>,
+///     message: &T,
+/// ) -> Result<u64, SendError> {
 ///     producer.send(message)?;
 ///     producer.send(message)
 /// }
@@ -151,7 +154,7 @@ pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'stat
 
 macro_rules! numbers {
     ($($type:ident)*) => { $(
-        /// A ring of bare numbers.
+        /// A ring of plain numbers.
         impl Value for $type {
             const DESCRIPTION: &'static Schema = &Schema::of_name(stringify!($type));
         }
@@ -203,7 +206,8 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 ///
 /// ```
 /// slipring::message! {
-///     crate = "slipring::zerocopy"; // "ring::zerocopy" in a crate that depends on this one as `ring`
+///     // "ring::zerocopy" in a crate that depends on this one as `ring`
+///     crate = "slipring::zerocopy";
 ///     /// A price and a quantity.
 ///     pub struct Level {
 ///         /// In ticks.

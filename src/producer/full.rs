@@ -1,5 +1,5 @@
-//! What a producer does when the ring is full: look again, remove what may be removed, wait, and
-//! say which party holds it.
+//! A producer that finds the ring full looks again, removes dead, expired and evictable entries,
+//! waits, and names the party that holds the ring.
 
 use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};

@@ -7,8 +7,8 @@ pub(crate) const REDRIVE_CONSUMER: &str = "redrive";
 /// The fate of a dead letter when the dead-letter ring is full, or cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeadLetterPolicy {
-    /// It stays in the ring, unsettled, and its burial is tried again every second: nothing is
-    /// lost, and in the end the producer finds the ring full.
+    /// It stays in the ring, unsettled, and the move to the dead-letter ring is tried again every
+    /// second: nothing is lost, and in the end the producer finds the ring full.
     #[default]
     Block,
     /// The message is dropped and counted ([`GroupInfo::dropped`](crate::GroupInfo::dropped)), and

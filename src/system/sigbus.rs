@@ -1,9 +1,9 @@
 //! A file that is cut short under its users: the kernel sends SIGBUS to a process that touches a
 //! missing page. [`handle_sigbus`] makes an error of the signal.
 //!
-//! The handler makes system calls and touches atomics that are never freed, nothing else. What it
-//! puts in the place of a lost mapping is zeros of this process alone; a reader that goes by the
-//! slots finds no message in zeros.
+//! The handler makes system calls and touches atomics that are never freed, nothing else. It
+//! replaces a lost mapping by zeros of this process alone; a reader that goes by the slots finds no
+//! message in zeros.
 
 use crate::system::fork::lose_mapping_at;
 use std::io;

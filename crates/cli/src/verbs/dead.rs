@@ -127,8 +127,17 @@ fn list(path: &Path, group: Option<&str>, json: bool) -> Outcome {
 }
 
 fn table<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> Table {
-    let mut table =
-        Table::new(&["LETTER", "GROUP", "POSITION", "KIND", "BYTES", "ATTEMPTS", "REASON", "BURIED", "NOTE"]);
+    let mut table = Table::new(&[
+        "LETTER",
+        "GROUP",
+        "POSITION",
+        "KIND",
+        "BYTES",
+        "ATTEMPTS",
+        "REASON",
+        "DEAD-LETTERED",
+        "NOTE",
+    ]);
     for letter in letters {
         table.row([
             letter.position.to_string(),

@@ -130,7 +130,7 @@ pub(crate) fn table(groups: &[GroupInfo]) -> Table {
         "PENDING",
         "IN FLIGHT",
         "REDELIVERED",
-        "DOOMED",
+        "DEAD-PENDING",
         "OLDEST",
         "DEAD",
         "SETTINGS",
