@@ -8,6 +8,17 @@ use std::str::FromStr;
 /// and attaches with [`At::only_ring`](crate::At::only_ring).
 ///
 /// Displays as, and parses from, 32 hexadecimal digits.
+///
+/// ```
+/// use slipring::{At, Consumer, RingId, RingOptions, Start};
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// let saved = ring.id().to_string(); // beside a position
+/// let id: RingId = saved.parse().expect("saved above");
+/// let consumer: Consumer = Consumer::attach(At::ring(&ring).only_ring(id), Start::At(0))?;
+/// assert_eq!(consumer.ring_id(), id);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RingId(pub(crate) [u8; 16]);
 

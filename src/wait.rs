@@ -6,6 +6,16 @@ use crossbeam_utils::Backoff;
 use std::time::{Duration, Instant};
 
 /// How a handle waits: a reader for a message, a producer for room.
+///
+/// ```
+/// use slipring::{Consumer, ConsumerOptions, RingOptions, Wait};
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// let spinning: Consumer = ConsumerOptions::new().wait(Wait::Spin).attach(&ring)?;
+/// let sleeping: Consumer = ConsumerOptions::new().attach(&ring)?; // `Wait::Park`
+/// # drop((spinning, sleeping));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Wait {
     /// Looks again at once, for ever. The lowest latency, and a whole core: for pinned threads.

@@ -106,6 +106,26 @@ impl<T: ?Sized + Message> Consumer<T> {
 
     /// The next message; waits without a limit, as [`ConsumerOptions::wait`] says.
     ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// producer.send_batch(&[1, 2])?;
+    /// producer.close();
+    /// let mut sum = 0;
+    /// loop {
+    ///     match consumer.recv() {
+    ///         Ok(message) => sum += *message, // released at the end of the arm
+    ///         Err(RecvError::Closed) => break,
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when
@@ -119,6 +139,17 @@ impl<T: ?Sized + Message> Consumer<T> {
     }
 
     /// As [`recv`](Self::recv), waiting at most `timeout`.
+    ///
+    /// ```
+    /// use slipring::{Consumer, RecvError, RingOptions, Start};
+    /// use std::time::Duration;
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// let error = consumer.recv_timeout(Duration::from_millis(1)).unwrap_err();
+    /// assert!(matches!(error, RecvError::TimedOut(_)));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

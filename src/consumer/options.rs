@@ -10,6 +10,16 @@ use slipring_core::protocol::table::Start;
 use std::marker::PhantomData;
 
 /// How a consumer attaches.
+///
+/// ```
+/// use slipring::{ConsumerOptions, RingOptions, Start, Wait};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let options = ConsumerOptions::new().name("audit").start(Start::Latest).wait(Wait::Spin);
+/// let consumer = options.attach::<u64>(&ring)?;
+/// assert_eq!(consumer.position(), ring.head());
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerOptions {
     pub(crate) name: String,

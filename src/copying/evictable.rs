@@ -96,6 +96,16 @@ impl<T: ?Sized + Message> EvictableConsumer<T> {
 
     /// The next message; waits as long as it takes.
     ///
+    /// ```
+    /// use slipring::{EvictableConsumer, Producer, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut display = EvictableConsumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// assert_eq!(*display.recv()?, 7);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Lagged`].

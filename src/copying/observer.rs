@@ -155,6 +155,16 @@ impl<T: ?Sized + Message> Observer<T> {
 
     /// A copy of the next message; waits as long as it takes.
     ///
+    /// ```
+    /// use slipring::{Observer, Producer, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut observer = Observer::<u64>::attach(&ring, Start::Earliest)?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// assert_eq!(*observer.recv()?, 7);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`Consumer::recv`](crate::Consumer::recv), and [`RecvError::Lagged`].

@@ -288,6 +288,22 @@ impl DeadLetters {
     /// As [`redrive`](Self::redrive), but `edit` may change each message: it gets the letter and
     /// the bytes to be published. Example: it writes the id of the first message into them.
     ///
+    /// ```
+    /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::new(48, 16).group("g", GroupSettings::new()).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// let worker = Worker::<[u8]>::join(&ring, "g")?;
+    /// producer.send(b"order 17")?;
+    /// worker.recv()?.reject("no such number")?;
+    /// let mut dead = DeadLetters::open(&ring)?;
+    /// dead.redrive_with(&mut producer, 1, |letter, bytes| {
+    ///     bytes.extend_from_slice(format!(" (was {})", letter.id.position).as_bytes());
+    /// })?;
+    /// assert_eq!(&*worker.recv()?, b"order 17 (was 0)");
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`redrive`](Self::redrive); a message that `edit` makes larger than a block stays a
@@ -314,6 +330,20 @@ impl DeadLetters {
     }
 
     /// Deletes up to `max` of the present letters, oldest first, and returns how many.
+    ///
+    /// ```
+    /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::new(48, 16).group("g", GroupSettings::new()).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// let worker = Worker::<[u8]>::join(&ring, "g")?;
+    /// producer.send(b"order 17")?;
+    /// worker.recv()?.reject("no such number")?;
+    /// let mut dead = DeadLetters::open(&ring)?;
+    /// assert_eq!(dead.purge(u64::MAX)?, 1);
+    /// assert!(dead.peek()?.is_none());
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -114,6 +114,19 @@ impl<T: ?Sized + Message> Producer<T> {
 
     /// As [`send`](Self::send), without waiting.
     ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(1).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// producer.try_send(&1)?;
+    /// assert!(matches!(producer.try_send(&2), Err(SendError::Full { .. })));
+    /// drop(consumer.recv()?); // released
+    /// producer.try_send(&2)?;
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`SendError::TooLarge`]; [`SendError::Full`] with the reader that holds the ring full;
@@ -125,6 +138,21 @@ impl<T: ?Sized + Message> Producer<T> {
     }
 
     /// As [`send`](Self::send), waiting at most `timeout`.
+    ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
+    /// use std::time::Duration;
+    ///
+    /// let ring = RingOptions::of::<u64>(1).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let _slow = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// producer.send(&1)?;
+    /// match producer.send_timeout(&2, Duration::from_millis(1)) {
+    ///     Err(SendError::Full { holder, .. }) => assert_eq!(holder.lag, 1),
+    ///     other => panic!("the ring is full: {other:?}"),
+    /// }
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -202,6 +230,18 @@ impl<T: ?Sized + Message> Producer<T> {
     /// A batch costs one claim and one store of `head` for all its messages, which readers see all
     /// at once. Readers see no message of a batch that is dropped, or whose producer dies.
     /// [`publish_batch_with`](Self::publish_batch_with) publishes by itself.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let mut batch = producer.claim_batch(32)?;
+    /// batch.push(&1)?;
+    /// batch.push((3, &2))?; // of kind 3
+    /// assert_eq!(batch.publish(), 0..2); // the other 30 blocks are free again
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -292,6 +332,21 @@ impl<T: ?Sized + Message> Producer<T> {
     /// Closes the stream: readers drain the ring and then get
     /// [`RecvError::Closed`](crate::RecvError::Closed). The next producer that opens the ring opens
     /// the stream again.
+    ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// producer.send(&7)?;
+    /// producer.close();
+    /// assert_eq!(*consumer.recv()?, 7);
+    /// assert!(matches!(consumer.recv(), Err(RecvError::Closed)));
+    /// Producer::<u64>::open(&ring)?.send(&8)?; // opens the stream again
+    /// assert_eq!(*consumer.recv()?, 8);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     pub fn close(self) {
         self.raw.close();
     }
@@ -331,6 +386,15 @@ impl Producer {
     /// their positions; waits for room without a limit. Readers see each batch whole, but may see
     /// the first of several batches before the last.
     ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::new(48, 64).create_in_memory()?;
+    /// let mut producer = Producer::<[u8]>::open(&ring)?;
+    /// assert_eq!(producer.send_batch(&["one", "two", "three"])?, 0..3);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`SendError::TooLarge`] before the first message is sent; [`SendError::Replaced`] when a
@@ -353,6 +417,19 @@ impl<T: Value> Producer<T> {
     /// position; waits for room without a limit. If `fill` panics, no message is published.
     ///
     /// The value holds an older message until `fill` overwrites it.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<[f64; 2]>(64).create_in_memory()?;
+    /// let mut producer = Producer::<[f64; 2]>::open(&ring)?;
+    /// let position = producer.publish_with(|value| {
+    ///     value[0] = 0.5;
+    ///     value[1] = 1.5;
+    /// })?;
+    /// assert_eq!(position, 0);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -385,6 +462,15 @@ impl<T: Value> Producer<T> {
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns
     /// their positions; waits for room without a limit. Readers see each batch whole, but may see
     /// the first of several batches before the last.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// assert_eq!(producer.send_batch(&[10, 20, 30])?, 0..3);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -9,6 +9,15 @@ use crate::wait::Wait;
 use std::marker::PhantomData;
 
 /// How a producer opens a ring.
+///
+/// ```
+/// use slipring::{ProducerOptions, RingOptions, Wait};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let mut producer = ProducerOptions::new().wait(Wait::Spin).open::<u64>(&ring)?;
+/// producer.send(&7)?;
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ProducerOptions {
     pub(super) wait: Wait,

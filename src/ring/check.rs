@@ -75,6 +75,15 @@ impl Ring {
     /// Reads only; the ring may be in use. A sound ring has none.
     ///
     /// The header was verified when the ring was opened.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// assert_eq!(ring.check(), []);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     pub fn check(&self) -> Vec<Violation> {
         let mut lasting = self.look_once().0;
         for _ in 1..LOOKS {

@@ -5,6 +5,17 @@ const DEFAULT_CAPACITY_MAX: u64 = 1024;
 pub(crate) const REDRIVE_CONSUMER: &str = "redrive";
 
 /// The fate of a dead letter when the dead-letter ring is full, or cannot be written.
+///
+/// ```
+/// use slipring::{DeadLetterPolicy, GroupSettings, RingOptions};
+///
+/// let ring = RingOptions::new(48, 64)
+///     .group("g", GroupSettings::new())
+///     .dead_letter_policy(DeadLetterPolicy::DropAndCount)
+///     .create_in_memory()?;
+/// assert_eq!(ring.dead_letter_policy(), Some(DeadLetterPolicy::DropAndCount));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum DeadLetterPolicy {
     /// It stays in the ring, unsettled, and the move to the dead-letter ring is tried again every

@@ -128,6 +128,21 @@ impl Ring {
 
     /// The messages that this group has delivered and not settled, oldest first. Reads only.
     ///
+    /// ```
+    /// use slipring::{GroupSettings, PendingState, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let delivery = worker.recv()?;
+    /// let pending = ring.pending("g")?;
+    /// assert_eq!((pending[0].position, pending[0].attempt), (0, 1));
+    /// assert!(matches!(pending[0].state, PendingState::Leased { .. }));
+    /// delivery.ack()?;
+    /// assert!(ring.pending("g")?.is_empty());
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`EntryError::NoSuchGroup`].
@@ -223,6 +238,15 @@ impl Ring {
 
     /// Removes a group without living workers: its unsettled messages are no longer delivered, and
     /// it no longer gates the producer. Needs write permission.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, RingOptions};
+    ///
+    /// let ring = RingOptions::new(48, 64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// ring.remove_group("g")?;
+    /// assert!(ring.groups().is_empty());
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -129,6 +129,16 @@ impl RingOptions {
     /// that this consumer has not released, even before it attaches for the first time. Without a
     /// declared consumer or group, messages from before the first consumer are overwritten a lap
     /// later.
+    ///
+    /// ```
+    /// use slipring::{ConsumerOptions, Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).durable("audit").create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?; // kept for the consumer
+    /// let mut audit = ConsumerOptions::new().name("audit").durable(true).attach::<u64>(&ring)?;
+    /// assert_eq!(*audit.recv()?, 7);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     #[must_use]
     pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
         let name = name.into();
@@ -407,6 +417,17 @@ pub(crate) fn boot_tag() -> u64 {
 /// effect on other processes.
 ///
 /// Numbers are snapshots: other processes change the ring meanwhile.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?; // or `Ring::open(path)`
+/// let _consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+/// Producer::<u64>::open(&ring)?.send(&7)?;
+/// assert_eq!((ring.head(), ring.capacity(), ring.block_size()), (1, 64, 8));
+/// assert_eq!(ring.consumers()[0].lag, 1);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Ring {
     pub(crate) attachment: Attachment,
@@ -624,12 +645,30 @@ impl Ring {
 
     /// The flight recorder: up to 256 life-cycle events, oldest first, also those of dead
     /// processes.
+    ///
+    /// ```
+    /// use slipring::{EventKind, Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.close();
+    /// assert!(ring.events().iter().any(|event| event.kind == EventKind::Closed));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     pub fn events(&self) -> Vec<Event> {
         recorder::events(&self.attachment.region, self.attachment.geometry())
     }
 
     /// Removes a consumer that is not attached: a durable consumer that will not come back. Its
     /// tail is lost, and no longer gates the producer. Needs write permission.
+    ///
+    /// ```
+    /// use slipring::RingOptions;
+    ///
+    /// let ring = RingOptions::new(48, 64).durable("audit").create_in_memory()?;
+    /// ring.remove_consumer("audit")?; // gates no more
+    /// assert!(ring.consumers().is_empty());
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -57,7 +57,7 @@ pub enum Rejected {
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "dropping a delivery hands it back"]
+#[must_use = "dropping a delivery counts as a failed attempt; `ack` settles it"]
 pub struct Delivery<'w, T: ?Sized = [u8]> {
     worker: &'w RawWorker,
     lease: Lease,
@@ -78,6 +78,17 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
 
     /// The message's identity, the same at every delivery: a handler that deduplicates by it has
     /// each effect exactly once.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let first = worker.recv()?.id(); // dropped: the attempt failed
+    /// assert_eq!(worker.recv()?.id(), first);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     pub fn id(&self) -> MessageId {
         MessageId { ring: self.worker.ring_id(), position: self.lease.position }
     }
@@ -133,6 +144,17 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// Hands the message back unprocessed: any worker can lease it at once, and the attempt does
     /// not count.
     ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// worker.recv()?.hand_back()?;
+    /// assert_eq!(worker.recv()?.attempt(), 1); // the first delivery does not count
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`ack`](Self::ack).
@@ -142,6 +164,18 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
 
     /// Renews the lease: it lasts for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now
     /// on. For work that takes longer than expected and makes progress.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let mut delivery = worker.recv()?;
+    /// delivery.extend()?; // half of the work is done
+    /// delivery.ack()?;
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -153,6 +187,17 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
 
     /// Gives the message up: it goes to the dead-letter ring at once, with `note` (cut to 64 bytes)
     /// beside the reason, and is not delivered again.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// worker.recv()?.reject("no such number")?;
+    /// assert_eq!(ring.dead_letters()?[0].note, "no such number");
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -163,6 +163,19 @@ impl<T: ?Sized + Message> Worker<T> {
     /// As [`try_recv_kind`](Self::try_recv_kind), waiting at most `timeout`, or without a limit if
     /// it is `None`.
     ///
+    /// ```
+    /// use slipring::{GroupSettings, Kinds, Producer, RecvError, RingOptions, Worker};
+    /// use std::time::Duration;
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send((1, &10))?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// worker.recv_kind(Kinds::Equal(1), None)?.ack()?;
+    /// let error = worker.recv_kind(Kinds::Equal(1), Duration::from_millis(1)).unwrap_err();
+    /// assert!(matches!(error, RecvError::TimedOut(_)));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`recv_timeout`](Self::recv_timeout).
@@ -187,6 +200,20 @@ impl<T: ?Sized + Message> Worker<T> {
     }
 
     /// Up to `max` messages; waits for the first one without a limit.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// for delivery in worker.recv_batch(32)? {
+    ///     println!("{}", *delivery);
+    ///     delivery.ack()?;
+    /// }
+    /// assert_eq!(ring.group("g").map(|group| group.ack_floor), Some(3));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
