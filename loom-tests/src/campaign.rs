@@ -11,13 +11,14 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Preemptions per execution while it is found out which sites a model reaches. Fewer than for an answer: a site that is
-/// reached later than that is told as one that no model reaches, or catches.
+/// Preemptions per execution while it is found out which sites a model reaches. Fewer than for an
+/// answer: a site that is reached later than that is told as one that no model reaches, or catches.
 const BOUND_OF_SITES: usize = 2;
 /// A model that takes longer than this over a change does not end: it is caught.
 const ENDLESS: Duration = Duration::from_secs(300);
 
-/// Exit code of a model that holds, and in which a changed load never gave anything else than what was there.
+/// Exit code of a model that holds, and in which a changed load never gave anything else than what
+/// was there.
 const IDLE: u8 = 3;
 /// Seeds of the simulation that look at a change.
 const SEEDS: &str = "600";
@@ -74,7 +75,8 @@ impl Outcome {
     }
 }
 
-/// What a process of this program does that its parent started for one question; none if this is the parent.
+/// What a process of this program does that its parent started for one question; none if this is
+/// the parent.
 pub fn answer(arguments: &[&str]) -> Option<ExitCode> {
     match arguments[..] {
         ["--sites-of", model] => Some(print_sites(model)),
@@ -129,7 +131,8 @@ pub fn check_the_checker() {
     println!("{} litmus tests of the checker passed", LITMUS.len());
 }
 
-/// The sites of the protocol whose names hold one of the filters, each with the models that reach it.
+/// The sites of the protocol whose names hold one of the filters, each with the models that reach
+/// it.
 pub fn reached(filters: &[&str]) -> Vec<(Site, Vec<&'static Model>)> {
     let mut sites: BTreeMap<String, Vec<&'static Model>> = BTreeMap::new();
     let reached = on_every_core(MODELS, |model| {
@@ -155,8 +158,9 @@ pub fn reached(filters: &[&str]) -> Vec<(Site, Vec<&'static Model>)> {
 }
 
 impl Campaign {
-    /// Makes every change of these sites, each in a process of its own, against the models that reach the site, cheapest
-    /// first, until one fails: with one preemption per execution, then with more.
+    /// Makes every change of these sites, each in a process of its own, against the models that
+    /// reach the site, cheapest first, until one fails: with one preemption per execution, then
+    /// with more.
     pub fn run(&self, sites: Vec<(Site, Vec<&'static Model>)>) -> Vec<Outcome> {
         let jobs: Vec<Outcome> = sites
             .into_iter()

@@ -25,8 +25,8 @@ impl Model {
     ///
     /// # Panics
     ///
-    /// If an execution fails, or, at [`BOUND`], if notably fewer executions were explored than recorded:
-    /// then the model, or the checker, has gone blind.
+    /// If an execution fails, or, at [`BOUND`], if notably fewer executions were explored than
+    /// recorded: then the model, or the checker, has gone blind.
     pub fn check(&self, bound: usize) -> usize {
         let executions = (self.run)(bound);
         assert!(

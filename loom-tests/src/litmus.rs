@@ -1,5 +1,5 @@
-//! What the checker itself must see, and must not see. A checker that misses one of these would pass
-//! protocols that are wrong.
+//! What the checker itself must see, and must not see. A checker that misses one of these would
+//! pass protocols that are wrong.
 
 use crate::explore::{Model, explore};
 use crate::memory::{LoomMemory, LoomRights};
@@ -138,8 +138,8 @@ fn store_buffering(bound: usize) -> usize {
     executions
 }
 
-/// The outcome that loom 0.7 does not explore without the shadow of [`LoomMemory`]: found by comparing the
-/// outcomes of random small programs with and without it.
+/// The outcome that loom 0.7 does not explore without the shadow of [`LoomMemory`]: found by
+/// comparing the outcomes of random small programs with and without it.
 fn hidden_store(bound: usize) -> usize {
     let (executions, seen) = outcomes(bound, || {
         let memory = memory();

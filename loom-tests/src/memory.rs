@@ -1,19 +1,22 @@
 //! The protocol's memory interface over loom's atomics.
 //!
-//! * Every access to a word is preceded by a `notify_one` on a private condition variable that nobody waits
-//!   on. loom's partial-order reduction keeps one last access per atomic, so that a thread's own load hides
-//!   another's later store from exploration; the shadow makes the two dependent again, and orders nothing.
-//!   (A relaxed read-modify-write on a shadow word does the former too, but fences synchronise through it,
-//!   which would hide outcomes of just the kind that fences are there for.) `litmus_hidden_store` is the
-//!   proof: without the shadow its outcome is not explored.
-//! * loom's acquire fence goes through all atomics in the order of their creation and acquires what this thread
-//!   has read, and also what any thread had read whose work it has just acquired. A hand-over by a third party
-//!   that forgets its own acquire is hidden that way, unless what the third party reads was created before what
-//!   it writes. So words are created in that order: slots, deliveries, floors.
-//! * A block is relaxed atomic words, so that copying readers may race with the producer as they do on
-//!   the machine, and a tracked cell, so that an in-place reader that overlaps with the producer is found.
-//! * A party can be given a fuse: it stops for good before its n-th access, and whatever its destructors
-//!   would do has no effect, as after SIGKILL.
+//! * Every access to a word is preceded by a `notify_one` on a private condition variable that
+//!   nobody waits on. loom's partial-order reduction keeps one last access per atomic, so that a
+//!   thread's own load hides another's later store from exploration; the shadow makes the two
+//!   dependent again, and orders nothing. (A relaxed read-modify-write on a shadow word does the
+//!   former too, but fences synchronise through it, which would hide outcomes of just the kind that
+//!   fences are there for.) `litmus_hidden_store` is the proof: without the shadow its outcome is
+//!   not explored.
+//! * loom's acquire fence goes through all atomics in the order of their creation and acquires what
+//!   this thread has read, and also what any thread had read whose work it has just acquired. A
+//!   hand-over by a third party that forgets its own acquire is hidden that way, unless what the
+//!   third party reads was created before what it writes. So words are created in that order:
+//!   slots, deliveries, floors.
+//! * A block is relaxed atomic words, so that copying readers may race with the producer as they do
+//!   on the machine, and a tracked cell, so that an in-place reader that overlaps with the producer
+//!   is found.
+//! * A party can be given a fuse: it stops for good before its n-th access, and whatever its
+//!   destructors would do has no effect, as after SIGKILL.
 //! * Sleeping has no time-out: a lost wake-up is a deadlock, which loom reports.
 
 use crate::sites::{Change, Operation, changed, note_difference, remembers};
@@ -48,7 +51,8 @@ struct Bytes {
 
 struct Shared {
     words: HashMap<Word, Shadowed>,
-    /// Words that only tell people something: outside the model, or they would multiply its executions.
+    /// Words that only tell people something: outside the model, or they would multiply its
+    /// executions.
     statistics: std::sync::Mutex<HashMap<Word, u64>>,
     /// What each thread knows of a word.
     known: std::sync::Mutex<HashMap<(ThreadId, Word), u64>>,
@@ -190,9 +194,10 @@ impl LoomMemory {
         LoomMemory { fuse: Some(Arc::new(fuse)), ..self.clone() }
     }
 
-    /// A view whose copies count as reads in place, so that one which overlaps with the producer is found.
-    /// For models in which no copy is ever thrown away. (loom does not explore load buffering, so that the
-    /// values of a copy that was overtaken by its own release cannot show it.)
+    /// A view whose copies count as reads in place, so that one which overlaps with the producer is
+    /// found. For models in which no copy is ever thrown away. (loom does not explore load
+    /// buffering, so that the values of a copy that was overtaken by its own release cannot show
+    /// it.)
     pub fn copying_in_place(&self) -> LoomMemory {
         LoomMemory { copies_in_place: true, ..self.clone() }
     }
@@ -207,9 +212,10 @@ impl LoomMemory {
         LoomMemory { fuse: other.fuse.clone(), ..self.clone() }
     }
 
-    /// A view whose stores are exchanges. loom does not know that what an exchange has stored comes right behind what it had
-    /// read: it lets a store of another thread come between, which is a false alarm where a store and a compare-exchange of one
-    /// word meet. (An exchange carries release sequences on, which a store ends: not for models in which that matters.)
+    /// A view whose stores are exchanges. loom does not know that what an exchange has stored comes
+    /// right behind what it had read: it lets a store of another thread come between, which is a
+    /// false alarm where a store and a compare-exchange of one word meet. (An exchange carries
+    /// release sequences on, which a store ends: not for models in which that matters.)
     pub fn storing_by_exchange(&self) -> LoomMemory {
         LoomMemory { stores_by_exchange: true, ..self.clone() }
     }
@@ -277,7 +283,8 @@ impl LoomMemory {
         &self.shared.blocks[&block]
     }
 
-    /// Writes these bytes of a block, a word at a time; overlapping with anybody in place is an error of the model.
+    /// Writes these bytes of a block, a word at a time; overlapping with anybody in place is an
+    /// error of the model.
     fn replace(&self, block: Block, range: Range<usize>, byte: impl Fn(usize) -> u8) {
         let block = self.block(block);
         let _access = block.in_place.get_mut();

@@ -98,7 +98,8 @@ pub enum Change {
     Skipped,
     /// An exchange stores, whatever the word holds.
     Blind,
-    /// A load gives what this thread knew of the word before, if it knew anything: nobody looks again.
+    /// A load gives what this thread knew of the word before, if it knew anything: nobody looks
+    /// again.
     Remembered,
 }
 
@@ -122,7 +123,8 @@ impl FromStr for Change {
 }
 
 impl Site {
-    /// What the site can be weakened to; nothing where there is nothing to weaken. A dropped fence is a relaxed one.
+    /// What the site can be weakened to; nothing where there is nothing to weaken. A dropped fence
+    /// is a relaxed one.
     pub fn weakenings(&self) -> Vec<Change> {
         let to = match (self.operation, self.ordering) {
             (_, Relaxed) => Vec::new(),

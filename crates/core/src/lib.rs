@@ -7,7 +7,6 @@
 //! An internal crate of slipring: its items change without notice between versions.
 
 #![no_std]
-#![expect(missing_docs, reason = "docs/format.md describes the words; an internal crate")]
 
 extern crate alloc;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Weakens every ordered access and fence of the protocol, one at a time and from outside the source, and
-//! shows which model catches it.
+//! Weakens every ordered access and fence of the protocol, one at a time and from outside the
+//! source, and shows which model catches it.
 
 use loom_tests::campaign::{self, Campaign};
 use loom_tests::explore::{BOUND, Model};
@@ -43,8 +43,8 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(open != 0))
 }
 
-/// Lines of the protocol that order something and that no model reaches. A model that is missing must not
-/// look like an ordering that is proved.
+/// Lines of the protocol that order something and that no model reaches. A model that is missing
+/// must not look like an ordering that is proved.
 fn unreached(sites: &[(Site, Vec<&Model>)]) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/core/src/protocol");
     let files = [folder.to_owned(), format!("{folder}/group")].map(std::fs::read_dir);

@@ -341,7 +341,8 @@ pub(super) fn ahead(bound: usize) -> usize {
     })
 }
 
-/// An observer at the second place, where first a single message may be, and then a headerless one of the lap behind.
+/// An observer at the second place, where first a single message may be, and then a headerless one
+/// of the lap behind.
 pub(super) fn headerless_observed(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);

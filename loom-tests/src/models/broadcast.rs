@@ -11,8 +11,8 @@ use slipring_core::protocol;
 use slipring_core::protocol::observe::Seen;
 use slipring_core::protocol::table::Start;
 
-/// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did not see
-/// by then it must find afterwards.
+/// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did
+/// not see by then it must find afterwards.
 fn stream(
     bound: usize,
     capacity: u64,
@@ -148,10 +148,11 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
     })
 }
 
-/// What a predecessor claimed, its successor writes: an observer that saw the message before must notice.
+/// What a predecessor claimed, its successor writes: an observer that saw the message before must
+/// notice.
 ///
-/// Each has a thread of its own, and the join stands for the kernel's lock: in one thread the successor would have its
-/// predecessor's fence.
+/// Each has a thread of its own, and the join stands for the kernel's lock: in one thread the
+/// successor would have its predecessor's fence.
 pub(super) fn takeover_watched(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
@@ -177,7 +178,8 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
     })
 }
 
-/// Positions are claimed two at a time, and written one at a time: the second without a fence of its own.
+/// Positions are claimed two at a time, and written one at a time: the second without a fence of
+/// its own.
 pub(super) fn claimed_ahead(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);

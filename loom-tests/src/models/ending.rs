@@ -49,8 +49,8 @@ fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
     producer.close();
 }
 
-/// The producer is killed before its n-th access, for every n; a reader reads all the while; a successor
-/// takes over and goes on.
+/// The producer is killed before its n-th access, for every n; a reader reads all the while; a
+/// successor takes over and goes on.
 pub(super) fn takeover(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -64,13 +64,15 @@ pub(super) fn takeover(bound: usize) -> usize {
             let fatal = memory.fatal_after(accesses);
             let successor = memory.clone();
             let outcome = Arc::clone(&outcome);
-            // One thread is both: that the one comes after the other is what the kernel's lock says.
+            // One thread is both: that the one comes after the other is what the kernel's lock
+            // says.
             let producers = thread::spawn(move || {
                 let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
                 outcome.store(lived, Relaxed);
                 take_over(&successor, &geometry)
             });
-            // Each look is at all that the head vouches for: the successor's store of it publishes what the dead one wrote.
+            // Each look is at all that the head vouches for: the successor's store of it publishes
+            // what the dead one wrote.
             for _ in 0..2 {
                 if read_many(&mut reader) {
                     reader.release(1);
@@ -94,8 +96,8 @@ pub(super) fn takeover(bound: usize) -> usize {
     executions
 }
 
-/// One party, no interleaving: a producer killed before each of its accesses, then its successor killed
-/// before each of its own, then a third.
+/// One party, no interleaving: a producer killed before each of its accesses, then its successor
+/// killed before each of its own, then a third.
 pub(super) fn takeover_killed(bound: usize) -> usize {
     let mut executions = 0;
     for first in 0.. {

@@ -221,8 +221,8 @@ pub(super) fn creator_killed(bound: usize) -> usize {
     executions
 }
 
-/// Who removes a group is killed before each of its accesses. Whoever comes next clears up: either the group is whole, or its
-/// entry is free and nobody gates.
+/// Who removes a group is killed before each of its accesses. Whoever comes next clears up: either
+/// the group is whole, or its entry is free and nobody gates.
 pub(super) fn remover_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {

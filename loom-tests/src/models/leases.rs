@@ -1,5 +1,5 @@
-//! Leases: who has a message, and what a late word changes. Time is an argument: a lease runs out when somebody
-//! asks at a later time.
+//! Leases: who has a message, and what a late word changes. Time is an argument: a lease runs out
+//! when somebody asks at a later time.
 
 use super::{kind_of, publish, take_over, words};
 use crate::explore::explore;
@@ -117,7 +117,8 @@ pub(super) fn claim(bound: usize) -> usize {
     })
 }
 
-/// Something that the holder of a lease does while another takes the message over, whose lease ran out.
+/// Something that the holder of a lease does while another takes the message over, whose lease ran
+/// out.
 fn against_expiry(bound: usize, holders_word: fn(&protocol::Worker<LoomMemory>, Lease) -> bool) -> usize {
     explore(bound, move || {
         let (geometry, memory) = ring(1);
@@ -154,8 +155,8 @@ pub(super) fn extend_expiry(bound: usize) -> usize {
     })
 }
 
-/// One worker leases a message, hands it back, and leases it again, while a token of the first lease arrives
-/// late, in the hands of somebody who was stopped.
+/// One worker leases a message, hands it back, and leases it again, while a token of the first
+/// lease arrives late, in the hands of somebody who was stopped.
 pub(super) fn old_token(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -180,8 +181,9 @@ pub(super) fn old_token(bound: usize) -> usize {
     })
 }
 
-/// A worker reads its clock and stops. When it goes on, a message is leased until a time that looks further ahead
-/// than any lease lasts: it is left alone. Found again by a later look at the clock, it was not meant.
+/// A worker reads its clock and stops. When it goes on, a message is leased until a time that looks
+/// further ahead than any lease lasts: it is left alone. Found again by a later look at the clock,
+/// it was not meant.
 pub(super) fn late_clock(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -221,8 +223,8 @@ pub(super) fn release_claim(bound: usize) -> usize {
         assert!(here.release(held).is_ok());
         here.unpin(held.position);
         let (taken, there) = working.join().expect("the worker ends");
-        // Neither a hint that came too late nor one that was cleared too early loses it: the hint is asked
-        // first, a sweep after that.
+        // Neither a hint that came too late nor one that was cleared too early loses it: the hint
+        // is asked first, a sweep after that.
         let taken =
             taken.or_else(|| lease(&there, NOW)).or_else(|| there.search(Kinds::Any, NOW, true).lease);
         let taken = taken.expect("it was handed back");
@@ -231,8 +233,8 @@ pub(super) fn release_claim(bound: usize) -> usize {
     })
 }
 
-/// A worker died with a lease. One colleague clears up after it while a new worker takes the entry over, and
-/// leases: the new one's lease must not go with the old one's.
+/// A worker died with a lease. One colleague clears up after it while a new worker takes the entry
+/// over, and leases: the new one's lease must not go with the old one's.
 pub(super) fn entry_reuse(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -276,8 +278,8 @@ fn life(worker: &protocol::Worker<LoomMemory>) {
     finish(worker, again);
 }
 
-/// A worker is killed before its n-th access, for every n. A colleague returns what it held and finds every
-/// message that was not acknowledged, and the producer goes on.
+/// A worker is killed before its n-th access, for every n. A colleague returns what it held and
+/// finds every message that was not acknowledged, and the producer goes on.
 pub(super) fn worker_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -315,8 +317,8 @@ pub(super) fn worker_killed(bound: usize) -> usize {
     executions
 }
 
-/// A colleague is killed before each of its accesses while it clears up after a dead worker; another does it
-/// again.
+/// A colleague is killed before each of its accesses while it clears up after a dead worker;
+/// another does it again.
 pub(super) fn reaper_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -351,8 +353,8 @@ pub(super) fn reaper_killed(bound: usize) -> usize {
     executions
 }
 
-/// A worker is killed before each of its accesses while a colleague, at a time when every lease has run out, takes
-/// over what it can. No message is acknowledged twice, none is lost.
+/// A worker is killed before each of its accesses while a colleague, at a time when every lease has
+/// run out, takes over what it can. No message is acknowledged twice, none is lost.
 pub(super) fn killed_beside(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten, and
-/// everything must be found.
+/// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten,
+/// and everything must be found.
 fn join(bound: usize, start: Start) -> usize {
     explore(bound, move || {
         let geometry = geometry(1, 1);
@@ -68,8 +68,9 @@ pub(super) fn join_at(bound: usize) -> usize {
     join(bound, Start::At(0))
 }
 
-/// A predecessor claimed and wrote a slot of the lap before, and went. A reader joins while its successor scans, which may
-/// hope for more than it grants, and for less than was claimed: the reader must not begin at what was written.
+/// A predecessor claimed and wrote a slot of the lap before, and went. A reader joins while its
+/// successor scans, which may hope for more than it grants, and for less than was claimed: the
+/// reader must not begin at what was written.
 pub(super) fn join_takeover(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(16, 1);
@@ -95,8 +96,8 @@ pub(super) fn join_takeover(bound: usize) -> usize {
     })
 }
 
-/// A reader joins beside one that is reading: the limit then falls at times, from what a scan hoped for to
-/// what it granted.
+/// A reader joins beside one that is reading: the limit then falls at times, from what a scan hoped
+/// for to what it granted.
 pub(super) fn join_beside(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 2);
@@ -148,8 +149,8 @@ pub(super) fn leave(bound: usize) -> usize {
     })
 }
 
-/// A durable consumer is removed by a process that is killed before each of its accesses. Either it is still there and gates,
-/// or its entry is cleared away like any other.
+/// A durable consumer is removed by a process that is killed before each of its accesses. Either it
+/// is still there and gates, or its entry is cleared away like any other.
 pub(super) fn leaver_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -180,8 +181,8 @@ pub(super) fn leaver_killed(bound: usize) -> usize {
     executions
 }
 
-/// One slot and a reader that agreed to be evicted; the producer needs the slot. Exactly one of the two
-/// gets the tail.
+/// One slot and a reader that agreed to be evicted; the producer needs the slot. Exactly one of the
+/// two gets the tail.
 pub(super) fn eviction(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
@@ -268,7 +269,8 @@ pub(super) fn join_evicted(bound: usize) -> usize {
     })
 }
 
-/// The producer is slow to evict a reader: meanwhile it goes, and another one takes its entry, who reads in place.
+/// The producer is slow to evict a reader: meanwhile it goes, and another one takes its entry, who
+/// reads in place.
 pub(super) fn evict_reuse(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
@@ -289,7 +291,8 @@ pub(super) fn evict_reuse(bound: usize) -> usize {
     })
 }
 
-/// As `reuse`, for a reader that copies: the exchange that releases a message carries that the copy is done.
+/// As `reuse`, for a reader that copies: the exchange that releases a message carries that the copy
+/// is done.
 pub(super) fn copy_release(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
@@ -309,8 +312,8 @@ pub(super) fn copy_release(bound: usize) -> usize {
     })
 }
 
-/// A durable reader takes a message before the producer has counted it, goes, and comes back while the
-/// producer goes on, into the same slot.
+/// A durable reader takes a message before the producer has counted it, goes, and comes back while
+/// the producer goes on, into the same slot.
 pub(super) fn resume(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
@@ -335,7 +338,8 @@ pub(super) fn resume(bound: usize) -> usize {
     })
 }
 
-/// A reader died. The producer clears its entry away while a new reader takes it: the new one must gate.
+/// A reader died. The producer clears its entry away while a new reader takes it: the new one must
+/// gate.
 pub(super) fn reap(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);

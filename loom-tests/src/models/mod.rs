@@ -1,8 +1,9 @@
-//! The models, one small one per question. Names are those of the table of pairs in `slipring_core::protocol`.
+//! The models, one small one per question. Names are those of the table of pairs in
+//! `slipring_core::protocol`.
 //!
-//! Every message carries its position twice, so that a stale, torn or misplaced one is told from the right
-//! one. Loops are bounded: two spinning threads would exhaust the checker; what is left undone when the
-//! attempts run out is done after the joins.
+//! Every message carries its position twice, so that a stale, torn or misplaced one is told from
+//! the right one. Loops are bounded: two spinning threads would exhaust the checker; what is left
+//! undone when the attempts run out is done after the joins.
 
 mod batches;
 mod blocks;
@@ -585,8 +586,8 @@ fn publish(producer: &mut protocol::Producer<LoomMemory>, _geometry: &Geometry) 
     true
 }
 
-/// Reads the message at the tail in place, if it is there, and asserts that it is the right one. The
-/// message is not released.
+/// Reads the message at the tail in place, if it is there, and asserts that it is the right one.
+/// The message is not released.
 fn read(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
     let ready = reader.poll();
     read_ready(reader, ready)
@@ -609,7 +610,8 @@ fn read_ready(reader: &protocol::Consumer<LoomMemory>, ready: Result<Ready, Dama
     }
 }
 
-/// Asserts that all that is known to be published is what belongs there, and that messages that are said to be headerless are.
+/// Asserts that all that is known to be published is what belongs there, and that messages that are
+/// said to be headerless are.
 fn check_known(reader: &protocol::Consumer<LoomMemory>, kind: impl Fn(u64) -> u32) {
     for ahead in 0..reader.known() {
         let position = reader.tail() + ahead;

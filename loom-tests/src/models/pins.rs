@@ -20,8 +20,8 @@ pub(super) fn lap(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geom
     }
 }
 
-/// A lease runs out while its holder reads in place. Another worker takes the message over and acknowledges it,
-/// and the producer wants the slot.
+/// A lease runs out while its holder reads in place. Another worker takes the message over and
+/// acknowledges it, and the producer wants the slot.
 pub(super) fn pin(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -46,9 +46,9 @@ pub(super) fn pin(bound: usize) -> usize {
     })
 }
 
-/// A worker reads on after it has settled its message, a colleague moves the floor over it, and the producer sees
-/// nothing but the floor: what the colleague knows of the pin must come with it. The next message is leased, so
-/// that the colleague's walk ends without a look at a slot.
+/// A worker reads on after it has settled its message, a colleague moves the floor over it, and the
+/// producer sees nothing but the floor: what the colleague knows of the pin must come with it. The
+/// next message is leased, so that the colleague's walk ends without a look at a slot.
 pub(super) fn pin_floor(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -72,7 +72,8 @@ pub(super) fn pin_floor(bound: usize) -> usize {
     })
 }
 
-/// A message that its holder lost, and that was settled by another, while the holder has yet to read it.
+/// A message that its holder lost, and that was settled by another, while the holder has yet to
+/// read it.
 fn lost_lease(
     capacity: u64,
 ) -> (Geometry, LoomMemory, protocol::Producer<LoomMemory>, protocol::Worker<LoomMemory>, Lease) {
@@ -88,8 +89,8 @@ fn lost_lease(
     (geometry, memory, producer, late, lost)
 }
 
-/// A worker whose lease was lost gives the bytes up, and pins the next message at once: a producer that sees only
-/// the second pin must know of the reading before the first was taken away.
+/// A worker whose lease was lost gives the bytes up, and pins the next message at once: a producer
+/// that sees only the second pin must know of the reading before the first was taken away.
 pub(super) fn pin_moves(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, _, mut producer, late, lost) = lost_lease(2);
@@ -106,8 +107,8 @@ pub(super) fn pin_moves(bound: usize) -> usize {
     })
 }
 
-/// A worker goes that still holds the bytes of a message whose lease it lost: its delivery was forgotten, and
-/// ends with the worker.
+/// A worker goes that still holds the bytes of a message whose lease it lost: its delivery was
+/// forgotten, and ends with the worker.
 pub(super) fn worker_leaves(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory, mut producer, late, lost) = lost_lease(1);
@@ -122,8 +123,8 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
     })
 }
 
-/// A worker died over a claim, and its pin is in the producer's way, who takes it away while a new worker takes the
-/// entry, and reads on under a pin of its own after it has settled the message.
+/// A worker died over a claim, and its pin is in the producer's way, who takes it away while a new
+/// worker takes the entry, and reads on under a pin of its own after it has settled the message.
 pub(super) fn unpin_dead(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -161,8 +162,8 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
     })
 }
 
-/// A worker looks for a message, and is slow about it: meanwhile another settles it, and the producer publishes the next
-/// lap's, of which the slot says nothing: it still speaks of the first.
+/// A worker looks for a message, and is slow about it: meanwhile another settles it, and the
+/// producer publishes the next lap's, of which the slot says nothing: it still speaks of the first.
 pub(super) fn lap_headerless(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -204,8 +205,9 @@ pub(super) fn lap_headerless(bound: usize) -> usize {
     })
 }
 
-/// One slot. A worker looks for a message, and is slow about it: meanwhile another settles this lap's, and the
-/// producer publishes the next lap's. Neither a word nor a slot of one lap may be taken for the other's.
+/// One slot. A worker looks for a message, and is slow about it: meanwhile another settles this
+/// lap's, and the producer publishes the next lap's. Neither a word nor a slot of one lap may be
+/// taken for the other's.
 pub(super) fn lap_reuse(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);

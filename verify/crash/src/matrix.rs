@@ -9,11 +9,12 @@ use std::time::Instant;
 
 /// Failures of one operation that are printed.
 const TOLD: usize = 5;
-/// Stopped is a process at every so many-th instruction of a short operation, unless told otherwise.
+/// Stopped is a process at every so many-th instruction of a short operation, unless told
+/// otherwise.
 const FREEZE_EVERY: usize = 7;
 
-/// A process that is not where the survey said, since a clock ticked or the kernel answered otherwise, is led
-/// there again, so often.
+/// A process that is not where the survey said, since a clock ticked or the kernel answered
+/// otherwise, is led there again, so often.
 const AGAIN: usize = 8;
 
 thread_local! {

@@ -8,8 +8,8 @@ pub(crate) const SETUP: u8 = 0;
 pub(crate) const VICTIM: u8 = 1;
 pub(crate) const SURVIVOR: u8 = 2;
 
-/// The message of a position and a life: both, then bytes that follow from them, of varying length; every third fills its
-/// block.
+/// The message of a position and a life: both, then bytes that follow from them, of varying length;
+/// every third fills its block.
 pub(crate) fn message(position: u64, life: u8) -> Vec<u8> {
     let len = 9 + usize::try_from((position * 11 + u64::from(life) * 17) % 40).unwrap();
     let len = if (position + u64::from(life)) % 3 == 0 { block() } else { len };

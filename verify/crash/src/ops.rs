@@ -32,7 +32,8 @@ pub(crate) struct Op {
     pub(crate) says: &'static [&'static str],
     /// And how besides when it was stopped meanwhile.
     pub(crate) says_late: &'static [&'static str],
-    /// Others change the file meanwhile, so that states cannot be told by the file: every instruction is tried.
+    /// Others change the file meanwhile, so that states cannot be told by the file: every
+    /// instruction is tried.
     pub(crate) beside_others: bool,
     /// While the victim is stopped, another tries to become a consumer of its name.
     pub(crate) contested: bool,
@@ -156,7 +157,8 @@ fn say<T: Debug, E: Debug>(result: Result<T, E>) -> String {
     }
 }
 
-/// The name of an error's variant. The fields that `{:#?}` prints end, for an error at a path, with the error.
+/// The name of an error's variant. The fields that `{:#?}` prints end, for an error at a path, with
+/// the error.
 fn name_of(error: &impl Debug) -> String {
     let fields = format!("{error:#?}");
     let error = fields.split_once("\n    error: ").map_or(&*fields, |(_, error)| error);

@@ -1,4 +1,5 @@
-//! Points: after which instructions a process is stopped or killed, how it is led there, and what follows.
+//! Points: after which instructions a process is stopped or killed, how it is led there, and what
+//! follows.
 
 use crate::ops::{HELPERS, OPS, Op};
 use crate::trace::{Marks, Stop, Victim};
@@ -90,7 +91,8 @@ pub(crate) fn survey(op: &Op, mode: Mode) -> Survey {
     Survey { instructions: point.at, states: states.len(), points }
 }
 
-/// Leads the victim to the point. None at the end of the operation; else whether it is where it should be.
+/// Leads the victim to the point. None at the end of the operation; else whether it is where it
+/// should be.
 fn lead(victim: &mut Victim, point: Point) -> Option<bool> {
     if point.at == u64::MAX {
         assert_eq!(victim.run(), Stop::Marked);

@@ -73,7 +73,8 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 
 /// Before `exec`, in the child.
 fn prepare() -> io::Result<()> {
-    // SAFETY: no memory is passed. The same addresses every time, so that the same instruction is the n-th.
+    // SAFETY: no memory is passed. The same addresses every time, so that the same instruction is
+    // the n-th.
     check(unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) }.into())?;
     // SAFETY: as above. The child dies with the thread that started it, however that ends.
     check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) }.into())?;
@@ -83,7 +84,8 @@ fn prepare() -> io::Result<()> {
 }
 
 impl Victim {
-    /// Starts this program again to play `role` in `directory`, and leads it to where its operation begins.
+    /// Starts this program again to play `role` in `directory`, and leads it to where its operation
+    /// begins.
     pub(crate) fn start(role: &str, directory: &Path, mode: &str) -> io::Result<Victim> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("victim").arg(role).arg(directory).arg(mode);
@@ -109,9 +111,10 @@ impl Victim {
         }
     }
 
-    /// Makes it ask the kernel for the time: in the vDSO it would read the clock again and again until the kernel does not
-    /// set it meanwhile, which at one instruction after the other is seldom. Done where `exec` ended, before anything read
-    /// the auxiliary vector, which is on the stack behind the arguments and the environment.
+    /// Makes it ask the kernel for the time: in the vDSO it would read the clock again and again
+    /// until the kernel does not set it meanwhile, which at one instruction after the other is
+    /// seldom. Done where `exec` ended, before anything read the auxiliary vector, which is on the
+    /// stack behind the arguments and the environment.
     fn hide_vdso(&self) -> io::Result<()> {
         let memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", self.pid))?;
         let word_at = |at: u64| {
@@ -262,7 +265,8 @@ impl Victim {
             if waited != self.pid {
                 std::thread::sleep(Duration::from_micros(200));
             } else if libc::WIFSTOPPED(status) {
-                // The mark behind the operation. It is not seen if it was raised when the process was stopped.
+                // The mark behind the operation. It is not seen if it was raised when the process
+                // was stopped.
                 self.go_on();
             } else {
                 self.gone = true;

@@ -1,7 +1,7 @@
 //! Any bytes as a file: every way in, and every use of what opens.
 //!
-//! An input is either the file itself, or a sound ring with some words changed, its header's checksum made right
-//! again, and then what is to be done with it.
+//! An input is either the file itself, or a sound ring with some words changed, its header's
+//! checksum made right again, and then what is to be done with it.
 
 use crate::input::Input;
 use kit::format::{self, checksum, header, producer, size, slot};

@@ -29,7 +29,8 @@ impl Input<'_> {
         (0..8).fold(0, |value, _| value << 8 | u64::from(self.byte()))
     }
 
-    /// A number as a damaged word may have it: near what is there, near a bound, a single bit off, or any.
+    /// A number as a damaged word may have it: near what is there, near a bound, a single bit off,
+    /// or any.
     pub fn value(&mut self, old: u64) -> u64 {
         let near = u64::from(self.byte() >> 3);
         match self.byte() % 10 {

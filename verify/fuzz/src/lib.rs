@@ -1,4 +1,5 @@
-//! What the fuzz targets do with their inputs. `docs/any-file.md` says how to run them and what came of it.
+//! What the fuzz targets do with their inputs. `docs/any-file.md` says how to run them and what
+//! came of it.
 
 pub mod attach;
 pub mod input;

@@ -111,7 +111,8 @@ struct Ring {
     leases: RefCell<VecDeque<(usize, Lease)>>,
     /// The input wrote into what only the producer writes, or into a consumer's own word.
     forged: bool,
-    /// It wrote into what holds the producer up for a group: a worker may then be given what is being overwritten.
+    /// It wrote into what holds the producer up for a group: a worker may then be given what is
+    /// being overwritten.
     let_go: bool,
 }
 

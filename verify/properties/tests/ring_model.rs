@@ -1,9 +1,10 @@
-//! The fear: some order of ordinary calls loses a message, shows one twice, or reports a wrong number.
+//! The fear: some order of ordinary calls loses a message, shows one twice, or reports a wrong
+//! number.
 //!
-//! Random operations on one ring are followed by an oracle that knows only the contract: messages by
-//! position, one tail per consumer, and "full" when the lowest tail is a whole ring behind. It does not
-//! know how the library finds that out. Tiny capacities make every corner frequent, and the start
-//! positions lie where 32-bit and signed 64-bit arithmetic would break.
+//! Random operations on one ring are followed by an oracle that knows only the contract: messages
+//! by position, one tail per consumer, and "full" when the lowest tail is a whole ring behind. It
+//! does not know how the library finds that out. Tiny capacities make every corner frequent, and
+//! the start positions lie where 32-bit and signed 64-bit arithmetic would break.
 
 use kit::TempDir;
 use proptest::prelude::*;
@@ -14,7 +15,8 @@ use slipring::{
 use std::collections::BTreeMap;
 
 const ENTRIES: usize = 4;
-/// Up to 112 a message that is sent by itself has a place of its own beside its header; longer ones have one place.
+/// Up to 112 a message that is sent by itself has a place of its own beside its header; longer ones
+/// have one place.
 const BLOCK_SIZES: [usize; 14] = [1, 7, 48, 49, 64, 112, 113, 120, 128, 160, 176, 200, 256, 257];
 const NAMES: [&str; 2] = ["audit", "replica"];
 
@@ -478,7 +480,8 @@ impl Harness {
             Handle::Observer { observer, next, missed } => {
                 let oldest = self.claimed.saturating_sub(self.capacity);
                 if *next < oldest {
-                    // It steps over what is gone and an eighth of the ring, so as not to be lapped again.
+                    // It steps over what is gone and an eighth of the ring, so as not to be lapped
+                    // again.
                     let resume = (oldest + self.capacity / 8).min(self.head).max(oldest);
                     *missed += resume - *next;
                     *next = resume;
@@ -555,7 +558,8 @@ impl Harness {
                         self.check_message(tail + taken, item.position(), item.kind(), &item);
                         taken += 1;
                     }
-                    // What was handed out before is handed out again by another look at the same batch.
+                    // What was handed out before is handed out again by another look at the same
+                    // batch.
                     if let Some(again) = batch.iter().take(take).next() {
                         assert_eq!(again.position(), tail);
                     }

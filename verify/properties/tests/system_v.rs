@@ -1,9 +1,9 @@
 //! The fear: the choice by kind, "as `msgrcv` has it", is not what `msgrcv` has.
 //!
-//! The kernel's own System V queue is the oracle. The same random operations run on a real queue and on a
-//! ring with one group, and whatever one of the two answers, the other must answer too: the same message, or
-//! that there is none. The ring is small and runs over many laps, whichever of two workers asks, and
-//! sometimes a message is handed back first and asked for again.
+//! The kernel's own System V queue is the oracle. The same random operations run on a real queue
+//! and on a ring with one group, and whatever one of the two answers, the other must answer too:
+//! the same message, or that there is none. The ring is small and runs over many laps, whichever of
+//! two workers asks, and sometimes a message is handed back first and asked for again.
 
 use proptest::prelude::*;
 use slipring::{
@@ -24,8 +24,8 @@ struct Letter {
     bytes: [u8; BLOCK],
 }
 
-/// A System V queue that nobody else knows of. Removed when dropped, also while panicking: queues outlive
-/// their processes.
+/// A System V queue that nobody else knows of. Removed when dropped, also while panicking: queues
+/// outlive their processes.
 #[derive(Debug)]
 struct Queue(libc::c_int);
 

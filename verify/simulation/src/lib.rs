@@ -1,1 +1,2 @@
-//! The whole protocol on one thread, with seeded pauses and kills: see `verify/simulation/tests/simulation`.
+//! The whole protocol on one thread, with seeded pauses and kills: see
+//! `verify/simulation/tests/simulation`.

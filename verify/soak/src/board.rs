@@ -1,5 +1,5 @@
-//! What all processes share besides the rings: counters, journals and a map of fates. What is stored here
-//! survives whoever stored it.
+//! What all processes share besides the rings: counters, journals and a map of fates. What is
+//! stored here survives whoever stored it.
 
 use crate::message::Stream;
 use memmap2::MmapRaw;
@@ -108,8 +108,8 @@ impl Board {
         let words = self.map.as_mut_ptr().cast::<u64>();
         // SAFETY: the word lies in the mapping, as was just looked at.
         let word = unsafe { words.add(at) };
-        // SAFETY: a mapping begins at a page, so words are aligned. It lives as long as `self`, and everybody
-        // uses it by atomics only.
+        // SAFETY: a mapping begins at a page, so words are aligned. It lives as long as `self`, and
+        // everybody uses it by atomics only.
         unsafe { AtomicU64::from_ptr(word) }
     }
 

@@ -1,4 +1,5 @@
-//! Directs the run: who is killed, stopped and started when, and whether every message meets its fate.
+//! Directs the run: who is killed, stopped and started when, and whether every message meets its
+//! fate.
 
 use crate::board::{Board, Entry, Global, Plan, Team};
 use crate::cast::{PATIENCE, Role, Wrong, board_path, ring_path};
@@ -124,7 +125,8 @@ impl<'a> Director<'a> {
         *self.findings.entry(name).or_default() += 1;
     }
 
-    /// Plays for the given time, or until something is found, or until `interrupted`. Reports now and then.
+    /// Plays for the given time, or until something is found, or until `interrupted`. Reports now
+    /// and then.
     pub(crate) fn play(
         &mut self,
         interrupted: impl Fn() -> bool,
@@ -223,7 +225,8 @@ impl<'a> Director<'a> {
             let name = fates.team.name();
             numbers.push((format!("the floor of group {name}"), fates.floor));
             let missing = fates.missing().to_vec();
-            // Each worker that lives may have one left to count, and the redriver what is in the dead-letter ring.
+            // Each worker that lives may have one left to count, and the redriver what is in the
+            // dead-letter ring.
             let letters = if fates.team == Team::Frail { 1024 } else { 0 };
             if missing.len() > fates.seats().len() + letters {
                 let what = format!(

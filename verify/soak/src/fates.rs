@@ -1,4 +1,5 @@
-//! What became of every message of a group: below the floor each was acknowledged by one worker, or is a dead letter.
+//! What became of every message of a group: below the floor each was acknowledged by one worker, or
+//! is a dead letter.
 
 use crate::board::{Board, Entry, Fate, Team};
 use slipring::Ring;
@@ -14,7 +15,8 @@ pub(crate) struct Fates {
     pub(crate) floor: u64,
     /// Below the floor, and nobody has counted it yet.
     missing: Vec<u64>,
-    /// A worker was killed just when it acknowledged this one: perhaps it was, and nobody counted it.
+    /// A worker was killed just when it acknowledged this one: perhaps it was, and nobody counted
+    /// it.
     uncertain: HashSet<u64>,
     /// Of those, how many nobody else acknowledged.
     pub(crate) taken_along: u64,
@@ -55,8 +57,9 @@ impl Fates {
         sound
     }
 
-    /// Messages below the floor that nobody has accounted for. Those that a living worker is just about to
-    /// count, and letters that nobody has taken yet, are among them while the run lasts; at the end, none.
+    /// Messages below the floor that nobody has accounted for. Those that a living worker is just
+    /// about to count, and letters that nobody has taken yet, are among them while the run lasts;
+    /// at the end, none.
     pub(crate) fn missing(&self) -> &[u64] {
         &self.missing
     }

@@ -1,5 +1,5 @@
-//! The soak test: random roles as real processes, random kills, stops and joins, for as long as you like, and a
-//! checker of every message's fate.
+//! The soak test: random roles as real processes, random kills, stops and joins, for as long as you
+//! like, and a checker of every message's fate.
 //!
 //! ```sh
 //! cargo run --release -p soak -- --minutes 30

@@ -4,8 +4,9 @@ use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Random roles as real processes on two rings: publishers, readers of every kind, groups of workers. They are
-/// killed, stopped and started at random, and every message's fate is checked by its content.
+/// Random roles as real processes on two rings: publishers, readers of every kind, groups of
+/// workers. They are killed, stopped and started at random, and every message's fate is checked by
+/// its content.
 ///
 /// Ends with a table, and with exit code 1 if anything was lost, doubled, corrupt or stuck.
 #[derive(Clone, Debug, Parser)]
@@ -15,7 +16,8 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1.0)]
     pub(crate) minutes: f64,
 
-    /// Repeats the choices of an earlier run. (What the scheduler does in between cannot be repeated.)
+    /// Repeats the choices of an earlier run. (What the scheduler does in between cannot be
+    /// repeated.)
     #[arg(long)]
     pub(crate) seed: Option<u64>,
 

@@ -63,7 +63,8 @@ impl Player {
 
     fn signal(&self, signal: libc::c_int) {
         if let Some(pid) = self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()) {
-            // SAFETY: no memory is passed. The process was not waited for, so that the number is its own.
+            // SAFETY: no memory is passed. The process was not waited for, so that the number is
+            // its own.
             unsafe { libc::kill(pid, signal) };
         }
     }

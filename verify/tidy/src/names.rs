@@ -4,7 +4,41 @@ use crate::Finding;
 use crate::source::File;
 
 /// Old names, each with the new one. Whole words, as written.
-pub const OLD: &[(&str, &str)] = &[];
+pub const OLD: &[(&str, &str)] = &[
+    ("Lessee", "protocol::Worker"),
+    ("CopyingReader", "protocol::EvictableConsumer"),
+    ("Watcher", "protocol::Observer"),
+    ("Slip", "DeliverySnapshot"),
+    ("Standing", "Eligibility"),
+    ("Census", "WindowCounts"),
+    ("census", "window_counts"),
+    ("Seat", "Membership"),
+    ("Grave", "a dead-letter ring"),
+    ("Keeper", "Redriver"),
+    ("exhume", "copy_dead_pending"),
+    ("bury", "move_to_dead_letters"),
+    ("buried", "dead-lettered"),
+    ("burial", "the move to the dead-letter ring"),
+    ("Doomed", "DeadPending"),
+    ("doomed", "dead_pending"),
+    ("num_doomed", "num_dead_pending"),
+    ("buried_unix_ms", "dead_lettered_unix_ms"),
+    ("is_news", "defer_suspect"),
+    ("is_sealed", "is_batched"),
+    ("SEALED", "BATCHED"),
+    ("seals_until", "stale_headers_until"),
+    ("scribble", "mark_dirty"),
+    ("scribbled", "dirty"),
+    ("leftover_until", "dirty_until"),
+    ("stretching", "claiming_ahead"),
+    ("add_bare", "add_headerless"),
+    ("bare_run", "headerless_run"),
+    ("bare_message", "headerless_message"),
+    ("DESCRIBED", "HEADERS_UNTIL"),
+    ("all_described", "all_have_headers"),
+    ("LETTER_LEN", "DEAD_LETTER_HEADER_LEN"),
+    ("KEEPER", "REDRIVE_CONSUMER"),
+];
 
 /// Finds old names in files.
 #[must_use]

@@ -114,7 +114,7 @@ impl DeliveryWord {
     pub const fn attempt(self) -> u32 {
         (self.0 >> Self::ATTEMPT_SHIFT & 0x7F) as u32
     }
-    /// The number of the worker's entry; in the state `Doomed`, the number of the reason.
+    /// The number of the worker's entry; in the state `DeadPending`, the number of the reason.
     #[inline(always)]
     pub const fn owner(self) -> u32 {
         (self.0 >> Self::OWNER_SHIFT & Self::OWNER_MASK) as u32

@@ -110,18 +110,18 @@ pub mod producer_page {
     pub const CLAIMED: Word = Word::producer(HEADER_LEN);
     /// The next position to publish.
     pub const HEAD: Word = Word::producer(HEADER_LEN + LINE);
-    /// Upper bound of the published messages that have headers: every message in `HEADERS_UNTIL..HEAD`
-    /// is headerless. The word lies on the line of `HEAD`, and a reader loads `HEAD` first. The
-    /// producer stores no value below the head of that moment. So a value that is newer than the
-    /// loaded head covers too many messages, and never too few. The word may fall.
+    /// Upper bound of the published messages that have headers: every message in
+    /// `HEADERS_UNTIL..HEAD` is headerless. The word lies on the line of `HEAD`, and a reader loads
+    /// `HEAD` first. The producer stores no value below the head of that moment. So a value that is
+    /// newer than the loaded head covers too many messages, and never too few. The word may fall.
     ///
     /// Example: `HEAD` is 10 and this word is 7, so messages 7 to 9 are headerless. The producer
     /// publishes a batch of a short message 10 and headerless messages 11 to 19: it stores 11 here,
     /// and then 20 in `HEAD`. A reader that loads 10 and then 11 looks into the slots of messages 7
     /// to 9 without need; it misses no header.
     pub const HEADERS_UNTIL: Word = Word::producer(HEADER_LEN + LINE + 8);
-    /// Stands in `HEADERS_UNTIL` while the producer sends messages one by one, which saves a store for
-    /// each.
+    /// Stands in `HEADERS_UNTIL` while the producer sends messages one by one, which saves a store
+    /// for each.
     pub const ALL_HAVE_HEADERS: u64 = u64::MAX;
     /// The producer may overwrite positions below `LIMIT - capacity`. Never falls below `CLAIMED`.
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);

@@ -17,8 +17,8 @@ use core::sync::atomic::Ordering::Relaxed;
 ///
 /// Rule: the slot of a headerless message at position *p* must not hold the batched header of *p*.
 /// An aborted batch may have left exactly that. So headers are written anyway for positions below
-/// `stale_headers_until`, and for the first position of each batch, because a reader that waits for the
-/// batch looks at that slot.
+/// `stale_headers_until`, and for the first position of each batch, because a reader that waits for
+/// the batch looks at that slot.
 ///
 /// Example, blocks of 48 bytes, head 1, no aborted batch before:
 ///

@@ -1,19 +1,21 @@
-//! How a message that is given up moves to the dead-letter ring: copied, published there, and only
-//! then settled here.
+//! The move of a message to the dead-letter ring: the worker copies it, publishes the copy there,
+//! and only then settles the message here.
 //!
-//! One exchange marks the message, after which no worker leases it again. The worker that has the
-//! right to publish in the dead-letter ring then moves it. Killed at any access, that worker leaves a
-//! dead-pending message, and perhaps a copy that will be made again: at least one copy, never none.
+//! One exchange makes the message dead-pending, after which no worker leases it again. The worker
+//! that has the right to publish in the dead-letter ring then moves it. Killed at any access, that
+//! worker leaves a dead-pending message, and perhaps a copy that will be made again: at least one
+//! copy.
 //!
-//! Example: position 7 is dead-pending. The worker copies it, publishes the copy as position 2 of the
-//! dead-letter ring, and dies. The next worker finds position 7 dead-pending, and publishes it as position 3.
-//! Only now is position 7 settled, so that the producer may overwrite it.
+//! Example: position 7 is dead-pending. The worker copies it, publishes the copy as position 2 of
+//! the dead-letter ring, and dies. The next worker finds position 7 dead-pending, and publishes
+//! another copy as position 3. Only now is position 7 settled, so that the producer may overwrite
+//! it.
 
 use super::lease::{Lease, Worker};
 use crate::format::{Count, Millis};
 use crate::memory::Memory;
 
-/// What to do with a message that the dead-letter ring does not take.
+/// Policy for a message that the dead-letter ring does not take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overflow {
     /// Keep it dead-pending, and try again after so many milliseconds.
@@ -22,7 +24,7 @@ pub enum Overflow {
     Drop,
 }
 
-/// What became of a message that was given up.
+/// Result of [`Worker::move_to_dead_letters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
     /// The dead-letter ring has a copy, and the message is settled.
@@ -34,9 +36,9 @@ pub enum Moved {
 }
 
 impl<M: Memory> Worker<M> {
-    /// Moves the dead-pending message at `position` to the dead-letter ring. None if it is not dead-pending, or
-    /// no longer. `publish` gets its copy, made in `buffer`, which holds a block, and says whether the
-    /// dead-letter ring has it.
+    /// Moves the dead-pending message at `position` to the dead-letter ring. `None` if the message
+    /// is not dead-pending, or no longer. `publish` receives the copy, made in `buffer`, which is
+    /// as long as a block, and returns true if the dead-letter ring has it.
     pub fn move_to_dead_letters(
         &self,
         position: u64,

@@ -1,21 +1,24 @@
-//! A worker's half of a group: finding a message, leasing it, and everything that may become of the
-//! lease.
+//! A worker's half of a group: finding a message, leasing it, and every way in which a lease ends.
 //!
 //! Every step is one compare-exchange of the delivery's word, and the exact word is the token of
-//! the lease: there is no instruction at which a death could lose or double a claim, and whoever
-//! comes too late finds another word and changes nothing.
+//! the lease. So no death at any instruction loses or doubles a claim, and a worker that comes too
+//! late finds another word and changes nothing.
 //!
-//! # Why a slot is not reused under a reader whose lease ran out
+//! # Why a slot is not reused under a reader after its lease ran out
 //!
-//! A worker stores its *pin*, the lowest position it may be reading, before the exchange that
-//! claims. The producer goes by the floor first and by the pins after that.
+//! A worker stores its *pin*, the lowest position that it may be reading, before the exchange that
+//! claims. The producer looks at the floor first and at the pins afterwards.
 //!
 //! 1. Before the claim, the position was unsettled, so the floor had not passed it.
-//! 2. Whatever settles the position afterwards is a later exchange of the same word, in the release sequence
-//!    of the claim. Whoever sees it settled (the producer, or who moves the floor up) and makes an acquire
-//!    fence sees the pin.
-//! 3. So the producer either stops at the floor, or sees the pin, or sees that it was taken away, which is
-//!    released after the last read.
+//! 2. An exchange that settles the position later is in the release sequence of the claim. A party
+//!    that sees the position settled (the producer, or a worker that moves the floor) and makes an
+//!    acquire fence sees the pin.
+//! 3. So the producer either stops at the floor, or sees the pin, or sees that the pin is gone; its
+//!    removal is a release after the last read.
+//!
+//! Example, capacity 4: worker 7 pins and leases position 0, and hangs. Worker 8 leases and acks
+//! it, and moves the floor to 1. The producer finds the floor 1, but then pin 0: its limit stays 0
+//! + 4, and position 4 cannot take slot 0.
 
 use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE, head};
 use super::read::copy_out;
@@ -24,19 +27,19 @@ use super::tenure::count_entry;
 use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
 use crate::format::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
-use crate::memory::{Futex, Memory};
+use crate::memory::{Futex, Memory, Word};
 use alloc::collections::VecDeque;
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-/// The stored floor may lie so far below what is settled before a worker moves it up.
+/// Most positions by which the stored floor may lag behind settled ones before a worker moves it.
 const FLOOR_STRIDE: u64 = 64;
 
-/// The right to one message until its time is up, or somebody takes it: the position and the exact
-/// word.
+/// The right to one message until the deadline, or until another worker takes the message over: the
+/// position and the exact word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Which message.
+    /// Position of the message.
     pub position: u64,
     /// The word that stands for this lease and for no other.
     pub word: DeliveryWord,
@@ -44,8 +47,8 @@ pub struct Lease {
     pub message: Message,
 }
 
-/// The lease was over: its time ran out, and another worker took the message over, or settled it.
-/// Nothing was changed.
+/// The lease was over: the deadline had passed, and another worker took the message over or settled
+/// it. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the lease on the message at position {position} was lost: it ran out, and another worker took the message \
@@ -57,16 +60,16 @@ pub struct LeaseLost {
     pub position: u64,
 }
 
-/// What a worker did, for people.
+/// Counters of one worker, for display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tally {
-    /// Leases that it got.
+    /// Leases that the worker got.
     Delivered,
-    /// Leases that it acknowledged.
+    /// Leases that the worker acknowledged.
     Acked,
-    /// Leases that it gave back.
+    /// Leases that the worker gave back.
     Failed,
-    /// Leases that it ended too late.
+    /// Leases that the worker ended too late.
     Lost,
 }
 
@@ -82,18 +85,18 @@ impl Tally {
     }
 }
 
-/// What a search found, besides a lease.
+/// Result of [`Worker::search`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The message that is leased now.
+    /// The message that this worker has leased now.
     pub lease: Option<Lease>,
-    /// In how many milliseconds the next one is due, of those that were looked at.
+    /// Milliseconds until the next message is due, among those that the search looked at.
     pub next_due_ms: Option<u32>,
-    /// Something was looked at that is leased, delayed or dead-pending.
+    /// True if the search saw a message that is leased, delayed or dead-pending.
     pub outstanding: bool,
-    /// The first message that waits to be moved to the dead-letter ring now.
+    /// The lowest message that can be moved to the dead-letter ring now.
     pub dead_pending: Option<u64>,
-    /// So much is in flight that no new message is delivered.
+    /// True if so much is in flight that no worker may lease a fresh message.
     pub limited: bool,
 }
 
@@ -101,36 +104,36 @@ pub struct Found {
 ///
 /// # Invariants
 ///
-/// The stored pin equals `lowest_held`, which is the lowest position that is being read in place,
-/// or nowhere.
+/// The stored pin equals `lowest_held`: the lowest position that this worker reads in place, or
+/// [`NOWHERE`].
 #[derive(Debug)]
 pub struct Worker<M> {
     group: Group<M>,
     entry: u32,
     settings: GroupSettings,
-    /// By how much a clock that is read in steps may be late.
+    /// Resolution of the coarse clock, in milliseconds; added to every deadline.
     grain_ms: u32,
     cached_floor: Cell<u64>,
     lowest_held: Cell<u64>,
-    /// The others that are being read in place, ascending; with repeats, since a lease that ran out
-    /// may be had again by the same worker.
+    /// The other positions that this worker reads in place, ascending. With repeats: the worker may
+    /// lease a message again after its own lease ran out.
     more_held: RefCell<VecDeque<u64>>,
-    /// True if there are none of those: most workers do one thing at a time.
+    /// True if `more_held` is empty: most workers process one message at a time.
     holds_one: Cell<bool>,
-    /// A pin was taken away whose claim failed: the producer may have gone to sleep over it.
+    /// True if a claim failed and its pin was removed: the producer may have gone to sleep over
+    /// that pin.
     has_withdrawn: Cell<bool>,
-    /// The position and the word of a lease that looked longer than any can be, in the search
-    /// before.
+    /// Position and word of the delivery that the last search deferred ([`Worker::defer_suspect`]).
     suspect: Cell<Option<(u64, u64)>>,
-    /// How often it did what: see [`Tally`].
+    /// Values of the counters of [`Tally`].
     tallies: [Cell<u64>; 4],
 }
 
 impl<M: Memory> Worker<M> {
     /// A worker with `entry`, which belongs to this group.
     pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Worker<M> {
-        // Before any pin: whoever finds a message settled that was claimed here finds the count,
-        // and then the pin.
+        // Before any pin: a party that finds a message settled that this worker claimed then finds
+        // the count, and by the count the pin.
         count_entry(&group.memory, USED_WORKERS, entry);
         let cached_floor = Cell::new(group.stored_floor().unwrap_or(0));
         Worker {
@@ -148,7 +151,7 @@ impl<M: Memory> Worker<M> {
         }
     }
 
-    /// The memory this worker reads.
+    /// The memory that this worker reads.
     pub fn memory(&self) -> &M {
         &self.group.memory
     }
@@ -156,7 +159,7 @@ impl<M: Memory> Worker<M> {
     pub fn geometry(&self) -> &Geometry {
         &self.group.geometry
     }
-    /// The group it belongs to.
+    /// The worker's group.
     pub fn group(&self) -> &Group<M> {
         &self.group
     }
@@ -164,19 +167,19 @@ impl<M: Memory> Worker<M> {
     pub fn settings(&self) -> &GroupSettings {
         &self.settings
     }
-    /// Number of its entry.
+    /// Number of the worker's entry.
     pub fn entry(&self) -> u32 {
         self.entry
     }
-    /// Counts something that it did.
+    /// Adds one to a counter of this worker.
     #[inline(always)]
     pub fn count(&self, what: Tally) {
         let count = &self.tallies[what as usize];
         count.set(count.get() + 1);
         self.memory().store(self.geometry().worker_word(self.entry, what.word()), count.get(), Relaxed);
     }
-    /// Leases the next new message, if it is there and nothing was handed back: the usual case of
-    /// [`search`](Self::search), without the search.
+    /// Leases the next fresh message, if it is published and no message was handed back: the usual
+    /// case of [`search`](Self::search), without the search.
     #[inline(always)]
     pub fn next(&self, now: Millis) -> Option<Lease> {
         let frontier = self.group.bounded(self.group.load(group::FRONTIER));
@@ -196,13 +199,13 @@ impl<M: Memory> Worker<M> {
         Some(lease)
     }
 
-    /// Leases the first message that is wanted and may be had.
+    /// Leases the first message that is wanted and eligible.
     ///
-    /// Usually it looks from where new messages begin, or from the lowest that was handed back. A
-    /// *sweep* looks from the floor on, and finds what ran out or became due meanwhile: who waits
-    /// sweeps once per tick.
+    /// Usually the search begins at the frontier, or at the lowest position that was handed back. A
+    /// *sweep* begins at the floor, and finds leases that ran out and messages that became due; a
+    /// waiting worker sweeps once per tick.
     ///
-    /// `now` was read after the search before this one.
+    /// The caller reads `now` after the search before this one.
     #[inline]
     pub fn search(&self, kinds: Kinds, now: Millis, sweep: bool) -> Found {
         let frontier = self.group.load(group::FRONTIER);
@@ -213,38 +216,30 @@ impl<M: Memory> Worker<M> {
         let mut best: Option<(DeliverySnapshot, Message)> = None;
         let mut suspect = None;
         for snapshot in self.group.window(from) {
-            match self.settings.eligibility(snapshot.position, snapshot.word, now) {
+            let mut eligibility = self.settings.eligibility(snapshot.position, snapshot.word, now);
+            if eligibility.is_early(snapshot.word, now) && self.defer_suspect(snapshot, &mut suspect) {
+                eligibility = Eligibility::Later(1);
+            }
+            match eligibility {
                 Eligibility::Settled => {}
-                Eligibility::Later(ms) => found.note_due(ms),
-                eligibility
-                    if eligibility.is_early(snapshot.word, now) && self.is_news(snapshot, &mut suspect) =>
-                {
-                    found.note_due(1);
-                }
                 Eligibility::DeadPending(0) => found.note_dead_pending(snapshot.position),
-                Eligibility::DeadPending(ms) => found.note_due(ms),
+                Eligibility::Later(ms) | Eligibility::DeadPending(ms) => found.note_due(ms),
                 Eligibility::Exhausted(reason) => {
                     if self.give_up(snapshot, reason, now) {
                         found.note_dead_pending(snapshot.position);
                     }
                 }
-                Eligibility::Ready
-                    if snapshot.word.is_fresh() && self.is_limited(&mut found, snapshot.position) =>
-                {
-                    skipped.note(snapshot);
-                }
                 Eligibility::Ready => {
-                    let message = self.group.message(snapshot.position);
-                    let Some(message) = message.filter(|message| kinds.admits(message.meta.kind())) else {
+                    let is_fresh = snapshot.word.is_fresh();
+                    found.limited = found.limited || is_fresh && self.reaches_limit(snapshot.position);
+                    let message = if is_fresh && found.limited { None } else { self.wanted(snapshot, kinds) };
+                    let Some(message) = message else {
                         skipped.note(snapshot);
                         continue;
                     };
                     if let Kinds::AtMost(_) = kinds {
-                        // The lowest kind counts, so the whole window does.
-                        let better = best.is_none_or(|(_, best)| message.meta.kind() < best.meta.kind());
-                        let this = (snapshot, message);
-                        let left = if better { best.replace(this) } else { Some(this) };
-                        if let Some((left, _)) = left {
+                        // The lowest kind of the whole window wins.
+                        if let Some(left) = keep_lower_kind(&mut best, (snapshot, message)) {
                             skipped.note(left);
                         }
                         continue;
@@ -268,19 +263,32 @@ impl<M: Memory> Worker<M> {
         found
     }
 
-    /// False if the search before saw the very same word.
+    /// The message of a snapshot, if its kind is wanted.
+    #[inline(always)]
+    fn wanted(&self, snapshot: DeliverySnapshot, kinds: Kinds) -> Option<Message> {
+        self.group.message(snapshot.position).filter(|message| kinds.admits(message.meta.kind()))
+    }
+
+    /// Defers a delivery by one search if the search before did not see the very same word, and
+    /// notes it in `suspect`. True if it is deferred.
     ///
-    /// A deadline further ahead than any can be: either nobody meant it, or this worker was stopped
-    /// after it had read its clock, and the lease is younger than that. Whoever finds the word
-    /// again has read the clock since the word was there, and knows.
+    /// The word's deadline lies beyond the longest lease. Either the word is corrupt, or this
+    /// worker was stopped after it had read its clock, and the lease began after that reading. A
+    /// worker that finds the same word in the next search has read the clock since: the word is
+    /// corrupt.
+    ///
+    /// Example: the worker reads the clock at 5 s, and is stopped. At 90 s another worker leases
+    /// position 3 until 120 s. The first worker goes on with "now = 5 s": the deadline is 115 s
+    /// ahead, with `ack_wait` 30 s. It defers position 3; in the next search now is 91 s, and the
+    /// lease good.
     #[cold]
-    fn is_news(&self, snapshot: DeliverySnapshot, suspect: &mut Option<(u64, u64)>) -> bool {
+    fn defer_suspect(&self, snapshot: DeliverySnapshot, suspect: &mut Option<(u64, u64)>) -> bool {
         let this = (snapshot.position, snapshot.stored);
-        let is_news = self.suspect.get() != Some(this);
-        if is_news {
+        let is_new = self.suspect.get() != Some(this);
+        if is_new {
             suspect.get_or_insert(this);
         }
-        is_news
+        is_new
     }
 
     /// Where a sweep begins. Notes how far the head has come, for the age of what is pending.
@@ -292,21 +300,21 @@ impl<M: Memory> Worker<M> {
         floor
     }
 
-    /// After a search: where the next one begins.
+    /// After a search: stores where the next one begins.
+    ///
+    /// Example, frontier 7, returned none: the search skips fresh positions 7 and 8 (of another
+    /// kind) and leases 9. The frontier stays 7, since 7 was never leased. Then a search for any
+    /// kind leases 7: the frontier becomes 8, and the next search begins there.
     #[inline(always)]
     fn move_hints(&self, frontier: u64, returned: u64, skipped: Skipped, lease: Option<Lease>) {
         let after = lease.map_or(NOWHERE, |lease| lease.position + 1);
-        let next_frontier = match skipped.fresh {
-            // The hint was too high.
-            Some(left) if left < frontier => left,
-            Some(left) => frontier.max(left.min(after)),
-            None if after == NOWHERE => frontier,
-            None => frontier.max(after),
-        };
+        let next_frontier = frontier_after(frontier, skipped.fresh, after);
         if next_frontier != frontier {
-            // One that is overtaken by a lower one costs others a look at words that are taken.
+            // If a lower value overtakes a higher one, other workers look at leased words once
+            // more.
             self.memory().store(self.group.entry_word(group::FRONTIER), next_frontier, Relaxed);
         }
+        // The search ended at the lease: positions from there to the frontier were not looked at.
         let unseen = if after < next_frontier { after } else { NOWHERE };
         let next_returned = skipped.old.unwrap_or(NOWHERE).min(unseen);
         if next_returned != returned {
@@ -315,15 +323,11 @@ impl<M: Memory> Worker<M> {
         }
     }
 
-    /// True if no new message may be delivered from `position` on.
+    /// True if so much is in flight that no worker may lease the fresh message at `position`.
     #[inline(always)]
-    fn is_limited(&self, found: &mut Found, position: u64) -> bool {
+    fn reaches_limit(&self, position: u64) -> bool {
         let max = self.settings.max_ack_pending;
-        found.limited
-            || position.saturating_sub(self.cached_floor.get()) >= max && {
-                found.limited = self.count_in_flight(position) >= max;
-                found.limited
-            }
+        position.saturating_sub(self.cached_floor.get()) >= max && self.count_in_flight(position) >= max
     }
 
     /// How many messages below `position` are in flight.
@@ -344,8 +348,9 @@ impl<M: Memory> Worker<M> {
         let word = snapshot.word.leased(self.entry, deadline);
         self.pin(snapshot.position);
         let delivery = self.geometry().delivery(self.group.number, snapshot.position);
-        let claimed = self.memory().compare_exchange(delivery, snapshot.stored, word.0, Release, Relaxed); // PIN, LAP
-        if claimed.is_err() {
+        let (memory, stored) = (self.memory(), snapshot.stored);
+        let won = memory.compare_exchange(delivery, stored, word.0, Release, Relaxed); // PIN, LAP
+        if won.is_err() {
             self.unpin(snapshot.position);
             self.has_withdrawn.set(true);
             return None;
@@ -356,19 +361,23 @@ impl<M: Memory> Worker<M> {
         Some(Lease { position: snapshot.position, word, message })
     }
 
-    /// Stored before a claim, which releases it.
+    /// Stores the pin before a claim; the claim's exchange releases it.
     #[inline(always)]
     fn pin(&self, position: u64) {
         let lowest = self.lowest_held.get();
         if position < lowest {
             self.lowest_held.set(position);
-            // Released: it may follow a higher pin, or none, and then says that what that one held
-            // is done with.
-            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Release); // UNPIN
+            // Release: the pin may replace a higher pin, or none, and ends the reading under that.
+            self.memory().store(self.pin_word(), position, Release); // UNPIN
         }
         if lowest != NOWHERE {
             self.hold_one_more(lowest.max(position));
         }
+    }
+
+    #[inline(always)]
+    fn pin_word(&self) -> Word {
+        self.geometry().worker_word(self.entry, worker::PIN)
     }
 
     fn hold_one_more(&self, position: u64) {
@@ -378,18 +387,18 @@ impl<M: Memory> Worker<M> {
         self.holds_one.set(false);
     }
 
-    /// Gives up the bytes of a message. Nothing refers to them any more.
+    /// Gives up the bytes of a message: no reference to them is left.
     #[inline(always)]
     pub fn unpin(&self, position: u64) {
         let lowest = self.lowest_held.get();
         let next = if self.holds_one.get() { NOWHERE } else { self.hold_one_less(position) };
         self.lowest_held.set(next);
         if next != lowest {
-            self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), next, Release); // UNPIN
+            self.memory().store(self.pin_word(), next, Release); // UNPIN
         }
     }
 
-    /// The lowest that is left.
+    /// Drops a held position, and returns the lowest of the others.
     fn hold_one_less(&self, position: u64) -> u64 {
         let mut more = self.more_held.borrow_mut();
         let lowest = self.lowest_held.get();
@@ -413,13 +422,14 @@ impl<M: Memory> Worker<M> {
         Err(LeaseLost { position })
     }
 
-    /// Settles a message for good.
+    /// Acknowledges the message: the group is done with it.
     #[inline(always)]
     pub fn ack(&self, lease: Lease) -> Result<(), LeaseLost> {
         self.end(lease, lease.word.acked())
     }
 
-    /// Has it delivered again, in `delay_ms`, or after the group's backoff.
+    /// Ends the attempt as failed: a worker may lease the message again in `delay_ms`, or after the
+    /// group's backoff.
     pub fn nack(&self, lease: Lease, delay_ms: Option<u32>, now: Millis) -> Result<(), LeaseLost> {
         let rest = || self.settings.backoff.delay_ms(lease.position, lease.word.attempt());
         let new = match delay_ms.unwrap_or_else(rest) {
@@ -432,7 +442,7 @@ impl<M: Memory> Worker<M> {
         Ok(())
     }
 
-    /// Hands it back as if it had not been leased.
+    /// Hands the message back unprocessed: the attempt does not count.
     pub fn release(&self, lease: Lease) -> Result<(), LeaseLost> {
         self.end(lease, lease.word.released())?;
         self.group.hint_returned(lease.position);
@@ -447,7 +457,7 @@ impl<M: Memory> Worker<M> {
         Ok(Lease { word, ..lease })
     }
 
-    /// Says that it shall not be delivered again. It waits to be moved to the dead-letter ring.
+    /// Gives the message up: it becomes dead-pending.
     pub fn reject(&self, lease: Lease, now: Millis) -> Result<(), LeaseLost> {
         self.end(lease, lease.word.dead_pending(Reason::Rejected as u32, now))?;
         self.group.count(Count::Rejected, 1);
@@ -463,7 +473,7 @@ impl<M: Memory> Worker<M> {
         dead_pending
     }
 
-    /// The dead-pending messages from a position on that may be moved to the dead-letter ring now.
+    /// The dead-pending messages from `from` on that can be moved to the dead-letter ring now.
     pub fn dead_pending(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
         let due = move |snapshot: &DeliverySnapshot| {
             matches!(
@@ -474,12 +484,12 @@ impl<M: Memory> Worker<M> {
         self.group.window(from).filter(due).map(|snapshot| snapshot.position)
     }
 
-    /// Copies the dead-pending message at `position` into `buffer`, which holds a block.
+    /// Copies the dead-pending message at `position` into `buffer`, which is as long as a block.
     ///
-    /// One worker at a time moves messages, so the message stays; but a worker that was stopped may
-    /// go on after the dead-letter ring was replaced. So nothing is read in place, and the copy is
-    /// believed only if the message is still dead-pending afterwards: until it is settled, nothing of it
-    /// is overwritten.
+    /// One worker at a time moves messages, so the message usually stays. But a worker that was
+    /// stopped may go on after the dead-letter ring was replaced, beside a second one. So the
+    /// message is not read in place, and the copy counts only if the message is still dead-pending
+    /// afterwards: the producer overwrites no part of it before it is settled.
     pub(super) fn copy_dead_pending(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
         let snapshot = self.group.snapshot(position);
         if !matches!(self.settings.eligibility(position, snapshot.word, now), Eligibility::DeadPending(0)) {
@@ -495,7 +505,7 @@ impl<M: Memory> Worker<M> {
         })
     }
 
-    /// Settles a dead-pending message, and counts what became of it.
+    /// Settles a dead-pending message, and adds one to `count`.
     pub(super) fn settle_dead_pending(&self, dead_pending: Lease, count: Count) {
         if self.end(dead_pending, dead_pending.word.dead_lettered()).is_ok() {
             self.group.count(count, 1);
@@ -508,8 +518,8 @@ impl<M: Memory> Worker<M> {
             self.end(dead_pending, dead_pending.word.dead_pending(dead_pending.word.owner(), now.after(ms)));
     }
 
-    /// After something was settled: moves the floor up now and then. (The producer sees over what
-    /// is settled above the floor, so this can wait.)
+    /// Moves the stored floor now and then, after a message was settled. (The producer looks past
+    /// settled messages above the floor, so the floor can wait.)
     #[inline(always)]
     pub fn settled(&self, position: u64) {
         let stride = FLOOR_STRIDE.min(self.geometry().capacity() / 8);
@@ -525,8 +535,8 @@ impl<M: Memory> Worker<M> {
         }
     }
 
-    /// True if a claim has failed since this was last asked. The pin of a failed claim holds the
-    /// producer up like any other, so [wake](Self::wake_producer) it.
+    /// True if a claim has failed since the last call. The pin of a failed claim holds the producer
+    /// up like any other, so the caller [wakes](Self::wake_producer) it.
     #[inline(always)]
     pub fn has_withdrawn(&self) -> bool {
         self.has_withdrawn.replace(false)
@@ -541,9 +551,9 @@ impl<M: Memory> Worker<M> {
         park::Side::Producer.wake_if_asleep(self.memory());
     }
 
-    /// Has workers look again that sleep. The word that readers sleep on is the producer's, and not
-    /// to be changed here: a worker that is just falling asleep misses this, and wakes at its next
-    /// tick.
+    /// Wakes sleeping workers, so that they search again. The word that they sleep on is the
+    /// producer's, and a worker must not change it: a worker that is about to sleep misses the
+    /// wake, and wakes at its next tick.
     pub fn nudge_colleagues(&self)
     where
         M: Futex,
@@ -563,7 +573,7 @@ impl Found {
     }
 }
 
-/// The lowest messages that a search left alone though they may be had.
+/// The lowest eligible messages that a search did not lease.
 #[derive(Clone, Copy, Debug)]
 struct Skipped {
     fresh: Option<u64>,
@@ -576,4 +586,28 @@ impl Skipped {
         let lowest = if snapshot.word.is_fresh() { &mut self.fresh } else { &mut self.old };
         *lowest = Some(lowest.map_or(snapshot.position, |lowest| lowest.min(snapshot.position)));
     }
+}
+
+/// The frontier after a search: `left` is the lowest fresh message that the search skipped, `after`
+/// follows the leased position, or is [`NOWHERE`].
+#[inline(always)]
+fn frontier_after(frontier: u64, left: Option<u64>, after: u64) -> u64 {
+    match left {
+        // The hint was too high.
+        Some(left) if left < frontier => left,
+        Some(left) => frontier.max(left.min(after)),
+        None if after == NOWHERE => frontier,
+        None => frontier.max(after),
+    }
+}
+
+/// Keeps the message of the lower kind in `best`, the earlier one of two equal kinds, and returns
+/// the snapshot of the other.
+fn keep_lower_kind(
+    best: &mut Option<(DeliverySnapshot, Message)>,
+    this: (DeliverySnapshot, Message),
+) -> Option<DeliverySnapshot> {
+    let is_lower = best.is_none_or(|(_, best)| this.1.meta.kind() < best.meta.kind());
+    let left = if is_lower { best.replace(this) } else { Some(this) };
+    left.map(|(snapshot, _)| snapshot)
 }

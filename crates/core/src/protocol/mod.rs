@@ -2,14 +2,14 @@
 //!
 //! # Pairs
 //!
-//! Every atomic line that orders anything ends with the tag of its pair. The last column names the model
-//! (in `loom-tests`) that fails when either side is weakened.
+//! Every ordered atomic line ends with the tag of its pair. The last column names the model (in
+//! `loom-tests`) that fails when either side is weakened.
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
 //! | PUB | [`single`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
 //! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead` |
-//! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, copying a marked message: or the settling before it) | `observer`, `dead_letter_copy` |
+//! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, copying a dead-pending message: or the settling before it) | `observer`, `dead_letter_copy` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
@@ -21,17 +21,17 @@
 //! | TICKET | [`park`]: clear announcement; wake word, release | [`park`]: wake word, acquire; announce | that a clearing never erases a later announcement | `park_*` |
 //! | LOG | [`recorder`]: number := 0; release fence; fields | [`recorder`]: fields; acquire fence; number | that a torn record is seen as torn | `recorder` |
 //! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
-//! | PIN | [`lease`]: count of used entries; pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; count, pins. [`group`]: SETTLED | that who finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead`, `used_worker` |
+//! | PIN | [`lease`]: count of used entries; pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; count, pins. [`group`]: SETTLED | that a party which finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead`, `used_worker` |
 //! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
 //! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
 //! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
 //!
-//! Death is not in the table: whoever takes a dead party's right from the kernel sees everything the
-//! dead had written (`takeover`, `reap`).
+//! Death is not in the table: a party that takes a dead party's right from the kernel sees
+//! everything that the dead party had written (`takeover`, `reap`).
 //!
-//! Why the limit is a shared word at all: a producer that cached "I may write up to here" privately could
-//! not be seen by a joiner, who would then start at a position that is being overwritten.
+//! The limit is a shared word, since no joiner could see a limit that the producer kept for itself.
+//! The joiner would start at a position that the producer is overwriting.
 
 pub mod batch;
 pub mod clear;
@@ -59,18 +59,18 @@ pub use observe::Observer;
 pub use publish::Producer;
 pub use read::{Consumer, EvictableConsumer};
 
-/// Something in shared memory cannot be what this protocol wrote.
+/// A word of shared memory has a value that this protocol never writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {found}, but only {low}..={high} can be true")]
 #[non_exhaustive]
 pub struct Damage {
-    /// The word at fault.
+    /// Name of the word.
     pub what: &'static str,
-    /// Its value.
+    /// The word's value.
     pub found: u64,
-    /// The smallest value that could have been right.
+    /// The smallest possible value.
     pub low: u64,
-    /// The largest.
+    /// The largest possible value.
     pub high: u64,
 }
 

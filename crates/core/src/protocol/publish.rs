@@ -262,8 +262,8 @@ impl<M: Memory> Producer<M> {
     ///
     /// 1. The first look finds 3, so the candidate is 3 + 8 = 11; `LIMIT` becomes 11.
     /// 2. The fence. A reader that joins from now on sees `LIMIT` 11, and begins at 3 or above.
-    /// 3. The second look finds 3 again: the grant is 11. If the look also finds the first tail of a
-    ///    joiner, 0, the grant stays 8.
+    /// 3. The second look finds 3 again: the grant is 11. If the look also finds the first tail of
+    ///    a joiner, 0, the grant stays 8.
     #[cold]
     pub fn rescan(&mut self, required: u32) -> Scan {
         let (scan, candidate) = self.look_at_tails(required);

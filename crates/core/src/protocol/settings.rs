@@ -1,4 +1,4 @@
-//! How a group delivers: how long a lease lasts, how often a message is tried, and when again.
+//! The settings of a group: length of a lease, number of attempts, delays between them.
 
 use crate::format::{DeliveryWord, Millis, State, group};
 use crate::memory::{Memory, Word};
@@ -6,35 +6,37 @@ use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
-/// The longest lease or delay: 12.4 days. Times are compared modulo 49.7 days.
+/// The longest lease or delay, in milliseconds: 12.4 days. Times are compared modulo 49.7 days.
 pub const WAIT_MAX_MS: u32 = 1 << 30;
-/// Clocks are read in steps of up to 10 ms; nobody takes a deadline for impossible for that.
+/// Clocks are read in steps of up to 10 ms. A deadline beyond the longest lease by less than this,
+/// in milliseconds, counts as possible.
 const SLACK_MS: u32 = 64;
-/// The largest number of attempts that can be limited: one more is "without end".
+/// The largest limit of attempts; the word of a delivery holds one more.
 const DELIVER_MAX: u32 = DeliveryWord::ATTEMPT_MAX - 1;
-/// Stands for a `max_deliver` of 0, which is refused: a stored 0 means "without end".
+/// Stands for a `max_deliver` of 0, which `check` refuses: a stored 0 means "unlimited".
 const NO_ATTEMPT: u32 = u32::MAX;
 #[expect(clippy::cast_possible_truncation, reason = "16")]
 const STEPS_MAX: usize = group::BACKOFF_STEPS_MAX as usize;
 
-/// How long a message that failed rests before it is delivered again.
+/// Delay before a message is delivered again after a failed attempt.
 ///
-/// Applies after a lease that ran out, and after `Delivery::nack` without a delay of its own.
-/// What a dead worker held, and what was released, is delivered again at once.
+/// Applies after a lease that ran out, and after `Delivery::nack` without a delay of its own. A
+/// message that a dead worker held, or that a worker handed back, is delivered again at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Backoff {
-    /// Not at all.
+    /// No delay.
     #[default]
     None,
-    /// So long after the first attempt, the second, …; the last entry serves for all that follow.
+    /// A delay after the first attempt, the second, …; the last entry serves for all later
+    /// attempts.
     Steps(Steps),
-    /// Doubling from the first delay up to the longest.
+    /// Doubles from the first delay up to the longest.
     Exponential {
-        /// After the first attempt, in milliseconds.
+        /// Delay after the first attempt, in milliseconds.
         first_ms: u32,
-        /// At most so long, in milliseconds.
+        /// Longest delay, in milliseconds.
         longest_ms: u32,
-        /// Up to so many percent (0 to 100) are taken off each delay, by chance, so that messages that
+        /// Percent (0 to 100) of each delay that may be taken off by chance, so that messages that
         /// failed together do not all come back together.
         jitter_percent: u8,
     },
@@ -71,13 +73,14 @@ impl Backoff {
         if delays.is_empty() { Backoff::None } else { Backoff::Steps(steps) }
     }
 
-    /// Doubling delays from `first` to at most `longest`, with up to half of each taken off by chance.
+    /// Doubling delays from `first` to at most `longest`, with up to half of each taken off by
+    /// chance.
     pub fn exponential(first: Duration, longest: Duration) -> Backoff {
         Backoff::Exponential { first_ms: millis(first), longest_ms: millis(longest), jitter_percent: 50 }
     }
 
-    /// The delay after this attempt (from 1) at a position. The chance in it is drawn from the two, so that
-    /// everybody who looks comes to the same time.
+    /// The delay in milliseconds after this attempt (from 1) at a position. Position and attempt
+    /// determine the chance in it, so that all workers compute the same time.
     pub fn delay_ms(&self, position: u64, attempt: u32) -> u32 {
         let nth = attempt.saturating_sub(1);
         match *self {
@@ -107,23 +110,25 @@ const fn mix(value: u64) -> u64 {
 }
 
 fn millis(duration: Duration) -> u32 {
-    // Rounded up: a wait of less than a millisecond is not none.
+    // Rounded up: a wait of less than a millisecond must not become none.
     u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
-/// How a group delivers. Belongs to the group, not to a worker: the first to join creates it, or the ring's
-/// creator declares it, and whoever joins with other settings is refused.
+/// The settings of a group. They belong to the group, not to a worker: the first worker that joins
+/// creates the group, or the ring's creator declares it, and a worker that joins with other
+/// settings is refused.
 ///
-/// The defaults are those of NATS JetStream, except that a message is tried five times, not for ever.
+/// The defaults are those of NATS JetStream, except that a message is tried five times, not for
+/// ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
-    /// How long a lease lasts.
+    /// Length of a lease, in milliseconds: 1 to 2^30.
     pub ack_wait_ms: u32,
-    /// How often a message is delivered at most; 0: without end.
+    /// Most attempts: 1 to 126; 0: unlimited.
     pub max_deliver: u32,
-    /// How many messages may be delivered and not settled.
+    /// Most unsettled deliveries, at least 1.
     pub max_ack_pending: u64,
-    /// How long a message that failed rests.
+    /// Delay after a failed attempt.
     pub backoff: Backoff,
 }
 
@@ -152,39 +157,40 @@ impl fmt::Display for GroupSettings {
     }
 }
 
-/// A setting that cannot be.
+/// A setting outside its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {found}, and must be from {low} to {high}")]
 #[non_exhaustive]
 pub struct SettingsError {
-    /// Which.
+    /// Name of the setting.
     pub what: &'static str,
-    /// What was asked for.
+    /// The requested value.
     pub found: u64,
-    /// The least that can be.
+    /// The smallest possible value.
     pub low: u64,
-    /// The most.
+    /// The largest possible value.
     pub high: u64,
 }
 
-/// When a message may be leased.
+/// Eligibility of a message for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eligibility {
-    /// Now.
+    /// A worker may lease it now.
     Ready,
-    /// In so many milliseconds, unless something happens before.
+    /// A worker may lease it in so many milliseconds, unless its word changes before.
     Later(u32),
-    /// Not any more: it has been tried as often as it may be.
+    /// No worker may lease it: it was tried as often as the settings allow.
     Exhausted(Reason),
-    /// Not any more: it waits to be moved to the dead-letter ring, which may be tried in so many milliseconds.
+    /// No worker may lease it: it is dead-pending, and the next attempt to move it is due in so
+    /// many milliseconds.
     DeadPending(u32),
-    /// Not any more: it is done with.
+    /// No worker may lease it: it is settled.
     Settled,
 }
 
 impl Eligibility {
-    /// True if it may be had, or is dead-pending, before its deadline: the deadline cannot have been meant, if the clock
-    /// was read after it was written.
+    /// True if the message is eligible, or exhausted, although its deadline lies ahead of `now`.
+    /// Then the deadline is impossible, if the clock was read after the deadline was written.
     #[inline(always)]
     pub fn is_early(self, word: DeliveryWord, now: Millis) -> bool {
         let by_the_clock = match self {
@@ -192,18 +198,18 @@ impl Eligibility {
             Eligibility::Exhausted(_) => word.state() == State::Leased,
             _ => false,
         };
-        // Half a turn of the clock is ahead, the other half has passed.
+        // Half a turn of the clock lies ahead; the other half has passed.
         by_the_clock && word.deadline() != now && word.deadline().ahead_of(now, u32::MAX / 2) != 0
     }
 }
 
-/// Why a message went to the dead-letter ring.
+/// Reasons for which a message becomes a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
     /// The lease of its last attempt ran out.
     Expired = 1,
-    /// The worker died that had its last attempt.
+    /// The worker died during its last attempt.
     WorkerDied = 2,
     /// Its last attempt failed.
     Failed = 3,
@@ -212,6 +218,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The reason with this number; unknown numbers count as `Failed`.
     pub fn from_code(code: u32) -> Reason {
         match code {
             1 => Reason::Expired,
@@ -239,16 +246,16 @@ impl GroupSettings {
         GroupSettings::default()
     }
 
-    /// How long a lease lasts: a message that is neither acknowledged nor extended for so long is delivered
-    /// again. 1 ms to 2^30 ms; default 30 s, as in JetStream.
+    /// Length of a lease: a message that its worker neither settles nor extends for so long is
+    /// delivered again. 1 ms to 2^30 ms; default 30 s, as in JetStream.
     #[must_use]
     pub fn ack_wait(mut self, ack_wait: Duration) -> GroupSettings {
         self.ack_wait_ms = millis(ack_wait);
         self
     }
 
-    /// How often a message is delivered before it goes to the dead-letter ring: 1 to 126; default 5. With
-    /// `None` it is tried until it succeeds, or is rejected.
+    /// Number of attempts before a message becomes a dead letter: 1 to 126; default 5. With `None`
+    /// a message is tried until a worker acknowledges or rejects it.
     #[must_use]
     pub fn max_deliver(mut self, attempts: impl Into<Option<u32>>) -> GroupSettings {
         self.max_deliver = match attempts.into() {
@@ -259,28 +266,30 @@ impl GroupSettings {
         self
     }
 
-    /// How many messages may be delivered and not settled before no new one is delivered, at least 1; default
-    /// 1000, as in JetStream. Messages that wait for another attempt count. Counted by looking, not by a
-    /// shared counter that a death would leave wrong: workers that claim at the very same moment may
-    /// exceed it by one each.
+    /// Number of unsettled deliveries at which no worker leases a fresh message, at least 1;
+    /// default 1000, as in JetStream. Messages that wait for another attempt count. Workers count
+    /// by looking at the window, since a death would leave a shared counter wrong: workers that
+    /// claim at the very same moment may exceed the limit by one each.
     #[must_use]
     pub fn max_ack_pending(mut self, messages: u64) -> GroupSettings {
         self.max_ack_pending = messages;
         self
     }
 
-    /// How long a message that failed rests. Default: not at all.
+    /// Delay after a failed attempt. Default: none.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> GroupSettings {
         self.backoff = backoff;
         self
     }
 
-    /// How often a message is delivered at most; none: without end.
+    /// Most attempts; `None`: unlimited.
     pub fn attempts_max(&self) -> Option<u32> {
         (self.max_deliver != 0).then_some(self.max_deliver)
     }
 
+    /// Checks every setting against its range.
+    /// Checks every setting against its range.
     pub fn check(&self) -> Result<(), SettingsError> {
         let bound = |what, found: u64, low, high| match (low..=high).contains(&found) {
             true => Ok(()),
@@ -335,8 +344,8 @@ impl GroupSettings {
         }
     }
 
-    /// Reads the settings of a group's entry. Another process wrote them: what is out of range is brought
-    /// into it.
+    /// Reads the settings of a group's entry. Another process wrote them: values outside their
+    /// range are brought into it.
     pub fn load<M: Memory>(memory: &M, word: impl Fn(u64) -> Word) -> GroupSettings {
         let load = |at| memory.load(word(at), Relaxed);
         let cut = |value: u64, high: u32| u32::try_from(value).unwrap_or(high).min(high);
@@ -366,7 +375,7 @@ impl GroupSettings {
         }
     }
 
-    /// When the message at `position`, of which `word` speaks, may be leased.
+    /// Eligibility of the message at `position`, whose delivery word is `word`.
     #[inline(always)]
     pub fn eligibility(&self, position: u64, word: DeliveryWord, now: Millis) -> Eligibility {
         if word.is_fresh() {
@@ -388,7 +397,8 @@ impl GroupSettings {
                 ahead => Eligibility::Later(ahead),
             },
             State::Leased => {
-                // A lease that ran out rests where it is: its word changes when it is leased again.
+                // A lease that ran out rests where it is: its word changes when a worker leases the
+                // message again.
                 let rest = if exhausted { 0 } else { self.backoff.delay_ms(position, word.attempt()) };
                 let longest = self.ack_wait_ms + rest + SLACK_MS;
                 match word.deadline().after(rest).ahead_of(now, longest) {

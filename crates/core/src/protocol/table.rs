@@ -13,12 +13,13 @@ use crate::format::{GatingEntry, Geometry, POSITION_MAX, Tail};
 use crate::memory::Memory;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-/// Where a new reader begins.
+/// The position at which a new reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The oldest message that is certainly still there. With other consumers attached: what the slowest
-    /// of them had not released when the producer last looked. With nobody attached for a lap: at least
-    /// seven eighths of the last lap. The default of every reader: nothing that is there is skipped unasked.
+    /// The oldest message that is certainly still there. With other consumers attached: the oldest
+    /// that the slowest of them had not released when the producer last scanned. Without any gate
+    /// for a lap: at least seven eighths of the last lap. The default of every reader, so that no
+    /// reader skips a message unasked.
     #[default]
     Earliest,
     /// The first message published after the attach.

@@ -1,4 +1,5 @@
-//! Leaves out every step of the protocol, one at a time, and plants every bug that was ever found in it: shows what notices.
+//! Leaves out every step of the protocol, one at a time, and plants every bug that was ever found
+//! in it: shows what notices.
 
 mod planting;
 mod plants;
@@ -42,81 +43,81 @@ const fn accepted(
 const ACCEPTED: &[Accepted] = &[
     accepted(
         "",
-        "entry_word(group::FLOOR), from, to, Release",
+        "compare_exchange(word, from, to, Release",
         "skipped",
-        "the floor is a hint from below: everybody walks up from it over what is settled",
+        "the floor is a lower bound: every party walks up from it over settled positions",
     ),
     accepted(
         "",
-        "entry_word(group::FLOOR), from, to, Release",
+        "compare_exchange(word, from, to, Release",
         "blind",
-        "a floor that falls costs a longer walk; who removes a group holds the right of every worker of it",
+        "a floor that falls costs a longer walk; the remover of a group holds the right of every worker of the group",
     ),
     accepted(
         "",
         "match memory.compare_exchange(word, seen, position",
         "blind",
-        "a hint: a sweep finds what it passes by",
+        "a hint: a sweep finds the messages that it skips",
     ),
     accepted(
         "",
         "match self.memory.compare_exchange(word, seen, position, Relaxed, Relaxed)",
         "blind",
-        "a hint: a sweep finds what it passes by",
+        "a hint: a sweep finds the messages that it skips",
     ),
     accepted(
         "",
         "let mut seen = self.memory.load(word, Relaxed);",
         "remembered",
-        "the exchange that follows tells what is there",
+        "the exchange that follows finds the present value",
     ),
     accepted(
         "",
         "let mut seen = memory.load(ROOM, Relaxed);",
         "remembered",
-        "the exchange that follows tells what is there",
+        "the exchange that follows finds the present value",
     ),
     accepted(
         "",
         "DeliveryWord::read(memory.load(geometry.delivery(number, floor)",
         "remembered",
-        "who remembers an unsettled word is held up until the floor has moved",
+        "a party that remembers an unsettled word is held up until the floor has moved",
     ),
     accepted(
         "lease",
         "group::FRONTIER), frontier + 1",
         "skipped",
-        "a hint: whoever begins lower looks at words that are taken",
+        "a hint: a search that begins lower looks at leased words",
     ),
     accepted(
         "lease",
         "group::FRONTIER), next_frontier",
         "skipped",
-        "a hint: whoever begins lower looks at words that are taken",
+        "a hint: a search that begins lower looks at leased words",
     ),
     accepted(
         "lease",
         "compare_exchange(word, returned, next_returned",
         "skipped",
-        "a hint: whoever begins lower looks at words that are taken",
+        "a hint: a search that begins lower looks at leased words",
     ),
     accepted(
         "lease",
         "compare_exchange(word, returned, next_returned",
         "blind",
-        "a hint: a sweep finds what it passes by",
+        "a hint: a sweep finds the messages that it skips",
     ),
     accepted(
         "message.rs",
         "memory.load(",
         "remembered",
-        "what an older look does not find, the next call finds",
+        "the next call finds a message that an older look misses",
     ),
     accepted(
         "observe.rs",
         "let head = self.memory.load(HEAD",
         "remembered",
-        "a hint where to go on; every look checks itself",
+        "a hint where to go on; every look validates its copy",
     ),
     accepted(
         "park.rs",
@@ -124,16 +125,16 @@ const ACCEPTED: &[Accepted] = &[
         "skipped",
         "costs a wake for nothing at each message",
     ),
-    accepted("park.rs", "memory.store(WAKE_COUNT", "skipped", "for people"),
+    accepted("park.rs", "memory.store(WAKE_COUNT", "skipped", "for display only"),
     accepted("park.rs", "memory.store(WAKE_COUNT", "remembered", "the producer alone writes it"),
     accepted("park.rs", "memory.store(WAKE,", "remembered", "the producer alone writes it"),
     accepted(
         "park.rs",
         "memory.compare_exchange(ROOM, seen, next",
         "blind",
-        "open: what it is for needs three wakers at once, and the model has two",
+        "open: the loop matters with three wakers at once, and the model has two",
     ),
-    accepted("publish.rs", "memory.store(EPOCH", "skipped", "for people"),
+    accepted("publish.rs", "memory.store(EPOCH", "skipped", "for display only"),
     accepted(
         "publish.rs",
         "memory.load(",
@@ -146,24 +147,24 @@ const ACCEPTED: &[Accepted] = &[
         "skipped",
         "a limit that stays too high costs a joiner some of the past, and nothing is overwritten",
     ),
-    accepted("publish.rs", "self.memory.store(EVICTED_COUNT", "skipped", "for people"),
+    accepted("publish.rs", "self.memory.store(EVICTED_COUNT", "skipped", "for display only"),
     accepted(
         "read.rs",
         "let head = memory.load(HEAD",
         "remembered",
-        "what is not known at the beginning is found by the first look",
+        "the first look finds a message that is not known at the beginning",
     ),
     accepted(
         "recorder.rs",
         "memory.load(",
         "remembered",
-        "events are for people, and written under the table right",
+        "events are for display, and written under the table right",
     ),
     accepted(
         "recorder.rs",
         "memory.store(",
         "skipped",
-        "events are for people, and written under the table right",
+        "events are for display, and written under the table right",
     ),
     accepted(
         "table.rs",

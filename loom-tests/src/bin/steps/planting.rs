@@ -1,8 +1,10 @@
-//! Plants bugs in a copy of the source: all of them at once, each behind a question to the environment, so that the copy is
-//! built once, and each bug is there in the processes that are told so.
+//! Plants bugs in a copy of the source: all of them at once, each behind a question to the
+//! environment, so that the copy is built once, and each bug is there in the processes that are
+//! told so.
 //!
-//! A [`Plant`] says which text is replaced by which. Text is found without regard to white space and comments, in whichever file it
-//! stands, and must stand there exactly once: a plant survives a move, and one whose text is gone is an error.
+//! A [`Plant`] says which text is replaced by which. Text is found without regard to white space
+//! and comments, in whichever file it stands, and must stand there exactly once: a plant survives a
+//! move, and one whose text is gone is an error.
 
 use crate::plants::Plant;
 use loom_tests::campaign::executable;
@@ -99,7 +101,8 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Copies every file that belongs to the project. What has not changed since the last time is left alone.
+    /// Copies every file that belongs to the project. What has not changed since the last time is
+    /// left alone.
     fn take(&self, root: &Path) -> Result<(), String> {
         let listed = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

@@ -1,5 +1,6 @@
-//! Bugs that are planted, and what must notice each: bugs that the models, a reviewer or a trial found once, and steps
-//! (a second look, a clamp, a maximum, an order of two stores) without which the protocol is wrong.
+//! Bugs that are planted, and what must notice each: bugs that the models, a reviewer or a trial
+//! found once, and steps (a second look, a clamp, a maximum, an order of two stores) without which
+//! the protocol is wrong.
 
 /// What notices a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -459,8 +460,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         "pin_unordered",
         "a pin that follows another has no order of its own",
         "",
-        "self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Release);",
-        "self.memory().store(self.geometry().worker_word(self.entry, worker::PIN), position, Relaxed);",
+        "self.memory().store(self.pin_word(), position, Release);",
+        "self.memory().store(self.pin_word(), position, Relaxed);",
         Model("pin_moves"),
     ),
     plant(
@@ -493,13 +494,13 @@ pub(crate) const PLANTS: &[Plant] = &[
         "clock_not_doubted",
         "a deadline that cannot be is over at once, by a clock that was read too early",
         "",
-        "eligibility.is_early(snapshot.word, now) && self.is_news(snapshot, &mut suspect)",
+        "eligibility.is_early(snapshot.word, now) && self.defer_suspect(snapshot, &mut suspect)",
         "false",
         Model("late_clock"),
     ),
     plant(
         "copy_of_a_dead_letter",
-        "a copy of a fatal message is believed without a second look",
+        "a copy of a dead-pending message is believed without a second look",
         "",
         "self.group.snapshot(position) == snapshot",
         "true",
@@ -509,7 +510,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "limit_ignored",
         "more is in flight than is allowed",
         "",
-        "snapshot.word.is_fresh() && self.is_limited(&mut found, snapshot.position)",
+        "is_fresh && self.reaches_limit(snapshot.position)",
         "false",
         Nothing(
             "open: a limit of the group, not of the ring; the simulation does not count what is in flight",
@@ -525,7 +526,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "returned_passed",
-        "a message that was handed back is passed by",
+        "a message that was handed back is skipped",
         "",
         "self.group.load(group::RETURNED) <= frontier",
         "false",
@@ -533,7 +534,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "frontier_not_lowered",
-        "where new messages begin is not lowered by who leaves one",
+        "where new messages begin is not lowered by a worker that skips one",
         "",
         "left < frontier",
         "false",
@@ -555,6 +556,6 @@ pub(crate) const PLANTS: &[Plant] = &[
                     seen = now;
                 }",
         "let _ = (exchange(seen, seen.wrapping_add(1)), &mut seen);",
-        Nothing("open: what it is for needs three wakers at once, and the model has two"),
+        Nothing("open: the loop matters with three wakers at once, and the model has two"),
     ),
 ];

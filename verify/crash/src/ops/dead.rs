@@ -89,7 +89,8 @@ pub(super) fn may_be_given_up(world: &mut World, end: &Ending) {
     }
 }
 
-/// As `may_be_given_up`; stopped over its only attempt, the victim has the other message given up, too.
+/// As `may_be_given_up`; stopped over its only attempt, the victim has the other message given up,
+/// too.
 pub(super) fn both_may_be_given_up(world: &mut World, end: &Ending) {
     may_be_given_up(world, end);
     if world.mode == Mode::Freeze {

@@ -1,4 +1,5 @@
-//! Workers: joining, leasing, settling, leaving. Two messages are unsettled when an operation begins.
+//! Workers: joining, leasing, settling, leaving. Two messages are unsettled when an operation
+//! begins.
 
 use super::before::{self, aged, corpse, working};
 use super::{done, say};
@@ -196,8 +197,8 @@ pub(super) fn taken_again(world: &mut World, _: &Ending) {
     oldest_is(world, |delivery| matches!(delivery, Delivery::Leased(1 | 2) | Delivery::Open(1 | 2)));
 }
 
-/// What the victim may have settled, once it has handled it: up to so many of the two unsettled messages, oldest
-/// first. It reports the positions.
+/// What the victim may have settled, once it has handled it: up to so many of the two unsettled
+/// messages, oldest first. It reports the positions.
 fn may_settle(world: &mut World, end: &Ending, most: u64) {
     let oldest = world.base - 2;
     match &end.report {

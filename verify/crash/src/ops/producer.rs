@@ -50,7 +50,8 @@ pub(super) fn uncounted(directory: &Path, mode: Mode) -> World {
     world
 }
 
-/// A producer died when the last message of its batch that ever gets a header had it, and nothing was published.
+/// A producer died when the last message of its batch that ever gets a header had it, and nothing
+/// was published.
 pub(super) fn batched(directory: &Path, mode: Mode) -> World {
     let world = orphan(directory, mode);
     let last = world.head() + 2;
@@ -162,7 +163,8 @@ pub(super) fn is_counted(world: &mut World, _: &Ending) {
 pub(super) fn is_closed(world: &mut World, end: &Ending) {
     world.victim_published(end, 0);
     let closed = world.raw().is_closed();
-    // Stopped after it gave the lock up, another may have become the producer and opened the stream again.
+    // Stopped after it gave the lock up, another may have become the producer and opened the stream
+    // again.
     assert!(closed || end.report.is_none() || world.producer.is_some());
     if world.producer.is_none() {
         let mut reader = Consumer::<[u8]>::attach(&world.path, Start::Latest).unwrap();

@@ -1,4 +1,5 @@
-//! What must be true of the file and of the others while the victim is stopped, and when it is gone.
+//! What must be true of the file and of the others while the victim is stopped, and when it is
+//! gone.
 
 use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
 use kit::raw::{Delivery, Raw, dead_path};
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 const RIVAL: &str = "rival";
 
 impl World {
-    /// The victim is stopped, the others go on for two laps; or they are told that the victim holds them.
+    /// The victim is stopped, the others go on for two laps; or they are told that the victim holds
+    /// them.
     pub(crate) fn others_go_on(&mut self, victim: u64) {
         if !self.path.exists() {
             let created = World::options(self.shape, self.mode).create(&self.path);

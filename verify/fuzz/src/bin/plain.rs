@@ -1,4 +1,5 @@
-//! The same targets without a fuzzer: inputs by chance, and changed ones of a corpus, as fast as they go.
+//! The same targets without a fuzzer: inputs by chance, and changed ones of a corpus, as fast as
+//! they go.
 //!
 //! `plain <attach|words> <executions> <seed> <corpus>`; a seed repeats its run.
 

@@ -29,7 +29,8 @@ fn enter(turn: &mut Turn<'_>, kind: ConsumerKind, name: &str) -> Option<Entered>
     }
     let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
     let entered = membership::enter(memory, &geometry, memory, kind, start, &who);
-    // Killed over this, it has an entry that its actor does not know of: the oracle must not, either.
+    // Killed over this, it has an entry that its actor does not know of: the oracle must not,
+    // either.
     memory.release(Right::Table);
     let refused = matches!(entered, Err(EnterError::NameIsDurable | EnterError::Unknown(_)));
     let damaged = matches!(entered, Err(EnterError::Start(StartError::Damaged(_))));

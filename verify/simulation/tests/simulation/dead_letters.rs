@@ -1,4 +1,5 @@
-//! The dead-letter ring, as far as the ring itself is concerned: one producer at a time, so many letters.
+//! The dead-letter ring, as far as the ring itself is concerned: one producer at a time, so many
+//! letters.
 
 use std::collections::VecDeque;
 

@@ -68,8 +68,8 @@ impl GroupBook {
         (self.open.first().copied(), self.open.len() as u64)
     }
 
-    /// A worker has had its last word on a lease, or was told that it comes too late: either way the lease's word
-    /// is gone.
+    /// A worker has had its last word on a lease, or was told that it comes too late: either way
+    /// the lease's word is gone.
     pub(crate) fn ended(&self, lease: Lease) {
         assert_ne!(self.last.get(&lease.position), Some(&lease.word.0), "{lease:?} was not lost");
     }

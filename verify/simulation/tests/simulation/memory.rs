@@ -1,5 +1,5 @@
-//! The protocol's memory on the heap, for one thread. Before each access its party may be killed, or others may
-//! get their turn; each write is shown to the oracle.
+//! The protocol's memory on the heap, for one thread. Before each access its party may be killed,
+//! or others may get their turn; each write is shown to the oracle.
 
 use crate::oracle::{Intent, Oracle};
 use loom_tests::sites::{Change, Operation, changed, remembers};

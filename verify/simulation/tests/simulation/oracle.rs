@@ -18,7 +18,8 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// What a block shows, or a part of it that is no shorter than the message. Behind the message are zeros.
+    /// What a block shows, or a part of it that is no shorter than the message. Behind the message
+    /// are zeros.
     pub(crate) fn shown(block: &[u64], meta: Meta) -> Message {
         let (message, behind) = block.split_at(meta.len() / 8);
         let words = [message[0], message.get(1).copied().unwrap_or(0)];
@@ -267,7 +268,8 @@ impl Oracle {
         self.groups.iter_mut().for_each(|group| group.published(end));
     }
 
-    /// From the moment at which an entry says so, its consumer is durable, until it does so no more.
+    /// From the moment at which an entry says so, its consumer is durable, until it does so no
+    /// more.
     fn wrote_flags(&mut self, shared: &Shared, life: &Life, entry: u32, new: EntryFlags) {
         let is_holder = shared.holder(Right::Consumer(entry)) == Some(life.party);
         assert!(is_holder || life.party == CREATOR, "the entry of another");

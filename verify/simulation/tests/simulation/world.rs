@@ -1,4 +1,5 @@
-//! Everybody in one thread: who has a turn, who is killed in it, who is interrupted by whom, what time it is.
+//! Everybody in one thread: who has a turn, who is killed in it, who is interrupted by whom, what
+//! time it is.
 
 use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
@@ -220,7 +221,8 @@ impl World {
 
     /// Somebody's operation, or somebody's death.
     fn turn(&self) {
-        // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow for stuck.
+        // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow
+        // for stuck.
         let chosen = match self.calm.get() {
             true => usize::try_from(self.roll(self.members.len() as u64)).unwrap(),
             false => self.dice.borrow_mut().pick(&self.order),
@@ -270,8 +272,8 @@ impl World {
         *memory = SimMemory::of(&self.shared, self.parties.get());
     }
 
-    /// Calm begins: from now on nobody dies. Some are killed before, whom nobody succeeds: the others must
-    /// finish without them.
+    /// Calm begins: from now on nobody dies. Some are killed before, whom nobody succeeds: the
+    /// others must finish without them.
     fn calm_down(&self) {
         self.calm.set(true);
         for member in &self.members {

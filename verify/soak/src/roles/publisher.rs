@@ -39,8 +39,8 @@ pub(crate) fn publish(cast: &Cast, stream: Stream) {
     producer.close();
 }
 
-/// Takes its turn: begins where the publisher before it ended, no lower than it published and no higher than it
-/// meant to.
+/// Takes its turn: begins where the publisher before it ended, no lower than it published and no
+/// higher than it meant to.
 fn take_over(cast: &Cast, stream: Stream, producer: &Producer) -> u64 {
     let (board, head) = (&cast.board, producer.head());
     let before = board.publisher(stream).load(SeqCst);

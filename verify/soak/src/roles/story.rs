@@ -1,5 +1,5 @@
-//! What a reader of the broadcast stream must find: each position once, in order, whole, and by the publisher
-//! whose turn it was.
+//! What a reader of the broadcast stream must find: each position once, in order, whole, and by the
+//! publisher whose turn it was.
 
 use crate::board::{Entry, Term};
 use crate::cast::{Cast, Wrong};
@@ -47,8 +47,8 @@ impl<'c> Story<'c> {
         self.uncounted += 1;
     }
 
-    /// A publisher begins where the one before it ended. What that one wrote and did not live to publish would
-    /// show here.
+    /// A publisher begins where the one before it ended. What that one wrote and did not live to
+    /// publish would show here.
     #[cold]
     fn turn_to(&mut self, publisher: u64) {
         let board = &self.cast.board;

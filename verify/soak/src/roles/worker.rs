@@ -1,5 +1,5 @@
-//! Works in every way there is. Each confirmed acknowledgement is counted; one that was counted before is what
-//! must never happen.
+//! Works in every way there is. Each confirmed acknowledgement is counted; one that was counted
+//! before is what must never happen.
 
 use crate::board::{Board, Entry, Fate, Team};
 use crate::cast::{Cast, Wrong};
