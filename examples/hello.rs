@@ -6,7 +6,7 @@ use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
 fn main() -> Result<(), slipring::Error> {
     let path = std::env::temp_dir().join(format!("slipring-hello-{}", std::process::id()));
 
-    // Once, by anybody: 1024 blocks of 48 bytes, in a file.
+    // Created once, by any process: 1024 blocks of 48 bytes, in a file.
     RingOptions::new(48, 1024).create(&path)?;
 
     // In one process. There is only one producer at a time; the kernel sees to that.

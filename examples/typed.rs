@@ -23,8 +23,8 @@ slipring::message! {
     }
 }
 
-/// What somebody deployed last week: the same size, but `size` and `instrument` have changed
-/// places.
+/// The type of a program that was deployed last week: the same size, but `size` and `instrument`
+/// have changed places.
 mod last_week {
     slipring::message! {
         /// The best bid of an instrument.

@@ -29,7 +29,7 @@ fn main() -> Result<(), slipring::Error> {
         }
     }
 
-    // What was given up waits for somebody to decide: redrive, or purge.
+    // Dead letters wait for an operator: redrive, or purge.
     let mut dead = DeadLetters::open(&path)?;
     while let Some(letter) = dead.peek()? {
         println!("{}: {}: {}", letter.id, letter.note, String::from_utf8_lossy(&letter.bytes));
@@ -47,7 +47,8 @@ enum Trouble {
     NoSuchNumber,
 }
 
-/// The key is the same at every delivery of a message: whoever was asked before does nothing.
+/// The key is the same at every delivery of a message: a gateway that has seen the key does
+/// nothing.
 fn send_sms(key: &str, order: &[u8]) -> Result<(), Trouble> {
     match order {
         b"to 12" => Err(Trouble::NoSuchNumber),

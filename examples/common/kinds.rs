@@ -1,4 +1,4 @@
-//! What kinds of messages a line becomes.
+//! The kinds of the messages that a line becomes.
 
 /// The kind of a message that is a piece of a line, with more of the line to come. A whole line, or
 /// the last piece of one, has kind 0.

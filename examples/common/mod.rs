@@ -1,14 +1,14 @@
-//! What the examples share: Ctrl-C, exit codes, numbers on the command line.
+//! The common part of the examples: Ctrl-C, exit codes, numbers on the command line.
 
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whatever ends a program early. Its text says what to do.
+/// Any error that ends a program early. Its text has the way out.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// Somebody pressed Ctrl-C, or asked the process to end.
+/// True after Ctrl-C or SIGTERM.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn interrupted() -> bool {

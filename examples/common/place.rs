@@ -46,7 +46,7 @@ impl Place {
 
     pub(crate) fn remove(&self) {
         if !self.keep {
-            // Somebody else may have been faster, and nobody could do more about another error.
+            // Another process may have removed the file already; other errors are ignored.
             drop(fs::remove_dir_all(&self.dir));
         }
     }

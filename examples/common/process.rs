@@ -11,7 +11,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 pub(crate) const ROLE: &str = "--role";
 const KEEP: &str = "keep";
 
-/// What the arguments after [`ROLE`] say: which role, and where.
+/// The arguments after [`ROLE`]: the role, and the place.
 pub(crate) fn role_and_place(
     mut arguments: impl Iterator<Item = std::ffi::OsString>,
 ) -> Result<(String, Place), Failure> {

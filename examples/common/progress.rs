@@ -1,4 +1,4 @@
-//! What is shown while a run goes on: a bar on a terminal, elsewhere a line now and then.
+//! The progress of a run: a bar on a terminal, elsewhere a line now and then.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};

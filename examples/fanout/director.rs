@@ -14,14 +14,15 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Who is killed.
+/// The process to kill.
 pub(crate) const VICTIM: &str = CONSUMERS[1];
 
 const TICK: Duration = Duration::from_micros(200);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the victim stays dead at most, if the ring does not fill up before.
 const ABSENCE_MAX: Duration = Duration::from_secs(1);
-/// Consumers are started again when they are killed, also by somebody else, but not for ever.
+/// The director starts a killed consumer again, up to this many times, also after a kill from
+/// outside.
 const RESTARTS_MAX: u32 = 100;
 
 /// The planned death.
@@ -47,7 +48,7 @@ enum Act {
     AfterIt(Death),
 }
 
-/// What happened.
+/// The outcome.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) published: Published,

@@ -12,7 +12,7 @@ const BATCH: u64 = 256;
 /// Looks up from waiting for room this often, for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// What was published.
+/// The published messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Published {
     pub(crate) messages: u64,

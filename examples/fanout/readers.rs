@@ -39,7 +39,8 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
     };
     result.map_err(|failure| {
         if let Some(RecvError::ProducerDead { .. }) = failure.downcast_ref() {
-            // Killed, so that it could not clean up. What it had published was received to the end.
+            // The publisher was killed and could not close the stream. All messages that it
+            // published were received.
             place.remove();
         }
         format!("{role} ends: {failure}").into()

@@ -1,4 +1,4 @@
-//! What everybody saw, and whether that is what was published.
+//! Compares the messages that each process saw with the published ones.
 
 use crate::common::Failure;
 use crate::director::{Run, VICTIM};
@@ -88,7 +88,7 @@ pub(crate) fn write(
     Ok(failures.is_empty())
 }
 
-/// What is wrong with an account.
+/// The faults of an account.
 fn objections(role: &str, tally: &Tally, equal: bool, script: &Script<'_>) -> Vec<String> {
     let total = script.len();
     let mut found = Vec::new();

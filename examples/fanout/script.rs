@@ -1,4 +1,4 @@
-//! What is published: the input, cut into messages, and repeated until it is long enough.
+//! The published stream: the input, cut into messages, and repeated until it is long enough.
 
 use crate::common::Failure;
 use crate::lines::pieces;
@@ -57,7 +57,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| format!("cannot read {}: {error}; {advice}", path.display()).into())
 }
 
-/// The stream to publish. The message at position `p` is known to whoever has the script.
+/// The stream to publish. The message at position `p` can be computed by every process that has the
+/// script.
 #[derive(Debug)]
 pub(crate) struct Script<'a> {
     /// The messages of one reading of the input: kind and bytes.

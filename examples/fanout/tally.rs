@@ -1,4 +1,4 @@
-//! What a process saw of the stream, and the file in which it keeps that.
+//! A process's account of the stream, and the file in which the process keeps it.
 
 use crate::kinds::CONTINUES;
 use std::fs::File;
@@ -141,7 +141,7 @@ impl Record {
         File::options().read(true).write(true).create(true).truncate(false).open(path).map(Record)
     }
 
-    /// What was stored last; nothing counted yet if nothing was.
+    /// The record that was stored last; an empty one if none was.
     pub(crate) fn load(&self) -> io::Result<Tally> {
         let mut bytes = [0; WORDS * 8];
         match self.0.read_exact_at(&mut bytes, 0) {

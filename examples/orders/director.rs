@@ -23,16 +23,17 @@ const SLEEPER: usize = 2;
 
 const TICK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long the sleeper sleeps at most, if nobody takes its order over.
+/// How long the sleeper sleeps at most, if no worker takes its order over.
 const SLEEP_MAX: Duration = Duration::from_secs(3);
 /// How long it may take, once awake, to find that it comes too late.
 const WAKING_MAX: Duration = Duration::from_secs(1);
-/// Processes are started again when they are killed, also by somebody else, but not for ever.
+/// The director starts a killed process again, up to this many times, also after a kill from
+/// outside.
 const RESTARTS_MAX: u32 = 100;
 /// A redriven order may die again.
 const REDRIVES_MAX: usize = 5;
 
-/// What happened to the worker that was stopped.
+/// The fate of the worker that was stopped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sleep {
     pub(crate) position: u64,
@@ -103,7 +104,7 @@ pub(crate) fn run(
     }
 }
 
-/// What can be seen from outside.
+/// The facts that a look at the ring gives.
 struct View {
     head: u64,
     sms: GroupInfo,
@@ -238,7 +239,7 @@ impl Stage<'_> {
                 let (since, slept, lost_before) = (Instant::now(), Duration::ZERO, view.sms.lost);
                 Act::Asleep(Sleep { position, since, slept, lost_before, refused: false })
             }
-            // Until somebody else has done its work.
+            // Until another worker has done its work.
             Act::Asleep(sleep)
                 if view.sms.ack_floor > sleep.position || sleep.since.elapsed() > SLEEP_MAX =>
             {

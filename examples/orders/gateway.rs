@@ -40,7 +40,7 @@ pub(crate) enum Answer {
     NoSuchNumber = 4,
 }
 
-/// What the gateway did for one order.
+/// The gateway's record of one order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Account {
     pub(crate) number: u64,

@@ -61,7 +61,7 @@ Kill any of the processes yourself (their numbers are shown), or stop one, and s
 Exit code: 0 if everything was done once; 1 if not, or on an error; 2 for a command line that makes no sense;
 130 after Ctrl-C.";
 
-/// Fewer are over before anybody can be caught at work.
+/// A run with fewer orders ends before a worker can be caught at work.
 const ORDERS_MIN: u64 = 1000;
 
 struct Options {

@@ -1,4 +1,4 @@
-//! What is published: a paid order, and what a redriven one says of its first message.
+//! The published message: a paid order; a redriven one also has the id of its first message.
 
 use crate::common::Failure;
 use slipring::MessageId;
@@ -12,8 +12,8 @@ slipring::message! {
         /// Where the SMS goes.
         pub(crate) phone: u64,
         /// 0; in a message that is redriven 1 + the position of the first message about this order.
-        /// The new message has an id of its own, and everybody who reads the ring gets it: this
-        /// tells them that they may have seen the order before.
+        /// The new message has an id of its own, and all readers of the ring get it: this tells
+        /// them that they may have seen the order before.
         pub(crate) origin: u64,
         pub(crate) customer: u32,
         pub(crate) cents: u32,
@@ -22,9 +22,9 @@ slipring::message! {
 
 /// Telephone numbers begin here, and have nine digits.
 const PHONES: u64 = 600_000_000;
-/// What somebody mistyped.
+/// A mistyped number.
 const IMPOSSIBLE: u64 = 12;
-/// Of the customers whose network never confirms anything.
+/// The prefix of customers whose network never confirms an SMS.
 const SILENT: u64 = 699_000_000;
 /// Orders of each troublesome kind in a run.
 pub(crate) const IMPOSSIBLE_ORDERS: u64 = 5;

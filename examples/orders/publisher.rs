@@ -1,5 +1,5 @@
-//! The order process: writes every paid order into the ring and goes on. What becomes of it is not
-//! its affair.
+//! The order process: writes every paid order into the ring and goes on. The fate of an order is
+//! not its affair.
 
 use crate::common::{self, Failure};
 use crate::order::Order;

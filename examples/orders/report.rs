@@ -1,4 +1,4 @@
-//! What was done about every order, and whether that is everything, once.
+//! Compares the work done for every order with the work due: all of it, once.
 
 use crate::common::Failure;
 use crate::director::Run;
@@ -11,7 +11,7 @@ use crate::workers::{AUDIT, BOOKING, POINTS, audit_line, booking, file_of};
 use std::fs::File;
 use std::io::{self, Write};
 
-/// What the books say, against what should have been done.
+/// The books, compared with the work that was due.
 #[derive(Debug, Default)]
 struct Findings {
     sms_once: u64,
@@ -173,7 +173,7 @@ fn findings(total: u64, seed: u64, books: &[Account], place: &Place) -> Result<F
     Ok(found)
 }
 
-/// What is wrong.
+/// The faults.
 fn objections(total: u64, run: &Run, found: &Findings) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut check = |right: bool, what: String| {

@@ -22,7 +22,7 @@ pub(crate) const SMS: &str = "sms";
 /// new ones stay where they are.
 const IN_FLIGHT_MAX: u64 = 100;
 
-/// How the SMS group delivers. Belongs to the ring: whoever creates it says so once.
+/// How the SMS group delivers. The settings belong to the ring: its creator sets them once.
 pub(crate) fn sms_settings() -> GroupSettings {
     GroupSettings::new()
         .ack_wait(Duration::from_millis(300))

@@ -111,8 +111,9 @@ pub(super) fn release(reader: &mut protocol::Consumer<Region>, n: u64) {
 /// Several messages, in place. Iterate over it by reference.
 ///
 /// Dropping it releases every message that an iterator has handed out; the other messages stay and
-/// are received again. If the thread is panicking, the message that was handed out last stays, too:
-/// the handler has not finished it.
+/// are received again. Example: of a batch of positions 4 to 7, an iterator handed out 4 and 5.
+/// Dropping the batch releases these two, and the next receive returns 6. If the thread is
+/// panicking, the message that was handed out last stays, too: the handler has not finished it.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};

@@ -1,4 +1,4 @@
-//! What a message costs: `cargo bench --bench ring`.
+//! The cost of a message: `cargo bench --bench ring`.
 //!
 //! * `publish`, `receive`: one thread, a warm ring on the heap, one side at a time. The other
 //!   side's work, which makes the room or the messages, is not measured.

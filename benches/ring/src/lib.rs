@@ -1,1 +1,1 @@
-//! What a call costs in one thread: see `benches/ring/benches/ring.rs`.
+//! The cost of a call in one thread: see `benches/ring/benches/ring.rs`.

@@ -1,4 +1,4 @@
-//! What a system must be able to do to be measured. One file in `systems` implements this for each;
+//! The interface of a system that is measured. One file in `systems` implements this for each;
 //! everything is monomorphised per system and size, so no measured loop calls through a pointer.
 
 use crate::place::Place;
@@ -58,7 +58,7 @@ pub(crate) trait System {
     const NAME: &'static str;
     /// One line for people.
     const ABOUT: &'static str;
-    /// What can be measured of it.
+    /// The measures that the system supports.
     const MEASURES: &'static [Measure];
     /// The largest message that it carries on this machine.
     fn largest() -> usize {

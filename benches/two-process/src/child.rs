@@ -24,7 +24,7 @@ pub(crate) enum Role {
     Both,
 }
 
-/// What a child is told.
+/// The orders to a child.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Orders {
     #[arg(long)]
@@ -45,7 +45,7 @@ pub(crate) struct Orders {
 
 /// Does it, and says on the standard output how it went.
 pub(crate) fn run(orders: &Orders) -> Result<(), Failure> {
-    // SAFETY: no pointers. A child must not go on when nobody waits for it.
+    // SAFETY: no pointers. A child must end with its parent.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     report(side(orders))
 }
@@ -219,7 +219,7 @@ fn give_up(error: Failure) -> Outcome {
     std::process::exit(if reported.is_ok() { 0 } else { 1 });
 }
 
-/// What two sides found, if they agree on how many messages there were.
+/// The results of the two sides, if both counted the same number of messages.
 pub(crate) fn combine(near: Outcome, far: Outcome) -> Result<Outcome, Failure> {
     if near.messages != far.messages {
         return Err(format!("{} messages were sent, but {} received", near.messages, far.messages).into());

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a run may take longer than its schedule.
+/// The time that a run may take beyond its schedule.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -30,7 +30,7 @@ pub(crate) fn catch_interrupts() {
     }
 }
 
-/// True when somebody wants the program to end.
+/// True after a signal.
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Relaxed)
 }
@@ -58,7 +58,7 @@ impl Drop for Troupe {
     }
 }
 
-/// What a child said; nothing at its end.
+/// A line of a child's output; none at its end.
 type Word = (usize, Option<String>);
 
 /// Performs run number `number`.

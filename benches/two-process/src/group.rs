@@ -1,4 +1,4 @@
-//! What it costs to share messages out: a producer, and workers that acknowledge each message. This
+//! The cost of sharing messages out: a producer, and workers that acknowledge each message. This
 //! library only.
 
 use crate::channel::{Failure, capacity};
@@ -62,7 +62,7 @@ pub(crate) fn near(place: &Place, schedule: Schedule) -> Result<Outcome, Failure
     Ok(Outcome { messages, ..Outcome::default() })
 }
 
-/// What one worker did.
+/// The result of one worker.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     messages: u64,

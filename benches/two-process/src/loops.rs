@@ -1,4 +1,4 @@
-//! The measured loops. Every message is checked in every word by whoever receives it.
+//! The measured loops. The receiver checks every word of every message.
 
 use crate::channel::{BATCH, Failure, Receiver, Sender};
 use crate::payload::{STOP, Seen, look, number};

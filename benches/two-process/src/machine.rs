@@ -1,4 +1,4 @@
-//! The machine: what it is, and which core a thread runs on.
+//! The machine: its description, and the core of a thread.
 
 use crate::channel::Failure;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::Instant;
 use std::{fs, io, thread};
 
-/// What a result means nothing without.
+/// The facts about the machine that belong to every result.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
@@ -15,7 +15,7 @@ pub(crate) struct Machine {
     pub(crate) governor: String,
     pub(crate) compiler: String,
     pub(crate) peers: String,
-    /// What one look at the clock costs; a round trip has one.
+    /// The cost of one look at the clock; a round trip has one.
     pub(crate) clock_ns: f64,
     /// The cores that were used.
     pub(crate) pinned_to: Vec<usize>,

@@ -69,7 +69,7 @@ fn perform(options: &Options) -> Result<bool, Failure> {
     Ok(report.failures.is_empty())
 }
 
-/// Whoever reads it may go before it is read: that is no error.
+/// A closed pipe is no error.
 fn print(text: &str) -> io::Result<()> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

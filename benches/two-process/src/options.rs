@@ -61,7 +61,7 @@ pub(crate) struct Options {
     pub(crate) write_docs: Option<PathBuf>,
 }
 
-/// What the program starts itself again for.
+/// The role of a process that the program starts.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// One side of a run.

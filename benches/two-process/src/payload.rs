@@ -1,6 +1,6 @@
-//! What a message holds: its own number, in every word, so that a receiver can tell a whole message
-//! from a torn, lost, doubled or swapped one. Filling and checking are plain loops over words,
-//! which compilers vectorise. They are the same for every system, long messages down to the
+//! The contents of a message: its own number, in every word, so that a receiver can tell a whole
+//! message from a torn, lost, doubled or swapped one. Filling and checking are plain loops over
+//! words, which compilers vectorise. They are the same for every system, long messages down to the
 //! instructions: inlined, the loops come out with wider or narrower stores as the code around them
 //! has it, which was 4 % of a stream of 1 KiB.
 
@@ -62,7 +62,7 @@ fn fill_words<const N: usize>(memory: &mut [MaybeUninit<u8>; N], n: u64) {
     }
 }
 
-/// What a receiver finds.
+/// The result of a receiver's check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// The message that was due, whole.

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SHM: &str = "/dev/shm";
-/// What every name that this program leaves in the system begins with, followed by the process id.
+/// The prefix of every name that this program uses in the system; the process id follows.
 const PREFIX: &str = "two-process-";
 
-/// One direction of one run: a name that nobody else uses.
+/// One direction of one run: a name that no other run uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     directory: PathBuf,
@@ -74,7 +74,7 @@ impl Drop for Workshop {
     }
 }
 
-/// Removes what processes of this program that were killed have left.
+/// Removes the files of killed processes of this program.
 pub(crate) fn remove_leftovers(removers: &[fn(&Place)]) {
     for name in names(PREFIX) {
         let pid = name.trim_start_matches(PREFIX).split(['-', '_']).next().unwrap_or_default();

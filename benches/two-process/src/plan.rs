@@ -11,7 +11,7 @@ use crate::systems::{self, Entry};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::Duration;
 
-/// What starting and ending the processes of a run takes.
+/// The time for starting and ending the processes of a run.
 const OVERHEAD: Duration = Duration::from_millis(20);
 
 /// Everything that was asked for, each once. What is to be compared is measured one right after the

@@ -1,4 +1,4 @@
-//! What is measured, and what comes of it.
+//! The measures, and their results.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -85,7 +85,7 @@ impl Schedule {
     }
 }
 
-/// What one side of a run reports.
+/// The report of one side of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// Messages handled, warm-up included: both sides must have the same.
@@ -109,13 +109,13 @@ impl Outcome {
         self.ns_per_message.or(self.middle_ns)
     }
 
-    /// What this share, in percent, did not exceed.
+    /// The value that this share, in percent, did not exceed.
     pub(crate) fn percentile(&self, share: f64) -> Option<f64> {
         self.percentiles.iter().find(|(at, _)| *at == share).map(|(_, ns)| *ns as f64)
     }
 }
 
-/// What a child process says when it is done.
+/// The last words of a child process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {

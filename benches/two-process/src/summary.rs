@@ -40,7 +40,7 @@ impl<'r> Series<'r> {
         found
     }
 
-    /// What stands for a system: the mean of its middle half, or its time per message.
+    /// The figure of a system: the mean of its middle half, or its time per message.
     pub(crate) fn figure(&self, system: &str) -> Option<Figure> {
         let figures = self.values(system, |record| record.outcome.figure());
         let ratio = |(rep, figure): &(u32, f64)| {

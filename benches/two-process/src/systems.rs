@@ -29,7 +29,7 @@ use crate::group;
 use crate::place::Place;
 use crate::run::{Measure, Outcome};
 
-/// What is known of a system before it runs.
+/// The description of a system.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry {
     pub(crate) name: &'static str,

@@ -1,5 +1,5 @@
-//! What `dump` writes and `restore` reads: a head, the messages in order, and an end that says how
-//! many there were.
+//! The file that `dump` writes and `restore` reads: a head, the messages in order, and an end with
+//! their number.
 //!
 //! As JSON lines:
 //!
@@ -27,7 +27,7 @@ const VERSION: u32 = 1;
 const END: u32 = u32::MAX;
 /// Length, kind, position.
 const RECORD_HEAD: usize = 16;
-/// A head, or whatever stands around a message in its line, has no more bytes.
+/// The most bytes of a head, or of a line without its payload.
 const HEAD_MAX: usize = 4096;
 /// The most bytes that JSON makes of one.
 const ESCAPED: usize = 6;
@@ -101,7 +101,7 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes the end; how many messages there were.
+    /// Writes the end, with the number of messages.
     pub(crate) fn end(mut self) -> io::Result<u64> {
         if self.is_binary {
             self.binary(END, 0, self.count, &[])?;
@@ -136,7 +136,7 @@ pub(crate) struct Message {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Reads an archive of either kind. Every error says where.
+/// Reads an archive of either kind. Every error names the line or the byte.
 #[derive(Debug)]
 pub(crate) struct Reader<R: BufRead> {
     input: R,
@@ -159,12 +159,12 @@ impl<R: BufRead> Reader<R> {
         Ok((head, reader))
     }
 
-    /// Refuses longer messages than this: nothing else bounds what a line may take.
+    /// Refuses longer messages than this: the length of a line has no other bound.
     pub(crate) fn limit(&mut self, block_size: u64) {
         self.block_size = self.block_size.min(block_size);
     }
 
-    /// The next message; none at the end, if the end is there and tells the truth.
+    /// The next message; none at the end, if the end has the right number of messages.
     pub(crate) fn next(&mut self) -> Result<Option<Message>, Failure> {
         let message = if self.is_binary { self.binary_message()? } else { self.json_message()? };
         self.count += u64::from(message.is_some());
@@ -226,7 +226,7 @@ impl<R: BufRead> Reader<R> {
         }
     }
 
-    /// The end says that there were so many.
+    /// Compares the number of messages with the number in the end.
     fn ended(&mut self, count: u64) -> Outcome {
         if count != self.count {
             return Err(self.wrong(&format!(

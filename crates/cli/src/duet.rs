@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Stage(PathBuf);
 
 impl Stage {
-    /// Below `dir`, where the rings to be measured shall be.
+    /// Below `dir`, the directory of the rings to be measured.
     pub(crate) fn new(dir: &Path) -> Result<Stage, Failure> {
         let path = dir.join(format!(".slipring-measures-{}", std::process::id()));
         std::fs::create_dir(&path)
@@ -51,7 +51,7 @@ impl Drop for Stage {
 pub(crate) struct Partner(Child);
 
 impl Partner {
-    /// What it printed, once it has ended.
+    /// The output of the process, once it has ended.
     pub(crate) fn report(mut self) -> Result<String, Failure> {
         let mut text = String::new();
         if let Some(mut stdout) = self.0.stdout.take() {
@@ -106,7 +106,7 @@ pub(crate) fn histogram() -> Histogram<u64> {
     histogram
 }
 
-/// An error if the person who waits has had enough.
+/// An error after a signal.
 pub(crate) fn go_on() -> Result<(), Failure> {
     match signals::interrupted() {
         true => Err(Failure::error("interrupted")),

@@ -1,4 +1,4 @@
-//! How a verb ends: with a text that says what to do, and an exit code that a script can go by.
+//! How a verb ends: with a text that names the way out, and an exit code for scripts.
 
 use slipring::{
     AtPath, AttachError, CreateError, Error, JoinError, OpenError, RecvError, RedriveError, SendError,
@@ -19,12 +19,12 @@ Exit codes:
 Ctrl-C, SIGTERM and SIGHUP end every verb in good order: what was received and written is released, what was leased \
 is handed back, and no entry stays behind.";
 
-/// Why a verb did not do what it was asked to.
+/// Why a verb failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Whatever has no code of its own.
+    /// Any error without a code of its own.
     Error(String),
-    /// The command line says what cannot be.
+    /// A command line that cannot be understood.
     Usage(String),
     /// Some work was done whose lease was over.
     LeaseLost(String),
@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     Empty(String),
     /// The ring did not take it.
     Full(String),
-    /// Nobody reads the output any more: not a failure.
+    /// The reader of the output closed the pipe: not a failure.
     BrokenPipe,
 }
 
@@ -61,7 +61,7 @@ impl Failure {
     }
 }
 
-/// Says what went wrong, and turns it into a code.
+/// Prints the error, and returns its exit code.
 pub(crate) fn report(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     let (text, code) = failure.text_and_code();

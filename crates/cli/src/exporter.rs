@@ -1,4 +1,4 @@
-//! Serves one text over HTTP/1.1, to many clients at a time, none of whom can hold it up.
+//! Serves one text over HTTP/1.1, to many clients at a time. A slow client delays no other.
 
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What a client may take to ask, and then to take the answer.
+/// The longest time for a client's request, and for taking the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a request before its empty line, at most. No body is read.
 const REQUEST_MAX: usize = 8192;
@@ -27,7 +27,7 @@ pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
     while !signals::interrupted() {
         let mut waiting = vec![PollFd::new(&listener, PollFlags::IN)];
         waiting.extend(clients.iter().map(|client| PollFd::new(&client.stream, client.waits_for())));
-        // Everybody is asked, whatever came.
+        // Every client gets a turn, whichever one has input.
         let _ = poll(&mut waiting, Some(&slice));
         clients.retain_mut(|client| client.stays(&text));
         match listener.accept() {
@@ -35,18 +35,18 @@ pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
                 if clients.len() == CLIENTS_MAX {
                     clients.pop_front();
                 }
-                // What goes wrong with a client is its own affair.
+                // An error of one client ends that client only.
                 clients.extend(Client::new(stream));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // No descriptors are left, say: better times may come.
+            // No descriptor is free, for example: a later turn may find one.
             Err(_) => std::thread::sleep(signals::SLICE),
         }
     }
     Ok(())
 }
 
-/// Somebody who asks, and then takes the answer.
+/// A client: it sends a request, then takes the answer.
 struct Client {
     stream: TcpStream,
     request: Vec<u8>,

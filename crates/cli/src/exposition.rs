@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-/// What a metric's values mean.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Only grows, from 0, unless what it counts is made anew.
+    /// Grows from 0; begins at 0 again when the ring, the group or the consumer is created anew.
     Counter,
     /// A value of the moment.
     Gauge,

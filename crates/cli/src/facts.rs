@@ -1,4 +1,4 @@
-//! What several verbs say of a ring.
+//! The facts about a ring that several verbs print.
 
 use crate::exit::Failure;
 use crate::output;
@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// The lowest position that somebody holds, and who that is.
+/// The lowest position that gates the producer, and the reader that holds it.
 pub(crate) struct Gate {
     pub(crate) position: u64,
     pub(crate) who: String,
 }
 
-/// What the dead-letter ring of a ring holds.
+/// The contents of a ring's dead-letter ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadLetterRing {
     pub(crate) count: u64,
@@ -37,7 +37,7 @@ pub(crate) struct Facts {
 impl Facts {
     pub(crate) fn of(ring: Ring) -> Facts {
         let (consumers, groups) = (ring.consumers(), ring.groups());
-        // The head is read last: nobody is ahead of it.
+        // The head is read last: no reader is ahead of it.
         Facts { head: ring.head(), ring, consumers, groups }
     }
 
@@ -45,7 +45,7 @@ impl Facts {
         Ok(Facts::of(Ring::open(path)?))
     }
 
-    /// Who holds the ring back most. Nobody, if the producer may overwrite what it likes.
+    /// The reader that gates the producer; none if the producer may overwrite every message.
     pub(crate) fn gate(&self) -> Option<Gate> {
         let consumers = self.consumers.iter().filter(|consumer| consumer.alive || consumer.durable);
         let tails = consumers.filter_map(|consumer| {
@@ -66,7 +66,8 @@ impl Facts {
         held.min(self.ring.capacity())
     }
 
-    /// Who of them lives and would be hurt if the ring went.
+    /// The living producer, consumers and workers, which would lose the ring if its file were
+    /// removed.
     pub(crate) fn attached(&self) -> Vec<String> {
         let producer = self.ring.producer_info().filter(|producer| producer.alive);
         let producer = producer.map(|producer| format!("producer (process {})", producer.pid));
@@ -79,7 +80,8 @@ impl Facts {
         producer.into_iter().chain(consumers).chain(workers).collect()
     }
 
-    /// The dead letters of a ring with groups, counted without reading them. None if they cannot be looked at.
+    /// The dead letters of a ring with groups, counted without reading them. None if they cannot be
+    /// looked at.
     pub(crate) fn dead(&self) -> Option<DeadLetterRing> {
         self.ring.dead_letter_capacity()?;
         let dead = Facts::open(&dead_path(self.ring.path())).ok()?;
@@ -278,7 +280,7 @@ pub(crate) fn mode_text(mode: u32) -> String {
     bits.into_iter().map(|(bit, letter)| if mode & bit != 0 { letter } else { '-' }).collect()
 }
 
-/// The rings in a directory, by name. What is not a ring, or cannot be read, is not listed.
+/// The rings in a directory, by name, without other files and files that cannot be read.
 pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     let entries = std::fs::read_dir(dir).map_err(|error| {
         let advice = match error.kind() {
@@ -293,8 +295,8 @@ pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-/// Rings without those that hold the dead letters of another one of them: they belong to its row. One
-/// whose ring is not there stays.
+/// Rings without those that hold the dead letters of another one of them: they belong to its row.
+/// One whose ring is not there stays.
 pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let of: HashSet<PathBuf> = paths.iter().map(|path| dead_path(path)).collect();
     let belongs = |path: &Path| {
@@ -307,7 +309,7 @@ pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf>
 }
 
 fn looks_like_a_ring(path: &Path) -> bool {
-    // A FIFO would block whoever opens it.
+    // Opening a FIFO would block.
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut magic = [0; 8];
     is_file
@@ -321,7 +323,7 @@ pub(crate) fn owner_and_mode(path: &Path) -> (String, u32) {
         .map_or(("?".to_owned(), 0), |metadata| (user_name(metadata.uid()), metadata.mode() & 0o777))
 }
 
-/// Where to begin, in the library's terms. What lies before the first message begins there.
+/// Where to begin, in the library's terms. A position before the first message counts as the first.
 pub(crate) fn start(ring: &Ring, from: Origin) -> Start {
     match from {
         Origin::Earliest => Start::Earliest,

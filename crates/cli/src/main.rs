@@ -54,7 +54,7 @@ enum Verb {
     Bench(bench::Bench),
     Latency(latency::Latency),
     Doctor(doctor::Doctor),
-    /// Prints what a shell needs to complete this command
+    /// Prints completions of this command for a shell
     #[command(
         after_long_help = "Example:\n  slipring completions bash > ~/.local/share/bash-completion/completions/slipring"
     )]

@@ -7,7 +7,7 @@ use std::io;
 
 /// The page in roff, of a command and all its verbs.
 pub(crate) fn page(mut command: Command) -> io::Result<String> {
-    // Before that, a verb does not know whose it is.
+    // Before `build`, a verb does not know its parent command.
     command.build();
     let man = Man::new(command.clone());
     let mut page = Vec::new();
@@ -40,7 +40,7 @@ fn describe(verb: &Command, page: &mut String) -> io::Result<()> {
     // How to write an apostrophe was said at the top.
     let is_preamble = |line: &&str| line.starts_with(".ie ") || line.starts_with(".el ");
     for line in String::from_utf8_lossy(&text).lines().filter(|line| !is_preamble(line)) {
-        // What is a section of a page of its own is a paragraph here.
+        // A section of a verb's own page is a paragraph here.
         let line = if line.starts_with(".SH ") { ".PP" } else { line };
         let _ = writeln!(page, "{line}");
     }
@@ -49,7 +49,7 @@ fn describe(verb: &Command, page: &mut String) -> io::Result<()> {
     verbs(verb).try_for_each(|verb| describe(verb, page))
 }
 
-/// What stands behind the options: indented lines as they are, others as paragraphs.
+/// The text behind the options: indented lines unchanged, other lines as paragraphs.
 fn extra(command: &Command) -> String {
     let text = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
     let (mut roff, mut as_is) = (String::new(), false);

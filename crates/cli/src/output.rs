@@ -1,4 +1,4 @@
-//! What is printed: tables for people, JSON for programs, bytes for pipes.
+//! Output: tables to read, JSON for programs, bytes for pipes.
 
 use crate::exit::{Failure, Outcome};
 use serde_json::Value;
@@ -8,13 +8,13 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Something for people, beside the output.
+/// A note on standard error, beside the output.
 pub(crate) fn note(text: &str) {
-    // Who does not read standard error does not want to know.
+    // A closed standard error is not a failure.
     let _ = writeln!(io::stderr().lock(), "slipring: {text}");
 }
 
-/// Standard output without a buffer of its own: whoever writes here has buffered already.
+/// Standard output without a buffer of its own: its callers buffer already.
 pub(crate) fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
@@ -29,7 +29,7 @@ pub(crate) fn write(bytes: &[u8]) -> Outcome {
     stdout()?.write_all(bytes).map_err(Failure::from)
 }
 
-/// Prints one JSON value, for people if they look at it.
+/// Prints one JSON value, indented on a terminal.
 pub(crate) fn print_json(value: &Value) -> Outcome {
     let mut text = match io::stdout().is_terminal() {
         true => serde_json::to_string_pretty(value)?,
@@ -88,8 +88,8 @@ impl Table {
     }
 }
 
-/// The text without control characters: a name or a note in a ring must not move the cursor, or look
-/// like another row.
+/// The text without control characters: a name or a note in a ring must not move the cursor, or
+/// look like another row.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -1,11 +1,11 @@
-//! Huge pages: asking for them, and what came of it.
+//! Huge pages: asks for them, and reads how many bytes the kernel moved.
 
 use crate::exit::Failure;
 use slipring::{At, Observer, Pages, Ring, Start};
 use std::fs;
 
 /// Moves a ring into huge pages as far as the kernel does it, and says how many bytes lie in them.
-/// They stay there for all who map it.
+/// The pages stay huge for every process that maps the ring.
 pub(crate) fn make_huge(ring: &Ring) -> Result<u64, Failure> {
     let pages = Pages::new().huge(true).prefault(true);
     let observer = Observer::<[u8]>::attach(At::ring(ring).any_type().pages(pages), Start::Latest)?;

@@ -1,4 +1,4 @@
-//! What is written on the command line: positions, sizes, times, kinds, settings of a group.
+//! The notations of the command line: positions, sizes, times, kinds, settings of a group.
 
 use slipring::{Backoff, GroupSettings, Kinds};
 use std::str::FromStr;

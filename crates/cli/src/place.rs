@@ -1,13 +1,11 @@
-//! Where the ring is: for verbs that show bytes whatever they mean, and for those that wait for a
-//! ring.
+//! The place of a ring: for verbs that show bytes of any type, and for verbs that wait for a ring.
 
 use crate::parse;
 use slipring::At;
 use std::path::Path;
 use std::time::Duration;
 
-/// The ring at a path, whatever type of messages it carries: the command shows and moves their
-/// bytes.
+/// The ring at a path, with messages of any type: the command shows and moves their bytes.
 pub(crate) fn of_any_type(path: &Path) -> At {
     At::path(path).any_type()
 }

@@ -44,7 +44,7 @@ pub(crate) fn sleep_until(then: Instant) -> bool {
     }
 }
 
-/// What is left of a time limit, cut to a slice; zero once it is over.
+/// The rest of a time limit, cut to a slice; zero once it is over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Option<Instant>);
 

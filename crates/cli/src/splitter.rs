@@ -16,7 +16,7 @@ pub(crate) enum Boundaries {
     Every(usize),
 }
 
-/// A buffer of input, and what of it was handed out.
+/// A buffer of input, and the range of it that was handed out.
 #[derive(Debug)]
 pub(crate) struct Splitter {
     boundaries: Boundaries,
@@ -47,7 +47,7 @@ impl Splitter {
         self.is_at_end = count == 0;
     }
 
-    /// The messages that are complete. Those that are taken are gone.
+    /// The complete messages. Messages that were taken are not returned again.
     pub(crate) fn messages(&mut self) -> Messages<'_> {
         Messages {
             boundaries: self.boundaries,
@@ -59,7 +59,7 @@ impl Splitter {
         }
     }
 
-    /// Makes room in front of what is not complete.
+    /// Moves the incomplete message to the front of the buffer.
     pub(crate) fn compact(&mut self) {
         self.buffer.copy_within(self.filled.clone(), 0);
         self.filled = 0..self.filled.len();

@@ -35,7 +35,7 @@ const HEADER: usize = 32;
 /// The longest fragment that Aeron allows, with its header.
 const MTU: usize = 65504;
 const LONGEST_CLAIM: usize = MTU - HEADER;
-/// What the driver may take to answer.
+/// The longest time for an answer of the driver.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes that a message of `size` takes in a log.
@@ -45,7 +45,7 @@ const fn room(size: usize) -> usize {
     whole * MTU + if rest > 0 { (HEADER + rest).next_multiple_of(HEADER) } else { 0 }
 }
 
-/// The sending end. What is longer than a fragment cannot be filled in place.
+/// The sending end. A message longer than a fragment cannot be filled in place.
 pub(crate) struct Writer<const N: usize> {
     publication: AeronExclusivePublication,
     copied: Box<Payload<N>>,
@@ -91,7 +91,7 @@ fn retry<T>(mut attempt: impl FnMut() -> Result<T, AeronOfferError>) -> Result<T
     }
 }
 
-/// What is done with one message, and what came of it.
+/// The treatment of one message, and its result.
 struct Reading<F, R> {
     read: Option<F>,
     done: Option<Result<R, Failure>>,
@@ -159,7 +159,7 @@ fn channel(size: usize) -> Result<CString, Failure> {
     Ok(CString::new(format!("aeron:ipc?mtu={MTU}|term-length={term}|pub-wnd={window}"))?)
 }
 
-/// What tells the directions of a run apart.
+/// The stream ids of the directions of a run.
 fn stream(place: &Place) -> i32 {
     if place.file().ends_with("there") { 1 } else { 2 }
 }

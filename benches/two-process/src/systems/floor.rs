@@ -1,5 +1,5 @@
-//! Bare hardware: what a message costs when there is nothing but the cache lines it travels in. No
-//! names, no death, no second reader. What other systems take is told as a multiple of this.
+//! Bare hardware: the cost of the cache lines that carry a message. No names, no recovery after a
+//! death, one reader. The figures of other systems are multiples of this one.
 //!
 //! * round trips: one line that holds a sequence word and the message behind it, each way;
 //! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives

@@ -86,7 +86,7 @@ impl<const N: usize> AcrossProcesses<N> for Shaq {
     type Sender = Writer<N>;
     type Receiver = Reader<N>;
 
-    /// Whoever makes the queue is one of its ends; that end is given up again before there is
+    /// The creator of the queue is one of its ends; that end is given up again before there is
     /// another.
     fn create(place: &Place) -> Result<(), Failure> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(place.file())?;

@@ -1,4 +1,4 @@
-//! A file that processes share, for what is written here by hand.
+//! A file that processes share, for the systems that are written here by hand.
 
 use crate::channel::Failure;
 use memmap2::{MmapOptions, MmapRaw};

@@ -25,7 +25,7 @@ pub(crate) struct Caller {
     address: libc::sockaddr_un,
 }
 
-/// The side that listens, until somebody is connected.
+/// The side that listens, until the other side has connected.
 #[derive(Debug)]
 pub(crate) struct Listener<const N: usize> {
     socket: OwnedFd,

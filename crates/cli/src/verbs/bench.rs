@@ -1,4 +1,4 @@
-//! `bench`: what this machine does, in a few seconds.
+//! `bench`: the speed of this machine, in a few seconds.
 
 use crate::duet::{self, Stage};
 use crate::exit::{Failure, Outcome};
@@ -46,7 +46,7 @@ pub(crate) struct Bench {
 const CAPACITY: usize = 1024;
 /// Messages of a batch.
 const BATCH: usize = 32;
-/// What the far side does with a message.
+/// The far side's treatment of a message.
 const ECHO: u32 = 0;
 const SWALLOW: u32 = 1;
 /// From now on it takes as many as there are.

@@ -1,4 +1,4 @@
-//! `check`: what is wrong with a ring, and what of it can be mended.
+//! `check`: the violations of a ring's invariants, and their repair.
 
 use crate::exit::{Failure, Outcome};
 use crate::output;
@@ -7,7 +7,7 @@ use slipring::Ring;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Says what is wrong with a ring; reads only, unless asked to repair
+/// Lists violations of a ring's invariants; reads only, unless asked to repair
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -16,7 +16,7 @@ Examples:
 pub(crate) struct Check {
     /// The ring
     path: PathBuf,
-    /// Mends what can be mended without losing anything
+    /// Clears the entries of dead processes; loses no message
     #[arg(long)]
     repair: bool,
     /// One object

@@ -1,4 +1,4 @@
-//! `consumers`: who reads, and how far behind.
+//! `consumers`: the consumers of a ring, and how far behind they are.
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, consumer_json};
@@ -19,8 +19,8 @@ Examples:
 pub(crate) struct Consumers {
     /// The ring
     path: PathBuf,
-    /// Makes a durable consumer, which holds everything from now on until somebody comes by its
-    /// name
+    /// Makes a durable consumer: the ring keeps all messages from now on until a consumer of this
+    /// name reads them
     #[arg(long, value_name = "NAME", conflicts_with_all = ["rm", "json"])]
     add: Option<String>,
     /// Where the new one begins: earliest, latest, a position, or -N for N messages back

@@ -23,7 +23,7 @@ takes its size twice, for messages sent one by one and for those of batches, a l
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("{SETTINGS_HELP}\n\n{EXAMPLES}"))]
 pub(crate) struct Create {
-    /// Where; /dev/shm is the fastest place. Nothing that exists is touched
+    /// The path; /dev/shm is the fastest place. An existing file stays untouched
     path: PathBuf,
     /// Longest message in bytes
     #[arg(short, long, value_name = "BYTES", value_parser = parse::size)]
@@ -34,11 +34,11 @@ pub(crate) struct Create {
     /// How many consumers may be attached at once
     #[arg(long, value_name = "N", default_value_t = 64)]
     consumers: u32,
-    /// Keeps everything for the consumer of this name, also before it comes and while it is away;
-    /// repeatable
+    /// Keeps all messages for the consumer of this name, also before it first attaches and while it
+    /// is away; repeatable
     #[arg(long, value_name = "NAME")]
     durable: Vec<String>,
-    /// Gives up a durable consumer that is away for so long and holds the ring full
+    /// Removes a durable consumer that is away for so long and holds the ring full
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     durable_inactive: Option<Duration>,
     /// A group of workers, NAME or NAME:SETTING=VALUE,…; repeatable. See the end of this help
@@ -66,19 +66,19 @@ pub(crate) struct Create {
     /// /dev/shm
     #[arg(long)]
     huge_pages: bool,
-    /// Is content with a ring that is already there, whatever its geometry
+    /// Accepts an existing ring, whatever its geometry
     #[arg(long)]
     if_absent: bool,
-    /// Says what was made, as JSON
+    /// Prints the new ring as JSON
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Policy {
-    /// The message stays in the ring until there is room: nothing is lost
+    /// The message stays in the ring until there is room: no message is lost
     Block,
-    /// The message is given up and counted
+    /// The message is dropped and counted
     Drop,
 }
 

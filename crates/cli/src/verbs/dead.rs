@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
 use std::path::{Path, PathBuf};
 
-/// Looks at messages that groups gave up, sends them once more, or removes them
+/// Lists messages that groups gave up, publishes them again, or removes them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dead {
     #[command(subcommand)]
@@ -40,9 +40,9 @@ enum Verb {
     },
     /// Publishes dead letters once more, oldest first, and removes them
     ///
-    /// Each becomes a new message at the ring's head, with a new position, and everybody who reads
-    /// the ring gets it: other groups and consumers too. Killed in between, a letter may be
-    /// published twice, and is never lost.
+    /// Each becomes a new message at the ring's head, with a new position, for all readers of the
+    /// ring: other groups and consumers, too. If the command is killed, one letter may be published
+    /// twice, and none is lost.
     #[command(after_long_help = "\
 A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
 
@@ -54,14 +54,14 @@ Examples:
         path: PathBuf,
         #[command(flatten)]
         which: Which,
-        /// Says what would be published, and does nothing
+        /// Lists the letters that would be published, and publishes none
         #[arg(short = 'n', long)]
         dry_run: bool,
         /// Fails with exit code 5 when the ring is full, instead of waiting for room
         #[arg(long)]
         nowait: bool,
     },
-    /// Removes dead letters for good, oldest first: says which, and does it with --apply
+    /// Removes dead letters for good, oldest first: lists them, and removes them with --apply
     Purge {
         /// The ring whose groups gave them up
         path: PathBuf,
@@ -203,7 +203,7 @@ fn none(path: &Path) -> Failure {
     Failure::empty(format!("{}: there are no dead letters", path.display()))
 }
 
-/// What a redrive or a purge would do.
+/// Lists the letters that a redrive or a purge would take.
 fn announce(path: &Path, which: Which, what: &str) -> Outcome {
     let letters = letters(path)?;
     if letters.is_empty() {
@@ -222,7 +222,7 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
 }
 
 fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
-    // Without letters nothing is opened: a closed stream stays closed.
+    // Without letters the ring is not opened: a closed stream stays closed.
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
     let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
@@ -265,8 +265,8 @@ fn purge(path: &Path, which: Which) -> Outcome {
 }
 
 /// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not
-/// more. A dead letter that is added meanwhile, behind `last`, stays: a message that is rejected again would go
-/// round for ever.
+/// more. A dead letter that is added meanwhile, behind `last`, stays: a message that is rejected
+/// again would go round for ever.
 fn settle(
     dead: &mut DeadLetters,
     which: Which,

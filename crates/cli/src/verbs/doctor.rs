@@ -1,4 +1,4 @@
-//! `doctor`: what this system does to rings, and what to change.
+//! `doctor`: the settings of this system that matter to rings, and the changes to make.
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::rings_in;
@@ -8,7 +8,7 @@ use slipring::Ring;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Looks at the system and at the rings of a directory, and says what to change
+/// Looks at the system and at the rings of a directory, and lists the changes to make
 ///
 /// Changes nothing. Ends with exit code 1 if something is wrong, not if it could merely be better.
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ struct Finding {
     what: &'static str,
     verdict: Verdict,
     found: String,
-    /// Why it matters, and what to do about it.
+    /// Why it matters, and the way out.
     advice: &'static str,
 }
 
@@ -127,7 +127,7 @@ impl System<'_> {
         std::fs::read_to_string(self.root.join(path)).ok().map(|text| text.trim().to_owned())
     }
 
-    /// The word in brackets, where the kernel lists what it could do.
+    /// The word in brackets, where the kernel lists its choices.
     fn chosen(&self, path: &str) -> Option<String> {
         let text = self.read(path)?;
         let word = text.split_whitespace().find(|word| word.starts_with('['))?;
@@ -249,7 +249,7 @@ fn membarrier() -> Finding {
 const TMPFS: i128 = 0x0102_1994;
 const RAMFS: i128 = 0x8584_58f6;
 const HUGETLBFS: i128 = 0x9584_58f6;
-/// What is not on this machine, or does as if.
+/// Filesystems that are, or may be, on another machine.
 const REMOTE: [i128; 8] = [
     0x6969,      // NFS
     0xff53_4d42, // CIFS

@@ -1,4 +1,4 @@
-//! `dump`: what a ring still holds, into a file.
+//! `dump`: the messages of a ring, into a file.
 
 use crate::archive::{Head, Writer};
 use crate::exit::{Failure, Outcome};
@@ -14,7 +14,8 @@ use std::fs::File;
 use std::io::{BufWriter, ErrorKind};
 use std::path::PathBuf;
 
-/// Writes what a ring holds to a file, without disturbing anybody; `restore` reads it
+/// Writes the messages of a ring to a file, read-only; `restore` reads it. The positions of
+/// consumers and groups are not in it
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Everything up to the head at the time is written, or, where the producer was faster, what it had not overwritten.

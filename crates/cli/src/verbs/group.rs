@@ -1,4 +1,4 @@
-//! `group`: groups of workers and what they have not settled.
+//! `group`: groups of workers and their unsettled messages.
 
 use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, group_json};
@@ -30,7 +30,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Says everything about one group
+    /// Prints all facts about one group
     Info {
         /// The ring
         path: PathBuf,
@@ -52,7 +52,7 @@ enum Verb {
     },
     /// Makes a group
     ///
-    /// From then on nothing is overwritten that it has not settled.
+    /// From then on the producer overwrites no message that the group has not settled.
     #[command(after_long_help = SETTINGS_HELP)]
     Add {
         /// The ring
@@ -63,14 +63,14 @@ enum Verb {
         #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
         from: Origin,
     },
-    /// Removes a group without workers; what it has not settled is given up
+    /// Removes a group without workers; its unsettled messages are not delivered again
     Rm {
         /// The ring
         path: PathBuf,
         /// The group
         group: String,
     },
-    /// Makes a group go on elsewhere: says what would happen, and does it with --apply
+    /// Moves a group to another position: prints the effect, and moves it with --apply
     ///
     /// Refused while workers are attached. The group is removed and made anew with the same
     /// settings, so its statistics begin at 0, and for a moment nothing holds its messages.
@@ -89,7 +89,7 @@ Examples:
         /// Does it
         #[arg(long)]
         apply: bool,
-        /// What happens, or would, as one object
+        /// The effect, as one object
         #[arg(long)]
         json: bool,
     },
@@ -213,7 +213,7 @@ fn pending(path: &Path, name: &str, json: bool) -> Outcome {
         }
         other => other?,
     };
-    // What the table shows, and what the object says.
+    // The facts for the table and for the object.
     let describe = |state: PendingState| match state {
         PendingState::Leased { pid, time_left } => ("leased", Some(pid), Some(time_left)),
         PendingState::Delayed(left) => ("delayed", None, Some(left)),
@@ -279,7 +279,7 @@ fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcom
             living.join(", ")
         )));
     }
-    // An observer looks where one may begin, and says so if the position is gone.
+    // An observer's attach checks the position, and names the earliest one if it was overwritten.
     let target =
         Observer::<[u8]>::attach(place::of_any_type(path), facts::start(&facts.ring, to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending;

@@ -117,7 +117,7 @@ fn send(path: &Path, args: &Latency, block_size: usize) -> Outcome {
     let mut message = vec![0; block_size];
     let period = 1_000_000_000 / u64::from(args.rate);
     let bar = progress::steps(args.time.as_secs().max(1));
-    // The reader comes when it comes; what waits for it does not count.
+    // Messages that were sent before the reader attached do not count.
     producer.send(&[])?;
     let start = duet::now();
     let end = start.saturating_add(u64::try_from(args.time.as_nanos()).unwrap_or(u64::MAX));

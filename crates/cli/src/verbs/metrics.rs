@@ -72,7 +72,7 @@ fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
     let new = PathBuf::from(name);
-    // What is there already is not ours to write, nor to remove.
+    // A file that exists belongs to another program: it is neither written nor removed.
     let mut out = std::fs::File::create_new(&new)?;
     let placed = out.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&new, file));
     placed.inspect_err(|_| drop(std::fs::remove_file(&new)))
@@ -144,7 +144,7 @@ fn ring(out: &mut Exposition, path: &str, facts: &Facts) {
 /// `before` consumers have the same name, or none, and the same process.
 fn consumer(out: &mut Exposition, path: &str, consumer: &ConsumerInfo, before: usize) {
     let (pid, number) = (consumer.pid.to_string(), before.to_string());
-    // A durable consumer is the same whichever process it runs in.
+    // A durable consumer is the same in every process.
     let mut labels = vec![("ring", path), ("consumer", consumer.name.as_str())];
     if consumer.name.is_empty() {
         labels.extend([("pid", pid.as_str()), ("number", number.as_str())]);

@@ -1,4 +1,4 @@
-//! `peek`: messages at a position, without anybody noticing.
+//! `peek`: messages at a position, read-only.
 
 use crate::exit::{Failure, Outcome};
 use crate::facts;
@@ -10,7 +10,7 @@ use slipring::{Observer, RecvError, Ring, Start};
 use std::io::Write as _;
 use std::path::PathBuf;
 
-/// Prints the message at a position without disturbing anybody
+/// Prints the message at a position, read-only
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

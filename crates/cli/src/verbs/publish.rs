@@ -33,7 +33,7 @@ pub(crate) struct Publish {
     /// Reads this file instead of standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "message")]
     file: Option<PathBuf>,
-    /// What readers can choose by
+    /// The kind of the messages, by which workers choose
     #[arg(short, long, value_name = "N", default_value_t = 0)]
     kind: u32,
     /// Ends after so many messages; a MESSAGE is repeated so often
@@ -57,11 +57,11 @@ pub(crate) struct Publish {
     /// Messages end with a NUL instead of a newline
     #[arg(short = '0', long, conflicts_with_all = ["message", "framed", "raw"])]
     null: bool,
-    /// Says afterwards that nothing more will come: readers end when they have read everything
+    /// Closes the stream afterwards: readers end when they have read all messages
     #[arg(long)]
     close: bool,
-    /// Publishes into a ring that carries values of a type, whose readers skip what does not have
-    /// their length
+    /// Publishes into a ring that carries values of a type; its readers skip messages of another
+    /// length
     #[arg(long)]
     any_type: bool,
     #[command(flatten)]
@@ -114,7 +114,7 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
             return Ok(());
         }
     }
-    // Ctrl-C is how a pipe that never ends does end; what lies in it unread is another matter.
+    // Ctrl-C ends a pipe that never ends by itself; unread input is not an error.
     if outlet.left > 0 && source.has_more() { Err(outlet.interrupted()) } else { Ok(()) }
 }
 
@@ -236,7 +236,7 @@ fn claim(
             Err(SendError::Full { .. }) if !deadline.is_over() => continue,
             Err(error) => return Err(error),
         }
-        // There is room now, and nobody else takes it.
+        // There is room now, and a ring has one producer.
         return producer.try_claim_batch(most).map(Some);
     }
     Ok(None)

@@ -14,8 +14,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Publishes what `dump` wrote: into a new ring, with the same positions, or at the head of one
-/// that is there
+/// Publishes a dump: into a new ring, with the same positions, or at the head of an existing ring
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 A ring that is made here has the block size and the capacity of the one that was dumped, and no groups and no \
@@ -26,7 +25,7 @@ Examples:
   slipring restore /dev/shm/copy < news.jsonl
   slipring dump /dev/shm/a --binary | slipring restore /dev/shm/b")]
 pub(crate) struct Restore {
-    /// The ring; it is made if it is not there
+    /// The ring; made if it does not exist
     path: PathBuf,
     /// Reads this file instead of standard input
     #[arg(short, long, value_name = "FILE")]

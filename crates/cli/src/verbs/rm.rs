@@ -6,10 +6,10 @@ use crate::output;
 use slipring::{AtPath, OpenError, Ring};
 use std::path::{Path, PathBuf};
 
-/// Removes rings, unless somebody is attached or dead letters would be lost
+/// Removes rings, unless a process is attached or dead letters would be lost
 ///
-/// Nobody may be attached, and the dead-letter ring must be empty, unless --force is given. A file
-/// that is not a ring is never removed.
+/// No process may be attached, and the dead-letter ring must be empty, unless --force is given. A
+/// file that is not a ring is never removed.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
@@ -19,8 +19,7 @@ pub(crate) struct Rm {
     /// The rings
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// Also while somebody is attached, also with its dead letters; no complaint if there is no
-    /// such ring
+    /// Also while a process is attached, also with its dead letters; a missing ring is no error
     #[arg(short, long)]
     force: bool,
 }
@@ -52,7 +51,7 @@ fn remove(path: &Path, force: bool) -> Outcome {
     std::fs::remove_file(path).map_err(|error| Failure::error(format!("{shown}: cannot be removed: {error}")))
 }
 
-/// Only if it is this ring's: what else lies there is not ours to remove.
+/// Removes the dead-letter ring only if it is this ring's.
 fn remove_dead(ring: &Ring, path: &Path, force: bool) -> Outcome {
     let Ok(dead) = Ring::open(path) else { return Ok(()) };
     if dead.dead_letters_of() != Some(ring.id()) {

@@ -1,4 +1,4 @@
-//! `stat`: everything that a ring's tables say.
+//! `stat`: all facts of a ring's tables.
 
 use crate::exit::Outcome;
 use crate::facts::{Facts, mode_text, owner_and_mode, policy_name};
@@ -7,7 +7,7 @@ use crate::verbs::{consumers, group};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-/// Says everything about a ring: geometry, producer, consumers, groups
+/// Prints all facts about a ring: geometry, producer, consumers, groups
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:

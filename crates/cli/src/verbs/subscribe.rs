@@ -1,4 +1,4 @@
-//! `sub`: what a ring carries, to standard output.
+//! `sub`: the messages of a ring, to standard output.
 
 use crate::exit::{Failure, Outcome};
 use crate::facts;
@@ -15,12 +15,12 @@ use std::time::Duration;
 
 /// Messages that are written at once, at most.
 const BATCH: usize = 4096;
-/// Output is written at the latest when there is so much of it.
+/// The size at which the output is written, at the latest.
 const ENOUGH: usize = 256 * 1024;
-/// Whoever follows looks so often whether a closed stream was opened again.
+/// The time between two looks of `--follow` for a stream that was opened again.
 const REOPENED: Duration = Duration::from_millis(50);
 
-/// Prints what is published, from the earliest message on, until the stream is closed
+/// Prints messages, from the earliest one on, until the stream is closed
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 A message is given back to the producer when it has been written out. With --observe the ring is opened for \
@@ -42,10 +42,10 @@ pub(crate) struct Subscribe {
     /// Ends when there is nothing more to read, instead of waiting
     #[arg(short, long)]
     exit: bool,
-    /// Goes on when the stream is closed, with what the next producer publishes
+    /// Goes on when the stream is closed, with the messages of the next producer
     #[arg(long, conflicts_with = "exit")]
     follow: bool,
-    /// Ends with exit code 4 when nothing has come for so long
+    /// Ends with exit code 4 when no message has come for so long
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
     /// Reads as the durable consumer of this name: made if it is not there, from --from on, and
@@ -53,7 +53,7 @@ pub(crate) struct Subscribe {
     /// `slipring consumers --rm`
     #[arg(long, value_name = "NAME", conflicts_with = "observe")]
     name: Option<String>,
-    /// Reads by copy, without holding anybody up; may miss messages
+    /// Reads by copy and gates nothing; may miss messages
     #[arg(long)]
     observe: bool,
     /// Only messages of this kind: 3, !3 (all but 3) or ..3 (up to 3)
@@ -101,14 +101,14 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
     outcome
 }
 
-/// What an error of a receive means here: None is a good end.
+/// The effect of a receive's error: none is a good end.
 fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Option<()>, Failure> {
     match error {
         RecvError::Closed if args.follow => {
             if deadline.is_over() {
                 return Err(came_too_late(args));
             }
-            // Nobody wakes for a stream that is opened again.
+            // No party wakes a reader for a stream that is opened again.
             std::thread::sleep(deadline.slice().min(REOPENED));
             Ok(Some(()))
         }
@@ -149,7 +149,8 @@ fn consume(args: &Subscribe, mut consumer: Consumer, sink: &mut Sink) -> Outcome
                 break;
             }
         }
-        // What was not written out is not released: whoever comes back by this name gets it again.
+        // Messages that were not written out are not released: the next consumer of this name gets
+        // them again.
         if let Err(failure) = sink.flush() {
             batch.keep();
             return Err(failure);
@@ -200,7 +201,7 @@ fn observe(args: &Subscribe, mut observer: Observer, sink: &mut Sink) -> Outcome
     Ok(())
 }
 
-/// What is written, and how much of it yet.
+/// The output, and how much of it was written.
 struct Sink {
     out: File,
     pending: Vec<u8>,

@@ -16,21 +16,20 @@ use std::time::Duration;
 /// Exit codes of a command, as sysexits.h has them.
 const TRY_AGAIN: i32 = 75;
 const BAD_DATA: i32 = 65;
-/// What a shell says of a command that it finds and cannot run, or does not find.
+/// A shell's exit codes for a command that it cannot run, or does not find.
 const CANNOT_RUN: [i32; 2] = [126, 127];
 
-/// What fails without a backoff is there again by the next tick of the leases' clock, and a look
-/// after that.
+/// A message that fails without a backoff can be leased again at the next tick of the leases'
+/// clock.
 const AT_THE_MOMENT: Duration = Duration::from_millis(50);
 
 /// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for
 /// each
 ///
-/// With --exec the command gets the message on its standard input, and says by its exit code what
-/// becomes of it: 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything
-/// else, such as 75, fails it: it is delivered again after the group's backoff. With 126 or 127
-/// there is no such command, or it cannot be run: the message is handed back untried, and the
-/// worker ends.
+/// With --exec the command gets the message on its standard input, and settles it by its exit code:
+/// 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything else, such as 75,
+/// fails it: it is delivered again after the group's backoff. With 126 or 127 there is no such
+/// command, or it cannot be run: the message is handed back untried, and the worker ends.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in \
@@ -45,7 +44,7 @@ pub(crate) struct Work {
     /// The group; `slipring group add` makes one
     #[arg(short, long, value_name = "NAME")]
     group: String,
-    /// What `group info` calls this worker
+    /// The worker's name in `group info`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Runs this for each message
@@ -54,10 +53,10 @@ pub(crate) struct Work {
     /// Ends after so many messages
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
-    /// Ends when there is nothing to do at the moment, instead of waiting
+    /// Ends when there is no message to lease, instead of waiting
     #[arg(short, long)]
     exit: bool,
-    /// Ends with exit code 4 when there was nothing to do for so long
+    /// Ends with exit code 4 when there was no message to lease for so long
     #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -70,7 +69,7 @@ pub(crate) fn run(args: &Work) -> Outcome {
     let format = args.format.parse().map_err(Failure::usage)?;
     let place = args.wait.at(&args.path).any_type();
     drop(Ring::open(&place)?);
-    // Joining would make the group; here that is more likely a slip of the pen.
+    // Joining would create the group; here a misspelt name is more likely.
     Facts::open(&args.path)?.group(&args.group)?;
     let mut options = WorkerOptions::new(&args.group);
     if let Some(name) = &args.name {
@@ -100,7 +99,7 @@ pub(crate) fn run(args: &Work) -> Outcome {
             out.clear();
             let view = View { position: delivery.position(), kind: delivery.kind(), bytes: &delivery };
             format.append(&mut out, done, view);
-            // A message that nobody could be shown is handed back: dropping the delivery does that.
+            // Dropping the delivery hands back a message that could not be printed.
             stdout.write_all(&out)?;
             delivery.ack()
         };
@@ -131,7 +130,7 @@ fn execute(command: &str, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost
         // A command that died by a signal of ours is not to blame.
         None if signals::interrupted() => delivery.hand_back(),
         Some(TRY_AGAIN) => delivery.nack(None),
-        // Else a slip of the pen would send all there is to the dead letters.
+        // Otherwise a misspelt command would send every message to the dead letters.
         Some(code) if CANNOT_RUN.contains(&code) => {
             let position = delivery.position();
             delivery
@@ -158,7 +157,7 @@ fn feed(command: &str, delivery: &Delivery<'_>) -> io::Result<ExitStatus> {
         .stdin(Stdio::piped())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command need not read what it is given.
+        // A command need not read its input.
         match stdin.write_all(delivery) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}

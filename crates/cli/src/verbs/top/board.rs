@@ -1,4 +1,4 @@
-//! What is known of the rings, and how fast they go.
+//! The facts about the rings, and their rates.
 
 use super::names;
 use crate::exit::Failure;
@@ -42,7 +42,7 @@ impl Pace {
     }
 }
 
-/// Who reads a ring.
+/// A reader of a ring.
 #[derive(Clone, Debug)]
 pub(super) struct Reader {
     pub(super) name: String,
@@ -66,7 +66,7 @@ impl Reader {
 #[derive(Clone, Debug)]
 pub(super) struct Track {
     pub(super) path: PathBuf,
-    /// Why nothing is known of it.
+    /// Why the ring cannot be read.
     pub(super) fault: Option<String>,
     pub(super) used: u64,
     pub(super) capacity: u64,
@@ -151,13 +151,13 @@ impl Track {
                 oldest: group.oldest_pending,
                 pace: Pace::default(),
             };
-            // What is settled: the floor alone would stand still behind one slow message.
+            // Settled messages: the floor alone would stand still behind one slow message.
             let settled = facts.head.saturating_sub(reader.lag);
             add(reader, settled);
         }
     }
 
-    /// The furthest that anybody is behind.
+    /// The largest lag of a reader.
     pub(super) fn lag(&self) -> u64 {
         self.readers.iter().map(|reader| reader.lag).max().unwrap_or(0)
     }

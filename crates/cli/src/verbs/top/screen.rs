@@ -41,7 +41,7 @@ fn columns(width: u16) -> (u16, usize) {
     (width - beside.min(width), count)
 }
 
-/// What is on the screen besides the rings.
+/// The parts of the screen besides the rings.
 #[derive(Debug, Default)]
 struct Screen {
     view: View,

@@ -1,10 +1,10 @@
-//! Which rings are shown, in which order, and what stands in their rows.
+//! The rows of the table: which rings, in which order, with which cells.
 
 use super::board::{Board, Pace, Reader, Track};
 use super::names;
 use crate::output::{self, Table};
 
-/// What rings are sorted by.
+/// The order of the rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Order {
     #[default]
@@ -37,7 +37,7 @@ impl Order {
     }
 }
 
-/// What a person asked to see.
+/// The choice of the person at the keyboard.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     pub(super) order: Order,
@@ -45,14 +45,14 @@ pub(super) struct View {
     pub(super) filter: String,
 }
 
-/// What a row is about, for its colour.
+/// The role of a row, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Ring,
     /// Three quarters full, or more.
     FullRing,
     Reader,
-    /// Nobody of that name is there, and it holds the ring.
+    /// No process of that name is there, and the reader holds the ring.
     AbsentReader,
 }
 
@@ -67,8 +67,8 @@ pub(super) fn is_number(column: usize) -> bool {
 pub(super) type Row = (Role, [String; 10]);
 
 impl View {
-    /// A row for each ring, and beneath it one for each of its readers. With a width, names are fitted
-    /// into it, those of rings without the directory that all of them are in.
+    /// A row for each ring, and beneath it one for each of its readers. With a width, names are
+    /// fitted into it, those of rings without the directory that all of them are in.
     pub(super) fn rows(&self, board: &Board, width: Option<usize>) -> Vec<Row> {
         let tracks = self.tracks(board);
         let rings = ring_names(board, &tracks, width);
@@ -111,7 +111,7 @@ impl View {
     }
 }
 
-/// What rings are called. The filter changes no name: the directory is that of all the rings.
+/// The names of the rings. The filter changes no name: the directory is that of all the rings.
 fn ring_names(board: &Board, tracks: &[&Track], width: Option<usize>) -> Vec<String> {
     let shown = |path: &std::path::Path| path.display().to_string();
     let Some(width) = width else { return tracks.iter().map(|track| shown(&track.path)).collect() };
@@ -120,7 +120,7 @@ fn ring_names(board: &Board, tracks: &[&Track], width: Option<usize>) -> Vec<Str
     names::fit(&tracks.iter().map(short).collect::<Vec<_>>(), width)
 }
 
-/// What the readers of a ring are called: set in by two.
+/// The names of the readers of a ring, indented by two.
 fn reader_names(track: &Track, width: Option<usize>) -> Vec<String> {
     let all: Vec<String> = track.readers.iter().map(|reader| reader.name.clone()).collect();
     let all = width.map_or(all.clone(), |width| names::fit(&all, width.saturating_sub(2)));
