@@ -89,8 +89,8 @@
 //! # Typed messages
 //!
 //! Each handle carries bytes, `Consumer<[u8]>`, the default, or values of one type, by the same
-//! calls. [`message!`] declares a struct whose layout is fixed; its fingerprint is in the ring, and
-//! a program with another type cannot attach.
+//! calls. [`message!`](macro@message) declares a struct whose layout is fixed; its fingerprint is
+//! in the ring, and a program with another type cannot attach.
 //!
 //! ```
 //! use slipring::{Consumer, Producer, RingOptions, Start};

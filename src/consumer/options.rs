@@ -67,9 +67,9 @@ impl ConsumerOptions {
         self
     }
 
-    /// Waiting calls return [`RecvError::ProducerDead`] when every message was received and the
-    /// producer has died without closing. Default false: the calls wait for a successor. A death is
-    /// noticed within 100 ms.
+    /// Waiting calls return [`ProducerDead`](crate::RecvError::ProducerDead) when every message was
+    /// received and the producer has died without closing. Default false: the calls wait for a
+    /// successor. A death is noticed within 100 ms.
     #[must_use]
     pub fn notice_dead_producer(mut self, notice: bool) -> ConsumerOptions {
         self.notice_dead_producer = notice;

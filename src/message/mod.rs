@@ -20,7 +20,7 @@ const BLOCK_ALIGN: usize = 16;
 /// a block, or a [`Value`], one per block.
 ///
 /// Implemented for `[u8]` and for every [`Value`]; declare further ones with
-/// [`message!`](crate::message).
+/// [`message!`](macro@crate::message).
 ///
 /// ```
 /// use slipring::{Message, Producer, RingOptions, SendError};
@@ -136,8 +136,9 @@ impl<T: Value> Message for T {
 /// (`Immutable`). A `bool` or an `enum` from another process would be undefined behaviour:
 /// [`Checked`] carries them.
 ///
-/// Numbers, arrays of values, [`Checked`] and structs declared with [`message!`](crate::message)
-/// are values. The alignment is at most 16: a handle for a type that needs more does not compile.
+/// Numbers, arrays of values, [`Checked`] and structs declared with
+/// [`message!`](macro@crate::message) are values. The alignment is at most 16: a handle for a type
+/// that needs more does not compile.
 pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
     /// The description, built from the descriptions of the fields.
     #[doc(hidden)]
