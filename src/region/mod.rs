@@ -354,6 +354,22 @@ fn prefetch_for_writing(at: *const u8) {
     let _ = at;
 }
 
+/// Asks for a cache line that will be read soon. A hint: any address will do.
+#[inline(always)]
+fn prefetch_for_reading(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: as in `prefetch_for_writing`.
+    unsafe {
+        std::arch::asm!("prefetcht0 [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+    }
+    let _ = at;
+}
+
 /// The offset of a block in the producer's segment, in bytes.
 #[inline(always)]
 fn offset(block: Block) -> usize {
@@ -457,6 +473,11 @@ unsafe impl Memory for Region {
     #[inline(always)]
     fn relax(&self) {
         std::hint::spin_loop();
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, word: Word) {
+        prefetch_for_reading(self.address(word).cast());
     }
 
     #[inline(always)]

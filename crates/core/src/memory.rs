@@ -74,6 +74,13 @@ pub unsafe trait Memory {
     /// One turn of a spin loop.
     fn relax(&self);
 
+    /// Asks for the cache line of a word, which this party may read soon. A hint, which changes and
+    /// orders nothing.
+    #[inline(always)]
+    fn prefetch(&self, word: Word) {
+        let _ = word;
+    }
+
     /// Read access to a block.
     ///
     /// # Safety

@@ -139,7 +139,7 @@ pub(super) fn floor_lag(bound: usize) -> usize {
     })
 }
 
-/// A group begins while the producer laps the ring.
+/// A group begins while the producer overwrites the message at which it may begin.
 pub(super) fn group_join(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1);
@@ -147,9 +147,7 @@ pub(super) fn group_join(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer, &geometry));
         let publishing = thread::spawn(move || {
-            for _ in 0..2 {
-                publish(&mut producer, &geometry);
-            }
+            publish(&mut producer, &geometry);
             producer
         });
         let group = group(&memory, &geometry);

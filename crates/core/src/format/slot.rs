@@ -143,6 +143,12 @@ impl Slots {
         self.full.len() as u64
     }
 
+    /// A word on the second cache line of a slot, if its message lies on two.
+    #[inline(always)]
+    pub fn second_line(self, slot: Slot) -> Option<Word> {
+        (self.slots.stride > CACHE_LINE).then(|| Word::producer(slot.offset + CACHE_LINE))
+    }
+
     /// The slot of a position.
     #[inline(always)]
     pub fn at(self, position: u64) -> Slot {
@@ -329,6 +335,20 @@ mod tests {
                 let start = slots.single(slots.at(n)).offset - before;
                 let lines = (start + len - 1) / CACHE_LINE - start / CACHE_LINE + 1;
                 assert_eq!(lines, len.div_ceil(CACHE_LINE), "{block_size}, slot {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_second_line_of_a_slot_is_that_of_the_message_in_it() {
+        for block_size in 1..=200 {
+            let slots = Slots::plan(8192, block_size, 8);
+            for n in 0..8 {
+                let slot = slots.at(n);
+                let spans = (49..=112).contains(&block_size);
+                let last = (slots.single(slot).offset + block_size - 1) / CACHE_LINE;
+                let asked = slots.second_line(slot).map(|word| word.offset / CACHE_LINE);
+                assert_eq!(asked, spans.then_some(last), "{block_size}, slot {n}");
             }
         }
     }

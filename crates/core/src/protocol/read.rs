@@ -104,6 +104,10 @@ impl<M: Memory> Consumer<M> {
         let tail = self.tail;
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
         if sequence <= tail {
+            // This look fetched the first line of the slot; a longer message ends on the second.
+            if let Some(line) = self.slots.second_line(self.slot) {
+                self.memory.prefetch(line);
+            }
             return Ok(Ready::Empty);
         }
         if sequence != tail + 1 {
