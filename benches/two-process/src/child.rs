@@ -8,6 +8,7 @@ use crate::{group, loops, machine};
 use clap::{Args, ValueEnum};
 use std::io::{self, BufRead};
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::thread;
 
 /// How often a receiving end is opened.
@@ -130,6 +131,26 @@ impl Side {
         outcome
     }
 
+    /// The near side makes the channel; the far side opens its end, and nothing before.
+    fn first<const N: usize, S: AcrossProcesses<N>>(&self) -> Result<Outcome, Failure> {
+        if self.role == Role::Near {
+            S::create(&self.there)?;
+            let sender = S::sender(&self.there)?;
+            everybody_ready()?;
+            everybody_ready()?;
+            drop(sender);
+            return Ok(Outcome { messages: 1, ..Outcome::default() });
+        }
+        everybody_ready()?;
+        let (done, until_done) = mpsc::channel::<()>();
+        let second = thread::spawn(move || until_done.recv().is_ok());
+        let outcome = loops::attach(1, || S::receiver(&self.there));
+        drop(done);
+        second.join().map_err(|_| "the second thread panicked")?;
+        everybody_ready()?;
+        outcome
+    }
+
     /// Channels are made, then sending ends, then receiving ends, then they meet.
     fn one_way<const N: usize, S: AcrossProcesses<N>>(&self) -> Result<Outcome, Failure> {
         if self.role == Role::Near {
@@ -182,6 +203,7 @@ impl Visitor for Side {
     fn processes<const N: usize, S: AcrossProcesses<N>>(self) -> Result<Outcome, Failure> {
         match self.measure {
             Measure::Attach => self.attach::<N, S>(),
+            Measure::First => self.first::<N, S>(),
             Measure::Roundtrip => self.both_ways::<N, S>(),
             _ => self.one_way::<N, S>(),
         }

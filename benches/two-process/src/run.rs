@@ -21,14 +21,23 @@ pub(crate) enum Measure {
     Wake,
     /// Opening a receiving end.
     Attach,
+    /// The same, for the first time in a process that has a second thread.
+    First,
     /// Messages shared out to workers, each of which acknowledges what it got.
     Group,
 }
 
 impl Measure {
     /// All, in the order in which they are shown.
-    pub(crate) const ALL: [Measure; 6] =
-        [Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Wake, Measure::Attach, Measure::Group];
+    pub(crate) const ALL: [Measure; 7] = [
+        Measure::Roundtrip,
+        Measure::Stream,
+        Measure::Batch,
+        Measure::Wake,
+        Measure::Attach,
+        Measure::First,
+        Measure::Group,
+    ];
 
     /// The sizes for which it makes sense.
     pub(crate) fn sizes(self) -> &'static [usize] {
@@ -36,7 +45,7 @@ impl Measure {
             Measure::Roundtrip => &[8, 48, 64, 1024],
             Measure::Stream | Measure::Batch => &SIZES,
             Measure::Wake => &[8],
-            Measure::Attach | Measure::Group => &[48],
+            Measure::Attach | Measure::First | Measure::Group => &[48],
         }
     }
 
@@ -58,6 +67,7 @@ impl Measure {
             Measure::Batch => "batch",
             Measure::Wake => "wake",
             Measure::Attach => "attach",
+            Measure::First => "first",
             Measure::Group => "group",
         }
     }

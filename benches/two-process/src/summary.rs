@@ -5,6 +5,8 @@ use crate::run::Measure;
 
 /// The system that the others are compared with.
 pub(crate) const FLOOR: &str = "floor";
+/// The floor of round trips without a message.
+pub(crate) const ONE_WORD: &str = "one-word";
 
 /// One figure over all repetitions.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +16,8 @@ pub(crate) struct Figure {
     pub(crate) most: f64,
     /// The median of the ratios to the floor of the same repetition.
     pub(crate) ratio: Option<f64>,
+    /// The same to [`ONE_WORD`].
+    pub(crate) to_one_word: Option<f64>,
 }
 
 /// The results of one measure for messages of one size.
@@ -43,17 +47,20 @@ impl<'r> Series<'r> {
     /// The figure of a system: the mean of its middle half, or its time per message.
     pub(crate) fn figure(&self, system: &str) -> Option<Figure> {
         let figures = self.values(system, |record| record.outcome.figure());
-        let ratio = |(rep, figure): &(u32, f64)| {
-            let floor = self.records.iter().find(|record| record.rep == *rep && record.system == FLOOR)?;
-            Some(figure / floor.outcome.figure()?)
+        let ratio_to = |floor: &str| {
+            let ratio = |(rep, figure): &(u32, f64)| {
+                let is_it = |record: &&&Record| record.rep == *rep && record.system == floor;
+                Some(figure / self.records.iter().find(is_it)?.outcome.figure()?)
+            };
+            median(&figures.iter().filter_map(ratio).collect::<Vec<f64>>())
         };
-        let ratios: Vec<f64> = figures.iter().filter_map(ratio).collect();
         let values: Vec<f64> = figures.iter().map(|(_, value)| *value).collect();
         Some(Figure {
             median: median(&values)?,
             least: values.iter().copied().fold(f64::INFINITY, f64::min),
             most: values.iter().copied().fold(0.0, f64::max),
-            ratio: median(&ratios),
+            ratio: ratio_to(FLOOR),
+            to_one_word: ratio_to(ONE_WORD),
         })
     }
 

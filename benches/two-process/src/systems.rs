@@ -97,6 +97,7 @@ macro_rules! systems {
 // `small`: not for messages of 64 KiB.
 systems! {
     processes any floor::Line;
+    processes small floor::OneWord;
     processes any floor::Slots;
     processes any floor::Cursor<0>;
     processes any floor::Cursor<16>;
@@ -104,6 +105,7 @@ systems! {
     processes any futex::Futex;
     processes any slipring::Spinning;
     processes any slipring::Parking;
+    processes any slipring::AmongMany;
     #[cfg(feature = "peers")] processes small ringfire::Ringfire;
     #[cfg(feature = "peers")] processes any iceoryx2::Iceoryx2;
     #[cfg(feature = "shaq")] processes any shaq::Shaq;

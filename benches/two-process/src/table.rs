@@ -2,7 +2,7 @@
 
 use crate::record::{Record, Report};
 use crate::run::Measure;
-use crate::summary::{Figure, Series};
+use crate::summary::{Figure, ONE_WORD, Series};
 use crate::systems::Entry;
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ pub(crate) fn report(report: &Report) -> String {
                 Measure::Stream | Measure::Batch | Measure::Group => {
                     by_size(&mut text, &report.records, measure)
                 }
-                _ => distributions(&mut text, &report.records, measure),
+                _ => distributions(&mut text, report, measure),
             }
         }
     }
@@ -33,6 +33,7 @@ fn title(measure: Measure) -> &'static str {
         Measure::Batch => "Stream, in batches of up to 32, ns per message",
         Measure::Wake => "Wake-ups after 1 ms of idleness, ns from sending to receipt",
         Measure::Attach => "Attaching a reader, ns",
+        Measure::First => "First attach in a process that has threads, ns",
         Measure::Group => "Sharing out to workers, ns per message received and acknowledged",
     }
 }
@@ -49,22 +50,26 @@ fn name(record: &Record) -> String {
 }
 
 /// A table per size, a line per system.
-fn distributions(text: &mut String, records: &[Record], measure: Measure) {
+fn distributions(text: &mut String, report: &Report, measure: Measure) {
+    let records = &report.records;
     for size in sizes(records, measure) {
         if measure == Measure::Roundtrip {
-            let _ = write!(text, "\nMessages of {size} bytes.\n");
+            let _ = write!(text, "\nMessages of {size} bytes, on {}.\n", report.machine.cpu);
         }
         let series = Series::of(records, measure, size);
+        let has_word = series.figure(ONE_WORD).is_some();
+        let (head, rule) = if has_word { (" × one word |", "--:|") } else { ("", "") };
         let _ = write!(
             text,
-            "\n| system | middle half | p50 | p90 | p99 | p99.9 | max | × floor |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
+            "\n| system | middle half | p50 | p90 | p99 | p99.9 | max | × floor |{head}\n|---|--:|--:|--:|--:|--:|--:|--:|{rule}\n"
         );
         for system in series.systems() {
             let Some(figure) = series.figure(&system.system) else { continue };
             let at = |share| series.percentile(&system.system, share).map_or("-".to_owned(), number);
+            let to_one_word = figure.to_one_word.map_or(String::new(), |ratio| format!(" {ratio:.2}× |"));
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |{to_one_word}",
                 name(system),
                 range(figure),
                 at(50.0),

@@ -1,7 +1,8 @@
 //! Bare hardware: the cost of the cache lines that carry a message. No names, no recovery after a
 //! death, one reader. The figures of other systems are multiples of this one.
 //!
-//! * round trips: one line that holds a sequence word and the message behind it, each way;
+//! * round trips: one line that holds a sequence word and the message behind it, each way; and one
+//!   word each way, which is the number of a message and its sequence at once;
 //! * a stream: a ring of cache-line aligned slots, each with its sequence word; the reader gives
 //!   slots back by its tail, which the writer looks at when it must;
 //! * batches: a ring of bare messages, one head for 32 of them; the same with 16 bytes before each,
@@ -14,6 +15,7 @@ use crate::channel::{AcrossProcesses, BATCH, Failure, Receiver, Sender, System, 
 use crate::payload::fill;
 use crate::place::Place;
 use crate::run::Measure;
+use crate::summary::ONE_WORD;
 use std::hint::spin_loop;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -27,6 +29,9 @@ const SLOTS: usize = 2 * LINES;
 /// Two lines.
 #[derive(Debug)]
 pub(crate) struct Line;
+/// One word.
+#[derive(Debug)]
+pub(crate) struct OneWord;
 /// A ring with a sequence word per slot.
 #[derive(Debug)]
 pub(crate) struct Slots;
@@ -40,10 +45,18 @@ impl System for Line {
     const ABOUT: &'static str = "bare hardware: a sequence word and a message in a shared line, each way";
     const MEASURES: &'static [Measure] = &[Measure::Roundtrip];
 }
+impl System for OneWord {
+    const NAME: &'static str = ONE_WORD;
+    const ABOUT: &'static str = "bare hardware: a word each way, and no message";
+    const MEASURES: &'static [Measure] = &[Measure::Roundtrip];
+    fn largest() -> usize {
+        64
+    }
+}
 impl System for Slots {
     const NAME: &'static str = "floor";
     const ABOUT: &'static str = "bare hardware: a ring with a sequence word per slot";
-    const MEASURES: &'static [Measure] = &[Measure::Stream, Measure::Attach];
+    const MEASURES: &'static [Measure] = &[Measure::Stream, Measure::Attach, Measure::First];
 }
 impl System for Cursor<16> {
     const NAME: &'static str = "floor-slots";
@@ -96,6 +109,42 @@ impl<const N: usize> Receiver<N> for End<Line> {
         }
         // SAFETY: the writer does not touch the line before it has an answer.
         Ok(read(unsafe { &*self.shared.at::<N>(Line::MESSAGE) }))
+    }
+}
+
+/// The word that carries the number of a message: never the one that is there at first.
+#[inline(always)]
+const fn word_of(n: u64) -> u64 {
+    n.wrapping_add(2)
+}
+
+impl<const N: usize> Sender<N> for End<OneWord> {
+    #[inline(always)]
+    fn send(&mut self, n: u64) -> Result<(), Failure> {
+        atomic(&self.shared, HEAD).store(word_of(n), Release);
+        Ok(())
+    }
+}
+
+impl<const N: usize> Receiver<N> for End<OneWord> {
+    #[inline(always)]
+    fn recv<R>(&mut self, read: impl FnOnce(&[u8; N]) -> R) -> Result<R, Failure> {
+        // The message that the loops check is made while the word is under way.
+        let mut message = [0; N];
+        fill(&mut message, self.next);
+        let found = loop {
+            let found = atomic(&self.shared, HEAD).load(Acquire);
+            if found != self.seen {
+                break found;
+            }
+            spin_loop();
+        };
+        if found != word_of(self.next) {
+            fill(&mut message, found.wrapping_sub(2));
+        }
+        self.seen = found;
+        self.next += 1;
+        Ok(read(&message))
     }
 }
 
@@ -241,6 +290,7 @@ macro_rules! floor {
     };
 }
 floor!(Line, |size: usize| (Line::MESSAGE + size).next_multiple_of(LINES));
+floor!(OneWord, |_| LINES);
 floor!(Slots, |size: usize| SLOTS + Slots::stride(size) * capacity(size));
 floor!(Cursor<0>, |size: usize| SLOTS + Cursor::<0>::stride(size) * capacity(size));
 floor!(Cursor<8>, |size: usize| SLOTS + Cursor::<8>::stride(size) * capacity(size));

@@ -5,7 +5,7 @@ use crate::channel::{AcrossProcesses, BATCH, Failure, Receiver, Sender, System, 
 use crate::payload::fill;
 use crate::place::Place;
 use crate::run::Measure;
-use slipring::{Consumer, ConsumerOptions, Producer, ProducerOptions, RingOptions, Start, Wait};
+use slipring::{Consumer, ConsumerOptions, Observer, Producer, ProducerOptions, RingOptions, Start, Wait};
 
 /// A ring whose two sides spin.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl System for Spinning {
     const NAME: &'static str = "slipring";
     const ABOUT: &'static str = "this library, a ring in /dev/shm, both sides with Wait::Spin";
     const MEASURES: &'static [Measure] =
-        &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Attach];
+        &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Attach, Measure::First];
 }
 
 impl System for Parking {
@@ -26,6 +26,48 @@ impl System for Parking {
     const ABOUT: &'static str = "the same with Wait::Park, the default: sleeps when there is nothing to do";
     const MEASURES: &'static [Measure] =
         &[Measure::Roundtrip, Measure::Stream, Measure::Batch, Measure::Wake];
+}
+
+/// A ring whose producer's process has many handles besides.
+#[derive(Debug)]
+pub(crate) struct AmongMany;
+
+/// Observers, which take no entry of the ring: what differs is the process, not the table.
+const MANY: usize = 6000;
+
+impl System for AmongMany {
+    const NAME: &'static str = "slipring-among-6000";
+    const ABOUT: &'static str = "the same in a process that has 6000 other handles";
+    const MEASURES: &'static [Measure] = &[Measure::Attach];
+}
+
+/// A producer and the other handles of its process.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    producer: Producer,
+    _others: Vec<Observer>,
+}
+
+impl<const N: usize> Sender<N> for Crowd {
+    fn send(&mut self, n: u64) -> Result<(), Failure> {
+        Sender::<N>::send(&mut self.producer, n)
+    }
+}
+
+impl<const N: usize> AcrossProcesses<N> for AmongMany {
+    type Sender = Crowd;
+    type Receiver = Consumer;
+    fn create(place: &Place) -> Result<(), Failure> {
+        create(place, N)
+    }
+    fn sender(place: &Place) -> Result<Crowd, Failure> {
+        let producer = producer(place, Wait::Spin)?;
+        let others = (0..MANY).map(|_| Observer::attach(place.file(), Start::Latest));
+        Ok(Crowd { producer, _others: others.collect::<Result<_, _>>()? })
+    }
+    fn receiver(place: &Place) -> Result<Consumer, Failure> {
+        consumer(place, Wait::Spin)
+    }
 }
 
 impl<const N: usize> Sender<N> for Producer {
