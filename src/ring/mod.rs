@@ -222,7 +222,15 @@ impl RingOptions {
     /// programs that create at once, one wins and the other gets [`CreateError::AlreadyExists`].
     ///
     /// Use a path on tmpfs such as `/dev/shm` for speed, on another local filesystem to survive a
-    /// reboot (not a power cut: nothing is flushed).
+    /// reboot (not a power cut: slipring flushes no page to a disk).
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::AlreadyExists`] if a file has the path, or that of the dead-letter ring;
+    /// [`CreateError::Geometry`], [`CreateError::Name`] or [`CreateError::Settings`] if an option is
+    /// out of range; [`CreateError::NoDirectory`], [`CreateError::NoSpace`],
+    /// [`CreateError::Permission`], [`CreateError::RemoteFilesystem`] or [`CreateError::Io`] if the
+    /// filesystem refuses. No file is left behind.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, AtPath<CreateError>> {
         let path = path.as_ref();
         let failed = |error| AtPath { path: path.to_path_buf(), error };
