@@ -30,7 +30,7 @@ pub struct Accepted {
     pub file: &'static str,
     /// A part of the source line.
     pub line: &'static str,
-    /// What is done to it.
+    /// The change.
     pub change: &'static str,
     /// Why.
     pub why: &'static str,
@@ -39,7 +39,7 @@ pub struct Accepted {
 /// Which changes are made, and how hard it is looked.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
-    /// What a change is called, in the plural.
+    /// Name of a change, in the plural.
     pub what: &'static str,
     /// The changes of a site.
     pub changes: fn(&Site) -> Vec<Change>,
@@ -56,12 +56,12 @@ pub struct Campaign {
 pub struct Outcome {
     /// Where.
     pub site: Site,
-    /// What is done to it.
+    /// The change.
     pub change: Change,
     models: Vec<&'static Model>,
     /// The first model that fails.
     pub caught: Option<&'static str>,
-    /// It makes no difference in any model: nobody looks twice.
+    /// It makes no difference in any model: no party looks twice.
     pub idle: bool,
 }
 
@@ -75,8 +75,7 @@ impl Outcome {
     }
 }
 
-/// What a process of this program does that its parent started for one question; none if this is
-/// the parent.
+/// The work of a child process that its parent started for one question; `None` in the parent.
 pub fn answer(arguments: &[&str]) -> Option<ExitCode> {
     match arguments[..] {
         ["--sites-of", model] => Some(print_sites(model)),
@@ -186,7 +185,7 @@ impl Campaign {
         })
     }
 
-    /// What few preemptions show is found in a tenth of the time, or less.
+    /// Few preemptions show most bugs in a tenth of the time, or less.
     fn try_one(&self, job: Outcome, simulation: Option<&Path>) -> Outcome {
         let mut idle = true;
         let mut by_models = |bound| {
@@ -198,7 +197,7 @@ impl Campaign {
             job.models.iter().find(|model| catches(model)).map(|model| model.name)
         };
         let simulated = || simulation.filter(|path| is_simulated(&job, path)).map(|_| "the simulation");
-        // What is accepted was looked at closely when it was.
+        // Each accepted omission was reviewed when it was accepted.
         let bound = if self.argument(&job).is_some() { 1 } else { self.bound };
         let caught = by_models(1).or_else(simulated).or_else(|| (2..=bound).find_map(by_models));
         Outcome { caught, idle: idle && caught.is_none(), ..job }

@@ -10,7 +10,7 @@ pub const BOUND: usize = 3;
 /// A model: a question to the protocol, and how many executions its exploration takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Model {
-    /// What the table of pairs calls it.
+    /// The tag in the table of pairs.
     pub name: &'static str,
     /// The question it answers.
     pub question: &'static str,

@@ -1,5 +1,5 @@
-//! What the checker itself must see, and must not see. A checker that misses one of these would
-//! pass protocols that are wrong.
+//! Outcomes that the checker itself must see, and must not see. A checker that misses one of these
+//! would pass protocols that are wrong.
 
 use crate::explore::{Model, explore};
 use crate::memory::{LoomMemory, LoomRights};

@@ -1,7 +1,7 @@
 //! The protocol's memory interface over loom's atomics.
 //!
 //! * Every access to a word is preceded by a `notify_one` on a private condition variable that
-//!   nobody waits on. loom's partial-order reduction keeps one last access per atomic, so that a
+//!   no thread waits on. loom's partial-order reduction keeps one last access per atomic, so that a
 //!   thread's own load hides another's later store from exploration; the shadow makes the two
 //!   dependent again, and orders nothing. (A relaxed read-modify-write on a shadow word does the
 //!   former too, but fences synchronise through it, which would hide outcomes of just the kind that
@@ -54,7 +54,7 @@ struct Shared {
     /// Words that only tell people something: outside the model, or they would multiply its
     /// executions.
     statistics: std::sync::Mutex<HashMap<Word, u64>>,
-    /// What each thread knows of a word.
+    /// The value of a word that each thread has seen.
     known: std::sync::Mutex<HashMap<(ThreadId, Word), u64>>,
     latest: std::sync::Mutex<HashMap<Word, u64>>,
     geometry: Geometry,
@@ -62,7 +62,7 @@ struct Shared {
     kernel: Arc<Kernel>,
 }
 
-/// What sleepers sleep on.
+/// The condition variable of the sleepers.
 struct Kernel {
     lock: Mutex<()>,
     readers_bed: Condvar,
@@ -75,7 +75,7 @@ impl Kernel {
     }
 }
 
-/// What a killed party unwinds with.
+/// The payload with which a killed party unwinds.
 #[derive(Debug)]
 pub struct Killed;
 
@@ -234,14 +234,14 @@ impl LoomMemory {
         true
     }
 
-    /// What tells people something, if the word is such a one.
+    /// The values of words that only inform people; `None` for any other word.
     fn statistic(&self, word: Word) -> Option<std::sync::MutexGuard<'_, HashMap<Word, u64>>> {
         let modelled = self.shared.words.contains_key(&word);
         (!modelled && is_statistic(&self.shared.geometry, word))
             .then(|| self.shared.statistics.lock().expect("no model panics in here"))
     }
 
-    /// What this thread last saw in a word, or stored there.
+    /// The value of a word that this thread last loaded or stored.
     fn known(&self, word: Word) -> Option<u64> {
         let known = self.shared.known.lock().expect("no model panics in here");
         known.get(&(loom::thread::current().id(), word)).copied()
@@ -283,7 +283,7 @@ impl LoomMemory {
         &self.shared.blocks[&block]
     }
 
-    /// Writes these bytes of a block, a word at a time; overlapping with anybody in place is an
+    /// Writes these bytes of a block, a word at a time; overlapping with a reader in place is an
     /// error of the model.
     fn replace(&self, block: Block, range: Range<usize>, byte: impl Fn(usize) -> u8) {
         let block = self.block(block);
@@ -519,7 +519,7 @@ impl Futex for LoomMemory {
     }
 }
 
-/// Who holds which right, with the happens-before edge that the kernel's lock carries.
+/// The holder of each right, with the happens-before edge that the kernel's lock carries.
 #[derive(Clone)]
 pub struct LoomRights {
     holders: Arc<Mutex<HashMap<Right, u32>>>,
@@ -533,7 +533,7 @@ impl std::fmt::Debug for LoomRights {
 }
 
 impl LoomRights {
-    /// Nobody holds anything; this is the hand of party 0.
+    /// No right is held; this is the hand of party 0.
     pub fn new() -> LoomRights {
         LoomRights { holders: Arc::new(Mutex::new(HashMap::new())), party: 0 }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// What an access does.
+/// The operation of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     /// Atomic load.
@@ -58,7 +58,7 @@ pub struct Site {
     pub line: u32,
     /// Column.
     pub column: u32,
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
     /// With which ordering.
     pub ordering: Ordering,
@@ -89,7 +89,7 @@ impl FromStr for Site {
     }
 }
 
-/// What is done to a site.
+/// The change of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It gets this ordering.
@@ -98,8 +98,7 @@ pub enum Change {
     Skipped,
     /// An exchange stores, whatever the word holds.
     Blind,
-    /// A load gives what this thread knew of the word before, if it knew anything: nobody looks
-    /// again.
+    /// A load returns the value that this thread last saw, if there is one: no second look.
     Remembered,
 }
 
@@ -123,8 +122,7 @@ impl FromStr for Change {
 }
 
 impl Site {
-    /// What the site can be weakened to; nothing where there is nothing to weaken. A dropped fence
-    /// is a relaxed one.
+    /// The weakenings of the site; none if it orders nothing. A dropped fence is a relaxed one.
     pub fn weakenings(&self) -> Vec<Change> {
         let to = match (self.operation, self.ordering) {
             (_, Relaxed) => Vec::new(),

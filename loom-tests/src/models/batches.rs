@@ -76,7 +76,7 @@ pub(super) fn batched(bound: usize) -> usize {
     })
 }
 
-/// As long as nobody gates, room for a batch of two is an eighth of this.
+/// Without any gate, room for a batch of two is an eighth of this.
 const UNGATED: u64 = 16;
 
 /// A reader that joins in the middle, without having read what came before.
@@ -188,7 +188,7 @@ fn leased(worker: &protocol::Worker<LoomMemory>) -> Option<u64> {
     leases::lease(worker, leases::NOW).map(|lease| lease.position)
 }
 
-/// A worker, who leases what it finds meanwhile, and another one, who goes on behind it.
+/// A worker leases messages meanwhile, and another worker goes on behind it.
 pub(super) fn batched_claimed(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = leases::ring(4);

@@ -1,5 +1,5 @@
-//! What blocks show: what was published, and zeros behind it. In both layouts: blocks beside their
-//! slots, and apart.
+//! The content of blocks: the published message, and zeros behind it. In both layouts: blocks
+//! beside their slots, and apart.
 
 use super::{consumer, take_over};
 use crate::explore::explore;
@@ -30,7 +30,7 @@ fn geometry(block_size: u64) -> Geometry {
     Geometry::plan(block_size, 1, 1).expect("a valid geometry")
 }
 
-/// What belongs into the first bytes of a message; the last ones are below the length of a block.
+/// The first bytes of a message; the last ones are below the length of a block.
 fn byte(position: u64) -> u8 {
     u8::try_from(position + 1).expect("few messages")
 }

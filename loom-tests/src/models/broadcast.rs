@@ -128,7 +128,7 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
         let thread = thread::spawn(move || {
             while producer.room() < 2 {
-                // The right to overwrite is taken in small steps while nobody gates.
+                // Without any gate, the producer takes the right to overwrite in small steps.
                 let before = producer.room();
                 producer.rescan(0);
                 if producer.room() == before {
@@ -148,8 +148,8 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
     })
 }
 
-/// What a predecessor claimed, its successor writes: an observer that saw the message before must
-/// notice.
+/// A successor writes where its predecessor had claimed: an observer that saw the older message
+/// must notice.
 ///
 /// Each has a thread of its own, and the join stands for the kernel's lock: in one thread the
 /// successor would have its predecessor's fence.

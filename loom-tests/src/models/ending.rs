@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// One message, then the end. Whoever sees the end has seen the message.
+/// One message, then the end. A reader that sees the end has seen the message.
 pub(super) fn close(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
@@ -37,7 +37,7 @@ pub(super) fn close(bound: usize) -> usize {
     })
 }
 
-/// What the fatal producer does: a batch of two, one that is given up, a message, the end.
+/// The killed producer's steps: a batch of two, one that is given up, a message, the end.
 fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
     producer.rescan(0);
@@ -111,7 +111,7 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
                 let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
                 let fatal = memory.fatal_after(first);
                 let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
-                // What is there for a reader now must be there for it ever after.
+                // A message that a reader can read now must stay readable.
                 let mut witness = 0;
                 while read(&mut reader) {
                     reader.release(1);
@@ -138,7 +138,7 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
     executions
 }
 
-/// Event 256 is written over event 0 while somebody reads the record.
+/// Event 256 overwrites event 0 while a reader reads the record.
 pub(super) fn recorder(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Two messages, settled by two workers, each of whom then moves the floor.
+/// Two messages, settled by two workers; each worker then moves the floor.
 pub(super) fn floor(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -75,8 +75,8 @@ pub(super) fn floor_gate(bound: usize) -> usize {
     })
 }
 
-/// Nobody moves the floor, and the ring is lapped: the producer goes by what it has overwritten
-/// itself.
+/// No worker moves the floor, and the ring is lapped: the producer knows that overwritten positions
+/// are settled.
 pub(super) fn floor_unmoved(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
@@ -191,8 +191,8 @@ fn flags_of(geometry: &Geometry) -> Word {
     geometry.group_word(0, group_entry::FLAGS)
 }
 
-/// The creator of a group is killed before each of its accesses. Whoever comes next clears up, and
-/// the producer goes on.
+/// The creator of a group is killed before each of its accesses. The next holder of the table right
+/// clears up, and the producer goes on.
 pub(super) fn creator_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -219,8 +219,8 @@ pub(super) fn creator_killed(bound: usize) -> usize {
     executions
 }
 
-/// Who removes a group is killed before each of its accesses. Whoever comes next clears up: either
-/// the group is whole, or its entry is free and nobody gates.
+/// The remover of a group is killed before each of its accesses. The next holder of the table right
+/// clears up: either the group is whole, or its entry is free and gates no position.
 pub(super) fn remover_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
@@ -324,7 +324,7 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
             let again = |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes);
             let moved = colleague.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], again);
             let worked = drain(&colleague);
-            // As the next one who publishes there finds the dead-letter ring.
+            // The dead-letter ring as its next producer finds it.
             drop(take_over(&dead, &beyond));
             let mut copies = 0;
             while letters.poll() != Ok(Ready::Empty) {
@@ -371,8 +371,8 @@ pub(super) fn park_group(bound: usize) -> usize {
     })
 }
 
-/// Two workers want the only message. The one who gets it sleeps until its slot is free; the pin
-/// that the other stored for nothing may be all that is in the way.
+/// Two workers want the only message. The worker that gets it sleeps until its slot is free; the
+/// pin of the other worker's failed claim may be the last gate.
 pub(super) fn park_claims(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);

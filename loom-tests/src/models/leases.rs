@@ -1,5 +1,5 @@
-//! Leases: who has a message, and what a late word changes. Time is an argument: a lease runs out
-//! when somebody asks at a later time.
+//! Leases: the owner of a message, and the effect of a late settlement. Time is an argument: a
+//! lease runs out when a worker asks at a later time.
 
 use super::{kind_of, publish, take_over, words};
 use crate::explore::explore;
@@ -156,7 +156,7 @@ pub(super) fn extend_expiry(bound: usize) -> usize {
 }
 
 /// One worker leases a message, hands it back, and leases it again, while a token of the first
-/// lease arrives late, in the hands of somebody who was stopped.
+/// lease arrives late, in the hands of a worker that was stopped.
 pub(super) fn old_token(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
@@ -262,7 +262,7 @@ pub(super) fn entry_reuse(bound: usize) -> usize {
     })
 }
 
-/// What a fatal worker does with three messages: each step once.
+/// The killed worker's steps with three messages: each step once.
 fn life(worker: &protocol::Worker<LoomMemory>) {
     let done = lease(worker, NOW).expect("three are there");
     finish(worker, done);

@@ -233,7 +233,7 @@ pub(super) fn eviction(bound: usize) -> usize {
     })
 }
 
-/// What an evictable reader gets, if it is anything, is what belongs there.
+/// If an evictable reader gets a message, it is the right one.
 fn take_copy(reader: &mut protocol::EvictableConsumer<LoomMemory>) {
     let mut buffer = [0; 16];
     if let Copied::Message { position, meta } = reader.take(&mut buffer) {
@@ -242,7 +242,7 @@ fn take_copy(reader: &mut protocol::EvictableConsumer<LoomMemory>) {
     }
 }
 
-/// Publishes a message; evicts who is in the way.
+/// Publishes a message; evicts the gate if the ring is full.
 fn evict_and_publish(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
     if producer.room() == 0 {
         let scan = producer.rescan(0);
@@ -269,8 +269,8 @@ pub(super) fn join_evicted(bound: usize) -> usize {
     })
 }
 
-/// The producer is slow to evict a reader: meanwhile it goes, and another one takes its entry, who
-/// reads in place.
+/// The producer is slow to evict a reader: meanwhile the reader leaves, and another reader, which
+/// reads in place, takes its entry.
 pub(super) fn evict_reuse(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
@@ -377,8 +377,8 @@ pub(super) fn reap(bound: usize) -> usize {
     })
 }
 
-/// A reader takes an entry that was never used. Whoever sees its tail finds the entry counted, and
-/// taken.
+/// A reader takes an entry that was never used. A party that sees its tail finds the entry counted,
+/// and taken.
 pub(super) fn used(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
@@ -417,9 +417,9 @@ pub(super) fn used_worker(bound: usize) -> usize {
     })
 }
 
-/// A reader leaves its entry to a successor, which reads further and leaves too. Whoever knows the
-/// first one's generation and still finds it believes of its words what it did, and nothing of the
-/// successor's.
+/// A reader leaves its entry to a successor, which reads further and leaves too. A party that knows
+/// the first reader's generation, and finds the same generation, believes the first reader's words,
+/// and none of the successor's.
 pub(super) fn succeed(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(4, 1);
@@ -458,8 +458,8 @@ fn believe_of_the_first(seen: Tenure) {
 }
 
 /// An owner is killed before each of its accesses, from taking the entry to leaving it, and cleared
-/// away; then another takes it. Nobody who knows a generation ever believes what was not that
-/// owner's.
+/// away; then another takes it. A party that knows a generation never believes another owner's
+/// words.
 pub(super) fn owner_killed(bound: usize) -> usize {
     let mut executions = 0;
     for accesses in 0.. {

@@ -119,7 +119,7 @@ fn memory_of(readers: &[protocol::Consumer<LoomMemory>; 2], ring: usize) -> &Loo
     readers[ring].memory()
 }
 
-/// Two rings, each with a producer that sends one message, and one reader of both, who sleeps on
+/// Two rings, each with a producer that sends one message, and one reader of both, which sleeps on
 /// both at once.
 pub(super) fn park_any(bound: usize) -> usize {
     explore(bound, || {

@@ -1,4 +1,4 @@
-//! Slots and those who read them in place: what keeps the producer off once a lease is over.
+//! Slots and workers that read them in place: pins keep the producer off once a lease is over.
 
 use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
 use super::{batches, kind_of, publish, take_over};
@@ -123,8 +123,8 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
     })
 }
 
-/// A worker died over a claim, and its pin is in the producer's way, who takes it away while a new
-/// worker takes the entry, and reads on under a pin of its own after it has settled the message.
+/// A worker died over a claim, and its pin gates the producer. The producer removes the pin while a
+/// new worker takes the entry; that worker settles the message, and reads on under its own pin.
 pub(super) fn unpin_dead(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);

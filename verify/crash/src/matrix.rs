@@ -21,7 +21,7 @@ thread_local! {
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// What to run.
+/// The command.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     pub(crate) command: &'a str,

@@ -22,11 +22,11 @@ type Judge = fn(&mut World, &Ending);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Op {
     pub(crate) name: &'static str,
-    /// What there is before it.
+    /// The world before the operation.
     pub(crate) before: Before,
-    /// What the victim does, and what came of it: `ok …` or `err …`.
+    /// The victim's operation, and its result: `ok …` or `err …`.
     pub(crate) act: Act,
-    /// Looks at what the victim left, before anybody goes on.
+    /// Looks at the state that the victim left, before any other party goes on.
     pub(crate) judge: Judge,
     /// How its reports may begin when nothing happened to it.
     pub(crate) says: &'static [&'static str],
@@ -137,7 +137,7 @@ pub(crate) const OPS: &[Op] = &[
         .late(&["err AlreadyExists"]),
 ];
 
-/// Roles of those who are dead or stopped before the operation.
+/// Roles of parties that are dead or stopped before the operation.
 #[rustfmt::skip]
 pub(crate) const HELPERS: &[Op] = &[
     Op::new("nothing",                 World::empty,           |_, marks| say(marks.around(|| Ok::<_, ()>(()))), anything),
@@ -149,7 +149,7 @@ pub(crate) const HELPERS: &[Op] = &[
 
 fn anything(_: &mut World, _: &Ending) {}
 
-/// What the victim reports.
+/// The victim's reports.
 fn say<T: Debug, E: Debug>(result: Result<T, E>) -> String {
     match result {
         Ok(value) => format!("ok {value:?}"),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What the victim did when it was let go.
+/// The victim's next event after it was let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// One instruction, or one system call.
@@ -18,7 +18,7 @@ pub(crate) enum Stop {
     Marked,
     /// It ended by itself.
     Exited(i32),
-    /// A signal that nobody meant.
+    /// An unexpected signal.
     Signalled(i32),
 }
 
@@ -28,11 +28,11 @@ pub(crate) struct Victim {
     pid: libc::pid_t,
     output: std::process::ChildStdout,
     gone: bool,
-    /// What it said.
+    /// The victim's report.
     said: String,
 }
 
-/// What it says first, if it handled a message.
+/// The victim's first report, if it handled a message.
 const HANDLED: char = '+';
 
 /// The victim's side: stops before and after the operation.
@@ -289,7 +289,7 @@ impl Victim {
         if !self.gone {
             self.kill();
         }
-        // What cannot be read was not said.
+        // An unreadable report counts as absent.
         let _ = self.output.read_to_string(&mut self.said);
         self.said.trim_start_matches(HANDLED).trim_end().to_owned()
     }

@@ -1,4 +1,4 @@
-//! What a victim changes: the rings' files, their locks and their names.
+//! The state that a victim changes: the rings' files, their locks and their names.
 
 use kit::raw::{Raw, dead_path};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A ring, and those who use it besides the victim.
+//! A ring, and the parties that use it besides the victim.
 
 mod verdict;
 mod work;
@@ -37,13 +37,13 @@ pub(crate) fn block() -> usize {
 pub(crate) fn set_block(bytes: usize) {
     BLOCK.store(bytes, Relaxed);
 }
-/// Who does not get on within this time does not get on.
+/// A party that makes no progress within this time is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// Leases of the others run out while the victim is stopped.
 const SHORT_LEASE: Duration = Duration::from_millis(30);
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
-/// What is done to the victim.
+/// The fate of the victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     Kill,
@@ -66,7 +66,7 @@ pub(crate) struct Ending {
     pub(crate) newcomers_first: bool,
     /// It had the message, as far as it got.
     pub(crate) handled: bool,
-    /// What its operation returned, if it did.
+    /// Result of the operation, if it returned.
     pub(crate) report: Option<String>,
 }
 
@@ -92,7 +92,7 @@ struct Sleeper {
     _wanted: Arc<()>,
 }
 
-/// What there is besides the victim.
+/// The parties besides the victim.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shape {
     /// A group `g`, and room for another.
@@ -124,27 +124,27 @@ pub(crate) struct World {
     /// A worker of the second group, if there is one.
     pub(crate) second: Option<Worker>,
     pub(crate) evictable: Option<EvictableConsumer>,
-    /// Somebody else who was stopped.
+    /// Another process that was stopped.
     pub(crate) frozen: Option<Victim>,
     readings: Vec<Reading>,
     sleeper: Option<Sleeper>,
     shape: Shape,
     /// By position: which message it is.
     pub(crate) published: Vec<(u64, u8)>,
-    /// Settled in `g`, says somebody who did it.
+    /// Settled in `g`, by a worker's own report.
     pub(crate) settled: BTreeSet<u64>,
     /// The victim may have settled these.
     pub(crate) maybe: BTreeSet<u64>,
-    /// What must be delivered, and as which attempt.
+    /// Positions that must be delivered, with their attempts.
     awaited: BTreeMap<u64, u32>,
     strict: bool,
     /// Letters may have been taken out of the dead-letter ring.
     pub(crate) letters_may_go: bool,
-    /// Given up, says somebody who knows.
+    /// Given up, by a worker's own report.
     pub(crate) given_up: BTreeSet<u64>,
     /// The head when the operation began.
     pub(crate) base: u64,
-    /// What the victim publishes is this message once more.
+    /// The victim publishes this message once more.
     pub(crate) redriven: Option<u64>,
     /// The ring is what the victim creates.
     unborn: bool,
@@ -204,7 +204,7 @@ impl World {
         World::found(directory, mode, shape)
     }
 
-    /// Those who use a new ring.
+    /// The parties of a new ring.
     pub(crate) fn found(directory: &Path, mode: Mode, shape: Shape) -> World {
         let mut world = World { shape, ..World::empty(directory, mode) };
         world.producer = Some(Producer::<[u8]>::open(&world.path).unwrap());
@@ -253,7 +253,7 @@ impl World {
         std::thread::sleep(Duration::from_millis(1));
     }
 
-    /// Publishes and has everybody read and settle it.
+    /// Publishes, and lets every party read and settle.
     pub(crate) fn publish_and_settle(&mut self, count: u64) {
         for _ in 0..count {
             self.publish(1);
@@ -294,7 +294,7 @@ impl World {
         self.published.len() as u64
     }
 
-    /// What the file shows published beyond what is known is the victim's.
+    /// Published messages beyond the known ones are the victim's.
     fn note_published(&mut self) {
         for position in self.head()..self.raw().head() {
             self.published.push(self.redriven.map_or((position, VICTIM), |origin| (origin, SETUP)));

@@ -1,4 +1,4 @@
-//! A sound ring whose shared words change under everybody who uses it.
+//! A sound ring: its shared words change under all parties.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| slipring_fuzz::words::run(input));

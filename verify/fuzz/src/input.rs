@@ -1,6 +1,6 @@
 //! An input, read as a sequence of small decisions.
 
-/// What is left of an input. At its end everything is zero.
+/// The rest of an input. Beyond its end every byte is zero.
 #[derive(Debug)]
 pub struct Input<'i>(pub &'i [u8]);
 

@@ -1,5 +1,5 @@
-//! What the fuzz targets do with their inputs. `docs/any-file.md` says how to run them and what
-//! came of it.
+//! The work of the fuzz targets with their inputs. `docs/any-file.md` says how to run them, and
+//! lists the results.
 
 pub mod attach;
 pub mod input;

@@ -15,7 +15,7 @@ const STEP_MAX: u32 = 20_000;
 struct Words {
     producer: Box<[Cell<u64>]>,
     readers: Box<[Cell<u64>]>,
-    /// What was written since the last reset.
+    /// The writes since the last reset.
     written: RefCell<Vec<Word>>,
     accesses: Cell<u32>,
     block_size: usize,
@@ -78,12 +78,12 @@ impl Checked {
         }
     }
 
-    /// What a word is, whoever asks.
+    /// The value of a word, without any check.
     pub fn peek(&self, word: Word) -> u64 {
         self.cell(word).get()
     }
 
-    /// Writes a word behind everybody's back.
+    /// Overwrites a word, as a hostile process would.
     pub fn poke(&self, word: Word, value: u64) {
         self.0.written.borrow_mut().push(word);
         self.cell(word).set(value);

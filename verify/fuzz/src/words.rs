@@ -53,7 +53,7 @@ fn geometry(block: u64, first: u64) -> Geometry {
     geometry.and_then(|it| it.starting_at(first)).unwrap()
 }
 
-/// Nobody else is alive but those whose bit is set.
+/// The living parties: one bit each.
 struct Alive(Cell<u32>);
 
 impl Alive {
@@ -78,7 +78,7 @@ impl Liveness for Alive {
 }
 
 impl Alive {
-    /// Whoever has this right lives, until it is released.
+    /// The holder of this right lives until it releases the right.
     fn born(&self, right: Right) {
         self.0.set(self.0.get() | Alive::bit(right));
     }
@@ -228,7 +228,7 @@ impl Ring {
             _ => Word::readers(8 * nth(input, (DELIVERIES + 256) / 8)),
         };
         let owned = [0, 1, 2].map(|n| self.geometry.tail(n));
-        // What is not counted gates nothing.
+        // An entry that is not counted gates no position.
         let is_owned = owned.contains(&word) || word == USED_CONSUMERS;
         self.forged |= word.segment == Segment::Producer || is_owned;
         let is_of_groups = word.offset >= GROUPS || [USED_GROUPS, USED_WORKERS].contains(&word);
@@ -404,7 +404,7 @@ impl Ring {
         }
     }
 
-    /// Somebody dies, or comes back; the producer has a successor.
+    /// A party dies, or comes back; the producer has a successor.
     fn die(&mut self, input: &mut Input<'_>) {
         match input.byte() % 6 {
             0 => self.producer = protocol::Producer::take_over(self.memory.clone(), self.geometry).ok(),
@@ -429,7 +429,7 @@ impl Ring {
         }
     }
 
-    /// A consumer dies: nobody uses its handle any more, and it may be cleared away.
+    /// A consumer dies: its handle is not used again, and its entry may be cleared.
     fn kill(&mut self, input: &mut Input<'_>) {
         let kind = [IN_PLACE, BY_COPY, DURABLE][usize::from(input.byte() % 3)];
         if let Some(entry) = self.vacate(kind) {
@@ -437,7 +437,7 @@ impl Ring {
         }
     }
 
-    /// Nobody uses this consumer's handle any more.
+    /// This consumer's handle is not used again.
     fn vacate(&mut self, kind: ConsumerKind) -> Option<u32> {
         match kind {
             BY_COPY => self.copying.take().map(|reader| reader.entry()),

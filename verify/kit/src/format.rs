@@ -101,7 +101,7 @@ pub mod readers {
 pub mod consumer {
     /// Bytes of an entry.
     pub const LEN: u64 = 256;
-    /// The next position to read, or a value that gates nobody.
+    /// The next position to read, or a value that gates no position.
     pub const TAIL: u64 = 0;
     /// 1 taken, 2 durable, 4 evictable.
     pub const FLAGS: u64 = 128;

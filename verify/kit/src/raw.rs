@@ -7,10 +7,10 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// What a delivery word says.
+/// The state in a delivery word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Nobody was given the message yet.
+    /// No worker has leased the message yet.
     Fresh,
     /// It can be had, now or later, after so many attempts.
     Open(u32),
@@ -167,7 +167,7 @@ impl Raw {
         )
     }
 
-    /// What a group's word says of a position.
+    /// The state of a position in a group.
     #[must_use]
     pub fn delivery(&self, group: usize, position: u64) -> Delivery {
         let capacity = self.capacity();
@@ -203,13 +203,13 @@ impl Raw {
         asked == 0 && lock.l_type != unlocked
     }
 
-    /// Somebody is the producer.
+    /// A process holds the producer's right.
     #[must_use]
     pub fn has_producer(&self) -> bool {
         self.is_locked(lock::PRODUCER)
     }
 
-    /// Somebody edits the tables.
+    /// A process holds the table right.
     #[must_use]
     pub fn is_table_locked(&self) -> bool {
         self.is_locked(lock::TABLE)

@@ -113,7 +113,7 @@ struct Entry {
     tail: u64,
 }
 
-/// What can read.
+/// The kinds of readers.
 #[derive(Debug)]
 enum Handle {
     Gating(Consumer, usize),
@@ -137,7 +137,7 @@ struct Harness {
     entries: [Option<Entry>; ENTRIES],
 }
 
-/// What the oracle expects of an attempt to claim.
+/// The result that the oracle expects of an attempt to claim.
 enum Room {
     /// At most so many.
     Some(u64),
@@ -272,7 +272,7 @@ impl Harness {
                 if gated && self.lowest().is_some() {
                     assert_eq!(got, most);
                 } else {
-                    // With nobody in the way the library grants itself as much as it likes.
+                    // Without any gate, the library grants itself any room.
                     assert!(got <= most && got >= most.min(1), "{got} of {most}");
                 }
                 let start = self.head;
@@ -625,7 +625,7 @@ impl Harness {
         self.check_view();
     }
 
-    /// What the ring says of itself.
+    /// The ring's description of itself.
     fn check_view(&self) {
         assert_eq!(self.ring.head(), self.head);
         let view: Vec<_> = self
@@ -651,7 +651,7 @@ impl Harness {
         }
     }
 
-    /// In the end everybody gets everything that is left.
+    /// In the end every reader gets all remaining messages.
     fn drain(&mut self) {
         let turns = self.handles.len() * (usize::try_from(self.capacity).unwrap() + 2);
         for _ in 0..turns {

@@ -16,7 +16,7 @@ use std::io;
 const CAPACITY: usize = 16;
 const BLOCK: usize = 48;
 
-/// What the kernel calls a `msgbuf`.
+/// The kernel's `msgbuf`.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct Letter {
@@ -87,7 +87,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let kinds = prop_oneof![
         Just(Kinds::Any),
-        // One more than there are: nobody sends it.
+        // One more kind than there are: no message has it.
         (1..=7_u32).prop_map(Kinds::Equal),
         (1..=7_u32).prop_map(Kinds::AtMost),
         (1..=7_u32).prop_map(Kinds::Except),
@@ -131,7 +131,8 @@ proptest! {
         let mut producer = Producer::<[u8]>::open(&ring).unwrap();
         let join = || WorkerOptions::new("all").join::<[u8]>(&ring).unwrap();
         let workers: [Worker; 2] = [join(), join()];
-        // What nobody received: all that the model needs to know when the ring is full.
+        // The messages that no reader received: the model needs no more to know when the ring is
+        // full.
         let mut unsettled: VecDeque<u64> = VecDeque::new();
         let mut head = first;
         for op in ops {

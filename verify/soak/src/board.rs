@@ -1,5 +1,5 @@
-//! What all processes share besides the rings: counters, journals and a map of fates. What is
-//! stored here survives whoever stored it.
+//! The state that all processes share besides the rings: counters, journals and a map of fates. It
+//! survives the processes.
 
 use crate::message::Stream;
 use memmap2::MmapRaw;
@@ -37,7 +37,7 @@ pub(crate) enum Global {
     PublisherOfGroups,
 }
 
-/// What a seat counts or keeps, over all who had it.
+/// Counters and state of a role's place, over all its processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entry {
     /// The last incarnation that is at work.
@@ -69,7 +69,7 @@ pub(crate) enum Team {
     Frail,
 }
 
-/// What became of a message in a group.
+/// The fate of a message in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Acknowledged,
@@ -109,7 +109,7 @@ impl Board {
         // SAFETY: the word lies in the mapping, as was just looked at.
         let word = unsafe { words.add(at) };
         // SAFETY: a mapping begins at a page, so words are aligned. It lives as long as `self`, and
-        // everybody uses it by atomics only.
+        // every process uses it by atomics only.
         unsafe { AtomicU64::from_ptr(word) }
     }
 

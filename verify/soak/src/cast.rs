@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 const VARIABLE: &str = "SLIPRING_SOAK_CAST";
-/// Nothing that is waited for takes longer, unless somebody is stopped.
+/// No wait takes longer, unless a process is stopped.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +82,7 @@ impl Team {
     }
 }
 
-/// What is wrong, for the exit code of whoever found it.
+/// The failure, for the exit code of the process that found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     Lost,
@@ -104,7 +104,7 @@ impl Wrong {
     }
 }
 
-/// What one process is given.
+/// The arguments of one process.
 #[derive(Debug)]
 pub(crate) struct Cast {
     pub(crate) role: Role,
@@ -118,7 +118,7 @@ pub(crate) struct Cast {
 }
 
 impl Cast {
-    /// What to give to a child: a variable and its value.
+    /// A variable for a child, and its value.
     pub(crate) fn to_env(
         role: Role,
         [seat, incarnation, seed]: [u64; 3],
@@ -135,7 +135,7 @@ impl Cast {
         (VARIABLE, value)
     }
 
-    /// What this process was given, if it is a child.
+    /// The arguments of this process, if it is a child.
     pub(crate) fn from_env() -> Option<Cast> {
         let given = std::env::var(VARIABLE).ok()?;
         let mut fields = given.splitn(8, ',');

@@ -1,4 +1,4 @@
-//! The end of a run: everybody finishes, and the books are closed.
+//! The end of a run: every process finishes, and the director compares all counts.
 
 use crate::board::{Entry, Fate, Global};
 use crate::cast::{PATIENCE, Role, Wrong};
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 impl Director<'_> {
-    /// Nobody is killed any more. The publishers close, the readers drain, the workers finish.
+    /// No process is killed any more. The publishers close, the readers drain, the workers finish.
     pub(crate) fn wind_down(&mut self) -> Result<(), Box<dyn Error>> {
         if !self.findings.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Directs the run: who is killed, stopped and started when, and whether every message meets its
+//! Directs the run: kills, stops and starts processes, and checks that every message meets its
 //! fate.
 
 use crate::board::{Board, Entry, Global, Plan, Team};
@@ -47,7 +47,7 @@ pub(crate) fn few(positions: &[u64]) -> &[u64] {
     &positions[..positions.len().min(8)]
 }
 
-/// What was found, by kind.
+/// Failures, by kind.
 pub(crate) type Findings = BTreeMap<&'static str, u64>;
 
 #[derive(Debug)]
@@ -249,7 +249,7 @@ impl<'a> Director<'a> {
 
     pub(crate) fn check_rings(&mut self) {
         for (ring, name) in [(self.broadcast.check(), "broadcast"), (self.groups.check(), "groups")] {
-            // What a killed player leaves for the next to mend is no damage.
+            // State that a killed player leaves for the next one to clear is no damage.
             for violation in ring.into_iter().filter(|violation| !violation.repairable) {
                 self.found(Wrong::Corrupt, &format!("{name}: {violation}"));
             }

@@ -1,5 +1,5 @@
-//! What became of every message of a group: below the floor each was acknowledged by one worker, or
-//! is a dead letter.
+//! The fate of every message of a group: below the floor each was acknowledged by one worker, or is
+//! a dead letter.
 
 use crate::board::{Board, Entry, Fate, Team};
 use slipring::Ring;
@@ -13,12 +13,12 @@ pub(crate) struct Fates {
     seats: Vec<u64>,
     first: u64,
     pub(crate) floor: u64,
-    /// Below the floor, and nobody has counted it yet.
+    /// Below the floor, and not yet counted by any worker.
     missing: Vec<u64>,
-    /// A worker was killed just when it acknowledged this one: perhaps it was, and nobody counted
-    /// it.
+    /// A worker was killed while it acknowledged this message: perhaps the message is acknowledged,
+    /// and not counted.
     uncertain: HashSet<u64>,
-    /// Of those, how many nobody else acknowledged.
+    /// Messages among them that no other worker acknowledged.
     pub(crate) taken_along: u64,
 }
 
@@ -57,9 +57,9 @@ impl Fates {
         sound
     }
 
-    /// Messages below the floor that nobody has accounted for. Those that a living worker is just
-    /// about to count, and letters that nobody has taken yet, are among them while the run lasts;
-    /// at the end, none.
+    /// Messages below the floor without a known fate. While the run lasts, they include messages
+    /// that a living worker is about to count, and dead letters that the redriver has not read yet;
+    /// at the end there must be none.
     pub(crate) fn missing(&self) -> &[u64] {
         &self.missing
     }

@@ -1,4 +1,4 @@
-//! What a message says: where it is, which of the publishers wrote it, and a checksum over both.
+//! The content of a message: its position, the publisher that wrote it, and a checksum over both.
 //!
 //! | word | meaning |
 //! |---|---|

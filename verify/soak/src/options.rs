@@ -1,4 +1,4 @@
-//! What the command line says.
+//! The command line.
 
 use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub(crate) enum Plant {
     Forget,
     /// Two workers acknowledge the same message.
     Double,
-    /// A message is settled that nobody has worked on.
+    /// A message is settled that no worker has processed.
     Lose,
     /// A reader stops reading for good.
     Stall,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-/// What all players have in common.
+/// The common part of all players.
 #[derive(Clone, Debug)]
 pub(crate) struct Stage<'a> {
     pub(crate) dir: &'a Path,

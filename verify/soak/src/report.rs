@@ -1,4 +1,4 @@
-//! What is shown: a line now and then, and the table at the end.
+//! The output: a line now and then, and the table at the end.
 
 use crate::board::Entry;
 use crate::cast::ROLES;

@@ -290,7 +290,7 @@ impl Bench {
         by_models(1).or_else(simulated).or_else(|| by_models(BOUND))
     }
 
-    /// What becomes of a bug.
+    /// The fate of a planted bug.
     fn try_one(&self, plant: &Plant, number: usize, find: bool) -> Option<Check> {
         if find {
             return self.find(number);

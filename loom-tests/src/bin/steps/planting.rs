@@ -18,7 +18,7 @@ pub(crate) const PLANT_VARIABLE: &str = "SLIPRING_PLANT";
 /// The folders whose files are searched, each with the root of its crate.
 const SEARCHED: [(&str, &str); 2] = [("crates/core/src", "crates/core/src/lib.rs"), ("src", "src/lib.rs")];
 
-/// What the planted crates ask.
+/// The function by which planted crates ask for the active bug.
 const QUESTION: &str = r#"
 #[doc(hidden)]
 pub mod planted {

@@ -2,7 +2,7 @@
 //! found once, and steps (a second look, a clamp, a maximum, an order of two stores) without which
 //! the protocol is wrong.
 
-/// What notices a bug.
+/// The check that must notice a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Check {
     /// A model.
@@ -19,17 +19,17 @@ use Check::{Model, Nothing, Simulation, Test};
 /// A bug that can be planted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plant {
-    /// What it is called.
+    /// Name of the bug.
     pub(crate) name: &'static str,
-    /// What is missing or wrong.
+    /// The missing or wrong step.
     pub(crate) what: &'static str,
     /// How the path of the file ends in which its text stands; nothing, if it stands nowhere else.
     pub(crate) file: &'static str,
-    /// What stands there: an expression, or whole statements. It must stand there once.
+    /// The text to be replaced: an expression, or whole statements. It must occur once.
     pub(crate) from: &'static str,
-    /// What is planted instead.
+    /// The planted text.
     pub(crate) to: &'static str,
-    /// What must notice it.
+    /// The check that must notice the bug.
     pub(crate) seen_by: Check,
 }
 

@@ -1,4 +1,4 @@
-//! What several operations have before them.
+//! Worlds before several operations.
 
 use crate::trace::{Stop, Victim};
 use crate::world::{Mode, Shape, World};

@@ -67,7 +67,7 @@ pub(super) fn leave(path: &Path, marks: &Marks) -> String {
     done()
 }
 
-/// What it copied is a message.
+/// The copy is a whole message.
 pub(super) fn was_published(world: &mut World, end: &Ending) {
     if let Some(said) = end.report.as_ref().and_then(|said| said.strip_prefix("ok ")) {
         let seen = world.published.iter().any(|&(p, life)| format!("{:?}", message(p, life)) == said);

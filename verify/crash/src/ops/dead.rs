@@ -72,7 +72,7 @@ pub(super) fn may_be_given_up(world: &mut World, end: &Ending) {
     let dead = world.ring().dead_letters().unwrap();
     let copied = dead.iter().any(|letter| letter.id.position == oldest);
     if world.mode == Mode::Freeze {
-        // Either it was given up, or somebody else took it over and settled it.
+        // Either it was given up, or another worker took it over and settled it.
         let settled = world.settled.contains(&oldest);
         assert!(!settled || !copied && !end.succeeded(), "settled, and given up");
         world.given_up.insert(oldest);

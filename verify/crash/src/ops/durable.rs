@@ -88,7 +88,7 @@ pub(super) fn one_released(world: &mut World, end: &Ending) {
     assert!((u64::from(end.succeeded())..=u64::from(end.handled)).contains(&released(world)));
 }
 
-/// Who comes back under the name finds its place, or is new.
+/// A consumer that comes back under the name finds its position, or is new.
 pub(super) fn is_removed(world: &mut World, end: &Ending) {
     if end.newcomers_first && !end.succeeded() {
         let back = ConsumerOptions::new().name("gone").durable(true).start(Start::Earliest);

@@ -246,7 +246,7 @@ pub(super) fn first_is_told(world: &mut World, end: &Ending) {
     }
 }
 
-/// Whatever the second group is, somebody works for it.
+/// The second group has a worker in every case.
 pub(super) fn staff_second(world: &mut World, _: &Ending) {
     if world.raw().group_flags(1) == 1 {
         world.second = Some(join_as_survivor(&world.path, "h"));

@@ -1,4 +1,4 @@
-//! What is done to a ring from outside: removing a group, repairing.
+//! Operations on a ring from outside: removing a group, repairing.
 
 use super::before::{self, corpse, working};
 use super::{group, say};

@@ -1,4 +1,4 @@
-//! What must be true of the file and of the others while the victim is stopped, and when it is
+//! Conditions on the file and on the other parties while the victim is stopped, and after it is
 //! gone.
 
 use super::{Ending, PATIENCE, SHORT_LEASE, World, join};
@@ -25,7 +25,7 @@ impl World {
             return;
         }
         if self.unborn {
-            // Just created by the victim, and used by nobody yet.
+            // Just created by the victim, and not yet used.
             return;
         }
         let raw = self.raw();
@@ -65,7 +65,7 @@ impl World {
         })
     }
 
-    /// Nobody can attach while a stopped process edits the tables, and is told so in time.
+    /// No process can attach while a stopped one edits the tables, and each gets the error in time.
     pub(crate) fn table_is_busy(&self) {
         let start = Instant::now();
         let refused = Consumer::<[u8]>::attach(&self.path, Start::Latest);
@@ -94,7 +94,7 @@ impl World {
         self.readings.len() < before
     }
 
-    /// What the file says at this moment has no damage; what a dead one left behind is not any.
+    /// The file has no damage at this moment; traces of a dead party are not damage.
     fn shows_no_damage(&self) {
         let damage: Vec<_> = self.ring().check().into_iter().filter(|found| !found.repairable).collect();
         assert!(damage.is_empty(), "damage: {damage:?}");
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    /// The victim is gone. Everybody else goes on at once, and nothing is lost, doubled or made up.
+    /// The victim is gone. All others go on at once; no message is lost, doubled or made up.
     pub(crate) fn go_on(&mut self, end: &Ending) {
         let start = Instant::now();
         let raw = self.raw();

@@ -6,7 +6,7 @@ use slipring::{Holder, Producer, RecvError, SendError};
 use std::time::{Duration, Instant};
 
 impl World {
-    /// Everybody reads and settles what is there. True if there was anything.
+    /// Every party reads and settles. True if there was any message.
     pub(crate) fn drain(&mut self) -> bool {
         let mut any = false;
         let mut readings = std::mem::take(&mut self.readings);
@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-/// What was received, if there was anything.
+/// The received message, if there was one.
 fn received<T>(result: Result<T, RecvError>, who: &str) -> Option<T> {
     match result {
         Ok(received) => Some(received),

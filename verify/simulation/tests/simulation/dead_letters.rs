@@ -31,7 +31,7 @@ impl DeadLetterRing {
         room
     }
 
-    /// Somebody takes a letter out.
+    /// A redriver releases a dead letter.
     pub(crate) fn redrive(&mut self) {
         self.letters.pop_front();
     }

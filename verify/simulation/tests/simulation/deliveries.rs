@@ -1,4 +1,4 @@
-//! What may become of a delivery, one step at a time.
+//! The possible steps of a delivery.
 
 use crate::memory::{Life, Shared};
 use crate::oracle::Intent;
@@ -19,7 +19,7 @@ pub(crate) struct GroupBook {
     max_deliver: u32,
     /// The first position that the group owes; none while there is no such group.
     start: Option<u64>,
-    /// What it has not settled.
+    /// The unsettled positions.
     open: BTreeSet<u64>,
     /// Positions of which there is a letter.
     pub(crate) letters: HashSet<u64>,
@@ -94,7 +94,7 @@ impl GroupBook {
         }
     }
 
-    /// Each change of a delivery's word must be one that there is, by who may make it.
+    /// Each change of a delivery's word must be a possible step, by a party that may make it.
     pub(crate) fn wrote(&mut self, shared: &Shared, life: &Life, position: Option<u64>, old: u64, new: u64) {
         let Some(start) = self.start else { return };
         let position = position.expect("a delivery of what was published");

@@ -1,11 +1,11 @@
-//! The fear: a death, a pause, a leap of the clock or a full ring, in an order that nobody thought
-//! of, loses a message, delivers one that is settled, or stops everything.
+//! The fear: a death, a pause, a leap of the clock or a full ring, in an unforeseen order, loses a
+//! message, delivers one that is settled, or stops everything.
 //!
 //! The whole protocol on memory of the test's own, in one thread: a producer, durable, plain and
 //! evictable consumers, an observer, four workers of two groups, a dead-letter ring. A seed decides
-//! whose turn it is. Anybody may be killed before any access to shared memory, stopped for a while
-//! between two operations, or interrupted in the middle of one by the operations of others. The
-//! clock leaps, and is set back. Rings have two to sixteen blocks. After 400 turns calm begins:
+//! the order of turns. Any party may be killed before any access to shared memory, stopped for a
+//! while between two operations, or interrupted in the middle of one by the operations of others.
+//! The clock leaps, and is set back. Rings have two to sixteen blocks. After 400 turns calm begins:
 //! some have gone for good, and the others must finish within 20,000 turns. An oracle that knows
 //! nothing of the protocol but the layout sees every write as it happens, and now and then all of
 //! it becomes a file for `Ring::check` and `Ring::repair`.
@@ -40,7 +40,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().expect(variable))
 }
 
-/// What was done, over all seeds.
+/// Counts over all seeds.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Done {
     turns: u64,

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What a killed party unwinds with.
+/// The payload with which a killed party unwinds.
 pub(crate) struct Killed;
 
-/// What all parties share: the ring, the kernel's locks, the clock.
+/// The state that all parties share: the ring, the kernel's locks, the clock.
 pub(crate) struct Shared {
     pub(crate) geometry: Geometry,
     pub(crate) oracle: RefCell<Oracle>,
@@ -178,7 +178,7 @@ impl SimMemory {
         }
     }
 
-    /// What this party is about to do, for the oracle.
+    /// This party's next step, for the oracle.
     pub(crate) fn meaning<T>(&self, intent: Intent, act: impl FnOnce() -> T) -> T {
         self.life.intent.set(intent);
         let result = act();
@@ -289,7 +289,7 @@ unsafe impl Memory for SimMemory {
     }
 }
 
-/// Nobody sleeps: who has nothing to do is asked again.
+/// No party sleeps: an idle party is asked again.
 impl Futex for SimMemory {
     fn wait(&self, _word: Word, _expected: u32, _timeout: Duration) {}
     fn wait_any(_: &[(&SimMemory, Word, u32)], _: Duration) -> bool {

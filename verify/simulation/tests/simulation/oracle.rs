@@ -1,4 +1,5 @@
-//! What must be true, kept beside the protocol and not by it. It sees every write as it happens.
+//! The expected state, kept beside the protocol and not by it. The oracle sees every write as it
+//! happens.
 
 use crate::deliveries::GroupBook;
 use crate::memory::{Life, Shared};
@@ -36,7 +37,7 @@ impl Message {
     }
 }
 
-/// What a party is about to do.
+/// A party's next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Intent {
     Nothing,
@@ -73,7 +74,7 @@ pub(crate) struct Oracle {
     geometry: Geometry,
     places: HashMap<Word, Place>,
     messages: Vec<Message>,
-    /// What the producer is about to publish.
+    /// The message that the producer is about to publish.
     meant: HashMap<u64, Message>,
     /// The lowest position that was never overwritten.
     kept_from: std::cell::Cell<u64>,
@@ -134,7 +135,7 @@ impl Oracle {
         self.meant.insert(position, message);
     }
 
-    /// What a reader read must be what was published.
+    /// A reader must read the published bytes.
     pub(crate) fn read(&self, position: u64, found: Message) {
         let first = self.geometry.first_position();
         let published =
@@ -142,7 +143,7 @@ impl Oracle {
         assert_eq!(Some(&found), published, "what was read at {position}, and what was published there");
     }
 
-    /// Somebody reads in place until [`unhold`](Self::unhold).
+    /// A reader reads in place until [`unhold`](Self::unhold).
     pub(crate) fn hold(&mut self, position: u64) {
         *self.held.entry(position).or_default() += 1;
     }
@@ -247,7 +248,7 @@ impl Oracle {
         assert_eq!(head, self.end(), "the head falls behind what is published");
     }
 
-    /// What the file says, as its description has it.
+    /// The file's words, by the description of the format.
     fn in_file(&self, shared: &Shared, position: u64) -> Message {
         let slots = self.geometry.slots();
         let slot = slots.at(position);

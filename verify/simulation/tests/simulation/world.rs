@@ -1,5 +1,4 @@
-//! Everybody in one thread: who has a turn, who is killed in it, who is interrupted by whom, what
-//! time it is.
+//! All parties in one thread: the order of turns, the deaths, the interruptions, the time.
 
 use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
@@ -35,7 +34,7 @@ pub(crate) const BIRTH: Birth = Birth { boot: 1, unix_ms: 1 };
 /// A clock that is set back by more makes a lease look longer than any is, and it is taken over.
 const STEP_BACK_MAX: u32 = 50;
 
-/// What an actor has to do with the world, during its turn.
+/// An actor's view of the world, during its turn.
 pub(crate) struct Turn<'w> {
     pub(crate) world: &'w World,
     pub(crate) memory: &'w SimMemory,
@@ -56,7 +55,7 @@ impl Turn<'_> {
     pub(crate) fn now(&self) -> Millis {
         self.memory.shared.now.get()
     }
-    /// Nobody is killed any more, and everybody finishes.
+    /// No party is killed any more, and every party finishes.
     pub(crate) fn calm(&self) -> bool {
         self.world.calm.get()
     }
@@ -79,7 +78,7 @@ struct Member {
     memory: SimMemory,
     actor: Box<dyn Actor>,
     paused_until: u32,
-    /// Killed, and nobody succeeds it.
+    /// Killed, without a successor.
     is_gone: bool,
 }
 
@@ -141,7 +140,7 @@ impl World {
         ];
         let crew = [(0, false), (0, true), (1, false), (1, true)];
         actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
-        // Not everybody takes part every time, and some are quicker than others.
+        // Some parties are absent, and some are quicker than others.
         actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
         let order = (0..actors.len()).flat_map(|member| vec![member; dice.pick(&[1, 1, 4])]).collect();
         let parties = Cell::new(100);
@@ -189,7 +188,7 @@ impl World {
         }
     }
 
-    /// Others have a few turns while somebody is in the middle of an operation.
+    /// Other parties have a few turns while one party is in the middle of an operation.
     fn interlude(&self) {
         self.depth.set(self.depth.get() + 1);
         // Now and then it is stopped there for long: past leases, and for a lap.
@@ -219,7 +218,7 @@ impl World {
         self.shared.set_clock(now);
     }
 
-    /// Somebody's operation, or somebody's death.
+    /// A party's operation, or its death.
     fn turn(&self) {
         // In calm all are equally quick: if one had a turn in 34, the limit would take what is slow
         // for stuck.
@@ -227,7 +226,7 @@ impl World {
             true => usize::try_from(self.roll(self.members.len() as u64)).unwrap(),
             false => self.dice.borrow_mut().pick(&self.order),
         };
-        // Who is in the middle of something cannot begin another thing.
+        // A party in the middle of an operation cannot begin another one.
         let Ok(mut member) = self.members[chosen].try_borrow_mut() else { return };
         let Member { memory, actor, paused_until, is_gone } = &mut *member;
         let wild = !self.calm.get();
@@ -322,7 +321,7 @@ impl World {
             && oracle.groups.iter().all(|group| group.open().1 == 0)
     }
 
-    /// What must hold between any two turns.
+    /// Invariants between any two turns.
     fn check(&self) {
         let oracle = self.shared.oracle.borrow();
         oracle.check(&self.shared);

@@ -1,4 +1,4 @@
-//! What each process does.
+//! The work of each role.
 
 mod evictable;
 mod observer;

@@ -1,4 +1,4 @@
-//! Looks on, gates nobody, and is told exactly what it missed.
+//! Observes, gates no position, and learns exactly how many messages it missed.
 
 use super::story::Story;
 use crate::cast::{Cast, Wrong};

@@ -19,7 +19,7 @@ pub(crate) fn read_durably(cast: &Cast) {
     let mut consumer = cast.insist("resume", || options.attach::<[u8]>(cast.ring(Stream::Broadcast)));
     let position = consumer.position();
     let (released, releasing) = (cast.noted(Entry::Released), cast.noted(Entry::Releasing));
-    // What was about to be released when it died may have been.
+    // A message that the reader was about to release when it died may have been released.
     if cast.incarnation > 1 && position != released && position != releasing {
         let wrong = if position > released { Wrong::Lost } else { Wrong::Doubled };
         cast.fail(

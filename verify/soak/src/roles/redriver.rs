@@ -1,4 +1,4 @@
-//! Takes dead letters out of their ring, and counts who is in them.
+//! Releases dead letters from their ring, and counts their messages.
 
 use super::worker::{ATTEMPTS, number};
 use crate::board::{Entry, Fate, Global, Team};

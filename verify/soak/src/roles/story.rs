@@ -1,5 +1,5 @@
-//! What a reader of the broadcast stream must find: each position once, in order, whole, and by the
-//! publisher whose turn it was.
+//! Checks the broadcast stream of a reader: each position once, in order, whole, and by the right
+//! publisher.
 
 use crate::board::{Entry, Term};
 use crate::cast::{Cast, Wrong};
@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::SeqCst;
 pub(crate) struct Story<'c> {
     cast: &'c Cast,
     next: u64,
-    /// Who wrote the message before, if that was read.
+    /// The publisher of the message before, if the reader read it.
     publisher: Option<u64>,
     /// Read and not yet counted.
     uncounted: u64,
