@@ -227,8 +227,8 @@ impl RingOptions {
     /// # Errors
     ///
     /// [`CreateError::AlreadyExists`] if a file has the path, or that of the dead-letter ring;
-    /// [`CreateError::Geometry`], [`CreateError::Name`] or [`CreateError::Settings`] if an option is
-    /// out of range; [`CreateError::NoDirectory`], [`CreateError::NoSpace`],
+    /// [`CreateError::Geometry`], [`CreateError::Name`] or [`CreateError::Settings`] if an option
+    /// is out of range; [`CreateError::NoDirectory`], [`CreateError::NoSpace`],
     /// [`CreateError::Permission`], [`CreateError::RemoteFilesystem`] or [`CreateError::Io`] if the
     /// filesystem refuses. No file is left behind.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, AtPath<CreateError>> {
