@@ -116,9 +116,7 @@ pub enum OpenError {
         advice: &'static str,
     },
     /// The file belongs to another user, who could change it under this process.
-    #[error(
-        "belongs to user {owner}, this process acts as {user}; observe it, or say `trust_owner({owner})`"
-    )]
+    #[error("{}", foreign_owner(*owner, *user))]
     #[non_exhaustive]
     ForeignOwner {
         /// The user that the file belongs to.
@@ -192,6 +190,19 @@ pub enum OpenError {
         /// The error of the operating system.
         error: io::Error,
     },
+}
+
+/// The number that stands for every user whom a user namespace does not know.
+const UNMAPPED: u32 = 65534;
+
+fn foreign_owner(owner: u32, user: u32) -> String {
+    if owner == UNMAPPED {
+        return format!(
+            "belongs to a user that this user namespace does not know ({owner}), this process acts as {user}; \
+             observe it, or attach where its owner has a number"
+        );
+    }
+    format!("belongs to user {owner}, this process acts as {user}; observe it, or say `trust_owner({owner})`")
 }
 
 impl OpenError {

@@ -179,6 +179,7 @@ impl Drop for RawProducer {
         if self.attachment.is_foreign() || self.closed {
             return;
         }
+        self.protocol.leave();
         let pid = u64::from(std::process::id());
         self.attachment.try_record(EventKind::Detached, self.protocol.head(), "", pid);
     }

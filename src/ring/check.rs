@@ -33,6 +33,9 @@ pub struct Violation {
     pub what: String,
     /// True if [`Ring::repair`] can mend it.
     pub repairable: bool,
+    /// True if it is no damage: the entry of a party that is dead, which the next one that needs
+    /// the entry, or its room, clears. Every kill may leave one.
+    pub to_be_cleared: bool,
 }
 
 impl fmt::Display for Violation {
@@ -55,7 +58,23 @@ struct Findings(BTreeSet<Violation>);
 
 impl Findings {
     fn note(&mut self, place: &str, position: Option<u64>, what: String, repairable: bool) {
-        self.0.insert(Violation { place: place.to_owned(), position, what, repairable });
+        self.0.insert(Violation {
+            place: place.to_owned(),
+            position,
+            what,
+            repairable,
+            to_be_cleared: false,
+        });
+    }
+
+    fn note_leftover(&mut self, place: &str, what: String) {
+        self.0.insert(Violation {
+            place: place.to_owned(),
+            position: None,
+            what,
+            repairable: true,
+            to_be_cleared: true,
+        });
     }
 
     fn bound(&mut self, place: &str, name: &str, found: u64, low: u64, high: u64, repairable: bool) {
@@ -132,7 +151,7 @@ impl Ring {
         findings.bound(place, "head", head, first, slipring_core::format::POSITION_MAX, false);
         findings.bound(place, "claimed", claimed, head, later_head.saturating_add(capacity), false);
         findings.bound(place, "limit", limit, claimed.min(head), later_head.saturating_add(capacity), false);
-        findings.bound(place, "closed", self.load(producer_page::CLOSED), 0, 1, false);
+        findings.bound(place, "closed", self.load(producer_page::CLOSED), 0, 2, false);
         Snapshot { head, later_head, claimed, overwritten: limit.saturating_sub(capacity).max(first) }
     }
 
@@ -185,7 +204,7 @@ impl Ring {
                 findings.note(&place, None, format!("has the flags {:#x}", flags.0), false);
             }
             if !held && !flags.is_kept() && (flags.is_taken() || tail != Tail::NONE) {
-                findings.note(&place, None, "its owner is dead, and no party cleared it".to_owned(), true);
+                findings.note_leftover(&place, "its owner is dead, and no party cleared it".to_owned());
             }
             if held || flags.is_kept() {
                 self.check_tenure(findings, &place, &tenure);
@@ -236,7 +255,7 @@ impl Ring {
         if flags != group_flags::TAKEN {
             if !self.attachment.locks.is_held(Right::Table) {
                 let what = format!("was never finished (flags {flags}): its creator is dead");
-                findings.note(&place, None, what, true);
+                findings.note_leftover(&place, what);
             }
             return;
         }
@@ -274,7 +293,7 @@ impl Ring {
             findings.bound(&place, "group", of, 0, geometry.groups(), true);
             let held = self.attachment.locks.is_held(Right::Worker(n));
             if !held && (of != 0 || pin != NOWHERE) {
-                findings.note(&place, None, "its owner is dead, and no party cleared it".to_owned(), true);
+                findings.note_leftover(&place, "its owner is dead, and no party cleared it".to_owned());
             } else if pin != NOWHERE {
                 // A pin that is stored before a claim may be older than the floor.
                 findings.bound(&place, "pin", pin, 0, window.later_head.max(window.claimed), false);
@@ -348,13 +367,13 @@ mod tests {
         };
         let store = |word, value| damaged(|region, _| region.store(word, value, Relaxed));
         assert_eq!(place(store(producer_page::HEAD, 99)), "producer");
-        assert_eq!(place(store(producer_page::CLOSED, 2)), "producer");
+        assert_eq!(place(store(producer_page::CLOSED, 3)), "producer");
         assert_eq!(place(damaged(|r, g| r.store(g.slot(1).sequence(), 7, Relaxed))), "slot");
         assert_eq!(place(damaged(|r, g| r.store(g.slot(1).meta(), 17, Relaxed))), "slot");
         assert_eq!(place(damaged(|r, g| r.store(g.tail(0), 50, Relaxed))), "consumer 0");
         assert_eq!(place(damaged(|r, g| r.store(g.flags(0), 8, Relaxed))), "consumer 0");
         let dead = damaged(|r, g| r.store(g.tail(1), 2, Relaxed));
-        assert!(dead[0].place == "consumer 1" && dead[0].repairable);
+        assert!(dead[0].place == "consumer 1" && dead[0].to_be_cleared);
         let floor =
             |r: &Region, g: &slipring_core::format::Geometry| r.store(g.group_word(0, 0), 60, Relaxed);
         assert_eq!(place(damaged(floor)), "group \"g\"");

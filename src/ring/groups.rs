@@ -33,6 +33,9 @@ pub struct GroupInfo {
     pub num_redelivered: u64,
     /// Messages that will not be delivered again and wait for room in the dead-letter ring.
     pub num_dead_pending: u64,
+    /// Messages that are settled: acknowledged, moved to the dead-letter ring or given up. Those
+    /// before the group began count, too. Never falls.
+    pub num_settled: u64,
     /// How long the message at the ack floor has been in the ring, at least: up to a third too
     /// little. None if every message is settled, or if no worker has looked at the group since that
     /// message came.
@@ -202,6 +205,7 @@ impl Ring {
             num_ack_pending: counts.ack_pending,
             num_redelivered: counts.redelivered,
             num_dead_pending: counts.dead_pending,
+            num_settled: counts.settled,
             oldest_pending: counts.oldest_age_ms.map(|ms| Duration::from_millis(ms.into())),
             expired: count(Count::Expired),
             failed: count(Count::Failed),

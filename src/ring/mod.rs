@@ -530,7 +530,7 @@ impl Ring {
 
     /// This ring as a place, for calls that do not depend on the type of its messages.
     fn place(&self) -> At {
-        At::from(self.source_of())
+        At::ring(self)
     }
 
     /// This ring as a place to attach to: by its path, and only while the same ring is there.
@@ -612,14 +612,16 @@ impl Ring {
 
     /// The producer; none before the first one.
     pub fn producer_info(&self) -> Option<ProducerInfo> {
-        use producer_page::{CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, OPENED_MS, PID, WAKE_COUNT};
+        use producer_page::{
+            CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, IS_CLOSED, OPENED_MS, PID, WAKE_COUNT,
+        };
         let load = |word| self.attachment.region.load(word, Relaxed);
         (load(EPOCH) != 0).then(|| ProducerInfo {
             pid: load(PID),
             alive: self.attachment.locks.is_held(Right::Producer),
             opened_unix_ms: load(OPENED_MS),
             epoch: load(EPOCH),
-            closed: load(CLOSED) != 0,
+            closed: load(CLOSED) == IS_CLOSED,
             full_count: load(FULL_COUNT),
             wake_count: load(WAKE_COUNT),
             evicted_count: load(EVICTED_COUNT),

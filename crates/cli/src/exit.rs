@@ -66,9 +66,19 @@ pub(crate) fn report(outcome: Outcome) -> ExitCode {
     let Err(failure) = outcome else { return ExitCode::SUCCESS };
     let (text, code) = failure.text_and_code();
     if !text.is_empty() {
-        crate::output::note(text);
+        crate::output::note(&in_terms_of_the_command(text));
     }
     ExitCode::from(code)
+}
+
+/// The library names a call; here it is an option.
+fn in_terms_of_the_command(text: &str) -> String {
+    let call = text.split_once("`trust_owner(").and_then(|(before, rest)| {
+        let (owner, after) = rest.split_once(")`")?;
+        let user = crate::facts::user_name(owner.parse().ok()?);
+        Some(format!("{before}--trust-owner {user}{after}"))
+    });
+    call.unwrap_or_else(|| text.to_owned())
 }
 
 impl From<Error> for Failure {

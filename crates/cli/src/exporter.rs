@@ -16,7 +16,7 @@ const REQUEST_MAX: usize = 8192;
 /// Clients at a time. When one more comes, the one that came first has to go.
 const CLIENTS_MAX: usize = 64;
 
-/// Answers every GET with `text`, until a signal comes.
+/// Answers every GET and HEAD with `text`, until a signal comes.
 pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
     let cannot = |error: io::Error| Failure::error(format!("{address}: cannot listen: {error}"));
     let listener = TcpListener::bind(address).map_err(cannot)?;
@@ -100,14 +100,16 @@ impl Client {
 }
 
 fn respond(request: &[u8], text: &impl Fn() -> String) -> String {
-    if !request.starts_with(b"GET ") {
-        return "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    let is_head = request.starts_with(b"HEAD ");
+    if !is_head && !request.starts_with(b"GET ") {
+        return "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET, HEAD\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             .to_owned();
     }
     let text = text();
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{text}",
-        text.len()
+         Content-Length: {}\r\nConnection: close\r\n\r\n{}",
+        text.len(),
+        if is_head { "" } else { &text }
     )
 }

@@ -130,6 +130,7 @@ impl Facts {
             })),
             "consumers": self.consumers.iter().map(consumer_json).collect::<Vec<_>>(),
             "groups": self.groups.iter().map(group_json).collect::<Vec<_>>(),
+            "events": ring.events().iter().map(crate::verbs::events::json_of).collect::<Vec<_>>(),
         })
     }
 }
@@ -249,10 +250,10 @@ pub(crate) fn dead_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A file's owner by name, if `/etc/passwd` knows it.
-pub(crate) fn user_name(uid: u32) -> String {
+/// The users that `/etc/passwd` knows.
+fn users() -> &'static HashMap<u32, String> {
     static NAMES: OnceLock<HashMap<u32, String>> = OnceLock::new();
-    let names = NAMES.get_or_init(|| {
+    NAMES.get_or_init(|| {
         let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let entry = |line: &str| {
             let mut fields = line.split(':');
@@ -260,8 +261,17 @@ pub(crate) fn user_name(uid: u32) -> String {
             Some((uid.parse().ok()?, name.to_owned()))
         };
         text.lines().filter_map(entry).collect()
-    });
-    names.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+    })
+}
+
+/// A user by name, if `/etc/passwd` knows it.
+pub(crate) fn user_name(uid: u32) -> String {
+    users().get(&uid).cloned().unwrap_or_else(|| uid.to_string())
+}
+
+/// The number of the user of this name.
+pub(crate) fn user_number(name: &str) -> Option<u32> {
+    users().iter().find(|(_, known)| *known == name).map(|(uid, _)| *uid)
 }
 
 /// `rw-rw----`.

@@ -1,6 +1,7 @@
 //! The command line of slipring: rings from a shell.
 
 mod archive;
+mod child;
 mod duet;
 mod exit;
 mod exporter;
@@ -8,6 +9,7 @@ mod exposition;
 mod facts;
 mod format;
 mod manual;
+mod new_file;
 mod output;
 mod pages;
 mod parse;
@@ -21,8 +23,8 @@ mod verbs;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use verbs::{
-    bench, check, consumers, create, dead, doctor, dump, group, latency, ls, metrics, peek, publish, restore,
-    rm, stat, subscribe, top, work,
+    bench, check, consumers, create, dead, doctor, dump, events, group, latency, ls, metrics, peek, publish,
+    restore, rm, stat, subscribe, top, work,
 };
 
 /// Message queues that are files: make them, write to them, read them, look into them
@@ -39,6 +41,7 @@ enum Verb {
     Rm(rm::Rm),
     Ls(ls::Ls),
     Stat(stat::Stat),
+    Events(events::Events),
     Consumers(consumers::Consumers),
     Group(group::GroupArgs),
     Pub(publish::Publish),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         Verb::Rm(args) => rm::run(args),
         Verb::Ls(args) => ls::run(args),
         Verb::Stat(args) => stat::run(args),
+        Verb::Events(args) => events::run(args),
         Verb::Consumers(args) => consumers::run(args),
         Verb::Group(args) => group::run(args),
         Verb::Pub(args) => publish::run(args),

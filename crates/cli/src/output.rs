@@ -106,6 +106,11 @@ pub(crate) fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// `1 message is`, `2 messages are`.
+pub(crate) fn are(n: u64, what: &str) -> String {
+    format!("{} {}", count(n, what), if n == 1 { "is" } else { "are" })
+}
+
 fn scaled(count: u64, step: u64, units: &[&'static str]) -> (String, &'static str) {
     let (mut unit, mut divisor) = (0, 1);
     while count / divisor >= step && unit + 1 < units.len() {

@@ -64,6 +64,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A user, by number or by name.
+pub(crate) fn user(text: &str) -> Result<u32, String> {
+    let by_name = || crate::facts::user_number(text);
+    text.parse()
+        .ok()
+        .or_else(by_name)
+        .ok_or_else(|| format!("{text:?} is no user of /etc/passwd, and no number"))
+}
+
 /// Permission bits in octal.
 pub(crate) fn mode(text: &str) -> Result<u32, String> {
     let bits = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok().filter(|bits| *bits <= 0o777);

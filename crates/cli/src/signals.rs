@@ -1,33 +1,46 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first one is noted, the second one ends the process as it always
-//! does.
+//! Ctrl-C, SIGTERM and SIGHUP: the first one is noted, one that comes half a second later or more
+//! ends the process as it always does.
 
+use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::low_level;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 /// No wait of ours is longer without a look at the flag.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
-fn flag_word() -> &'static Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(Arc::default)
-}
+/// How long after the first signal another one is part of it, in milliseconds: `timeout`, a shell
+/// and a terminal send the same signal to a process and to its group, microseconds apart.
+const SAME_SIGNAL: i64 = 500;
 
-/// From now on the first signal only sets the flag.
+/// When the first signal came, in milliseconds of the monotonic clock, which are never 0; 0 before.
+static FIRST: AtomicI64 = AtomicI64::new(0);
+
+/// From now on the first signal is only noted.
 pub(crate) fn catch() -> io::Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // In this order: the second signal finds the flag set.
-        flag::register_conditional_default(signal, Arc::clone(flag_word()))?;
-        flag::register(signal, Arc::clone(flag_word()))?;
+        // SAFETY: the action reads the clock, loads and stores an atomic, and may end the process
+        // by
+        // `emulate_default_handler`: all of that is allowed within a signal handler.
+        unsafe { low_level::register(signal, move || note(signal)) }?;
     }
     Ok(())
 }
 
+/// A signal came.
+fn note(signal: i32) {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = (now.tv_sec * 1000 + now.tv_nsec / 1_000_000).max(1);
+    let first = FIRST.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    if first.is_err_and(|first| now >= first + SAME_SIGNAL) {
+        drop(low_level::emulate_default_handler(signal));
+    }
+}
+
 pub(crate) fn interrupted() -> bool {
-    flag_word().load(Ordering::Relaxed)
+    FIRST.load(Ordering::Relaxed) != 0
 }
 
 /// Sleeps until then, or until a signal comes. True if it was slept through.

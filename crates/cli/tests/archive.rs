@@ -74,6 +74,38 @@ fn a_dump_with_a_gap_says_so_and_dead_letters_are_not_made() {
 }
 
 #[test]
+fn a_restore_that_is_begun_again_repeats_nothing() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && seq 0 9 | slipring pub $R && slipring dump $R > file");
+    for lines in [0, 1, 5, 10] {
+        place.shell(&format!("head -n {} file | slipring restore copy", lines + 1));
+        let said = place.good("slipring restore copy -f file 2>&1");
+        assert!(lines == 0 || said.contains("there already"), "{said}");
+        assert_eq!(place.good("slipring sub copy -e | tr '\\n' ' '"), "0 1 2 3 4 5 6 7 8 9 ");
+        place.good("slipring restore copy -f file && slipring rm copy");
+    }
+    place.good("slipring restore $R -f file");
+    assert_eq!(place.good("slipring sub $R -e | wc -l").trim(), "10", "its own ring has them all");
+    // Another ring, which begins alike: everything is appended.
+    place.good("slipring create other -b 48 -c 64; (seq 0 4; echo x) | slipring pub other; slipring restore other -f file");
+    assert_eq!(place.good("slipring sub other -e | wc -l").trim(), "16");
+}
+
+#[test]
+fn a_dump_that_fails_leaves_nothing_that_blocks_the_next() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64Ki && seq 60000 | slipring pub $R");
+    for options in ["", "--binary"] {
+        // As on a full disk: the file may not grow any further.
+        let limited = format!("trap '' XFSZ; ulimit -f 64; slipring dump $R {options} -o out");
+        assert_eq!(place.bad(&format!("({limited})")).0, 1);
+        assert_eq!(place.good("ls"), "ring\n");
+        place.good(&format!("slipring dump $R {options} -o out && slipring restore copy -f out"));
+        place.good("slipring rm copy; rm out");
+    }
+}
+
+#[test]
 fn an_interrupt_ends_a_restore_that_waits_for_input() {
     let place = Place::new();
     place.good(

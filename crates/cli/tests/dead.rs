@@ -37,17 +37,17 @@ fn they_are_listed_and_shown_without_being_touched() {
 #[test]
 fn they_are_redriven_oldest_first_and_once() {
     let place = with_letters();
-    assert_eq!(place.good("slipring dead redrive $R --dry-run | wc -l").trim(), "4");
-    place.good("slipring dead redrive $R -c 1");
+    assert_eq!(place.good("slipring dead redrive $R | wc -l").trim(), "4");
+    place.good("slipring dead redrive $R --apply -c 1");
     assert_eq!(place.good("slipring work $R -g sms -e"), "one\n", "a new message for everybody");
     assert_eq!(
         place.good("slipring dead ls $R --json | grep -o '\"letter\":[0-9]*'"),
         "\"letter\":1\n\"letter\":2\n"
     );
-    place.good("slipring dead redrive $R --through 1");
+    place.good("slipring dead redrive $R --apply --through 1");
     assert_eq!(place.good("slipring work $R -g sms -e --format '%k %s'"), "7 two");
-    place.good("slipring dead redrive $R");
-    let (code, error) = place.bad("slipring dead redrive $R");
+    place.good("slipring dead redrive $R --apply");
+    let (code, error) = place.bad("slipring dead redrive $R --apply");
     assert!(code == 4 && error.contains("no dead letters"), "{error}");
 }
 
@@ -68,7 +68,7 @@ fn a_living_producer_keeps_its_ring_and_a_ring_without_groups_has_none() {
     let place = with_letters();
     let script = "(echo started; sleep 100) | slipring pub $R & \
                   until slipring ls --json . | grep -q '\"alive\":true'; do :; done; \
-                  slipring dead redrive $R; code=$?; kill %1; exit $code";
+                  slipring dead redrive $R --apply; code=$?; kill %1; exit $code";
     let (code, error) = place.bad(script);
     assert!(code == 1 && error.contains("DeadLetters::redrive"), "{error}");
     assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "4");
@@ -83,15 +83,16 @@ fn what_is_rejected_again_meanwhile_waits_and_a_closed_stream_stays_closed() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 4 --group g:max-deliver=1 --dead-letter-capacity 64");
     place.good("seq 4 | slipring pub $R --close; slipring work $R -g g -e --exec 'exit 65'");
-    // Whoever rejects everything, beside the redrive. A worker that comes before it finds the stream closed, and ends.
+    // Whoever rejects everything, beside the redrive. A worker that comes before it finds the
+    // stream closed, and ends.
     let script = "until slipring group info $R g --json | grep -q '\"rejected\":8'; do \
                   slipring work $R -g g -e --exec 'exit 65'; done & \
-                  slipring dead redrive $R; code=$?; wait; exit $code";
+                  slipring dead redrive $R --apply; code=$?; wait; exit $code";
     place.good(script);
     assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "5", "the same four, once more");
     assert!(place.good("slipring stat $R --json").contains("\"closed\":true"));
     place.good("slipring dead purge $R --apply");
     let epoch = place.good("slipring stat $R --json | grep -o '\"epoch\":[0-9]*'");
-    assert_eq!(place.bad("slipring dead redrive $R").0, 4);
+    assert_eq!(place.bad("slipring dead redrive $R --apply").0, 4);
     assert_eq!(place.good("slipring stat $R --json | grep -o '\"epoch\":[0-9]*'"), epoch, "nobody opened it");
 }

@@ -46,7 +46,8 @@ fn every_verb_has_its_section_and_every_code_its_line() {
 fn every_command_in_the_documents_is_understood() {
     let place = Place::new();
     for command in [page("README.md"), page("docs/cli.md")].iter().flat_map(|text| commands(text)) {
-        // Of a pipeline, each of ours. What it would do is tested elsewhere; here an option that is not there is one.
+        // Of a pipeline, each of ours. What it would do is tested elsewhere; here an option that is
+        // not there is one.
         for part in command.split(['|', '&']).map(str::trim).filter(|part| part.starts_with("slipring ")) {
             let words: Vec<&str> = part.split_whitespace().skip(1).collect();
             // These two have verbs of their own.
@@ -64,6 +65,26 @@ fn every_command_in_the_documents_is_understood() {
 }
 
 #[test]
+fn alerts_go_by_metrics_that_there_are() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group g --durable d; seq 2 | slipring pub $R");
+    place.good("slipring work $R -g g -c 2");
+    let metrics = place.good("slipring metrics $R");
+    let alerts = page("docs/alerts.yml");
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names = alerts.split(|c: char| !is_part(c)).filter(|word| word.starts_with("slipring_"));
+    let mut count = 0;
+    for name in names {
+        count += 1;
+        assert!(metrics.contains(&format!("\n{name}{{")), "no metric {name}");
+    }
+    assert!(count >= 10, "{count}");
+    // Where it is at hand, Prometheus itself reads them.
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    place.good(&format!("! command -v promtool || promtool check rules {root}/docs/alerts.yml"));
+}
+
+#[test]
 fn the_readme_works_as_written() {
     let place = Place::new();
     let text = page("README.md");
@@ -76,7 +97,7 @@ fn the_readme_works_as_written() {
     {
         let command = command.replace("/dev/shm/news", &ring).replace("tail -f", "tail -n 2");
         // The test has no terminal.
-        let command = command.replace("slipring top", "slipring top --once");
+        let command = command.replace("slipring top", "slipring top --once --interval 1ms");
         // What would wait for more ends when there is nothing more.
         let ends = command.starts_with("slipring sub") || command.starts_with("slipring work");
         place.good(&if ends { format!("{command} -e") } else { command });

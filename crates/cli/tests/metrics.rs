@@ -8,7 +8,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-/// Reads the text format, strictly: each metric once, its HELP and TYPE before its samples, no series twice.
+/// Reads the text format, strictly: each metric once, its HELP and TYPE before its samples, no
+/// series twice.
 fn parse(text: &str) -> HashMap<String, f64> {
     let (mut samples, mut seen, mut current) = (HashMap::new(), HashSet::new(), String::new());
     let mut lines = text.lines();
@@ -37,7 +38,7 @@ fn every_line_can_be_read_and_says_what_the_tables_say() {
     let consumers: Vec<_> =
         (0..2).map(|_| slipring::Consumer::<[u8]>::attach(place.ring(), slipring::Start::Latest)).collect();
     let before = std::fs::read(place.ring()).unwrap();
-    let metrics = parse(&place.good("slipring metrics $R absent"));
+    let metrics = parse(&String::from_utf8(place.shell("slipring metrics $R absent").stdout).unwrap());
     assert_eq!(std::fs::read(place.ring()).unwrap(), before, "the ring was written");
     drop(consumers);
     let ring = place.ring();
@@ -52,6 +53,16 @@ fn every_line_can_be_read_and_says_what_the_tables_say() {
     assert_eq!(value("group_pending_messages", ",group=\"sms\""), 6.0);
     assert_eq!(value("group_ack_pending_messages", ",group=\"sms\""), 0.0);
     assert_eq!(value("group_rejected_total", ",group=\"sms\""), 1.0);
+    assert_eq!(value("group_acknowledged_messages_total", ",group=\"sms\""), 3.0);
+    let (code, error) = place.bad("slipring metrics $R absent > /dev/null");
+    assert!(code == 1 && error.contains("absent"), "{error}");
+    // Nobody knows how old it is; 0 would say that nothing waits.
+    place.good("slipring create alone -b 48 -c 64 --group sms; slipring pub alone x");
+    let age = "slipring metrics alone | grep -c '^slipring_group_oldest_pending_age_seconds'";
+    assert_eq!(place.shell(age).stdout, b"0\n");
+    assert!(place.good("slipring group info alone sms").contains("unknown: no worker"));
+    place.good("slipring work alone -g sms -c 1");
+    assert_eq!(place.good(age), "1\n");
 }
 
 #[test]
@@ -59,7 +70,7 @@ fn they_are_served_until_it_is_interrupted() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64");
     let mut server = Command::new(env!("CARGO_BIN_EXE_slipring"))
-        .args(["metrics", "--listen", "127.0.0.1:0", &place.ring()])
+        .args(["metrics", "--listen", "127.0.0.1:0", place.file("").to_str().unwrap()])
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -77,6 +88,20 @@ fn they_are_served_until_it_is_interrupted() {
         assert_eq!(count, f64::from(published));
         place.good("slipring pub $R x");
     }
+    // A ring that was made meanwhile, with its dead letters in the row of the ring; and how much
+    // there is of it.
+    place.good("slipring create later -b 48 -c 64 --group sms");
+    let ask = |method: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(format!("{method} /metrics HTTP/1.1\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let whole = ask("GET");
+    let samples = parse(whole.split_once("\r\n\r\n").unwrap().1);
+    assert_eq!(samples.keys().filter(|series| series.starts_with("slipring_up{")).count(), 2, "{whole}");
+    assert_eq!(ask("HEAD"), whole[..whole.find("\r\n\r\n").unwrap() + 4]);
     // Clients that do not finish asking, and one that asks for something else.
     let mut hanging = TcpStream::connect(&address).unwrap();
     hanging.write_all(b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n").unwrap();

@@ -141,6 +141,59 @@ fn an_interrupt_that_leaves_messages_unpublished_is_an_error() {
 }
 
 #[test]
+fn a_line_that_is_too_long_becomes_what_was_asked_for() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 && (echo a; printf '%0200d\\n' 1; echo b) > input");
+    let (code, error) = place.bad("slipring pub $R < input");
+    assert!(
+        code == 1 && error.contains("--long split") && error.contains("published before it: 1 message"),
+        "{error}"
+    );
+    for (policy, lengths, said) in [
+        ("split", "1 48 48 48 48 8 1", "split"),
+        ("truncate", "1 48 1", "cut off"),
+        ("skip", "1 1", "left out"),
+    ] {
+        place.good("slipring rm $R && slipring create $R -b 48 -c 64");
+        let error = place.good(&format!("slipring pub $R --long {policy} < input 2>&1"));
+        assert!(error.contains(said) && error.contains("1 message"), "{error}");
+        place.good(&format!("slipring pub $R --long {policy} \"$(printf '%0200d' 1)\" -c 2"));
+        let found = place.good("slipring sub $R -e --format '%l '");
+        let (lines, message) = found.split_at(lengths.len());
+        assert_eq!(lines, lengths, "{policy}");
+        let twice = format!("{0}{0}", &lengths[1..lengths.len() - 2]);
+        assert_eq!(message.trim(), twice.trim(), "{policy}");
+    }
+    // What README recommends outlives a long line, however much of it comes at once.
+    place.good("slipring rm $R && slipring create $R -b 48 -c 64Ki");
+    let lines = "seq 10; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last";
+    place.good(&format!("({lines}) | slipring pub $R --long split && slipring pub $R --close end"));
+    assert!(place.good("slipring sub $R | tail -n 2").contains("last\nend\n"));
+}
+
+#[test]
+fn two_signals_at_once_are_one_and_a_later_one_ends_the_process() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group g:max-deliver=2 && slipring pub $R job");
+    for _ in 0..4 {
+        // As coreutils timeout sends them: to the process, and to its group.
+        place.shell(
+            "set -m; slipring work $R -g g --exec 'echo > begun; exec sleep 60' & until [ -e begun ]; do :; done; \
+             kill -TERM $!; kill -TERM $!; kill -TERM -- -$!; wait $!; rm begun",
+        );
+        assert!(place.good("slipring group info $R g --json").contains("\"pending\":1"), "untried");
+    }
+    let info = place.good("slipring group info $R g --json");
+    assert!(info.contains("\"released\":4") && info.contains("\"abandoned\":0"), "{info}");
+    // One that a stuck command holds up can be ended all the same.
+    let stuck = place.shell(
+        "slipring work $R -g g --exec 'trap \"\" TERM; echo > begun; sleep 60 >/dev/null 2>&1 & wait; wait' & \
+         until [ -e begun ]; do :; done; while kill -TERM $! 2>/dev/null; do sleep .1; done; wait $!",
+    );
+    assert_eq!(stuck.status.code(), Some(128 + 15));
+}
+
+#[test]
 fn errors_name_the_ring_and_what_to_do() {
     let place = Place::new();
     let ring = place.ring();
@@ -208,7 +261,8 @@ fn workers_share_fail_and_reject() {
     assert!(place.good("slipring dead ls $R -g stubborn --json").contains("\"attempts\":4"));
     let (code, error) = place.bad("slipring work $R -g nobody -e");
     assert!(code == 1 && error.contains("nobody"), "{error}");
-    // A lease that ends while the command runs: another attempt may come, and the code says so.
+    // A lease that ends, since its worker was stopped: another attempt may come, and the code says
+    // so.
     place.good("slipring group add $R quick:ack-wait=100ms --from latest; slipring pub $R late");
     let info = "slipring group info $R stubborn --json";
     assert!(
@@ -216,7 +270,8 @@ fn workers_share_fail_and_reject() {
             .good(&format!("slipring work $R -g stubborn --name w1 -c 1 --exec '{info}'"))
             .contains("\"name\":\"w1\"")
     );
-    let late = "slipring work $R -g quick -c 1 --exec 'slipring work $R -g quick -c 1'";
+    let late = "slipring work $R -g quick -c 1 --exec \
+                'kill -STOP $PPID; slipring work $R -g quick -c 1; kill -CONT $PPID'";
     let (code, error) = place.bad(late);
     assert!(code == 3 && error.contains("ack-wait"), "{error}");
 }
@@ -266,6 +321,97 @@ fn a_ring_of_values_takes_lines_only_if_that_is_meant() {
     assert!(code != 0 && error.contains("carries u64, this program expects untyped bytes"), "{error}");
     place.good("slipring pub values 12345678 --any-type");
     assert_eq!(place.good("slipring sub values -e && slipring peek values -1"), "12345678\n12345678\n");
+}
+
+#[test]
+fn of_two_that_publish_at_once_the_second_may_wait_for_its_turn() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64; mkfifo pipe");
+    let first = "slipring pub $R < pipe & exec 3> pipe; echo first >&3; \
+                 until slipring stat $R --json | grep -q '\"alive\":true'; do :; done; ";
+    let (code, error) =
+        place.bad(&format!("{first} slipring pub $R second; code=$?; exec 3>&-; wait; exit $code"));
+    assert!(code == 1 && error.contains("is its producer"), "{error}");
+    let (code, _) = place.bad(&format!(
+        "{first} slipring pub $R late --wait-turn --timeout 50ms; code=$?; exec 3>&-; wait; exit $code"
+    ));
+    assert_eq!(code, 1);
+    place.good(&format!("{first} slipring pub $R second --wait-turn 3>&- & exec 3>&-; wait"));
+    assert_eq!(place.good("slipring sub $R -e"), "first\nfirst\nfirst\nsecond\n");
+}
+
+#[test]
+fn events_tell_a_producer_that_left_from_one_that_died() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64; slipring pub $R one; slipring pub $R two");
+    let kinds = "slipring events $R --json | grep -o '\"event\":\"[^\"]*' | cut -d '\"' -f 4";
+    assert_eq!(place.good(kinds), "created\nproducer-opened\ndetached\nproducer-opened\ndetached\n");
+    place.good(
+        "mkfifo pipe; slipring pub $R < pipe & pid=$!; exec 3> pipe; echo three >&3; \
+         until [ \"$(slipring sub $R --observe -e | tail -n 1)\" = three ]; do :; done; \
+         kill -KILL $pid; wait; slipring pub $R four",
+    );
+    assert!(place.good(kinds).ends_with("producer-opened\nabandoned\nproducer-took-over\ndetached\n"));
+    assert_eq!(place.good("slipring events $R -c 2 | wc -l").trim(), "3");
+    assert!(place.good("slipring stat $R --json").contains("\"event\":\"abandoned\""));
+}
+
+#[test]
+fn what_a_kill_leaves_is_no_fault_and_a_copy_is_one() {
+    let place = Place::new();
+    place.good(
+        "slipring create $R -b 48 -c 64; slipring pub $R one; slipring sub $R > out & \
+         until [ -s out ]; do :; done; kill -KILL $!; wait",
+    );
+    let said = place.good("slipring check $R");
+    assert!(said.contains("sound, 1 entry to be cleared"), "{said}");
+    assert!(place.good("slipring check $R --json").contains("\"violations\":[]"));
+    assert!(place.shell("slipring doctor .").stdout.windows(9).any(|text| text == b"all sound"));
+    place.good("slipring check $R --repair; slipring check $R | grep -q 'sound$'");
+    place.good("cp ring copy");
+    for one in ["ring", "copy"] {
+        let output = place.shell(&format!("slipring check {one}"));
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.code() == Some(1) && said.contains("has the same id"), "{said}");
+    }
+    place.good("rm copy; slipring check ring");
+}
+
+/// Root can give the ring away; others have no second user at hand.
+#[test]
+fn every_verb_that_writes_can_trust_another_user() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group g --durable d; seq 4 | slipring pub $R");
+    place.good("slipring work $R -g g -c 2 --exec 'exit 65'; slipring dump $R > dump");
+    if !place.shell("chown 1234 $R $R.dead").status.success() {
+        eprintln!("tried nothing: not root");
+        return;
+    }
+    for (verb, rest) in [
+        ("pub", "x"),
+        ("sub", "--name d -e"),
+        ("work", "-g g -c 1"),
+        ("consumers", "--add e"),
+        ("consumers", "--rm e"),
+        ("group", "reset $R g --to latest --apply"),
+        ("group", "rm $R g"),
+        ("dead", "redrive $R -c 1 --apply"),
+        ("dead", "purge $R -c 1 --apply"),
+        ("restore", "-f dump"),
+        ("check", "--repair"),
+    ] {
+        let path = if rest.contains("$R") { "" } else { "$R" };
+        let script = format!("slipring {verb} {path} {rest}");
+        let (code, error) = place.bad(&script);
+        assert!(code == 1 && error.contains("--trust-owner 1234"), "{script}: {code} {error}");
+        if rest != "rm $R g" {
+            place.good(&format!("{script} --trust-owner 1234"));
+        }
+    }
+    place.good("chown 65534 $R");
+    let (_, error) = place.bad("slipring pub $R x");
+    assert!(error.contains("user namespace") && !error.contains("trust"), "{error}");
+    assert_eq!(place.bad("slipring pub $R x --trust-owner nobody-of-this-name").0, 2);
 }
 
 #[test]

@@ -157,7 +157,8 @@ fn dead_letters_are_a_column_of_their_ring() {
     assert!(!text.contains("orders.dead") && !text.contains("redrive"), "{text}");
     top.press("q");
     assert_eq!(top.end(), 0);
-    // One that is asked for, or whose ring has gone, is shown, and that no redrive runs alarms nobody.
+    // One that is asked for, or whose ring has gone, is shown, and that no redrive runs alarms
+    // nobody.
     assert!(place.good("slipring top --once --interval 1ms orders.dead").contains("redrive"));
     place.good("mv orders elsewhere; mkdir lone; mv orders.dead lone");
     let mut top = Terminal::run(&place, &["top", "lone"], (20, 80));
@@ -193,6 +194,8 @@ fn once_is_for_pipes() {
     let text = place.good("slipring top orders --once --interval 1ms");
     assert!(text.starts_with("RING") && text.contains("93.7%") && text.contains("audit"), "{text}");
     assert!(place.good("slipring top --once --json --interval 1ms .").contains("\"lag\":60"));
+    let (code, error) = place.bad("slipring top --once --interval 1ms orders absent");
+    assert!(code == 1 && error.contains("absent"), "{error}");
     let (code, error) = place.bad("slipring top . | cat");
     assert!(code == 2 && error.contains("--once"), "{error}");
     assert_eq!(place.bad("slipring top --interval 0s").0, 2);

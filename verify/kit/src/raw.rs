@@ -119,7 +119,7 @@ impl Raw {
     /// Returns true if the producer has closed the stream.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.word(size(producer::CLOSED)) != 0
+        self.word(size(producer::CLOSED)) == 1
     }
 
     /// A published message: its bytes, and whether the rest of its block is zero.

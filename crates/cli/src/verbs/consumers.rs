@@ -4,7 +4,7 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, consumer_json};
 use crate::output::{self, Table};
 use crate::parse::Origin;
-use crate::place;
+use crate::place::Trust;
 use serde_json::Value;
 use slipring::{ConsumerInfo, ConsumerOptions, Ring};
 use std::path::PathBuf;
@@ -38,10 +38,12 @@ pub(crate) struct Consumers {
     /// An array of objects
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(crate) fn run(args: &Consumers) -> Outcome {
-    let ring = Ring::open(&args.path)?;
+    let ring = Ring::open(args.trust.at(&args.path))?;
     if let Some(name) = &args.add {
         if ring.consumers().iter().any(|consumer| consumer.name == *name) {
             let path = args.path.display();
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
             .name(name)
             .durable(true)
             .start(start)
-            .attach::<[u8]>(place::of_any_type(&args.path))?;
+            .attach::<[u8]>(args.trust.at(&args.path))?;
         return Ok(());
     }
     if let Some(name) = &args.rm {

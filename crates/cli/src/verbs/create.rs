@@ -56,7 +56,8 @@ pub(crate) struct Create {
     /// When the dead-letter ring is full
     #[arg(long, value_name = "POLICY", default_value = "block")]
     dead_letter_policy: Policy,
-    /// Permission bits: consumers need to write, observers to read
+    /// Permission bits: whoever attaches needs to write, observers to read; other users than the
+    /// owner and root say --trust-owner besides
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = parse::mode)]
     mode: u32,
     /// Position of the first message, for a ring that continues another's numbering

@@ -3,7 +3,7 @@
 use crate::exit::{Failure, Outcome};
 use crate::format::{self, FormatOptions, View};
 use crate::output::{self, Table};
-use crate::place;
+use crate::place::Trust;
 use crate::signals;
 use serde_json::{Value, json};
 use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
@@ -38,7 +38,8 @@ enum Verb {
         #[command(flatten)]
         format: FormatOptions,
     },
-    /// Publishes dead letters once more, oldest first, and removes them
+    /// Publishes dead letters once more, oldest first, and removes them: says which, and does it
+    /// with --apply
     ///
     /// Each becomes a new message at the ring's head, with a new position, for all readers of the
     /// ring: other groups and consumers, too. If the command is killed, one letter may be published
@@ -47,19 +48,21 @@ enum Verb {
 A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
 
 Examples:
-  slipring dead redrive /dev/shm/orders --dry-run
-  slipring dead redrive /dev/shm/orders -c 10")]
+  slipring dead redrive /dev/shm/orders                 # what would be published?
+  slipring dead redrive /dev/shm/orders -c 10 --apply")]
     Redrive {
         /// The ring whose groups gave them up
         path: PathBuf,
         #[command(flatten)]
         which: Which,
-        /// Lists the letters that would be published, and publishes none
-        #[arg(short = 'n', long)]
-        dry_run: bool,
+        /// Does it
+        #[arg(long)]
+        apply: bool,
         /// Fails with exit code 5 when the ring is full, instead of waiting for room
         #[arg(long)]
         nowait: bool,
+        #[command(flatten)]
+        trust: Trust,
     },
     /// Removes dead letters for good, oldest first: lists them, and removes them with --apply
     Purge {
@@ -70,6 +73,8 @@ Examples:
         /// Does it
         #[arg(long)]
         apply: bool,
+        #[command(flatten)]
+        trust: Trust,
     },
 }
 
@@ -96,14 +101,14 @@ pub(crate) fn run(args: &Dead) -> Outcome {
     match &args.verb {
         Verb::Ls { path, group, json } => list(path, group.as_deref(), *json),
         Verb::View { path, letter, format } => view(path, *letter, format),
-        Verb::Redrive { path, which, dry_run: true, .. } => {
-            announce(path, *which, "would be published once more")
+        Verb::Redrive { path, which, apply: false, .. } => {
+            announce(path, *which, "would be published once more; --apply does it")
         }
-        Verb::Redrive { path, which, nowait, .. } => redrive(path, *which, *nowait),
-        Verb::Purge { path, which, apply: false } => {
+        Verb::Redrive { path, which, nowait, trust, .. } => redrive(path, *which, *nowait, *trust),
+        Verb::Purge { path, which, apply: false, .. } => {
             announce(path, *which, "would be removed; --apply does it")
         }
-        Verb::Purge { path, which, .. } => purge(path, *which),
+        Verb::Purge { path, which, trust, .. } => purge(path, *which, *trust),
     }
 }
 
@@ -221,21 +226,20 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
     Ok(())
 }
 
-fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
-    // Without letters the ring is not opened: a closed stream stays closed.
+fn redrive(path: &Path, which: Which, nowait: bool, trust: Trust) -> Outcome {
+    // Without letters nothing is opened: a closed stream stays closed.
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
     let was_closed = Ring::open(path)?.producer_info().is_some_and(|producer| producer.closed);
-    let mut dead = DeadLetters::open(path)?;
-    let mut producer =
-        Producer::<[u8]>::open(place::of_any_type(path)).map_err(|error| match error.error {
-            AttachError::ProducerExists { pid, .. } => Failure::error(format!(
-                "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
+    let mut dead = DeadLetters::open(trust.at(path))?;
+    let mut producer = Producer::<[u8]>::open(trust.at(path)).map_err(|error| match error.error {
+        AttachError::ProducerExists { pid, .. } => Failure::error(format!(
+            "{}: process {pid} is its producer, and there can be one only; let that one redrive them \
              (DeadLetters::redrive), or stop it",
-                path.display()
-            )),
-            _ => error.into(),
-        })?;
+            path.display()
+        )),
+        _ => error.into(),
+    })?;
     let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
         while !signals::interrupted() {
             let sent = match nowait {
@@ -256,10 +260,10 @@ fn redrive(path: &Path, which: Which, nowait: bool) -> Outcome {
     report(letters.len(), "published once more", settled, outcome)
 }
 
-fn purge(path: &Path, which: Which) -> Outcome {
+fn purge(path: &Path, which: Which, trust: Trust) -> Outcome {
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
-    let mut dead = DeadLetters::open(path)?;
+    let mut dead = DeadLetters::open(trust.at(path))?;
     let (settled, outcome) = settle(&mut dead, which, last.position, |_| Ok(!signals::interrupted()));
     report(letters.len(), "removed", settled, outcome)
 }

@@ -3,6 +3,7 @@
 use crate::exit::{Failure, Outcome};
 use crate::facts::rings_in;
 use crate::output;
+use crate::verbs::check;
 use serde_json::{Value, json};
 use slipring::Ring;
 use std::fmt::Write as _;
@@ -310,12 +311,14 @@ fn space(dir: &Path) -> Result<Finding, Failure> {
 fn rings(dir: &Path) -> Result<Finding, Failure> {
     const WHAT: &str = "rings";
     let paths = rings_in(dir)?;
-    let (mut unsound, mut bytes) = (Vec::new(), 0);
+    let (mut unsound, mut bytes, mut leftovers) = (Vec::new(), 0, 0);
     for path in &paths {
         match Ring::open(path) {
             Ok(ring) => {
                 bytes += ring.file_len();
-                if !ring.check().is_empty() {
+                let found = ring.check();
+                leftovers += found.iter().filter(|violation| violation.to_be_cleared).count();
+                if found.iter().any(|violation| !violation.to_be_cleared) {
                     unsound.push(path.display().to_string());
                 }
             }
@@ -324,7 +327,7 @@ fn rings(dir: &Path) -> Result<Finding, Failure> {
     }
     let found = format!("{}, {}", paths.len(), output::bytes(bytes));
     Ok(match unsound.as_slice() {
-        [] => ok(WHAT, format!("{found}, all sound")),
+        [] => ok(WHAT, format!("{found}, all sound{}", check::to_be_cleared(leftovers))),
         names => problem(
             WHAT,
             format!("{found}; not sound: {}", names.join(" ")),

@@ -4,21 +4,24 @@ use crate::archive::{Head, Writer};
 use crate::exit::{Failure, Outcome};
 use crate::facts;
 use crate::format::View;
+use crate::new_file::NewFile;
 use crate::output;
 use crate::parse::Origin;
 use crate::place;
 use crate::progress;
 use crate::signals;
 use slipring::{Observer, RecvError, Ring};
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, ErrorKind};
+use std::path::{Path, PathBuf};
 
 /// Writes the messages of a ring to a file, read-only; `restore` reads it. The positions of
 /// consumers and groups are not in it
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-Everything up to the head at the time is written, or, where the producer was faster, what it had not overwritten.
+Everything up to the head at the time is written, or, where the producer was faster, what it had not overwritten. \
+Messages, with their kinds and positions, and nothing else: how far consumers and groups have come, groups' settings and \
+dead letters are not in it. A file that is named with -o appears when it is whole, or not at all. Never copy a live ring \
+with cp: the copy is torn, and says that it is the same ring.
 
 Examples:
   slipring dump /dev/shm/news > news.jsonl
@@ -46,16 +49,15 @@ pub(crate) fn run(args: &Dump) -> Outcome {
     let mut observer =
         Observer::<[u8]>::attach(place::of_any_type(&args.path), facts::start(&ring, args.from))?;
     let from = observer.position();
-    let out = match &args.output {
-        None => output::stdout()?,
-        Some(path) => File::create_new(path).map_err(|error| {
-            let reason = match error.kind() {
-                ErrorKind::AlreadyExists => "is there already; name another file, or remove it".to_owned(),
-                _ => format!("cannot be made: {error}"),
-            };
-            Failure::error(format!("{}: {reason}", path.display()))
-        })?,
+    let cannot = |error: io::Error| {
+        let path = args.output.as_deref().unwrap_or(Path::new("-")).display();
+        Failure::error(match error.kind() {
+            ErrorKind::AlreadyExists => format!("{path}: is there already; name another file, or remove it"),
+            _ => format!("{path}: cannot be made: {error}"),
+        })
     };
+    let file = args.output.as_deref().map(NewFile::begin).transpose().map_err(cannot)?;
+    let out = file.as_ref().map_or_else(output::stdout, NewFile::writer)?;
     let head = Head {
         ring: ring.id().to_string(),
         block_size: ring.block_size() as u64,
@@ -96,6 +98,7 @@ pub(crate) fn run(args: &Dump) -> Outcome {
     }
     bar.finish_and_clear();
     writer.end()?;
+    file.map_or(Ok(()), NewFile::finish).map_err(cannot)?;
     if missed > 0 {
         output::note(&format!(
             "overwritten before they were written out: {}",

@@ -4,10 +4,10 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::{self, Facts, group_json};
 use crate::output::{self, Table};
 use crate::parse::{GroupSpec, Origin, SETTINGS_HELP};
-use crate::place;
+use crate::place::Trust;
 use serde_json::{Value, json};
 use slipring::{
-    AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start,
+    At, AtPath, EntryError, GroupInfo, GroupSettings, JoinError, Observer, PendingState, Ring, Start,
     WorkerOptions,
 };
 use std::fmt::Write as _;
@@ -62,6 +62,8 @@ enum Verb {
         /// Where it begins: earliest, latest, a position, or -N for N messages back
         #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
         from: Origin,
+        #[command(flatten)]
+        trust: Trust,
     },
     /// Removes a group without workers; its unsettled messages are not delivered again
     Rm {
@@ -69,6 +71,8 @@ enum Verb {
         path: PathBuf,
         /// The group
         group: String,
+        #[command(flatten)]
+        trust: Trust,
     },
     /// Moves a group to another position: prints the effect, and moves it with --apply
     ///
@@ -92,6 +96,8 @@ Examples:
         /// The effect, as one object
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        trust: Trust,
     },
 }
 
@@ -100,9 +106,9 @@ pub(crate) fn run(args: &GroupArgs) -> Outcome {
         Verb::Ls { path, json } => list(path, *json),
         Verb::Info { path, group, json } => info(path, group, *json),
         Verb::Pending { path, group, json } => pending(path, group, *json),
-        Verb::Add { path, group, from } => add(path, group, *from),
-        Verb::Rm { path, group } => {
-            let ring = Ring::open(path)?;
+        Verb::Add { path, group, from, trust } => add(&trust.at(path), path, group, *from),
+        Verb::Rm { path, group, trust } => {
+            let ring = Ring::open(trust.at(path))?;
             match ring.remove_group(group) {
                 Err(AtPath { error: EntryError::NoSuchGroup { .. }, .. }) => {
                     Err(facts::no_such_group(&ring, group))
@@ -110,7 +116,9 @@ pub(crate) fn run(args: &GroupArgs) -> Outcome {
                 other => Ok(other?),
             }
         }
-        Verb::Reset { path, group, to, apply, json } => reset(path, group, *to, *apply, *json),
+        Verb::Reset { path, group, to, apply, json, trust } => {
+            reset(&trust.at(path), group, *to, *apply, *json)
+        }
     }
 }
 
@@ -169,7 +177,7 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
     line("pending", format!("{} never delivered", group.num_pending));
     line("in flight", format!("{}, {} of them redelivered", group.num_ack_pending, group.num_redelivered));
     line("dead-pending", format!("{} wait for the dead-letter ring", group.num_dead_pending));
-    line("oldest", group.oldest_pending.map_or("-".to_owned(), output::span));
+    line("oldest", oldest(group));
     line(
         "so far",
         format!(
@@ -203,6 +211,15 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
         let _ = write!(text, "\n{}", workers.render());
     }
     output::print(&text)
+}
+
+/// How long the oldest message that is not settled has been in the ring.
+fn oldest(group: &GroupInfo) -> String {
+    match group.oldest_pending {
+        Some(age) => format!("in the ring for {} or more", output::span(age)),
+        None if group.num_pending + group.num_ack_pending + group.num_dead_pending == 0 => "-".to_owned(),
+        None => "unknown: no worker has seen it".to_owned(),
+    }
 }
 
 fn pending(path: &Path, name: &str, json: bool) -> Outcome {
@@ -248,7 +265,7 @@ fn pending(path: &Path, name: &str, json: bool) -> Outcome {
     output::print(&table.render())
 }
 
-fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
+fn add(place: &At, path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
     let ring = Ring::open(path)?;
     if ring.groups().iter().any(|group| group.name == spec.name) {
         return Err(Failure::error(format!(
@@ -258,39 +275,38 @@ fn add(path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
             spec.name
         )));
     }
-    create(path, &spec.name, spec.settings, facts::start(&ring, from))?;
+    create(place, &spec.name, spec.settings, facts::start(&ring, from))?;
     Ok(())
 }
 
 /// A group begins with its first worker, which leaves at once.
-fn create(path: &Path, name: &str, settings: GroupSettings, start: Start) -> Result<(), AtPath<JoinError>> {
-    WorkerOptions::new(name).settings(settings).start(start).join::<[u8]>(place::of_any_type(path)).map(drop)
+fn create(place: &At, name: &str, settings: GroupSettings, start: Start) -> Result<(), AtPath<JoinError>> {
+    WorkerOptions::new(name).settings(settings).start(start).join::<[u8]>(place).map(drop)
 }
 
-fn reset(path: &Path, name: &str, to: Origin, apply: bool, json: bool) -> Outcome {
-    let facts = Facts::open(path)?;
+fn reset(place: &At, name: &str, to: Origin, apply: bool, json: bool) -> Outcome {
+    let facts = Facts::of(Ring::open(place)?);
     let group = facts.group(name)?;
     let living: Vec<String> =
         group.workers.iter().filter(|worker| worker.alive).map(|worker| worker.pid.to_string()).collect();
     if !living.is_empty() {
         return Err(Failure::error(format!(
             "{}: group {name:?} has workers (process {}); stop them first",
-            path.display(),
+            facts.ring.path().display(),
             living.join(", ")
         )));
     }
-    // An observer's attach checks the position, and names the earliest one if it was overwritten.
-    let target =
-        Observer::<[u8]>::attach(place::of_any_type(path), facts::start(&facts.ring, to))?.position();
+    // An observer looks where one may begin, and says so if the position is gone.
+    let target = Observer::<[u8]>::attach(place, facts::start(&facts.ring, to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending;
     let (again, skipped) =
         (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));
     if apply {
         facts.ring.remove_group(name)?;
-        match create(path, name, group.settings, Start::At(target)) {
+        match create(place, name, group.settings, Start::At(target)) {
             // The producer went past it meanwhile: as far back as it still goes.
             Err(AtPath { error: JoinError::Start(_), .. }) => {
-                create(path, name, group.settings, Start::Earliest)?
+                create(place, name, group.settings, Start::Earliest)?
             }
             other => other?,
         }

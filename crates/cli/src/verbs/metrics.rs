@@ -3,15 +3,16 @@
 use crate::exit::{Failure, Outcome};
 use crate::exporter;
 use crate::exposition::{Exposition, Kind};
-use crate::facts::Facts;
+use crate::facts::{Facts, rings_in, without_dead_letter_rings};
 use crate::output;
 use crate::parse;
 use crate::signals;
 use slipring::{ConsumerInfo, GroupInfo};
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Prints metrics of rings as Prometheus reads them, once, or serves them, or keeps a file of them
 ///
@@ -21,10 +22,10 @@ use std::time::{Duration, Instant};
 #[command(after_long_help = "\
 Examples:
   slipring metrics /dev/shm/orders | grep lag
-  slipring metrics --listen 127.0.0.1:9469 /dev/shm/orders /dev/shm/news
+  slipring metrics --listen 127.0.0.1:9469 /dev/shm
   slipring metrics --textfile /var/lib/node_exporter/slipring.prom --every 15s /dev/shm/orders")]
 pub(crate) struct Metrics {
-    /// The rings
+    /// Rings, or directories with rings, which are looked at anew each time
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Serves them over HTTP, at any path, until it is interrupted; says the address, also if the
@@ -43,23 +44,63 @@ pub(crate) fn run(args: &Metrics) -> Outcome {
     if args.every.is_some_and(|every| every.is_zero()) {
         return Err(Failure::usage("--every 0s: there must be some time in between"));
     }
-    // No series may come twice.
-    let mut paths = args.paths.clone();
-    let mut seen = HashSet::new();
-    paths.retain(|path| seen.insert(path.display().to_string()));
+    let counts = Counts::default();
+    let look = || text(&args.paths, &counts);
     match (&args.listen, &args.textfile) {
-        (Some(address), _) => exporter::serve(address, || text(&paths)),
-        (None, Some(file)) => keep(file, &paths, args.every),
-        (None, None) => output::print(&text(&paths)),
+        (Some(address), _) => exporter::serve(address, || look().0),
+        (None, Some(file)) => keep(file, args.every, look),
+        (None, None) => {
+            let (text, absent) = look();
+            output::print(&text)?;
+            all_opened(&absent)
+        }
     }
 }
 
-fn keep(file: &Path, paths: &[PathBuf], every: Option<Duration>) -> Outcome {
+/// Metrics of what is no ring are one sample that says so; somebody at a shell is told, too.
+fn all_opened(absent: &[String]) -> Outcome {
+    match absent {
+        [] => Ok(()),
+        some => Err(Failure::error(format!("cannot be opened: {}", some.join(" ")))),
+    }
+}
+
+/// What groups had acknowledged when it was last looked at: a counter must not fall, and what is
+/// being moved to the dead letters at the moment may be counted there before it is settled here, or
+/// after.
+#[derive(Debug, Default)]
+struct Counts(RefCell<HashMap<(String, String, u64), u64>>);
+
+impl Counts {
+    fn acknowledged(&self, path: &str, group: &GroupInfo) -> u64 {
+        let now = group.num_settled.saturating_sub(group.dead_lettered + group.dropped);
+        let key = (path.to_owned(), group.name.clone(), group.created_unix_ms);
+        let mut counts = self.0.borrow_mut();
+        let last = counts.entry(key).or_default();
+        *last = now.max(*last);
+        *last
+    }
+}
+
+/// The rings, each once, those of directories as they are now. A directory that cannot be read
+/// stands for itself.
+fn rings(places: &[PathBuf]) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let in_place = |place: &PathBuf| match place.is_dir().then(|| rings_in(place)) {
+        Some(Ok(rings)) => without_dead_letter_rings(rings),
+        _ => vec![place.clone()],
+    };
+    let all = places.iter().flat_map(in_place);
+    all.filter(|path| seen.insert(path.display().to_string())).collect()
+}
+
+fn keep(file: &Path, every: Option<Duration>, look: impl Fn() -> (String, Vec<String>)) -> Outcome {
     let cannot = |error| Failure::error(format!("{}: cannot be written: {error}", file.display()));
     let mut next = Instant::now();
     loop {
-        replace(file, &text(paths)).map_err(cannot)?;
-        let Some(every) = every else { return Ok(()) };
+        let (text, absent) = look();
+        replace(file, &text).map_err(cannot)?;
+        let Some(every) = every else { return all_opened(&absent) };
         next += every;
         if !signals::sleep_until(next) {
             return Ok(());
@@ -70,7 +111,10 @@ fn keep(file: &Path, paths: &[PathBuf], every: Option<Duration>) -> Outcome {
 /// Puts a whole new file in the place of the old one.
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    // Not only its number: in a container that is the same after each restart, and a killed one
+    // left its file.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    name.push(format!(".{}.{now}", std::process::id()));
     let new = PathBuf::from(name);
     // A file that exists belongs to another program: it is neither written nor removed.
     let mut out = std::fs::File::create_new(&new)?;
@@ -85,23 +129,25 @@ macro_rules! metrics {
     };
 }
 
-fn text(paths: &[PathBuf]) -> String {
-    let mut exposition = Exposition::default();
+/// The metrics, and the paths of what cannot be opened.
+fn text(places: &[PathBuf], counts: &Counts) -> (String, Vec<String>) {
+    let (mut exposition, mut absent) = (Exposition::default(), Vec::new());
     let out = &mut exposition;
-    for path in paths {
+    for path in rings(places) {
         let shown = path.display().to_string();
-        let facts = Facts::open(path);
+        let facts = Facts::open(&path);
         metrics! { out, &[("ring", &shown)];
             "up" Gauge "Whether the ring can be opened." = u8::from(facts.is_ok());
         }
-        if let Ok(facts) = facts {
-            ring(out, &shown, &facts);
+        match facts {
+            Ok(facts) => ring(out, &shown, &facts, counts),
+            Err(_) => absent.push(shown),
         }
     }
-    exposition.render()
+    (exposition.render(), absent)
 }
 
-fn ring(out: &mut Exposition, path: &str, facts: &Facts) {
+fn ring(out: &mut Exposition, path: &str, facts: &Facts, counts: &Counts) {
     let ring = &facts.ring;
     metrics! { out, &[("ring", path)];
         "published_messages_total" Counter "Messages published since the ring was created."
@@ -137,7 +183,7 @@ fn ring(out: &mut Exposition, path: &str, facts: &Facts) {
         consumer(out, path, entry, before);
     }
     for entry in &facts.groups {
-        group(out, path, entry, facts.head);
+        group(out, path, entry, facts.head, counts);
     }
 }
 
@@ -158,8 +204,7 @@ fn consumer(out: &mut Exposition, path: &str, consumer: &ConsumerInfo, before: u
     }
 }
 
-fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64) {
-    let age = group.oldest_pending.unwrap_or_default().as_secs_f64();
+fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64, counts: &Counts) {
     metrics! { out, &[("ring", path), ("group", &group.name)];
         "group_workers" Gauge "Workers that are attached."
             = group.workers.iter().filter(|worker| worker.alive).count();
@@ -170,8 +215,9 @@ fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64) {
         "group_redelivered_pending_messages" Gauge "Of those, messages that were delivered before."
             = group.num_redelivered;
         "group_dead_pending_messages" Gauge "Messages that wait for room in the dead-letter ring." = group.num_dead_pending;
-        "group_oldest_pending_age_seconds" Gauge "Age of the oldest message that was delivered and is not settled."
-            = age;
+        "group_acknowledged_messages_total" Counter
+            "Messages that workers acknowledged; begins at the position at which the group began."
+            = counts.acknowledged(path, group);
         "group_leases_expired_total" Counter "Leases that ran out." = group.expired;
         "group_failed_total" Counter "Deliveries that a worker said had failed." = group.failed;
         "group_abandoned_total" Counter "Deliveries whose worker died." = group.abandoned;
@@ -180,5 +226,15 @@ fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64) {
         "group_dead_lettered_total" Counter "Messages that went to the dead-letter ring." = group.dead_lettered;
         "group_dropped_total" Counter "Messages given up because the dead-letter ring was full." = group.dropped;
         "group_lost_total" Counter "Settlements that came after their lease." = group.lost;
+    }
+    // Without a sample an alert can tell that it is not known from that it is 0.
+    let nothing_unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending == 0;
+    let age = group.oldest_pending.or(nothing_unsettled.then_some(Duration::ZERO));
+    if let Some(age) = age {
+        metrics! { out, &[("ring", path), ("group", &group.name)];
+            "group_oldest_pending_age_seconds" Gauge
+                "How long the oldest message that is not settled has been in the ring, at least; no sample while no worker has seen it."
+                = age.as_secs_f64();
+        }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod create;
 pub(crate) mod dead;
 pub(crate) mod doctor;
 pub(crate) mod dump;
+pub(crate) mod events;
 pub(crate) mod group;
 pub(crate) mod latency;
 pub(crate) mod ls;

@@ -6,14 +6,17 @@ use crate::parse;
 use crate::place::Await;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
-use slipring::{At, Producer, SendError};
+use slipring::{At, AttachError, Producer, SendError};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::splitter::{Boundaries, Splitter};
+use crate::splitter::{Boundaries, Long, Splitter};
 
 /// Messages that are published at once, at most.
 const BATCH: usize = 1024;
+
+/// How often it is looked whether another producer has left.
+const TURN: Duration = Duration::from_millis(20);
 
 /// Publishes lines from standard input, or a message given here
 #[derive(Debug, clap::Args)]
@@ -23,7 +26,7 @@ published.
 
 Examples:
   slipring pub /dev/shm/news 'hello'
-  tail -f app.log | slipring pub /dev/shm/news
+  tail -f app.log | slipring pub /dev/shm/news --long split
   slipring pub /dev/shm/video --raw < film.bin && slipring sub /dev/shm/video -e --raw > copy.bin")]
 pub(crate) struct Publish {
     /// The ring
@@ -57,6 +60,9 @@ pub(crate) struct Publish {
     /// Messages end with a NUL instead of a newline
     #[arg(short = '0', long, conflicts_with_all = ["message", "framed", "raw"])]
     null: bool,
+    /// What becomes of a message that is longer than a block
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "fail")]
+    long: Long,
     /// Closes the stream afterwards: readers end when they have read all messages
     #[arg(long)]
     close: bool,
@@ -64,11 +70,30 @@ pub(crate) struct Publish {
     /// length
     #[arg(long)]
     any_type: bool,
+    /// Where another producer lives, waits until it has left, at most for --timeout
+    #[arg(long)]
+    wait_turn: bool,
     #[command(flatten)]
     wait: Await,
 }
 
 impl Publish {
+    /// The ring's producer, of which there is one.
+    fn open(&self) -> Result<Producer, Failure> {
+        let deadline = Deadline::after(self.timeout);
+        loop {
+            let error = match Producer::<[u8]>::open(self.place()) {
+                Ok(producer) => return Ok(producer),
+                Err(error) => error,
+            };
+            let is_taken = matches!(error.error, AttachError::ProducerExists { .. });
+            if !is_taken || !self.wait_turn || deadline.is_over() || signals::interrupted() {
+                return Err(error.into());
+            }
+            signals::sleep_until(Instant::now() + TURN.min(deadline.slice()));
+        }
+    }
+
     fn place(&self) -> At {
         let at = self.wait.at(&self.path);
         if self.any_type { at.any_type() } else { at }
@@ -78,7 +103,7 @@ impl Publish {
 pub(crate) fn run(args: &Publish) -> Outcome {
     let mut outlet = Outlet::open(args)?;
     let outcome = match &args.message {
-        Some(message) => repeat(&mut outlet, message.as_bytes(), args.count.unwrap_or(1)),
+        Some(message) => repeat(&mut outlet, message.as_bytes(), args),
         None => copy(&mut outlet, args),
     };
     if outcome.is_ok() && args.close {
@@ -87,9 +112,11 @@ pub(crate) fn run(args: &Publish) -> Outcome {
     outcome
 }
 
-fn repeat(outlet: &mut Outlet, message: &[u8], count: u64) -> Outcome {
-    let times = usize::try_from(count).unwrap_or(usize::MAX);
-    outlet.send(&mut std::iter::repeat_n(message, times)).map(drop)
+fn repeat(outlet: &mut Outlet, message: &[u8], args: &Publish) -> Outcome {
+    let times = usize::try_from(args.count.unwrap_or(1)).unwrap_or(usize::MAX);
+    let parts = args.long.parts(message, outlet.producer.block_size());
+    outlet.left = (times as u64).saturating_mul(parts.len() as u64);
+    outlet.send(&mut std::iter::repeat_n(&parts, times).flatten().copied())
 }
 
 fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
@@ -99,7 +126,22 @@ fn copy(outlet: &mut Outlet, args: &Publish) -> Outcome {
         () => Boundaries::Delimiter(if args.null { 0 } else { b'\n' }),
     };
     let mut source = Source::open(args.file.as_deref())?;
-    let mut splitter = Splitter::new(boundaries, outlet.producer.block_size());
+    let mut splitter = Splitter::new(boundaries, outlet.producer.block_size(), args.long);
+    let outcome = copy_all(outlet, &mut source, &mut splitter);
+    let became = match args.long {
+        Long::Fail => return outcome,
+        Long::Split => "split into several messages",
+        Long::Truncate => "cut off at the end of a block",
+        Long::Skip => "left out",
+    };
+    if splitter.too_long() > 0 {
+        let long = output::count(splitter.too_long(), "message");
+        output::note(&format!("longer than a block, and {became}: {long}"));
+    }
+    outcome
+}
+
+fn copy_all(outlet: &mut Outlet, source: &mut Source, splitter: &mut Splitter) -> Outcome {
     while !outlet.is_done() {
         let Some(read) = source.read(splitter.room())? else { break };
         splitter.filled(read);
@@ -133,7 +175,7 @@ struct Outlet {
 impl Outlet {
     fn open(args: &Publish) -> Result<Outlet, Failure> {
         Ok(Outlet {
-            producer: Producer::<[u8]>::open(args.place())?,
+            producer: args.open()?,
             kind: args.kind,
             left: args.count.unwrap_or(u64::MAX),
             sent: 0,
@@ -150,7 +192,7 @@ impl Outlet {
         match error {
             SendError::TooLarge { len, block_size, .. } => Failure::error(format!(
                 "message {} has {len} bytes, a block of this ring {block_size}: create the ring with a larger \
-                 --block-size, or cut the input into blocks with --raw; published before it: {}",
+                 --block-size, or say --long split, truncate or skip; published before it: {}",
                 self.sent + 1,
                 output::count(self.sent, "message")
             )),

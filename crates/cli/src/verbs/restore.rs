@@ -5,11 +5,11 @@ use crate::exit::{Failure, Outcome};
 use crate::facts::Facts;
 use crate::output;
 use crate::parse;
-use crate::place;
+use crate::place::{self, Trust};
 use crate::progress;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
-use slipring::{AtPath, OpenError, Producer, Ring, RingOptions, SendError};
+use slipring::{AtPath, Observer, OpenError, Producer, RecvError, Ring, RingOptions, SendError, Start};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,6 +33,8 @@ pub(crate) struct Restore {
     /// Waits for room so long, then fails with exit code 5 [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 pub(crate) fn run(args: &Restore) -> Outcome {
@@ -46,30 +48,92 @@ pub(crate) fn run(args: &Restore) -> Outcome {
         )));
     }
     reader.limit(ring.block_size() as u64);
-    let mut target = Target::open(&args.path, is_new, args.timeout)?;
+    let mut target = Target::open(args, is_new)?;
     let bar = progress::messages(head.capacity);
     let (mut count, mut moved) = (0, false);
+    let mut again = Present::new(&args.path, &ring)?;
     while let Some(message) = reader.next()? {
-        if is_new && !moved && message.position != target.producer.head() {
-            moved = true;
-            output::note(&format!(
-                "position {} and what follows get other positions: the dump has a gap before it",
-                message.position
-            ));
+        for message in again.pass(message)? {
+            if is_new && !moved && message.position != target.producer.head() {
+                moved = true;
+                output::note(&format!(
+                    "position {} and what follows get other positions: the dump has a gap before it",
+                    message.position
+                ));
+            }
+            if !target.publish(&message)? {
+                let restored = output::are(again.held() + count, "message");
+                return Err(Failure::error(format!("interrupted: {restored} restored")));
+            }
+            count += 1;
+            bar.set_position(count);
         }
-        if !target.publish(&message)? {
-            return Err(Failure::error(format!("interrupted: {} restored", output::count(count, "message"))));
-        }
-        count += 1;
-        bar.set_position(count);
     }
     bar.finish_and_clear();
+    if again.held() > 0 {
+        let there = output::are(again.held(), "message");
+        output::note(&format!("{there} there already, at the same position, and not published again"));
+    }
     output::note(&format!(
         "{} restored, up to position {}",
         output::count(count, "message"),
         target.producer.head()
     ));
     Ok(())
+}
+
+/// The messages of a dump that lie in the ring already, where the dump says: a restore that did not
+/// end left them, or it is the ring that was dumped. One that differs means that the ring is
+/// another, and all are new.
+struct Present {
+    ring: Observer,
+    /// Where the ring ended before.
+    end: u64,
+    held: Vec<Message>,
+    is_another: bool,
+}
+
+impl Present {
+    fn new(path: &Path, ring: &Ring) -> Result<Present, Failure> {
+        let observer = Observer::<[u8]>::attach(place::of_any_type(path), Start::Earliest)?;
+        Ok(Present { ring: observer, end: ring.head(), held: Vec::new(), is_another: false })
+    }
+
+    /// How many are there.
+    fn held(&self) -> u64 {
+        self.held.len() as u64
+    }
+
+    /// Those of the messages up to this one that are to be published.
+    fn pass(&mut self, message: Message) -> Result<Vec<Message>, Failure> {
+        if self.is_another || message.position >= self.end {
+            return Ok(vec![message]);
+        }
+        let is_there = self.holds(&message)?;
+        self.held.push(message);
+        if is_there {
+            return Ok(Vec::new());
+        }
+        self.is_another = true;
+        Ok(std::mem::take(&mut self.held))
+    }
+
+    fn holds(&mut self, message: &Message) -> Result<bool, Failure> {
+        while self.ring.position() <= message.position {
+            match self.ring.try_recv() {
+                Ok(found) if found.position() < message.position => {}
+                Ok(found) => {
+                    let same = (found.position(), found.kind(), &*found)
+                        == (message.position, message.kind, message.bytes.as_slice());
+                    return Ok(same);
+                }
+                Err(RecvError::Lagged { .. }) => {}
+                Err(RecvError::Empty | RecvError::Closed) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// The ring, and whether it was made just now.
@@ -92,8 +156,8 @@ struct Target {
 }
 
 impl Target {
-    fn open(path: &Path, is_new: bool, timeout: Option<Duration>) -> Result<Target, Failure> {
-        let facts = Facts::open(path)?;
+    fn open(args: &Restore, is_new: bool) -> Result<Target, Failure> {
+        let facts = Facts::open(&args.path)?;
         let capacity = facts.ring.capacity();
         let free = match facts.gate() {
             Some(_) => u64::MAX,
@@ -101,7 +165,8 @@ impl Target {
             // Producers claim some positions ahead of need.
             None => capacity - (capacity / 64).min(16),
         };
-        Ok(Target { producer: Producer::<[u8]>::open(place::of_any_type(path))?, free, timeout })
+        let producer = Producer::<[u8]>::open(args.trust.at(&args.path))?;
+        Ok(Target { producer, free, timeout: args.timeout })
     }
 
     /// False after a signal.

@@ -36,7 +36,7 @@ pub(crate) struct Subscribe {
     /// Where to begin: earliest, latest, a position, or -N for N messages back
     #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     from: Origin,
-    /// Ends after so many messages
+    /// Ends after so many messages; with exit code 4 if it ends before
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
     /// Ends when there is nothing more to read, instead of waiting
@@ -98,7 +98,14 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         consume(args, consumer, &mut sink)
     };
     sink.flush()?;
-    outcome
+    outcome?;
+    match args.count.filter(|_| sink.left > 0 && !signals::interrupted()) {
+        Some(wanted) => {
+            let wanted = output::count(wanted, "message");
+            Err(Failure::empty(format!("{}: {} of {wanted} were there", args.path.display(), sink.written)))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The effect of a receive's error: none is a good end.

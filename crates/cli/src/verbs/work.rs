@@ -1,43 +1,54 @@
-//! `work`: a worker of a group, printing or running a command.
+//! `work`: workers of a group, printing or running a command.
 
+use crate::child::{End, Running};
 use crate::exit::{Failure, Outcome};
 use crate::facts::Facts;
-use crate::format::{FormatOptions, View};
+use crate::format::{Format, FormatOptions, View};
 use crate::output;
 use crate::parse;
 use crate::place::Await;
-use crate::signals::{self, Deadline};
-use slipring::{Delivery, LeaseLost, RecvError, Ring, WorkerOptions};
-use std::io::{self, Write};
+use crate::signals;
+use slipring::{Delivery, GroupInfo, Kinds, LeaseLost, RecvError, Ring, Worker, WorkerOptions};
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Exit codes of a command, as sysexits.h has them.
 const TRY_AGAIN: i32 = 75;
 const BAD_DATA: i32 = 65;
 /// A shell's exit codes for a command that it cannot run, or does not find.
 const CANNOT_RUN: [i32; 2] = [126, 127];
+/// What a shell says of a command that SIGHUP, SIGINT or SIGTERM ended.
+const SIGNALLED: [i32; 3] = [129, 130, 143];
 
 /// A message that fails without a backoff can be leased again at the next tick of the leases'
 /// clock.
 const AT_THE_MOMENT: Duration = Duration::from_millis(50);
+/// So many looks in a row, a slice apart, at messages that wait for the dead-letter ring: it is
+/// full.
+const LOOKS_AT_DEAD_PENDING: u32 = 20;
 
 /// Takes its share of a group's messages: prints each and acknowledges it, or runs a command for
 /// each
 ///
-/// With --exec the command gets the message on its standard input, and settles it by its exit code:
-/// 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring), anything else, such as 75,
-/// fails it: it is delivered again after the group's backoff. With 126 or 127 there is no such
-/// command, or it cannot be run: the message is handed back untried, and the worker ends.
+/// With --exec the command gets the message on its standard input, and says by its exit code what
+/// becomes of it: 0 acknowledges it, 65 rejects it (it goes to the dead-letter ring, with the last
+/// line that the command wrote to standard error as its note), anything else, such as 75, fails it:
+/// it is delivered again after the group's backoff. With 126 or 127 there is no such command, or it
+/// cannot be run: the message is handed back untried, and the worker ends.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 The command is run by the shell and finds SLIPRING_ID, SLIPRING_POSITION, SLIPRING_KIND and SLIPRING_ATTEMPT in \
-its environment. It has as long as the group's ack-wait. A delivery may be repeated: go by SLIPRING_ID.
+its environment. The lease is extended while it runs: --max-run bounds that. It runs in a process group of its own, \
+which a signal to the worker ends with SIGTERM; when the worker is killed, the kernel kills the command's first process. \
+A delivery may be repeated: go by SLIPRING_ID.
 
 Examples:
-  slipring work /dev/shm/orders -g sms --exec './send-sms'
-  slipring work /dev/shm/orders -g points -e --json")]
+  slipring work /dev/shm/orders -g sms --exec './send-sms' -j 4 --max-run 1min
+  slipring work /dev/shm/points -g points --drain --json")]
 pub(crate) struct Work {
     /// The ring
     path: PathBuf,
@@ -50,14 +61,28 @@ pub(crate) struct Work {
     /// Runs this for each message
     #[arg(long, value_name = "COMMAND")]
     exec: Option<String>,
-    /// Ends after so many messages
+    /// Ends a command that runs for so long (SIGTERM, after 5 s SIGKILL), and counts the message as
+    /// failed
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, requires = "exec")]
+    max_run: Option<Duration>,
+    /// So many workers at once, each with a message of its own
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: u16,
+    /// Only messages of this kind: 3, !3 (all but 3) or ..3 (up to 3); the others wait for other
+    /// workers
+    #[arg(short, long, value_name = "KIND", value_parser = parse::kinds)]
+    kind: Option<Kinds>,
+    /// Ends after so many messages; with exit code 4 if it ends before
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
-    /// Ends when there is no message to lease, instead of waiting
+    /// Ends when there is nothing to do at the moment, whatever rests for another attempt
     #[arg(short, long)]
     exit: bool,
-    /// Ends with exit code 4 when there was no message to lease for so long
-    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with = "exit")]
+    /// Ends when the group has settled everything: waits for what rests, and for other workers
+    #[arg(long, conflicts_with_all = ["exit", "kind"])]
+    drain: bool,
+    /// Ends with exit code 4 when there was nothing to do for so long
+    #[arg(long, value_name = "TIME", value_parser = parse::duration, conflicts_with_all = ["exit", "drain"])]
     timeout: Option<Duration>,
     #[command(flatten)]
     wait: Await,
@@ -71,97 +96,237 @@ pub(crate) fn run(args: &Work) -> Outcome {
     drop(Ring::open(&place)?);
     // Joining would create the group; here a misspelt name is more likely.
     Facts::open(&args.path)?.group(&args.group)?;
-    let mut options = WorkerOptions::new(&args.group);
-    if let Some(name) = &args.name {
-        options = options.name(name);
+    let join = |number: u16| -> Result<Worker, Failure> {
+        let mut options = WorkerOptions::new(&args.group);
+        if let Some(name) = &args.name {
+            let name = if args.jobs == 1 { name.clone() } else { format!("{name}-{number}") };
+            options = options.name(name);
+        }
+        Ok(options.join::<[u8]>(&place)?)
+    };
+    let shift = Shift::new(args, format)?;
+    let serve = |number| join(number).and_then(|worker| shift.serve(&worker)).inspect_err(|_| shift.end());
+    let outcome = std::thread::scope(|scope| {
+        let others: Vec<_> = (2..=args.jobs).map(|number| scope.spawn(move || serve(number))).collect();
+        let first = serve(1);
+        let others = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        others.fold(first, Result::and)
+    });
+    outcome.and_then(|()| shift.verdict())
+}
+
+/// What the workers of one command have in common.
+struct Shift<'a> {
+    args: &'a Work,
+    format: Format,
+    out: Mutex<File>,
+    /// How many messages may still be taken.
+    left: AtomicU64,
+    done: AtomicU64,
+    lost: AtomicU64,
+    busy: AtomicU64,
+    /// When a message was settled last.
+    settled: Mutex<Instant>,
+    over: AtomicBool,
+}
+
+impl Shift<'_> {
+    fn new(args: &Work, format: Format) -> Result<Shift<'_>, Failure> {
+        Ok(Shift {
+            args,
+            format,
+            out: Mutex::new(output::stdout()?),
+            left: AtomicU64::new(args.count.unwrap_or(u64::MAX)),
+            done: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+            settled: Mutex::new(Instant::now()),
+            over: AtomicBool::new(false),
+        })
     }
-    let worker = options.join::<[u8]>(&place)?;
-    let mut stdout = output::stdout()?;
-    let (mut done, mut lost, mut out) = (0_u64, 0_u64, Vec::new());
-    let mut deadline = Deadline::after(args.timeout);
-    while args.count.is_none_or(|count| done < count) && !signals::interrupted() {
-        let received = worker.recv_timeout(if args.exit { AT_THE_MOMENT } else { deadline.slice() });
-        let delivery = match received {
-            Ok(delivery) => delivery,
-            Err(RecvError::Closed) => break,
-            Err(RecvError::TimedOut(_)) if args.exit => break,
-            Err(RecvError::TimedOut(_)) if !deadline.is_over() => continue,
-            Err(RecvError::TimedOut(_)) => {
-                let waited = output::span(args.timeout.unwrap_or_default());
-                return Err(Failure::empty(format!("{}: nothing to do for {waited}", args.path.display())));
+
+    /// No worker takes another message.
+    fn end(&self) {
+        self.over.store(true, Relaxed);
+    }
+
+    fn serve(&self, worker: &Worker) -> Outcome {
+        let mut dead_pending = 0;
+        while !self.over.load(Relaxed) && !signals::interrupted() {
+            // One of the messages that may be taken, and given back if none comes.
+            if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_err() {
+                break;
             }
-            Err(error) => return Err(error.into()),
-        };
-        done += 1;
-        let settled = if let Some(command) = &args.exec {
-            execute(command, delivery)?
-        } else {
-            out.clear();
-            let view = View { position: delivery.position(), kind: delivery.kind(), bytes: &delivery };
-            format.append(&mut out, done, view);
-            // Dropping the delivery hands back a message that could not be printed.
-            stdout.write_all(&out)?;
-            delivery.ack()
+            self.busy.fetch_add(1, Relaxed);
+            let slice = if self.args.exit { AT_THE_MOMENT } else { signals::SLICE };
+            let received = worker.recv_kind(self.args.kind.unwrap_or(Kinds::Any), slice);
+            let is_one = received.is_ok();
+            let outcome = match received {
+                Ok(delivery) => self.settle(worker, delivery).map(|()| true),
+                Err(RecvError::Closed) if !self.args.drain => Ok(false),
+                Err(RecvError::Closed) => {
+                    signals::sleep_until(Instant::now() + AT_THE_MOMENT);
+                    self.goes_on(&mut dead_pending)
+                }
+                Err(RecvError::TimedOut(_)) => self.goes_on(&mut dead_pending),
+                Err(error) => Err(error.into()),
+            };
+            self.busy.fetch_sub(1, Relaxed);
+            if !is_one {
+                self.left.fetch_add(1, Relaxed);
+            }
+            if !outcome? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a worker that found nothing looks again.
+    fn goes_on(&self, dead_pending: &mut u32) -> Result<bool, Failure> {
+        if self.args.exit {
+            return Ok(false);
+        }
+        if self.args.drain {
+            let group = self.group()?;
+            *dead_pending = if group.num_dead_pending > 0 { *dead_pending + 1 } else { 0 };
+            let is_done = group.num_pending + group.num_ack_pending == 0;
+            return Ok(!is_done || (1..LOOKS_AT_DEAD_PENDING).contains(dead_pending));
+        }
+        let Some(limit) = self.args.timeout else { return Ok(true) };
+        let idle = self.settled.lock().unwrap_or_else(PoisonError::into_inner).elapsed();
+        // The one that looks here is busy, too.
+        if idle < limit || self.busy.load(Relaxed) > u64::from(self.args.jobs) {
+            return Ok(true);
+        }
+        let waited = output::span(limit);
+        Err(Failure::empty(format!("{}: nothing to do for {waited}", self.args.path.display())))
+    }
+
+    fn group(&self) -> Result<GroupInfo, Failure> {
+        Ok(Facts::open(&self.args.path)?.group(&self.args.group)?.clone())
+    }
+
+    fn settle(&self, worker: &Worker, delivery: Delivery<'_>) -> Outcome {
+        let number = self.done.fetch_add(1, Relaxed) + 1;
+        let settled = match &self.args.exec {
+            Some(command) => self.execute(command, worker, delivery)?,
+            None => self.show(number, delivery)?,
         };
         if settled.is_err() {
-            lost += 1;
+            self.lost.fetch_add(1, Relaxed);
             output::note("the lease was over: another worker may do the same message");
         }
-        deadline = Deadline::after(args.timeout);
+        *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(())
     }
-    match lost {
-        0 => Ok(()),
-        n => Err(Failure::LeaseLost(format!(
-            "{n} of {done} messages took longer than the group's ack-wait; make it longer: slipring group info {} {}",
-            args.path.display(),
-            args.group
-        ))),
-    }
-}
 
-fn execute(command: &str, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost>, Failure> {
-    let status = match feed(command, &delivery) {
-        Ok(status) => status,
-        Err(error) => return Err(Failure::error(format!("{command:?} cannot be run: {error}"))),
-    };
-    Ok(match status.code() {
-        Some(0) => delivery.ack(),
-        Some(BAD_DATA) => delivery.reject("the command said so (exit code 65)").map(drop),
-        // A command that died by a signal of ours is not to blame.
-        None if signals::interrupted() => delivery.hand_back(),
-        Some(TRY_AGAIN) => delivery.nack(None),
-        // Otherwise a misspelt command would send every message to the dead letters.
-        Some(code) if CANNOT_RUN.contains(&code) => {
-            let position = delivery.position();
-            delivery
-                .hand_back()
-                .map_err(|_| Failure::LeaseLost(format!("position {position}: the lease was over")))?;
-            return Err(Failure::error(format!(
-                "{command:?} cannot be run (exit code {code}); position {position} was handed back: correct --exec"
+    fn show(&self, number: u64, delivery: Delivery<'_>) -> Result<Result<(), LeaseLost>, Failure> {
+        let mut out = Vec::new();
+        let view = View { position: delivery.position(), kind: delivery.kind(), bytes: &delivery };
+        self.format.append(&mut out, number, view);
+        // A message that nobody could be shown is handed back: dropping the delivery does that.
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).write_all(&out)?;
+        Ok(delivery.ack())
+    }
+
+    fn execute(
+        &self,
+        command: &str,
+        worker: &Worker,
+        mut delivery: Delivery<'_>,
+    ) -> Result<Result<(), LeaseLost>, Failure> {
+        let ack_wait = Duration::from_millis(worker.settings().ack_wait_ms.into());
+        let ran = Running::begin(command, &delivery)
+            .and_then(|running| running.watch(&mut delivery, ack_wait, self.args.max_run));
+        let position = delivery.position();
+        let (end, note) =
+            ran.map_err(|error| Failure::error(format!("{command:?} cannot be run: {error}")))?;
+        let status = match end {
+            End::Exited(status) => status,
+            // Settling it says that the lease is lost.
+            End::LeaseLost => return Ok(delivery.ack()),
+            End::RanTooLong => {
+                let limit = output::span(self.args.max_run.unwrap_or_default());
+                output::note(&format!(
+                    "position {position}: ran for {limit} and was ended; counted as failed"
+                ));
+                return Ok(delivery.nack(None));
+            }
+        };
+        Ok(match status.code() {
+            Some(0) => delivery.ack(),
+            Some(BAD_DATA) if note.is_empty() => {
+                delivery.reject("the command said so (exit code 65)").map(drop)
+            }
+            Some(BAD_DATA) => delivery.reject(&note).map(drop),
+            // A command that died by a signal of ours is not to blame.
+            None if signals::interrupted() => delivery.hand_back(),
+            Some(code) if signals::interrupted() && SIGNALLED.contains(&code) => delivery.hand_back(),
+            Some(TRY_AGAIN) => delivery.nack(None),
+            // Else a slip of the pen would send all there is to the dead letters.
+            Some(code) if CANNOT_RUN.contains(&code) => {
+                delivery
+                    .hand_back()
+                    .map_err(|_| Failure::LeaseLost(format!("position {position}: the lease was over")))?;
+                return Err(Failure::error(format!(
+                    "{command:?} cannot be run (exit code {code}); position {position} was handed back: correct \
+                     --exec"
+                )));
+            }
+            _ => {
+                output::note(&format!("position {position}: {status}; counted as failed"));
+                delivery.nack(None)
+            }
+        })
+    }
+
+    /// What is to be said at the end.
+    fn verdict(&self) -> Outcome {
+        let (done, lost) = (self.done.load(Relaxed), self.lost.load(Relaxed));
+        if lost > 0 {
+            return Err(Failure::LeaseLost(format!(
+                "{lost} of {} took longer than the group's ack-wait; make it longer: slipring group info {} {}",
+                output::count(done, "message"),
+                self.args.path.display(),
+                self.args.group
             )));
         }
-        _ => {
-            output::note(&format!("position {}: {status}; counted as failed", delivery.position()));
-            delivery.nack(None)
+        if signals::interrupted() {
+            return Ok(());
         }
-    })
-}
-
-fn feed(command: &str, delivery: &Delivery<'_>) -> io::Result<ExitStatus> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .env("SLIPRING_ID", delivery.id().to_string())
-        .env("SLIPRING_POSITION", delivery.position().to_string())
-        .env("SLIPRING_KIND", delivery.kind().to_string())
-        .env("SLIPRING_ATTEMPT", delivery.attempt().to_string())
-        .stdin(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command need not read its input.
-        match stdin.write_all(delivery) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
-            _ => {}
+        if self.args.exit || self.args.drain {
+            self.tell_what_is_left()?;
+        }
+        match self.args.count.filter(|wanted| done < *wanted) {
+            Some(wanted) => {
+                Err(Failure::empty(format!("{done} of {} were there", output::count(wanted, "message"))))
+            }
+            None => Ok(()),
         }
     }
-    child.wait()
+
+    fn tell_what_is_left(&self) -> Outcome {
+        let group = self.group()?;
+        if group.num_ack_pending > 0 {
+            let left = output::are(group.num_ack_pending, "message");
+            output::note(&format!(
+                "{left} not settled: another attempt comes later, or another worker has it; --drain waits"
+            ));
+        }
+        if group.num_dead_pending > 0 {
+            let path = self.args.path.display();
+            output::note(&format!(
+                "{} for room in the dead-letter ring: slipring dead ls {path}",
+                if group.num_dead_pending == 1 {
+                    "1 message waits".to_owned()
+                } else {
+                    format!("{} messages wait", group.num_dead_pending)
+                }
+            ));
+        }
+        Ok(())
+    }
 }

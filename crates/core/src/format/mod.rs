@@ -127,8 +127,13 @@ pub mod producer_page {
     pub const LIMIT: Word = Word::producer(HEADER_LEN + 2 * LINE);
     /// Readers sleep on this word. The producer changes it before it wakes them.
     pub const WAKE: Word = Word::producer(HEADER_LEN + 3 * LINE);
-    /// 0 while the stream is open, 1 once the producer has closed it.
+    /// 0 while the stream is open, [`IS_CLOSED`] once the producer has closed it, [`WAS_LEFT`] once
+    /// the producer has left an open stream in good order.
     pub const CLOSED: Word = Word::producer(HEADER_LEN + 4 * LINE);
+    /// Nothing more will come, unless a producer opens the stream again.
+    pub const IS_CLOSED: u64 = 1;
+    /// The stream is open, and the producer is not dead: it left.
+    pub const WAS_LEFT: u64 = 2;
     /// Number of producers that the ring has had.
     pub const EPOCH: Word = Word::producer(HEADER_LEN + 4 * LINE + 8);
     /// Process number of the producer, for display only.

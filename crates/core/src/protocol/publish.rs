@@ -3,8 +3,8 @@
 use super::tenure::used_entries;
 use super::{Damage, group, park};
 use crate::format::producer_page::{
-    ALL_HAVE_HEADERS, CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, HEADERS_UNTIL, LIMIT,
-    OPENED_MS, PID,
+    ALL_HAVE_HEADERS, CLAIMED, CLOSED, EPOCH, EVICTED_COUNT, FULL_COUNT, HEAD, HEADERS_UNTIL, IS_CLOSED,
+    LIMIT, OPENED_MS, PID, WAS_LEFT,
 };
 use crate::format::readers_page::{USED_CONSUMERS, USED_GROUPS, USED_WORKERS};
 use crate::format::{Geometry, POSITION_MAX, Sequence, Tail};
@@ -345,12 +345,18 @@ impl<M: Memory> Producer<M> {
         won
     }
 
+    /// Says that this producer leaves in good order, and that the stream stays open: its successor
+    /// did not take over from the dead. Readers see no difference.
+    pub fn leave(&mut self) {
+        self.memory.store(CLOSED, WAS_LEFT, Relaxed);
+    }
+
     /// Says that this producer publishes no more. Readers drain the ring, and then learn of it.
     pub fn close(&mut self)
     where
         M: Futex,
     {
-        self.memory.store(CLOSED, 1, Release); // CLOSE
+        self.memory.store(CLOSED, IS_CLOSED, Release); // CLOSE
         park::Side::Readers.wake(&self.memory);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
-use crate::format::producer_page::{CLOSED, HEAD, HEADERS_UNTIL};
+use crate::format::producer_page::{CLOSED, HEAD, HEADERS_UNTIL, IS_CLOSED};
 use crate::format::{Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
 use crate::memory::{Futex, Memory, Word};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -287,7 +287,7 @@ impl<M: Memory> Consumer<M> {
 pub fn is_closed<M: Memory>(memory: &M) -> bool {
     let closed = memory.load(CLOSED, Relaxed);
     memory.fence(Acquire); // CLOSE
-    closed != 0
+    closed == IS_CLOSED
 }
 
 /// Result of [`EvictableConsumer::take`].

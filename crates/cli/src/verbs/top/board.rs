@@ -225,6 +225,11 @@ impl Board {
         self.tracks.values()
     }
 
+    /// What cannot be opened.
+    pub(super) fn faults(&self) -> impl Iterator<Item = &Path> {
+        self.tracks().filter(|track| track.fault.is_some()).map(|track| track.path.as_path())
+    }
+
     /// The directory that all the rings are in.
     pub(super) fn common_directory(&self) -> PathBuf {
         names::common_directory(self.tracks.keys().map(PathBuf::as_path))

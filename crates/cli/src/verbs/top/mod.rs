@@ -55,9 +55,14 @@ pub(crate) fn run(args: &Top) -> Outcome {
         if signals::sleep_until(Instant::now() + args.interval) {
             board.look(Instant::now())?;
         }
-        return match args.json {
-            true => output::print_json(&board.json()),
-            false => output::print(&View::default().text(&board)),
+        match args.json {
+            true => output::print_json(&board.json())?,
+            false => output::print(&View::default().text(&board))?,
+        }
+        let faults: Vec<String> = board.faults().map(|path| path.display().to_string()).collect();
+        return match faults.as_slice() {
+            [] => Ok(()),
+            some => Err(Failure::error(format!("cannot be opened: {}", some.join(" ")))),
         };
     }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {

@@ -251,7 +251,8 @@ impl<M: Memory> Group<M> {
         let settings = self.settings();
         let floor = self.floor()?;
         let mut counts = WindowCounts { floor, ..WindowCounts::default() };
-        for snapshot in self.window(floor) {
+        let mut window = self.window(floor);
+        for snapshot in window.by_ref() {
             counts.redelivered += u64::from(snapshot.word.attempt() > 1 && !snapshot.word.is_settled());
             match settings.eligibility(snapshot.position, snapshot.word, now) {
                 Eligibility::Settled => {}
@@ -260,7 +261,9 @@ impl<M: Memory> Group<M> {
                 Eligibility::Ready | Eligibility::Later(_) => counts.ack_pending += 1,
             }
         }
-        if counts.pending + counts.ack_pending + counts.dead_pending > 0 {
+        let unsettled = counts.pending + counts.ack_pending + counts.dead_pending;
+        counts.settled = window.next.saturating_sub(self.geometry.first_position()).saturating_sub(unsettled);
+        if unsettled > 0 {
             counts.oldest_age_ms = sightings::age(&self.memory, |at| self.entry_word(at), floor, now);
         }
         Some(counts)
@@ -280,6 +283,10 @@ pub struct WindowCounts {
     pub redelivered: u64,
     /// Messages that wait to be copied to the dead-letter ring.
     pub dead_pending: u64,
+    /// Positions that are settled, those before the group began included. It never falls from one
+    /// look to a later one: each look visits all positions up to its own end, and what is settled
+    /// stays so.
+    pub settled: u64,
     /// Lower bound of the age of the floor's message, in milliseconds, if a sighting shows it.
     pub oldest_age_ms: Option<u32>,
 }
