@@ -19,7 +19,7 @@ fn main() -> Result<(), slipring::Error> {
     let mut claim = producer.claim()?; // or in place: no copy at all
     claim[..5].copy_from_slice(b"world");
     claim.publish(5)?;
-    producer.close();
+    producer.close()?;
 
     loop {
         match consumer.recv() {

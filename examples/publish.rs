@@ -119,7 +119,7 @@ fn publish(options: &Options) -> Result<(), Failure> {
         }
     }
     eprintln!("publish: closed after {} messages", producer.head() - first);
-    producer.close();
+    producer.close()?;
     Ok(())
 }
 

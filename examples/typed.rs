@@ -82,9 +82,9 @@ fn publish(path: &Path) -> Result<(), Failure> {
         // Filled in place: the value is built in the ring.
         let mut quote = producer.claim()?;
         *quote = Quote { time_ns: n, instrument, size: 1, price };
-        quote.publish();
+        quote.publish()?;
     }
-    producer.close();
+    producer.close()?;
     Ok(())
 }
 

@@ -35,7 +35,7 @@ fn main() -> Result<(), slipring::Error> {
         println!("{}: {}: {}", letter.id, letter.note, String::from_utf8_lossy(&letter.bytes));
         dead.purge(1)?;
     }
-    producer.close();
+    producer.close()?;
     assert!(matches!(worker.recv(), Err(RecvError::Closed))); // the group has settled everything
     drop(std::fs::remove_file(&path));
     drop(std::fs::remove_file(path.with_extension("dead"))); // the dead-letter ring beside it

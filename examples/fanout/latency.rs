@@ -49,6 +49,6 @@ pub(crate) fn measure(place: &Place, count: usize) -> Result<Option<Times>, Fail
             return Err("interrupted; every process has ended".into());
         }
     }
-    ping.close();
+    ping.close()?;
     Ok(Some(Times::new(times)))
 }

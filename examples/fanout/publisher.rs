@@ -67,9 +67,9 @@ pub(crate) fn publish(
             checksum = checksum.wrapping_add(tally::hash(position, kind, bytes));
             position += 1;
         }
-        batch.publish();
+        batch.publish()?;
     }
     let elapsed = start.elapsed();
-    producer.close();
+    producer.close()?;
     Ok(Published { messages: total, checksum, elapsed })
 }

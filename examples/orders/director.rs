@@ -316,7 +316,7 @@ impl Stage<'_> {
         }
         let elapsed = start.elapsed();
         let View { sms, points, .. } = View::of(self.ring)?;
-        producer.close();
+        producer.close()?;
         while !self.processes.iter().all(|process| process.finished || process.role == GATEWAY) {
             self.see_to_the_living()?;
             thread::sleep(TICK);

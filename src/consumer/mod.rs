@@ -30,8 +30,7 @@ use std::time::Duration;
 /// its process dies. Dropping the handle frees its entry. A durable consumer's entry stays, and its
 /// tail goes on gating the producer.
 ///
-/// A consumer does not survive `fork`: an access through it in the child is an access violation, by
-/// design.
+/// A consumer does not survive `fork`: in the child it fails with [`RecvError::Forked`].
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
@@ -41,7 +40,7 @@ use std::time::Duration;
 /// let mut producer = Producer::<[u8]>::open(&ring)?;
 /// let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
 /// producer.send(b"hello")?;
-/// producer.close();
+/// producer.close()?;
 ///
 /// assert_eq!(*consumer.recv()?, *b"hello");
 /// match consumer.recv_timeout(Duration::from_millis(10)) {

@@ -152,7 +152,7 @@ impl Writer {
     pub(crate) fn open(attachment: &Attachment) -> Result<Writer, NoWriter> {
         // Checked first: a file of another ring must not be opened for writing.
         let place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
-        let producer = ProducerOptions::new();
+        let producer = ProducerOptions::new().watched(false);
         let opened = producer.open(&place).or_else(|error| match error {
             AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
                 // The file was removed. Another worker may create it at the same time: one of them
@@ -174,7 +174,11 @@ impl Writer {
 
     pub(crate) fn publish(&mut self, letter: &DeadLetter) -> Result<u64, SendError> {
         letter.encode(&mut self.block);
-        self.producer.try_send((letter.kind, &self.block))
+        // A file that lost its name between its opening and now would take the letter along.
+        self.producer.check()?;
+        let position = self.producer.try_send((letter.kind, &self.block))?;
+        self.producer.check()?;
+        Ok(position)
     }
 }
 
@@ -323,6 +327,8 @@ impl DeadLetters {
             let mut bytes = std::mem::take(&mut letter.bytes);
             edit(&letter, &mut bytes);
             producer.send_bytes(letter.kind, &bytes)?;
+            // The letter goes only if the message is where readers find it.
+            producer.check()?;
             drop(self.consumer.try_recv()?);
             redriven += 1;
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// let mut producer = Producer::<[u8]>::open(&ring)?;
 /// let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
 /// assert!(matches!(consumer.try_recv(), Err(RecvError::Empty)));
-/// producer.close();
+/// producer.close()?;
 /// assert!(matches!(consumer.recv(), Err(RecvError::Closed)));
 /// # Ok::<(), slipring::Error>(())
 /// ```
@@ -63,12 +63,21 @@ pub enum RecvError {
         /// The length of a value.
         expected: u64,
     },
-    /// The file was cut short: no message can be read from it. Only with
-    /// [`handle_sigbus`](crate::handle_sigbus).
+    /// The file was cut short: nothing more can be read from it. A process that does not
+    /// [handle SIGBUS](crate::handle_sigbus) may be ended by it first.
     #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
     Truncated {
         /// The path of the ring.
         path: PathBuf,
+    },
+    /// The handle belongs to the process that opened it, of which this one is a forked child.
+    #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
+    #[non_exhaustive]
+    Forked {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The process that opened the ring.
+        pid: u32,
     },
     /// The file at the path is not the one this reader has mapped any more.
     #[error("{path}: was removed or replaced; attach again to reach the new ring", path = path.display())]
@@ -93,6 +102,7 @@ impl RecvError {
         match self {
             RecvError::ProducerDead { path, .. }
             | RecvError::Truncated { path }
+            | RecvError::Forked { path, .. }
             | RecvError::Replaced { path } => Some(path),
             RecvError::Empty
             | RecvError::TimedOut(_)
@@ -114,6 +124,7 @@ impl RecvError {
                 io::ErrorKind::InvalidData
             }
             RecvError::Replaced { .. } => io::ErrorKind::BrokenPipe,
+            RecvError::Forked { .. } => io::ErrorKind::Unsupported,
         }
     }
 }

@@ -66,12 +66,21 @@ pub enum SendError {
         /// Bytes of a value.
         expected: u64,
     },
-    /// The file was cut short: the messages that this producer sent since then are lost. Only with
-    /// [`handle_sigbus`](crate::handle_sigbus).
+    /// The file was cut short: messages that this producer sent are lost. A process that does not
+    /// [handle SIGBUS](crate::handle_sigbus) may be ended by it first.
     #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
     Truncated {
         /// The path of the ring.
         path: PathBuf,
+    },
+    /// The handle belongs to the process that opened it, of which this one is a forked child.
+    #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
+    #[non_exhaustive]
+    Forked {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The process that opened the ring.
+        pid: u32,
     },
     /// The file at the path is not the one this producer writes any more.
     #[error("{path}: was removed or replaced, and a reader that attaches now does not see the messages of this producer; open the new ring", path = path.display())]
@@ -87,6 +96,7 @@ impl SendError {
             SendError::Full { path, .. }
             | SendError::TooFewReaders { path, .. }
             | SendError::Truncated { path }
+            | SendError::Forked { path, .. }
             | SendError::Replaced { path } => Some(path),
             SendError::TooLarge { .. } | SendError::WrongLength { .. } => None,
         }
@@ -98,6 +108,7 @@ impl SendError {
             SendError::TooLarge { .. } | SendError::WrongLength { .. } => io::ErrorKind::InvalidInput,
             SendError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             SendError::Replaced { .. } => io::ErrorKind::BrokenPipe,
+            SendError::Forked { .. } => io::ErrorKind::Unsupported,
         }
     }
 }

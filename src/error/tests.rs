@@ -427,6 +427,11 @@ fn send_errors() -> Table<SendError> {
             "a message of 5 bytes is no value of the ring's type, which has 16; it was not sent",
         ),
         (
+            SendError::Forked { path: path(), pid: 7 },
+            ErrorKind::Unsupported,
+            "/dev/shm/q: this handle belongs to process 7, of which this process is a fork; open the ring anew here",
+        ),
+        (
             SendError::Truncated { path: path() },
             ErrorKind::UnexpectedEof,
             "/dev/shm/q: was cut short while in use; restore it, or create it again",
@@ -460,6 +465,11 @@ fn receive_errors() -> Table<RecvError> {
             RecvError::WrongLength { position: 9, found: 5, expected: 16 },
             ErrorKind::InvalidData,
             "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",
+        ),
+        (
+            RecvError::Forked { path: path(), pid: 7 },
+            ErrorKind::Unsupported,
+            "/dev/shm/q: this handle belongs to process 7, of which this process is a fork; open the ring anew here",
         ),
         (
             RecvError::Truncated { path: path() },

@@ -28,7 +28,7 @@ use zerocopy::{FromBytes, IntoBytes};
 /// let mut producer = Producer::<[f64; 2]>::open(&ring)?;
 /// let mut value = producer.claim()?;
 /// value[0] = 0.5;
-/// value.publish();
+/// value.publish()?;
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
@@ -62,9 +62,9 @@ impl<'a, T: ?Sized> Claim<'a, T> {
     pub fn abort(self) {}
 
     #[inline(always)]
-    fn publish_filled(self, kind: u32, len: usize) -> u64 {
-        self.producer.publish(self.claimed, kind, len);
-        self.claimed.position()
+    fn publish_filled(self, kind: u32, len: usize) -> Result<u64, SendError> {
+        self.producer.publish(self.claimed, kind, len)?;
+        Ok(self.claimed.position())
     }
 }
 
@@ -102,14 +102,19 @@ impl Claim<'_> {
         let Filled { kind, len } = filled.into();
         self.producer.check_len(len)?;
         let kind = kind.unwrap_or(self.kind);
-        Ok(self.publish_filled(kind, len))
+        self.publish_filled(kind, len)
     }
 }
 
 impl<T: Value> Claim<'_, T> {
     /// Publishes the value and returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Replaced`], [`SendError::Truncated`], [`SendError::Forked`]: no reader that
+    /// attaches from now on sees it.
     #[inline(always)]
-    pub fn publish(self) -> u64 {
+    pub fn publish(self) -> Result<u64, SendError> {
         let kind = self.kind;
         self.publish_filled(kind, size_of::<T>())
     }
@@ -162,7 +167,7 @@ const PREFETCH_RUN_MAX: u64 = 2048;
 ///
 /// let mut batch = producer.claim_batch(32)?;
 /// batch.push_in_place(32, |values| values.fill(0.5)); // where they lie: nothing is copied
-/// batch.publish(); // a batch that is dropped instead is aborted
+/// batch.publish()?; // a batch that is dropped instead is aborted
 ///
 /// let batch = consumer.recv_batch(32)?;
 /// let sum: f64 = batch.slices().flatten().sum(); // likewise without a copy
@@ -255,15 +260,19 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
 
     /// Publishes the pushed messages and returns their positions. The other claimed blocks are free
     /// again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Claim::publish`].
     #[inline(always)]
-    pub fn publish(self) -> std::ops::Range<u64> {
+    pub fn publish(self) -> Result<std::ops::Range<u64>, SendError> {
         let filled = self.batch.filled();
         if filled.is_empty() {
             self.producer.protocol.end_batch(&self.batch);
         } else {
-            self.producer.publish_batch(&self.batch);
+            self.producer.publish_batch(&self.batch)?;
         }
-        filled
+        Ok(filled)
     }
 
     #[inline(always)]

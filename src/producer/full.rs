@@ -24,11 +24,8 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 impl RawProducer {
     #[cold]
     pub(crate) fn make_room(&mut self, patience: Patience) -> Result<(), SendError> {
-        // The zeros in the place of a file that was cut short name no reader: there would always be
-        // room.
-        if self.attachment.region.is_lost() {
-            return Err(self.full_error());
-        }
+        // Before room is granted: in the zeros that took a lost file's place nobody gates.
+        self.glance()?;
         if self.look_for_room() {
             return Ok(());
         }
@@ -55,6 +52,9 @@ impl RawProducer {
         let made = self.room.make_room(&mut self.protocol, &attachment.locks, &SystemClock, log);
         if made {
             self.full_since = None;
+            if let Some(stretch) = self.watch.stretch() {
+                self.protocol.keep_room(stretch);
+            }
         }
         made
     }
@@ -85,10 +85,10 @@ impl RawProducer {
 
     #[cold]
     fn full_error(&mut self) -> SendError {
-        let path = || self.attachment.path().to_path_buf();
-        if self.attachment.region.is_lost() {
-            return SendError::Truncated { path: path() };
+        if let Err(gone) = self.glance() {
+            return gone;
         }
+        let path = || self.attachment.path().to_path_buf();
         let required = self.room.policy().required_readers;
         let scan: Scan = self.protocol.rescan(required);
         if scan.gates < required {
@@ -146,13 +146,7 @@ impl Waiting for RawProducer {
     }
 
     fn check_ring(&mut self) -> Result<(), SendError> {
-        if self.attachment.region.is_lost() {
-            return Err(SendError::Truncated { path: self.attachment.path().to_path_buf() });
-        }
-        if self.attachment.is_replaced() {
-            return Err(SendError::Replaced { path: self.attachment.path().to_path_buf() });
-        }
-        Ok(())
+        self.check()
     }
 
     /// Room in a file that was replaced is of no use.

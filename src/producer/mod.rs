@@ -4,6 +4,7 @@ pub(crate) mod claim;
 mod full;
 mod options;
 mod raw;
+mod watch;
 
 pub use options::ProducerOptions;
 
@@ -26,8 +27,12 @@ use std::time::Duration;
 /// If the process is killed at any instruction, readers see all messages that it published, and no
 /// other bytes.
 ///
-/// A producer does not survive `fork`: an access through it in the child is an access violation, by
-/// design.
+/// A producer does not survive `fork`: in the child each call fails with [`SendError::Forked`].
+///
+/// The calls that send notice within a second that the file was removed, replaced or cut short, at no
+/// cost per message: a thread of the library's looks at the path
+/// ([`ProducerOptions::watched`]). Dropping a producer cannot say so; [`close`](Self::close) and
+/// [`check`](Self::check) do.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
@@ -46,7 +51,7 @@ use std::time::Duration;
 /// producer.publish_with(|slot| slot.price = 1002)?; // filled in place, in a closure
 /// let mut slot = producer.claim()?; // or under a guard
 /// *slot = quote;
-/// slot.publish();
+/// slot.publish()?;
 /// assert!(matches!(producer.try_send(&quote), Err(SendError::Full { .. })));
 /// # Ok::<(), slipring::Error>(())
 /// ```
@@ -307,7 +312,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ) -> Result<Range<u64>, SendError> {
         let mut batch = self.claim_batch(max)?;
         fill(&mut batch)?;
-        Ok(batch.publish())
+        batch.publish()
     }
 
     /// Sends all of `messages` in as few batches as there is room for. `push` gets a batch and the
@@ -323,10 +328,22 @@ impl<T: ?Sized + Message> Producer<T> {
             let mut batch = self.claim_batch(rest.len())?;
             let (now, later) = rest.split_at(batch.remaining());
             push(&mut batch, now)?;
-            batch.publish();
+            batch.publish()?;
             rest = later;
         }
         Ok(start..self.head())
+    }
+
+    /// Looks whether the file at the ring's path is still the ring that this producer writes. A thread
+    /// of the library looks once a second in any case, and the calls that send return what it found;
+    /// this call looks now.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Replaced`], [`SendError::Truncated`]: a reader that attaches from now on does not
+    /// see what this producer sent. [`SendError::Forked`] in a forked child.
+    pub fn check(&mut self) -> Result<(), SendError> {
+        self.raw.check()
     }
 
     /// Closes the stream: readers drain the ring and then get
@@ -340,15 +357,20 @@ impl<T: ?Sized + Message> Producer<T> {
     /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
     /// let mut producer = Producer::<u64>::open(&ring)?;
     /// producer.send(&7)?;
-    /// producer.close();
+    /// producer.close()?;
     /// assert_eq!(*consumer.recv()?, 7);
     /// assert!(matches!(consumer.recv(), Err(RecvError::Closed)));
     /// Producer::<u64>::open(&ring)?.send(&8)?; // opens the stream again
     /// assert_eq!(*consumer.recv()?, 8);
     /// # Ok::<(), slipring::Error>(())
     /// ```
-    pub fn close(self) {
-        self.raw.close();
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check), which is made first. The stream is closed to the readers of the file
+    /// all the same, unless this is a forked child, which cannot speak for its parent.
+    pub fn close(self) -> Result<(), SendError> {
+        self.raw.close()
     }
 }
 
@@ -438,7 +460,7 @@ impl<T: Value> Producer<T> {
     pub fn publish_with(&mut self, fill: impl FnOnce(&mut Claim<'_, T>)) -> Result<u64, SendError> {
         let mut claim = self.claim()?;
         fill(&mut claim);
-        Ok(claim.publish())
+        claim.publish()
     }
 
     /// Claims up to `max` values, lets `fill` write them where they lie, as
@@ -456,7 +478,7 @@ impl<T: Value> Producer<T> {
     ) -> Result<Range<u64>, SendError> {
         let mut batch = self.claim_batch(max)?;
         batch.push_in_place(max, fill);
-        Ok(batch.publish())
+        batch.publish()
     }
 
     /// Copies all of `messages` into the ring, in as few batches as there is room for, and returns

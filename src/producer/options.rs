@@ -18,10 +18,17 @@ use std::marker::PhantomData;
 /// producer.send(&7)?;
 /// # Ok::<(), slipring::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ProducerOptions {
     pub(super) wait: Wait,
     pub(super) required_readers: u32,
+    pub(super) watched: bool,
+}
+
+impl Default for ProducerOptions {
+    fn default() -> ProducerOptions {
+        ProducerOptions { wait: Wait::default(), required_readers: 0, watched: true }
+    }
 }
 
 impl ProducerOptions {
@@ -44,6 +51,17 @@ impl ProducerOptions {
     #[must_use]
     pub fn require_readers(mut self, n: u32) -> ProducerOptions {
         self.required_readers = n;
+        self
+    }
+
+    /// Whether a thread of the library looks once a second if the file is still the ring at its
+    /// path, for all producers of the process. The thread lives as long as they do, and takes no
+    /// signals. Default true. A producer without it looks for itself, every 16 messages and once a
+    /// second at most, and a message costs some nanoseconds more: for processes that must not have a
+    /// second thread.
+    #[must_use]
+    pub fn watched(mut self, watched: bool) -> ProducerOptions {
+        self.watched = watched;
         self
     }
 

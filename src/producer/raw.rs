@@ -2,9 +2,11 @@
 
 use crate::error::{AtPath, AttachError, OpenError, SendError};
 use crate::producer::ProducerOptions;
+use crate::producer::watch::Watch;
 use crate::region::{Access, Blocks, Region};
 use crate::ring::attach::Attachment;
 use crate::ring::place::At;
+use crate::ring::presence::Gone;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::producer_page;
@@ -12,6 +14,7 @@ use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
 use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
+use slipring_core::protocol::park::Side;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::single::ClaimedSlot;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,6 +31,7 @@ pub(crate) struct RawProducer {
     pub(crate) full_since: Option<Instant>,
     /// The time of the last event "full" in the flight recorder.
     pub(crate) full_logged: Option<Instant>,
+    pub(super) watch: Watch,
     closed: bool,
 }
 
@@ -61,11 +65,12 @@ impl RawProducer {
         let policy = Policy { required_readers: options.required_readers, durable_inactive_ms };
         Ok(RawProducer {
             protocol: producer,
-            attachment,
             wait: options.wait,
             room: RoomMaker::new(policy),
             full_since: None,
             full_logged: None,
+            watch: Watch::over(attachment.presence(), &attachment.region, options.watched),
+            attachment,
             closed: false,
         })
     }
@@ -86,7 +91,7 @@ impl RawProducer {
     pub(crate) fn send(&mut self, kind: u32, message: &[u8], patience: Patience) -> Result<u64, SendError> {
         self.check_len(message.len())?;
         self.reserve(1, patience)?;
-        Ok(self.push_one(kind, message))
+        self.push_one(kind, message)
     }
 
     /// Claims the next block.
@@ -115,23 +120,70 @@ impl RawProducer {
     }
 
     #[inline(always)]
-    fn push_one(&mut self, kind: u32, message: &[u8]) -> u64 {
+    fn push_one(&mut self, kind: u32, message: &[u8]) -> Result<u64, SendError> {
         let claimed = self.protocol.claim_next();
         self.protocol.send(claimed, kind, message);
-        self.protocol.wake_readers();
-        claimed.position()
+        self.wake_readers()?;
+        Ok(claimed.position())
     }
 
-    /// Closes the stream.
-    pub(super) fn close(mut self) {
+    /// Wakes the readers, if any may be asleep.
+    #[inline(always)]
+    fn wake_readers(&mut self) -> Result<(), SendError> {
+        if Side::Readers.is_asleep(self.protocol.memory()) { self.wake_or_learn() } else { Ok(()) }
+    }
+
+    /// The same word says that the file is not the ring at its path any more.
+    #[cold]
+    fn wake_or_learn(&mut self) -> Result<(), SendError> {
+        self.glance()?;
+        Side::Readers.wake(self.protocol.memory());
+        Ok(())
+    }
+
+    /// An error if it is known that this producer's messages reach no reader that attaches from now
+    /// on. Then there is no room any more, so that each call comes here.
+    #[cold]
+    pub(super) fn glance(&mut self) -> Result<(), SendError> {
+        let gone = self.watch.glance();
+        self.judge(gone)
+    }
+
+    /// The same, after a look at the path and into the file.
+    pub(super) fn check(&mut self) -> Result<(), SendError> {
+        self.attachment.not_lost_to_producer()?;
+        let gone = self.watch.look();
+        self.judge(gone)
+    }
+
+    fn judge(&mut self, gone: Option<Gone>) -> Result<(), SendError> {
+        // A copy of an earlier state, written over the file, has another head. To read it may be
+        // what finds the file cut short, so it comes before the question whether the file was.
+        let head = self.attachment.region.load(producer_page::HEAD, Relaxed);
+        let path = || self.attachment.path().to_path_buf();
+        let judged = self.attachment.not_lost_to_producer().and_then(|()| match gone {
+            Some(Gone::Truncated) => Err(SendError::Truncated { path: path() }),
+            Some(Gone::Replaced) => Err(SendError::Replaced { path: path() }),
+            None if head != self.protocol.head() => Err(SendError::Replaced { path: path() }),
+            None => Ok(()),
+        });
+        if judged.is_err() {
+            self.protocol.keep_room(0);
+        }
+        judged
+    }
+
+    /// Says that nothing more will come.
+    pub(super) fn close(mut self) -> Result<(), SendError> {
         self.closed = true;
+        // A forked child must not speak for its parent. To the readers of a file that went it is
+        // said all the same.
+        self.attachment.not_lost_to_producer()?;
+        let outcome = self.check();
         self.protocol.close();
-        self.attachment.try_record(
-            EventKind::Closed,
-            self.protocol.head(),
-            "",
-            u64::from(std::process::id()),
-        );
+        let pid = u64::from(std::process::id());
+        self.attachment.try_record(EventKind::Closed, self.protocol.head(), "", pid);
+        outcome
     }
 
     /// Makes sure that at least one position may be claimed, and looks for room for `want`.
@@ -154,15 +206,15 @@ impl RawProducer {
     }
 
     #[inline(always)]
-    pub(crate) fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
+    pub(crate) fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) -> Result<(), SendError> {
         self.protocol.publish(claimed, kind, len);
-        self.protocol.wake_readers();
+        self.wake_readers()
     }
 
     #[inline(always)]
-    pub(crate) fn publish_batch(&mut self, batch: &Batch<Blocks>) {
+    pub(crate) fn publish_batch(&mut self, batch: &Batch<Blocks>) -> Result<(), SendError> {
         self.protocol.publish_batch(batch);
-        self.protocol.wake_readers();
+        self.wake_readers()
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod pages;
 pub(crate) mod rights;
 
 use crate::system::fork::HoleFilled;
+pub(crate) use crate::system::fork::State;
 use crate::system::{self, FutexWord};
 use memmap2::{MmapOptions, MmapRaw};
 use slipring_core::format::{Block, Geometry, Run};
@@ -168,13 +169,14 @@ impl Region {
         self.maps().try_for_each(MmapRaw::lock)
     }
 
-    /// True if the file was cut short, and the handler of [`handle_sigbus`](crate::handle_sigbus)
-    /// replaced a mapping of it.
+    /// Whether the memory is still the ring.
     #[cold]
-    pub(crate) fn is_lost(&self) -> bool {
+    pub(crate) fn state(&self) -> State {
         match &*self.backing {
-            Backing::Mapped { producer, readers } => producer.hole.is_lost() || readers.hole.is_lost(),
-            Backing::Heap { .. } => false,
+            Backing::Mapped { producer, readers } => match (producer.hole.state(), readers.hole.state()) {
+                (State::Whole, state) | (state, _) => state,
+            },
+            Backing::Heap { .. } => State::Whole,
         }
     }
 

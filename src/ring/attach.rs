@@ -1,14 +1,15 @@
 //! From a path to a validated, mapped ring. Each number of the header that serves as an offset, a
 //! size or an index is checked here, copied out once, and never read from shared memory again.
 
-use crate::error::{AtPath, OpenError, RecvError};
+use crate::error::{AtPath, OpenError, RecvError, SendError};
 use crate::id::RingId;
 use crate::message::MessageType;
 use crate::region::pages::Pages;
 use crate::region::rights::Locks;
-use crate::region::{Access, Region};
+use crate::region::{Access, Region, State};
 use crate::ring::companion::DeadLetterOptions;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
+use crate::ring::presence::{Gone, Inode, Presence};
 use crate::system;
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
@@ -70,8 +71,8 @@ pub(crate) struct Attachment {
     pub(crate) locks: Locks,
     pub(crate) header: Arc<Header>,
     path: PathBuf,
-    /// Device and inode of the mapped file; none on the heap.
-    inode: Option<(u64, u64)>,
+    /// Which file it is; none on the heap.
+    presence: Option<Presence>,
     process: u32,
     /// The dead-letter ring of a ring on the heap.
     heap_dead: Option<Box<Source>>,
@@ -101,7 +102,7 @@ impl Attachment {
                 locks: Locks::heap(&rights),
                 header,
                 path: PathBuf::from(IN_MEMORY),
-                inode: None,
+                presence: None,
                 process: std::process::id(),
                 heap_dead: dead,
             },
@@ -153,12 +154,14 @@ impl Attachment {
         let region =
             Region::map(&file, &header.geometry, access).map_err(|error| OpenError::io("map it", error))?;
         prepare(&region, access, demands.pages)?;
+        let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
+        let presence = Presence::new(path.to_path_buf(), inode, len, id);
         Ok(Attachment {
             region,
             locks: Locks::file(file),
             header: Arc::new(header),
             path: path.to_path_buf(),
-            inode: Some(inode),
+            presence: Some(presence),
             process: std::process::id(),
             heap_dead: None,
         })
@@ -228,10 +231,12 @@ impl Attachment {
     /// An error if the file under a reader was replaced, removed or cut short.
     pub(crate) fn still_readable(&self) -> Result<(), RecvError> {
         self.not_lost()?;
-        if self.is_replaced() {
-            return Err(RecvError::Replaced { path: self.path.clone() });
+        let path = || self.path.clone();
+        match self.presence.as_ref().and_then(Presence::look_at_path) {
+            Some(Gone::Replaced) => Err(RecvError::Replaced { path: path() }),
+            Some(Gone::Truncated) => Err(RecvError::Truncated { path: path() }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// As `still_readable`, and an error if the producer died and `notice_dead_producer` is set.
@@ -246,20 +251,32 @@ impl Attachment {
         Ok(())
     }
 
-    /// An error if the file was cut short. Makes no system call.
+    /// An error if the memory is not the ring any more. Makes no system call.
     pub(crate) fn not_lost(&self) -> Result<(), RecvError> {
-        if self.region.is_lost() {
-            return Err(RecvError::Truncated { path: self.path.clone() });
+        match self.region.state() {
+            State::Whole => Ok(()),
+            State::Lost => Err(RecvError::Truncated { path: self.path.clone() }),
+            State::Foreign => Err(RecvError::Forked { path: self.path.clone(), pid: self.process }),
         }
-        Ok(())
+    }
+
+    /// The same for a producer.
+    pub(crate) fn not_lost_to_producer(&self) -> Result<(), SendError> {
+        match self.region.state() {
+            State::Whole => Ok(()),
+            State::Lost => Err(SendError::Truncated { path: self.path.clone() }),
+            State::Foreign => Err(SendError::Forked { path: self.path.clone(), pid: self.process }),
+        }
+    }
+
+    /// The file that the ring was opened from; none on the heap.
+    pub(crate) fn presence(&self) -> Option<&Presence> {
+        self.presence.as_ref()
     }
 
     /// True if the path names no file, or another file than the mapped one.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.inode.is_some_and(|inode| match std::fs::symlink_metadata(&self.path) {
-            Ok(metadata) => (metadata.dev(), metadata.ino()) != inode,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        })
+        self.presence.as_ref().and_then(Presence::look_at_path) == Some(Gone::Replaced)
     }
 
     /// Runs `edit` under the table right.
@@ -334,8 +351,6 @@ fn open_file(path: &Path, access: Access) -> Result<File, OpenError> {
         _ => OpenError::io(action, error),
     })
 }
-
-type Inode = (u64, u64);
 
 fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(Header, Inode), OpenError> {
     let failed = |action| move |error| OpenError::io(action, error);

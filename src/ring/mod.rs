@@ -7,6 +7,7 @@ mod draft;
 pub(crate) mod groups;
 mod open_or_create;
 pub(crate) mod place;
+pub(crate) mod presence;
 
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;

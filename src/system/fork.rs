@@ -4,13 +4,14 @@
 //! number stays taken (it becomes `/dev/null`), since the child's copy of the owner will close it
 //! again. A mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to
 //! the child's next allocation, which a stale handle could then write into or unmap; so the hole is
-//! filled with an inaccessible mapping. A child made by a raw `clone` runs no fork handlers: there
-//! the owners of a mapping compare process numbers.
+//! filled with zeros of the child's own and marked, so that a handle in the child reports
+//! [`State::Foreign`]. A child made by a raw `clone` runs no fork handlers: there the owners of a
+//! mapping compare process numbers.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 use std::sync::{Mutex, OnceLock};
 
 const FREE: usize = 0;
@@ -18,6 +19,19 @@ const DESCRIPTOR: usize = 1;
 const MAPPING: usize = 2;
 /// A former mapping of a file, replaced by zeros of this process.
 const LOST: usize = 3;
+/// The same in a forked child: the mapping is its parent's.
+const FOREIGN: usize = 4;
+
+/// Whether a mapping is still that of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is.
+    Whole,
+    /// The file was cut short under it, and zeros of this process took its place.
+    Lost,
+    /// This process is a forked child, and zeros of its own are in its place.
+    Foreign,
+}
 
 /// A descriptor or a mapping that the child's fork handler replaces. Nodes are never freed; free
 /// nodes are used again.
@@ -130,6 +144,35 @@ fn push() -> &'static Node {
     node
 }
 
+/// A value of which each process has its own: a forked child begins with a new one, whatever its
+/// parent's threads were doing with theirs.
+#[derive(Debug)]
+pub(crate) struct ProcessWide<T: 'static> {
+    current: AtomicPtr<(u32, T)>,
+}
+
+impl<T: Default + Sync + 'static> ProcessWide<T> {
+    pub(crate) const fn new() -> ProcessWide<T> {
+        ProcessWide { current: AtomicPtr::new(std::ptr::null_mut()) }
+    }
+
+    pub(crate) fn get(&self) -> &'static T {
+        let process = std::process::id();
+        loop {
+            let found = self.current.load(Acquire);
+            // SAFETY: null, or to a value that is never freed.
+            if let Some((_, value)) = unsafe { found.as_ref() }.filter(|(of, _)| *of == process) {
+                return value;
+            }
+            let new = Box::into_raw(Box::new((process, T::default())));
+            if self.current.compare_exchange(found, new, AcqRel, Relaxed).is_err() {
+                // SAFETY: made above, and seen by no other thread.
+                drop(unsafe { Box::from_raw(new) });
+            }
+        }
+    }
+}
+
 /// A file that children do not share.
 #[derive(Debug)]
 pub(crate) struct ForkClosed {
@@ -166,10 +209,13 @@ impl HoleFilled {
         }
     }
 
-    /// True if the file was cut short under the mapping, and private zeros of this process took its
-    /// place.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.entry.0.kind.load(Acquire) == LOST
+    /// Whether the mapping is still that of the file.
+    pub(crate) fn state(&self) -> State {
+        match self.entry.0.kind.load(Acquire) {
+            LOST => State::Lost,
+            FOREIGN => State::Foreign,
+            _ => State::Whole,
+        }
     }
 
     /// True in a forked child: what is mapped there is not the ring.
@@ -184,7 +230,7 @@ impl HoleFilled {
 /// Called in a handler of SIGBUS: makes one system call, and touches atomics that are never freed.
 pub(crate) fn lose_mapping_at(address: usize) -> bool {
     let range = |node: &Node| {
-        let is_mapping = matches!(node.kind.load(Acquire), MAPPING | LOST);
+        let is_mapping = matches!(node.kind.load(Acquire), MAPPING | LOST | FOREIGN);
         let (start, len) = (node.what.load(Acquire), node.len.load(Acquire));
         start..start + if is_mapping { len } else { 0 }
     };
@@ -201,7 +247,24 @@ pub(crate) fn lose_mapping_at(address: usize) -> bool {
     // SAFETY: replaces a registered mapping whose owner is using it, and so has not unmapped it.
     // Its memory was shared with other processes; its users expect it to change under this one.
     let mapped = unsafe { libc::mmap(start, node.len.load(Relaxed), protection, flags, -1, 0) };
-    mapped != libc::MAP_FAILED
+    if mapped == libc::MAP_FAILED {
+        return false;
+    }
+    // SAFETY: mapped for writing above, and as long as a segment.
+    unsafe { ring_bell(mapped) };
+    true
+}
+
+/// Sets the first word of a segment's replacement. In the readers' segment that word says that a
+/// reader sleeps: a producer looks at it with each message, and at the state of its memory before
+/// it wakes a reader.
+///
+/// # Safety
+///
+/// `segment` is mapped for writing, and its memory is this process's own.
+unsafe fn ring_bell(segment: *mut libc::c_void) {
+    // SAFETY: a page at least is mapped; a mapping is aligned.
+    unsafe { AtomicU64::from_ptr(segment.cast()) }.store(1, Release);
 }
 
 extern "C" fn in_child() {
@@ -213,6 +276,7 @@ extern "C" fn in_child() {
             _ => continue,
         };
         if len > 0 {
+            node.kind.store(FOREIGN, Release);
             // SAFETY: fills a hole and replaces nothing.
             unsafe { fill_hole(what, len) };
         } else if let Ok(descriptor) = libc::c_int::try_from(what) {
@@ -231,9 +295,20 @@ extern "C" fn in_child() {
 /// Called in a forked child, for a range that the parent had mapped.
 unsafe fn fill_hole(address: usize, len: usize) {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED_NOREPLACE;
-    let address = std::ptr::with_exposed_provenance_mut(address);
-    // SAFETY: MAP_FIXED_NOREPLACE touches no mapping that is there. Failure leaves the hole.
-    unsafe { libc::mmap(address, len, libc::PROT_NONE, flags, -1, 0) };
+    let start = std::ptr::with_exposed_provenance_mut(address);
+    let map = |protection| {
+        // SAFETY: MAP_FIXED_NOREPLACE touches no mapping that is there. Failure leaves the hole.
+        unsafe { libc::mmap(start, len, protection, flags, -1, 0) }
+    };
+    // Zeros, in which a handle finds nothing and asks why; an access violation, if there is not
+    // memory enough to promise for them.
+    let zeros = map(libc::PROT_READ | libc::PROT_WRITE);
+    if zeros == libc::MAP_FAILED {
+        map(libc::PROT_NONE);
+    } else if zeros == start {
+        // SAFETY: mapped for writing just now.
+        unsafe { ring_bell(zeros) };
+    }
 }
 
 /// # Safety

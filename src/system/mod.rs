@@ -10,6 +10,7 @@ mod identity;
 mod lock;
 mod refusal;
 pub(crate) mod sigbus;
+mod thread;
 mod time;
 
 pub(crate) use advice::{ask_for_huge_pages, dont_fork, populate};
@@ -22,6 +23,7 @@ pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any
 pub(crate) use identity::{boot_id, effective_user, random_id};
 pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
 pub(crate) use refusal::Refusal;
+pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{
     coarse_monotonic_ms, coarse_resolution, monotonic_ms, time_namespace_shift_ms, unix_now, unix_now_ms,
 };

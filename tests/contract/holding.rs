@@ -180,7 +180,7 @@ fn a_batch_is_whole_or_absent_for_every_kind_of_reader() {
         batch.push(b"first").unwrap();
         batch.push(b"second").unwrap();
         all_see(&[]);
-        batch.publish();
+        batch.publish().unwrap();
         all_see(&[b"first", b"second"]);
     }
 }
@@ -199,7 +199,7 @@ fn too_large_a_message_is_refused_by_every_call_and_costs_nothing() {
     assert_eq!(batch.push(&long), Err(too_large.clone()));
     assert_eq!(batch.push_with(|_| 49), Err(too_large.clone()));
     assert_eq!(batch.push(b"fits"), Ok(true));
-    assert_eq!(batch.publish(), 0..1);
+    assert_eq!(batch.publish().unwrap(), 0..1);
     assert_eq!(ring.head(), 1);
     assert_eq!(&*consumer.try_recv().unwrap(), b"fits");
     let text = too_large.to_string();
@@ -278,7 +278,7 @@ fn whoever_waits_is_served_however_it_waits() {
             scope.spawn(|| {
                 let messages: Vec<[u8; 8]> = (0..500_u64).map(u64::to_le_bytes).collect();
                 assert_eq!(producer.send_batch(&messages).unwrap(), 0..500);
-                producer.close();
+                producer.close().unwrap();
             });
             for n in 0..500_u64 {
                 assert_eq!(&*consumer.recv_timeout(LONG).unwrap(), n.to_le_bytes());
@@ -476,7 +476,7 @@ fn a_closed_stream_is_drained_and_can_be_opened_again() {
         ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&ring).unwrap();
     let mut observer = slipring::Observer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     fill(&mut producer, 3);
-    producer.close();
+    producer.close().unwrap();
     assert!(ring.producer_info().unwrap().closed);
     for n in 0..3 {
         assert_eq!(consumer.recv().unwrap()[0], n);
@@ -526,8 +526,8 @@ fn the_flight_recorder_tells_what_happened_in_order() {
     drop((lazy, audit));
     ring.remove_consumer("audit").unwrap();
     drop(producer);
-    Producer::<[u8]>::open(&path).unwrap().close();
-    Producer::<[u8]>::open(&path).unwrap().close();
+    Producer::<[u8]>::open(&path).unwrap().close().unwrap();
+    Producer::<[u8]>::open(&path).unwrap().close().unwrap();
     let told: Vec<(String, EventKind)> = ring.events().into_iter().map(|it| (it.name, it.kind)).collect();
     let told: Vec<(&str, EventKind)> = told.iter().map(|(name, kind)| (name.as_str(), *kind)).collect();
     assert_eq!(
@@ -618,7 +618,7 @@ fn a_block_holds_its_message_and_nothing_of_the_one_before() {
     check(0, b"short");
     let mut batch = producer.claim_batch(1).unwrap();
     batch.push(b"batch").unwrap();
-    batch.publish();
+    batch.publish().unwrap();
     check(1, b"batch");
     producer.send(b"").unwrap();
     check(0, b"");
@@ -658,7 +658,7 @@ fn a_block_holds_its_message_and_nothing_of_the_one_before() {
             2
         })
         .unwrap();
-    batch.publish();
+    batch.publish().unwrap();
     check(1, &secret[..2]);
 }
 

@@ -49,12 +49,12 @@ fn run(mut producer: Producer, stop: &AtomicBool) {
                         })
                         .unwrap();
                 }
-                batch.publish();
+                batch.publish().unwrap();
             }
             Err(_) => std::thread::yield_now(),
         }
     }
-    producer.close();
+    producer.close().unwrap();
 }
 
 /// Three starts in turn; a start at a position asks for one that may just be going.

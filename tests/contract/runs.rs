@@ -37,7 +37,7 @@ fn fill(producer: &mut Producer, round: &mut usize, turns: usize) {
             let position = first + batch.len() as u64;
             batch.push((kind(position), &message(position))).unwrap();
         }
-        batch.publish();
+        batch.publish().unwrap();
     }
 }
 
@@ -76,6 +76,6 @@ fn a_long_run_is_received_in_order_whatever_it_is_made_of() {
         }
         assert!(matches!(consumer.try_recv(), Err(RecvError::Empty)), "nothing is left");
     }
-    producer.close();
+    producer.close().unwrap();
     assert!(matches!(consumer.recv().map(drop), Err(RecvError::Closed)));
 }

@@ -33,7 +33,7 @@ fn send<T: slipring::Value>(
         }
     });
     assert_eq!((added, batch.remaining()), (count, 0));
-    batch.publish();
+    batch.publish().unwrap();
     lengths
 }
 
@@ -78,7 +78,7 @@ fn a_batch_has_singles_kinds_and_slices_in_order() {
         assert!(batch.push(&(first + 3)).unwrap() && batch.push((9, &(first + 4))).unwrap());
         assert_eq!(batch.push_slice(&[first + 5, first + 6, first + 7, 0]), 3);
         assert!(!batch.push(&0).unwrap());
-        batch.publish();
+        batch.publish().unwrap();
 
         let batch = consumer.try_recv_batch(usize::MAX).unwrap();
         let one_by_one: Vec<_> = batch.iter().map(|item| (*item, item.position(), item.kind())).collect();

@@ -82,7 +82,7 @@ fn furnish(path: &Path, block: usize) {
                 for position in 6..8 {
                     assert!(batch.push((7, &message(position))).unwrap());
                 }
-                batch.publish();
+                batch.publish().unwrap();
             }
             7 => {}
             _ => drop(producer.try_send((7, &message(position))).unwrap()),
@@ -258,7 +258,7 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
         drop(error);
     });
     if let Some(producer) = producer {
-        producer.close();
+        producer.close().unwrap();
     }
     tally.violations += u64::from(!ring.check().is_empty());
     ring.repair().unwrap();

@@ -69,7 +69,7 @@ fn write_ring(path: &Path) {
     for (kind, message) in together {
         assert!(batch.push((*kind, *message)).unwrap());
     }
-    batch.publish();
+    batch.publish().unwrap();
     // Announced, filled and given up: its header outlives its producer.
     let mut given_up = producer.try_claim_batch(1).unwrap();
     assert!(given_up.push((4, b"given up")).unwrap());

@@ -137,7 +137,7 @@ impl World {
         }
         match end {
             0 => batch.abort(),
-            _ => self.published.extend(batch.publish().zip(pushed)),
+            _ => self.published.extend(batch.publish().unwrap().zip(pushed)),
         }
     }
 }
@@ -196,7 +196,7 @@ fn what_a_dead_producer_did_not_live_to_count_is_found_where_it_lies() {
     assert_eq!(producer.head(), 1);
     let mut batch = producer.claim_batch(3).unwrap();
     assert_eq!(batch.push_blocks(3, |block| block.fill(2)), 3);
-    batch.publish();
+    batch.publish().unwrap();
     let batch = consumer.try_recv_batch(8).unwrap();
     assert_eq!(
         batch.iter().map(|item| item.to_vec()).collect::<Vec<_>>(),

@@ -52,7 +52,7 @@ fn send_all(mut producer: Producer) {
             }
         }
     }
-    producer.close();
+    producer.close().unwrap();
 }
 
 fn read_all(mut consumer: Consumer) {
@@ -104,7 +104,7 @@ fn batches_pass_between_threads_whole() {
                         .unwrap();
                     n += 1;
                 }
-                batch.publish();
+                batch.publish().unwrap();
             }
         });
         let mut next = 0;
@@ -184,7 +184,7 @@ fn typed_values_are_read_in_place() {
         claim.left = n;
         claim.right = !claim.left;
         assert_eq!(claim.left, n);
-        claim.publish();
+        claim.publish().unwrap();
         let pair = consumer.try_recv().unwrap();
         let (left, right) = (&pair.left, &pair.right);
         assert_eq!((*left, *right), (n, !n));
@@ -201,7 +201,7 @@ fn typed_slices_are_filled_and_read_in_place() {
                 (pair.left, pair.right) = (n, !n);
             }
         });
-        assert_eq!((added, batch.publish().count()), (3, 3));
+        assert_eq!((added, batch.publish().unwrap().count()), (3, 3));
         let batch = consumer.try_recv_batch(3).unwrap();
         let slices: Vec<&[Pair]> = batch.slices().collect();
         assert_eq!(slices.iter().map(|pairs| pairs.len()).sum::<usize>(), 3);

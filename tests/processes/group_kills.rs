@@ -144,13 +144,13 @@ fn produce(path: &str, shared: &Shared) {
                     let next = head + batch.len() as u64;
                     batch.push_with(|block| (kind_of(next), fill(block, next))).unwrap();
                 }
-                batch.publish();
+                batch.publish().unwrap();
             }
             // Claimed, partly written and given up.
             _ => producer.claim().unwrap().fill(0xDD),
         }
     }
-    producer.close();
+    producer.close().unwrap();
 }
 
 /// Acknowledges, and then counts it: never another acknowledgement in between.

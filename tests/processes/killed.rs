@@ -120,14 +120,14 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
                     let next = n + batch.len() as u64;
                     batch.push_with(|block| fill(block, life, next)).unwrap();
                 }
-                n += batch.publish().count() as u64;
+                n += batch.publish().unwrap().count() as u64;
             }
             // Claimed, partly written and given up.
             _ => producer.claim().unwrap().fill(0xDD),
         }
         ledger.store(n);
     }
-    producer.close();
+    producer.close().unwrap();
 }
 
 /// Reads until the stream is closed; every life's messages begin at 0 and have no gap. Tells how many
@@ -258,7 +258,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
         assert!(!info.alive && info.durable && info.name == "audit");
     }
     producer.kill();
-    Producer::<[u8]>::open(&path).unwrap().close();
+    Producer::<[u8]>::open(&path).unwrap().close().unwrap();
     let before = tail();
     let mut consumer = Child::start("killed/audit", &[text(&path), text(&ledger_path)]);
     assert_eq!(consumer.hear(), format!("resumed at {before}"));
@@ -374,7 +374,7 @@ fn a_sleeper_killed_in_its_sleep_costs_one_wake_and_loses_none_for_others() {
         producer.send(&block[..len]).unwrap();
         until("the survivor got it", || tail("survivor") == Some(n + 1));
     }
-    producer.close();
+    producer.close().unwrap();
     // It joined where the producer, with nobody in its way, had left the last lap.
     assert!(survivor.hear().starts_with("saw "));
     survivor.finish();
@@ -737,7 +737,7 @@ fn closing_wakes_all_who_sleep() {
     until("all sleep", || {
         is_announced(&path, READERS_ASLEEP) && sleepers.iter().all(|sleeper| sleeps(sleeper.pid()))
     });
-    producer.close();
+    producer.close().unwrap();
     for mut sleeper in sleepers {
         assert!(sleeper.hear().starts_with("saw"));
         sleeper.finish();

@@ -157,7 +157,7 @@ fn truncated(path: &Path, handled: bool) {
     let mut informed = [(); 3].map(|()| Consumer::<[u8]>::attach(path, Start::Latest).unwrap());
     let mut batch = producer.try_claim_batch(4).unwrap();
     assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
-    batch.publish();
+    batch.publish().unwrap();
     informed.iter_mut().for_each(|consumer| assert_eq!(consumer.recv().unwrap()[..], [7; 48]));
     let other = path.with_extension("other");
     let mut selector = Selector::new(Wait::Spin);
@@ -193,7 +193,7 @@ fn half_gone(path: &Path) {
     let mut producer = Producer::<[u8]>::open(path).unwrap();
     let mut batch = producer.try_claim_batch(4).unwrap();
     assert_eq!(batch.push_blocks(4, |block| block.fill(7)), 4);
-    batch.publish();
+    batch.publish().unwrap();
     let mut evictable = ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(path).unwrap();
     let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     until_cut(path, PACKED);

@@ -28,7 +28,7 @@ fn a_refused_type_does_not_reopen_a_closed_stream() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::of::<Right>(4).create(&path).unwrap();
-    ProducerOptions::new().open::<Right>(&path).unwrap().close();
+    ProducerOptions::new().open::<Right>(&path).unwrap().close().unwrap();
     let mut consumer = Consumer::<Right>::attach(&path, Start::Earliest).unwrap();
     assert!(matches!(
         ProducerOptions::new().open::<Wrong>(&path),
@@ -118,7 +118,7 @@ fn a_stream_that_a_successor_continues_is_read_on() {
     let ring = RingOptions::new(8, 4).create_in_memory().unwrap();
     let mut selector = Selector::new(Wait::Park);
     selector.add(Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap());
-    Producer::<[u8]>::open(&ring).unwrap().close();
+    Producer::<[u8]>::open(&ring).unwrap().close().unwrap();
     assert!(matches!(selector.recv(), Err(RecvError::Closed)));
     assert!(selector.ended(0).is_some());
     let mut successor = Producer::<[u8]>::open(&ring).unwrap();

@@ -60,7 +60,7 @@ fn producer(path: &Path) {
     let mut producer = Producer::<[u8]>::open(path).unwrap();
     tell("ready");
     (0..TURNS * 50).for_each(|_| send_one(&mut producer));
-    producer.close();
+    producer.close().unwrap();
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_stopped_consumer_holds_the_ring_and_is_named() {
         });
         (0..2 * CAPACITY).for_each(|_| send_one(&mut producer));
     }
-    producer.close();
+    producer.close().unwrap();
     child.finish();
 }
 
@@ -161,7 +161,7 @@ fn holds_nobody_up(role: &str) {
         stopped(&child, || send_some(&mut producer, 3 * CAPACITY).unwrap());
         send_some(&mut producer, 3 * CAPACITY).unwrap();
     }
-    producer.close();
+    producer.close().unwrap();
     child.finish();
 }
 
@@ -223,7 +223,7 @@ fn what_a_stopped_worker_had_is_done_by_others_once() {
         acked.extend(work(&mine, send));
     }
     let head = producer.head();
-    producer.close();
+    producer.close().unwrap();
     acked.extend(work(&mine, || true));
     let theirs = child.hear();
     child.finish();

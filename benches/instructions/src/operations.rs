@@ -67,7 +67,7 @@ fn send_batches(calls: usize) -> Outcome {
         for _ in 0..32 {
             claim.push(&MESSAGE)?;
         }
-        claim.publish();
+        claim.publish()?;
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ fn publish(criterion: &mut Criterion) {
                             for _ in 0..BATCH {
                                 batch.push(black_box(&message)).expect("it is as long as the block");
                             }
-                            batch.publish();
+                            batch.publish().unwrap();
                         }
                     },
                 )
@@ -275,7 +275,7 @@ fn four_workers(messages: u64) -> Duration {
         for _ in 0..messages {
             producer.send(black_box(&[7; 48])).expect("the ring is there");
         }
-        producer.close();
+        producer.close().unwrap();
         let acked: u64 = workers.into_iter().map(|worker| worker.join().expect("no worker panics")).sum();
         assert_eq!(acked, messages);
     });
@@ -318,9 +318,9 @@ fn stream(messages: u64, size: usize) -> Duration {
         while batch.remaining() > 0 {
             batch.push(black_box(&message)).expect("it is as long as the block");
         }
-        batch.publish();
+        batch.publish().unwrap();
     }
-    producer.close();
+    producer.close().unwrap();
     let (received, end) = reader.join().expect("the reader does not panic");
     assert_eq!(received, messages);
     end - start
@@ -343,7 +343,7 @@ fn ping_pong(round_trips: u64) -> Duration {
     let start = Instant::now();
     (0..round_trips).for_each(&mut round_trip);
     let elapsed = start.elapsed();
-    ping.close();
+    ping.close().unwrap();
     echo.join().expect("the echo does not panic");
     elapsed
 }

@@ -58,7 +58,7 @@ pub(crate) fn near(place: &Place, schedule: Schedule) -> Result<Outcome, Failure
             messages += 1;
         }
     }
-    producer.close();
+    producer.close()?;
     Ok(Outcome { messages, ..Outcome::default() })
 }
 

@@ -100,7 +100,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
     ];
     for (n, (stranger, whose)) in (0..).zip(strangers) {
         // It had an end: whoever writes it would begin anew.
-        Producer::<[u8]>::open(&stranger).unwrap().close();
+        Producer::<[u8]>::open(&stranger).unwrap().close().unwrap();
         let before = std::fs::read(&stranger).unwrap();
         std::fs::rename(&stranger, dead(&path)).unwrap();
         fill(&mut producer, 1);

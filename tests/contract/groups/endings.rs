@@ -10,7 +10,7 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
     let (ring, mut producer, worker) = in_memory(8, patient().max_deliver(3));
     let colleague = join(&ring, "work");
     fill(&mut producer, 3);
-    producer.close();
+    producer.close().unwrap();
     let first = worker.try_recv().unwrap();
     let second = worker.try_recv().unwrap();
     let third = worker.try_recv().unwrap();
@@ -36,7 +36,7 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
 
     let (_ring, mut producer, worker) = in_memory(8, patient());
     fill(&mut producer, 2);
-    producer.close();
+    producer.close().unwrap();
     next(&worker).ack().unwrap();
     assert_eq!(next(&worker).reject("no").unwrap(), Rejected::Settled);
     for _ in 0..2 {
@@ -64,7 +64,7 @@ fn whoever_waits_wakes_for_what_was_handed_back_and_for_the_end() {
         until("the colleague is there", || group(&ring).workers.len() == 2);
         held.hand_back().unwrap();
         until("it was done", || group(&ring).ack_floor == 1);
-        producer.close();
+        producer.close().unwrap();
         assert_eq!(waiting.join().unwrap(), RecvError::Closed);
     });
 }

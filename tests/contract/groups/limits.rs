@@ -54,7 +54,7 @@ fn a_floor_left_behind_by_the_ring_finds_its_way() {
         while let Ok(delivery) = worker.try_recv() {
             delivery.ack().unwrap();
         }
-        producer.close();
+        producer.close().unwrap();
         assert_eq!(worker.try_recv().unwrap_err(), RecvError::Closed);
     }
 }

@@ -233,7 +233,7 @@ fn act(ring: &Ring, party: &mut Party, openings: &mut u32, input: &mut Input<'_>
             if let Some(producer) = &mut party.producer {
                 if let Ok(mut batch) = producer.try_claim_batch(3) {
                     let _ = (batch.push((1, b"1")), batch.push_with(|block| (2, block.len())));
-                    batch.publish();
+                    batch.publish().unwrap();
                 }
             }
         }
@@ -282,7 +282,7 @@ fn act(ring: &Ring, party: &mut Party, openings: &mut u32, input: &mut Input<'_>
         22 => drop(ring.remove_consumer("d")),
         _ => {
             if let Some(producer) = party.producer.take() {
-                producer.close();
+                drop(producer.close());
             }
         }
     }

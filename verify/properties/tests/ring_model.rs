@@ -307,7 +307,7 @@ impl Harness {
                     assert_eq!((batch.len(), batch.remaining()), (pushed.len(), got - pushed.len()));
                 }
                 if publish {
-                    assert_eq!(batch.publish(), start..start + pushed.len() as u64);
+                    assert_eq!(batch.publish().unwrap(), start..start + pushed.len() as u64);
                     for (kind, len) in pushed {
                         self.published(kind, len);
                     }
@@ -616,7 +616,7 @@ impl Harness {
             Op::Open => self.open(),
             Op::Close => {
                 if let Some(producer) = self.producer.take() {
-                    producer.close();
+                    producer.close().unwrap();
                     self.closed = true;
                 }
             }

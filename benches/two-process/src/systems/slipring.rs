@@ -96,7 +96,7 @@ impl<const N: usize> Sender<N> for Producer {
             if let Some(error) = failed {
                 return Err(Failure::from(error));
             }
-            batch.publish();
+            batch.publish()?;
         }
         Ok(())
     }

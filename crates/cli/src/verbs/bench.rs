@@ -135,7 +135,7 @@ impl Near {
                     let mut batch = self.producer.claim_batch(BATCH)?;
                     while batch.push((SWALLOW, &self.message))? {}
                     count += u32::try_from(batch.len()).unwrap_or(0);
-                    batch.publish();
+                    batch.publish()?;
                 } else {
                     self.producer.send((SWALLOW, &self.message))?;
                     count += 1;

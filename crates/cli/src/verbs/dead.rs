@@ -255,7 +255,7 @@ fn redrive(path: &Path, which: Which, nowait: bool, trust: Trust) -> Outcome {
         Ok(false)
     });
     if was_closed {
-        producer.close();
+        producer.close()?;
     }
     report(letters.len(), "published once more", settled, outcome)
 }

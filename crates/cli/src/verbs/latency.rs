@@ -138,7 +138,7 @@ fn send(path: &Path, args: &Latency, block_size: usize) -> Outcome {
         bar.set_position((due - start) / 1_000_000_000);
     }
     bar.finish_and_clear();
-    producer.close();
+    producer.close()?;
     Ok(())
 }
 

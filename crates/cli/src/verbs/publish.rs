@@ -106,10 +106,8 @@ pub(crate) fn run(args: &Publish) -> Outcome {
         Some(message) => repeat(&mut outlet, message.as_bytes(), args),
         None => copy(&mut outlet, args),
     };
-    if outcome.is_ok() && args.close {
-        outlet.producer.close();
-    }
-    outcome
+    outcome?;
+    outlet.end(args.close)
 }
 
 fn repeat(outlet: &mut Outlet, message: &[u8], args: &Publish) -> Outcome {
@@ -201,6 +199,15 @@ impl Outlet {
         }
     }
 
+    /// Looks whether what was published is in the ring at the path.
+    fn end(mut self, close: bool) -> Outcome {
+        let checked = self.producer.check().map_err(|error| self.refused(error));
+        if close {
+            self.producer.close().map_err(|error| Failure::error(error.to_string()))?;
+        }
+        checked
+    }
+
     /// A signal came, and there was more to publish.
     fn interrupted(&self) -> Failure {
         Failure::error(format!(
@@ -237,7 +244,7 @@ impl Outlet {
                 }
             }
             let count = batch.len() as u64;
-            batch.publish();
+            batch.publish().map_err(|error| self.refused(error))?;
             self.sent += count;
             self.left -= count;
             pushed.map_err(|error| self.refused(error))?;

@@ -141,7 +141,7 @@ impl Side {
 
     /// True if a party may be asleep.
     #[inline(always)]
-    fn is_asleep<M: Memory>(self, memory: &M) -> bool {
+    pub fn is_asleep<M: Memory>(self, memory: &M) -> bool {
         memory.light_fence(); // SLEEP
         memory.load(self.asleep(), Relaxed) != 0
     }

@@ -6,7 +6,7 @@ use super::say;
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World};
 use kit::raw::{Delivery, dead_path};
-use slipring::{DeadLetters, Producer};
+use slipring::{DeadLetters, ProducerOptions};
 use std::path::Path;
 
 /// The dead-letter ring was removed.
@@ -46,7 +46,7 @@ pub(super) fn letter_alone(directory: &Path, mode: Mode) -> World {
 }
 
 pub(super) fn redrive(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut producer = ProducerOptions::new().watched(false).open::<[u8]>(path).unwrap();
     let mut dead = DeadLetters::open(path).unwrap();
     say(marks.around(|| dead.redrive(&mut producer, 1)))
 }

@@ -5,7 +5,9 @@ use super::{done, say};
 use crate::message::{VICTIM, message};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, World, block};
-use slipring::{Consumer, ConsumerOptions, Producer, RecvError, SendError, Start};
+use slipring::{
+    AtPath, AttachError, Consumer, ConsumerOptions, Producer, ProducerOptions, RecvError, SendError, Start,
+};
 use std::path::Path;
 use std::time::Duration;
 
@@ -69,7 +71,7 @@ pub(super) fn claimed_ahead(directory: &Path, mode: Mode) -> World {
 
 /// Opens the ring; what the next message is.
 fn open_for_one(path: &Path) -> (Producer, Vec<u8>) {
-    let producer = Producer::<[u8]>::open(path).unwrap();
+    let producer = open_unwatched(path).unwrap();
     let bytes = message(producer.head(), VICTIM);
     (producer, bytes)
 }
@@ -90,7 +92,7 @@ pub(super) fn send_briefly(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn send_batch(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut producer = open_unwatched(path).unwrap();
     let batch: Vec<Vec<u8>> = (0..3).map(|n| message(producer.head() + n, VICTIM)).collect();
     say(marks.around(|| producer.send_batch(&batch)))
 }
@@ -106,7 +108,7 @@ pub(super) fn claim_publish(path: &Path, marks: &Marks) -> String {
 }
 
 pub(super) fn claim_abort(path: &Path, marks: &Marks) -> String {
-    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    let mut producer = open_unwatched(path).unwrap();
     say(marks.around(|| {
         let mut claim = producer.claim()?;
         claim.fill(0xEE);
@@ -115,19 +117,24 @@ pub(super) fn claim_abort(path: &Path, marks: &Marks) -> String {
     }))
 }
 
+/// As a program of one thread: the steps are those of the thread that is stepped through.
+fn open_unwatched(path: &Path) -> Result<Producer, AtPath<AttachError>> {
+    ProducerOptions::new().watched(false).open(path)
+}
+
 pub(super) fn open(path: &Path, marks: &Marks) -> String {
-    let opened = marks.around(|| Producer::<[u8]>::open(path));
+    let opened = marks.around(|| open_unwatched(path));
     say(opened.map(|producer| producer.head()))
 }
 
 pub(super) fn close(path: &Path, marks: &Marks) -> String {
-    let producer = Producer::<[u8]>::open(path).unwrap();
-    marks.around(|| producer.close());
+    let producer = open_unwatched(path).unwrap();
+    marks.around(|| producer.close()).unwrap();
     done()
 }
 
 pub(super) fn leave(path: &Path, marks: &Marks) -> String {
-    let producer = Producer::<[u8]>::open(path).unwrap();
+    let producer = open_unwatched(path).unwrap();
     marks.around(|| drop(producer));
     done()
 }

@@ -36,7 +36,7 @@ pub(crate) fn publish(cast: &Cast, stream: Stream) {
         cast.count(Entry::Messages, head - before);
         desk.written += head - before;
     }
-    producer.close();
+    producer.close().unwrap();
 }
 
 /// Takes its turn: begins where the publisher before it ended, no lower than it published and no
@@ -118,7 +118,7 @@ impl Desk<'_> {
                 while batch.push_with(|block| (kind_of(next), self.write(block, next))) == Ok(true) {
                     next += 1;
                 }
-                batch.publish();
+                batch.publish().unwrap();
             }),
         };
         if let Err(error) = outcome {

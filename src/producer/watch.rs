@@ -1,0 +1,183 @@
+//! Whether a producer's file is still the ring at its path: looked at once a second by one thread
+//! for all producers of the process, so that a message costs nothing for it.
+//!
+//! The thread tells a producer by the word that a reader sets before it sleeps: the producer looks
+//! at that word with each message, and before it wakes a reader it asks here. The file is not the
+//! ring at the path any more, so no reader that matters is woken for nothing.
+//!
+//! Where no thread can be started, and for a producer that shall not have one
+//! ([`ProducerOptions::watched`](crate::ProducerOptions::watched)), the producer takes room for few
+//! messages at a time, and looks for itself when it has used that up, once a second at most.
+
+use crate::region::Region;
+use crate::ring::presence::{Gone, Presence};
+use crate::system;
+use crate::system::fork::ProcessWide;
+use slipring_core::format::readers_page::READERS_ASLEEP;
+use slipring_core::memory::Memory;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Time between two looks at a path.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Room that a producer without the thread takes at a time.
+const STRETCH: u64 = 16;
+
+/// What is known of a producer's file.
+#[derive(Debug)]
+struct File {
+    presence: Presence,
+    region: Region,
+    /// 0, or a [`Gone`].
+    gone: AtomicU8,
+}
+
+impl File {
+    fn gone(&self) -> Option<Gone> {
+        match self.gone.load(Acquire) {
+            0 => None,
+            1 => Some(Gone::Replaced),
+            _ => Some(Gone::Truncated),
+        }
+    }
+
+    fn look(&self) -> Option<Gone> {
+        if self.gone().is_none() {
+            let gone = self.presence.look()?;
+            self.gone.store(if gone == Gone::Replaced { 1 } else { 2 }, Release);
+        }
+        self.gone()
+    }
+
+    /// The look of the thread.
+    fn look_and_tell(&self) {
+        // What was cut away must not be touched: its producer is told by SIGBUS.
+        if self.gone().is_none() && self.look() == Some(Gone::Replaced) {
+            self.region.store(READERS_ASLEEP, 1, Relaxed);
+        }
+    }
+}
+
+/// A producer's watch over its file.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// None for a ring on the heap.
+    file: Option<Arc<File>>,
+    process: u32,
+    /// The thread looks.
+    has_thread: bool,
+    /// When the producer looked for itself.
+    looked_ms: u64,
+}
+
+impl Watch {
+    pub(super) fn over(presence: Option<&Presence>, region: &Region, by_thread: bool) -> Watch {
+        let new = |presence: &Presence| {
+            Arc::new(File { presence: presence.clone(), region: region.clone(), gone: AtomicU8::new(0) })
+        };
+        let file = presence.map(new);
+        let has_thread = file.as_ref().is_some_and(|file| by_thread && Watcher::current().add(file));
+        Watch { file, process: std::process::id(), has_thread, looked_ms: system::coarse_monotonic_ms() }
+    }
+
+    /// What is known. Makes no system call, if the thread looks.
+    pub(super) fn glance(&mut self) -> Option<Gone> {
+        let file = self.file.as_ref()?;
+        if self.has_thread {
+            return file.gone();
+        }
+        let now = system::coarse_monotonic_ms();
+        if u128::from(now.wrapping_sub(self.looked_ms)) < INTERVAL.as_millis() {
+            return file.gone();
+        }
+        self.looked_ms = now;
+        file.look()
+    }
+
+    /// Looks now.
+    pub(super) fn look(&self) -> Option<Gone> {
+        self.file.as_ref()?.look()
+    }
+
+    /// How much room the producer may take until it glances again.
+    pub(super) fn stretch(&self) -> Option<u64> {
+        (self.file.is_some() && !self.has_thread).then_some(STRETCH)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // The watcher of a forked child knows nothing of its parent's producers.
+        if self.has_thread && self.process == std::process::id() {
+            if let Some(file) = &self.file {
+                Watcher::current().remove(file);
+            }
+        }
+    }
+}
+
+/// The thread and the files that it looks at.
+#[derive(Debug, Default)]
+struct Watcher {
+    watched: Mutex<Watched>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// By their addresses.
+    files: HashMap<usize, Arc<File>>,
+    runs: bool,
+}
+
+impl Watcher {
+    fn current() -> &'static Watcher {
+        static WATCHER: ProcessWide<Watcher> = ProcessWide::new();
+        WATCHER.get()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        // Each change is one insertion or removal.
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// False if there is no thread to look at it.
+    fn add(&'static self, file: &Arc<File>) -> bool {
+        let mut watched = self.lock();
+        watched.runs = watched.runs || system::spawn_deaf("slipring-watch", || self.run());
+        if watched.runs {
+            watched.files.insert(address(file), Arc::clone(file));
+        }
+        watched.runs
+    }
+
+    fn remove(&self, file: &Arc<File>) {
+        let mut watched = self.lock();
+        watched.files.remove(&address(file));
+        if watched.files.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Looks until there is nothing to look at.
+    fn run(&self) {
+        let mut watched = self.lock();
+        while !watched.files.is_empty() {
+            watched = self.changed.wait_timeout(watched, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+            let files: Vec<Arc<File>> = watched.files.values().map(Arc::clone).collect();
+            // A look may take long on a filesystem that does not answer: nobody waits for it.
+            drop(watched);
+            files.iter().for_each(|file| file.look_and_tell());
+            drop(files);
+            watched = self.lock();
+        }
+        watched.runs = false;
+    }
+}
+
+fn address(file: &Arc<File>) -> usize {
+    Arc::as_ptr(file).addr()
+}

@@ -1,0 +1,101 @@
+//! Whether the file at a ring's path is still the ring.
+
+use crate::system;
+use slipring_core::format::{MAGIC, RawHeader, producer_page};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How a ring went from its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// The path leads to another file, or to none, or the file holds another ring, or an earlier
+    /// state of this one: it was removed, renamed, covered, unmounted, replaced or restored.
+    Replaced,
+    /// The file is shorter than the ring.
+    Truncated,
+}
+
+/// Which file a ring was when it was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Presence {
+    path: PathBuf,
+    inode: Inode,
+    len: u64,
+    ring_id: [u8; 16],
+    /// The process's root directory: in another one, the path says nothing of the file.
+    root: Option<Inode>,
+    /// The highest head that was found in the file.
+    head: Arc<AtomicU64>,
+}
+
+/// Device and inode.
+pub(crate) type Inode = (u64, u64);
+
+fn inode(metadata: &Metadata) -> Inode {
+    (metadata.dev(), metadata.ino())
+}
+
+fn root() -> Option<Inode> {
+    std::fs::metadata("/").ok().as_ref().map(inode)
+}
+
+impl Presence {
+    pub(crate) fn new(path: PathBuf, inode: Inode, len: u64, ring_id: [u8; 16]) -> Presence {
+        Presence { path, inode, len, ring_id, root: root(), head: Arc::default() }
+    }
+
+    /// Looks at the path and into the file there. A file that this process cannot look at counts as
+    /// unchanged.
+    pub(crate) fn look(&self) -> Option<Gone> {
+        self.look_at_path().or_else(|| self.look_inside())
+    }
+
+    /// Looks at the path alone: one system call.
+    pub(crate) fn look_at_path(&self) -> Option<Gone> {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) if inode(&metadata) != self.inode => self.unless_elsewhere(Gone::Replaced),
+            Ok(metadata) => (metadata.len() < self.len).then_some(Gone::Truncated),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                self.unless_elsewhere(Gone::Replaced)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// As of a process that has changed its root since, nothing is known.
+    fn unless_elsewhere(&self, gone: Gone) -> Option<Gone> {
+        (root() == self.root).then_some(gone)
+    }
+
+    /// The same file may hold another ring, or an earlier state of this one, which a copy was made
+    /// of. Read and not mapped: a file that is being cut short must not raise SIGBUS here.
+    fn look_inside(&self) -> Option<Gone> {
+        let file = system::open(&self.path, false).ok()?;
+        if inode(&file.metadata().ok()?) != self.inode {
+            return None; // It was replaced since the look at the path; the next look finds it.
+        }
+        let mut start = [0; ID_OFFSET + 16];
+        if read(&file, &mut start, 0).is_none() {
+            return Some(Gone::Truncated);
+        }
+        if !start.starts_with(&MAGIC) || start[ID_OFFSET..] != self.ring_id {
+            return Some(Gone::Replaced);
+        }
+        let mut head = [0; 8];
+        read(&file, &mut head, producer_page::HEAD.offset)?;
+        let head = u64::from_le_bytes(head);
+        (head < self.head.fetch_max(head, Relaxed)).then_some(Gone::Replaced)
+    }
+}
+
+/// Where the ring's id is in the file.
+const ID_OFFSET: usize = std::mem::offset_of!(RawHeader, ring_id);
+
+fn read(file: &File, bytes: &mut [u8], offset: u64) -> Option<()> {
+    file.read_exact_at(bytes, offset).ok()
+}
