@@ -6,8 +6,8 @@ pub(crate) mod clock;
 pub(crate) mod pages;
 pub(crate) mod rights;
 
-use crate::system::fork::HoleFilled;
 pub(crate) use crate::system::fork::State;
+use crate::system::fork::{HoleFilled, Window};
 use crate::system::{self, FutexWord};
 use memmap2::{MmapOptions, MmapRaw};
 use slipring_core::format::{Block, Geometry, Run};
@@ -63,6 +63,7 @@ impl Drop for Backing {
                 unsafe { alloc::dealloc(*start, *layout) };
             }
             Backing::Mapped { producer, readers } => {
+                let _window = Window::open();
                 for segment in [producer, readers] {
                     // In a forked child another mapping may have the address: it stays.
                     if !segment.hole.is_foreign() {

@@ -11,6 +11,7 @@ use crate::ring::companion::DeadLetterOptions;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::{Gone, Inode, Presence};
 use crate::system;
+use crate::system::fork::Window;
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
     RawHeader, SCHEMA_MAX, producer_page,
@@ -146,6 +147,7 @@ impl Attachment {
         access: Access,
         demands: Demands,
     ) -> Result<Attachment, OpenError> {
+        let window = Window::open();
         let file = open_file(path, access)?;
         let (header, inode) = validate(&file, access, demands.trusted_owner)?;
         if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
@@ -153,12 +155,14 @@ impl Attachment {
         }
         let region =
             Region::map(&file, &header.geometry, access).map_err(|error| OpenError::io("map it", error))?;
+        let locks = Locks::file(file);
+        drop(window);
         prepare(&region, access, demands.pages)?;
         let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
         let presence = Presence::new(path.to_path_buf(), inode, len, id);
         Ok(Attachment {
             region,
-            locks: Locks::file(file),
+            locks,
             header: Arc::new(header),
             path: path.to_path_buf(),
             presence: Some(presence),

@@ -3,6 +3,7 @@
 use crate::error::CreateError;
 use crate::id::RingId;
 use crate::system;
+use crate::system::fork::{ForkClosed, Window};
 use slipring_core::format::Geometry;
 use std::fs::File;
 use std::io;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// the file.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    file: File,
+    file: ForkClosed,
     path: PathBuf,
     /// The temporary name, where the filesystem has no files without one.
     temporary: Option<PathBuf>,
@@ -29,14 +30,15 @@ impl Draft {
             io::ErrorKind::NotFound => CreateError::NoDirectory { directory: directory.to_path_buf() },
             _ => CreateError::io("create a file in its directory", error),
         };
+        let _window = Window::open();
         let draft = match system::create_unnamed(directory) {
-            Ok(file) => Draft { file, path: path.to_path_buf(), temporary: None },
+            Ok(file) => Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: None },
             Err(error) if system::lacks_unnamed_files(&error) => {
                 Draft::temporary(path, directory).map_err(failed)?
             }
             Err(error) => return Err(failed(error)),
         };
-        draft.file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        draft.file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         Ok(draft)
     }
 
@@ -44,16 +46,16 @@ impl Draft {
     fn temporary(path: &Path, directory: &Path) -> io::Result<Draft> {
         let temporary = directory.join(format!(".slipring-{}.creating", RingId(system::random_id()?)));
         let file = system::create_new(&temporary, 0o600)?;
-        Ok(Draft { file, path: path.to_path_buf(), temporary: Some(temporary) })
+        Ok(Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: Some(temporary) })
     }
 
     /// The file, to be filled.
     pub(crate) fn file(&self) -> &File {
-        &self.file
+        self.file.file()
     }
 
     pub(crate) fn reserve(&self, geometry: &Geometry) -> Result<(), CreateError> {
-        let filesystem = system::Filesystem::of(&self.file)
+        let filesystem = system::Filesystem::of(self.file())
             .map_err(|error| CreateError::io("examine its filesystem", error))?;
         if let Some(filesystem) = filesystem.remote_name() {
             return Err(CreateError::RemoteFilesystem { filesystem });
@@ -63,7 +65,7 @@ impl Draft {
         if geometry.file_len() > filesystem.available {
             return Err(no_space());
         }
-        system::reserve(&self.file, geometry.file_len()).map_err(|error| match system::Refusal::of(&error) {
+        system::reserve(self.file(), geometry.file_len()).map_err(|error| match system::Refusal::of(&error) {
             Some(system::Refusal::NoSpace) => no_space(),
             _ => CreateError::io("reserve its space", error),
         })
@@ -72,7 +74,7 @@ impl Draft {
     /// Makes the file visible under its name, unless the name is taken.
     pub(crate) fn name(mut self) -> Result<(), CreateError> {
         let named = match self.temporary.take() {
-            None => system::link_unnamed(&self.file, &self.path),
+            None => system::link_unnamed(self.file(), &self.path),
             Some(temporary) => {
                 let renamed = system::rename_no_replace(&temporary, &self.path);
                 if renamed.is_err() {

@@ -18,6 +18,7 @@ use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUM
 use crate::ring::draft::Draft;
 use crate::ring::place::{At, Demands, Kind, Place, Source};
 use crate::system;
+use crate::system::fork::Window;
 use slipring_core::format::{
     BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, Geometry, GeometryError, RawHeader, Tail, entry,
     fnv1a, producer_page,
@@ -279,8 +280,10 @@ impl RingOptions {
         let mut unfinished = raw.clone();
         unfinished.checksum = 0;
         write(&unfinished)?;
+        let window = Window::open();
         let region = Region::map(draft.file(), geometry, Access::Everything)
             .map_err(|error| CreateError::io("map it", error))?;
+        drop(window);
         self.furnish(&region, geometry)?;
         write(raw)?;
         Ok(draft)

@@ -1,6 +1,7 @@
 //! Whether the file at a ring's path is still the ring.
 
 use crate::system;
+use crate::system::fork::Window;
 use slipring_core::format::{MAGIC, RawHeader, producer_page};
 use std::fs::{File, Metadata};
 use std::io;
@@ -75,6 +76,7 @@ impl Presence {
     /// The same file may hold another ring, or an earlier state of this one, which a copy was made
     /// of. Read and not mapped: a file that is being cut short must not raise SIGBUS here.
     fn look_inside(&self) -> Option<Gone> {
+        let _window = Window::open();
         let file = system::open(&self.path, false).ok()?;
         if inode(&file.metadata().ok()?) != self.inode {
             return None; // It was replaced since the look at the path; the next look finds it.

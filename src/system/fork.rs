@@ -8,11 +8,13 @@
 //! [`State::Foreign`]. A child made by a raw `clone` runs no fork handlers: there the owners of a
 //! mapping compare process numbers.
 
+use std::cell::{Cell, UnsafeCell};
 use std::fs::File;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 const FREE: usize = 0;
 const DESCRIPTOR: usize = 1;
@@ -107,14 +109,7 @@ struct Entry(&'static Node);
 
 impl Entry {
     fn new(kind: usize, what: usize, len: usize) -> Entry {
-        static HANDLER: OnceLock<()> = OnceLock::new();
-        HANDLER.get_or_init(|| {
-            if !cfg!(miri) {
-                // SAFETY: the handler only makes system calls. Registering fails for want of memory
-                // only; the process numbers that the owners compare then remain the only guard.
-                unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-            }
-        });
+        register_handlers();
         let node = pop_free().unwrap_or_else(push);
         node.what.store(what, Relaxed);
         node.len.store(len, Relaxed);
@@ -142,6 +137,74 @@ fn push() -> &'static Node {
         node.next = now;
     }
     node
+}
+
+/// Held for reading while a file or a mapping exists that the list does not name, and for writing
+/// by a thread that forks.
+static UNNAMED: RwLock<()> = RwLock::new(());
+
+thread_local! {
+    /// How many [`Window`]s this thread has open.
+    static OPEN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The lock of the thread that forks, from before the fork until after it.
+struct Forking(UnsafeCell<Option<RwLockWriteGuard<'static, ()>>>);
+
+// SAFETY: accessed only by the thread that holds [`UNNAMED`] for writing.
+unsafe impl Sync for Forking {}
+
+static FORKING: Forking = Forking(UnsafeCell::new(None));
+
+/// As long as one is open, no thread of this process forks: from before a file is opened or mapped
+/// until the list names it, and from when it is taken off the list until it is closed.
+#[derive(Debug)]
+pub(crate) struct Window(Option<RwLockReadGuard<'static, ()>>);
+
+impl Window {
+    pub(crate) fn open() -> Window {
+        register_handlers();
+        let outer = OPEN.replace(OPEN.get() + 1);
+        let lock = || UNNAMED.read().unwrap_or_else(PoisonError::into_inner);
+        Window((outer == 0).then(lock))
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.0 = None;
+        OPEN.set(OPEN.get() - 1);
+    }
+}
+
+fn register_handlers() {
+    static HANDLERS: OnceLock<()> = OnceLock::new();
+    HANDLERS.get_or_init(|| {
+        if !cfg!(miri) {
+            // SAFETY: the handlers make system calls and take the one lock that no thread keeps for
+            // long. Registering fails for want of memory only; then the process numbers that the
+            // owners compare are what is left.
+            unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(in_child)) };
+        }
+    });
+}
+
+/// A handler of a signal that forks in the midst of a window of its own thread must not wait for
+/// itself.
+extern "C" fn before_fork() {
+    if OPEN.get() == 0 {
+        let guard = UNNAMED.write().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: this thread holds the lock for writing.
+        unsafe { *FORKING.0.get() = Some(guard) };
+    }
+}
+
+extern "C" fn after_fork() {
+    if OPEN.get() == 0 {
+        // SAFETY: this thread, or in the child the copy of it, holds the lock for writing.
+        let forking = unsafe { &mut *FORKING.0.get() };
+        drop(forking.take());
+    }
 }
 
 /// A value of which each process has its own: a forked child begins with a new one, whatever its
@@ -177,15 +240,27 @@ impl<T: Default + Sync + 'static> ProcessWide<T> {
 #[derive(Debug)]
 pub(crate) struct ForkClosed {
     // Dropped first: the number of a closed descriptor may belong to another file already.
-    _entry: Entry,
-    file: File,
+    entry: ManuallyDrop<Entry>,
+    file: ManuallyDrop<File>,
+}
+
+impl Drop for ForkClosed {
+    fn drop(&mut self) {
+        let _window = Window::open();
+        // SAFETY: dropped once, here.
+        unsafe { ManuallyDrop::drop(&mut self.entry) };
+        // SAFETY: as above.
+        unsafe { ManuallyDrop::drop(&mut self.file) };
+    }
 }
 
 impl ForkClosed {
+    /// The file was opened in a [`Window`] that is still open.
     pub(crate) fn new(file: File) -> ForkClosed {
         // A descriptor is never negative.
         let descriptor = usize::try_from(file.as_raw_fd()).unwrap_or(usize::MAX);
-        ForkClosed { _entry: Entry::new(DESCRIPTOR, descriptor, 0), file }
+        let entry = ManuallyDrop::new(Entry::new(DESCRIPTOR, descriptor, 0));
+        ForkClosed { entry, file: ManuallyDrop::new(file) }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -288,6 +363,7 @@ extern "C" fn in_child() {
         // SAFETY: opened above; no other code uses the descriptor.
         unsafe { libc::close(null) };
     }
+    after_fork();
 }
 
 /// # Safety
@@ -326,7 +402,6 @@ unsafe fn replace(descriptor: libc::c_int, null: libc::c_int) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     thread_local! {
         /// How many nodes this thread has looked at on its way through the list.

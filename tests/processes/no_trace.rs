@@ -2,8 +2,8 @@
 
 use kit::TempDir;
 use slipring::{
-    AtPath, AttachError, Consumer, ConsumerOptions, OpenError, Producer, ProducerOptions, RecvError, Ring,
-    RingOptions, Selector, SendError, Start, Wait,
+    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, Observer, OpenError, Producer,
+    ProducerOptions, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, Worker,
 };
 
 slipring::message! {
@@ -72,18 +72,129 @@ fn a_forked_child_that_drops_a_handle_unmaps_nothing_of_its_own() {
 }
 
 #[test]
-fn a_forked_child_that_uses_a_handle_faults_and_writes_nowhere() {
+fn a_handle_that_a_forked_child_uses_is_an_error_there_and_writes_nowhere() {
     let dir = TempDir::new();
     let path = dir.file("ring");
-    RingOptions::new(1 << 20, 16).create(&path).unwrap();
+    RingOptions::new(1 << 20, 16).group("group", GroupSettings::new()).create(&path).unwrap();
     let mut producer = Producer::<[u8]>::open(&path).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut observer = Observer::<[u8]>::attach(&path, Start::Earliest).unwrap();
+    let mut evictable =
+        ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(&path).unwrap();
+    let worker = Worker::<[u8]>::join(&path, "group").unwrap();
     let message = vec![0xAA; 1 << 20];
+    for _ in 0..4 {
+        producer.send(&message).unwrap();
+    }
+    let mut delivery = Some(worker.try_recv().unwrap());
+    let forked = |error: SendError| matches!(error, SendError::Forked { .. });
+    let unreadable = |error: RecvError| matches!(error, RecvError::Forked { .. });
     let status = in_child(|| {
         let memory = fill_memory(0);
-        let _ = producer.try_send(&message);
-        memory.iter().flatten().all(|&byte| byte == 0)
+        let sent = producer.try_send(&message).is_err_and(forked)
+            && producer.send(&message).is_err_and(forked)
+            && producer.try_claim().map(drop).is_err_and(forked)
+            && producer.claim_batch(4).map(drop).is_err_and(forked)
+            && producer.check().is_err_and(forked);
+        let received = consumer.try_recv().map(drop).is_err_and(unreadable)
+            && consumer.recv().map(drop).is_err_and(unreadable)
+            && consumer.try_recv_batch(2).map(drop).is_err_and(unreadable)
+            && observer.try_recv().map(drop).is_err_and(unreadable)
+            && evictable.try_recv().map(drop).is_err_and(unreadable)
+            && worker.try_recv().map(drop).is_err_and(unreadable)
+            && delivery.take().unwrap().ack().is_err();
+        sent && received && memory.iter().flatten().all(|&byte| byte == 0)
     });
-    assert_eq!(status & 0x7F, libc::SIGSEGV, "an access violation: {status:#x}");
+    assert_eq!(status, 0, "each call is an error in the child: {status:#x}");
+    delivery.take().unwrap().ack().unwrap();
+    assert_eq!(producer.send(&message).unwrap(), 4);
+    assert_eq!(*consumer.recv().unwrap(), message);
+    assert_eq!(Ring::open(&path).unwrap().check(), []);
+}
+
+#[test]
+fn a_claim_and_a_lease_that_a_forked_child_ends_are_its_parents() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 16).group("group", GroupSettings::new()).create(&path).unwrap();
+    for ending in 0..8 {
+        let mut producer = Some(Producer::<[u8]>::open(&path).unwrap());
+        let worker = Worker::<[u8]>::join(&path, "group").unwrap();
+        let start = producer.as_mut().unwrap().send(b"message").unwrap();
+        let mut delivery = Some(worker.try_recv().unwrap());
+        let status = in_child(|| match ending {
+            0 => producer.take().unwrap().close().is_err(),
+            1 => producer.take().is_some(),
+            2 => delivery.take().unwrap().nack(None).is_err(),
+            3 => delivery.take().unwrap().reject("no").is_err(),
+            4 => delivery.take().unwrap().hand_back().is_err(),
+            5 => delivery.as_mut().unwrap().extend().is_err(),
+            6 => delivery.take().is_some(),
+            _ => producer.as_mut().unwrap().claim().map_or(true, |mut claim| {
+                claim.fill(7);
+                claim.publish(48).is_err()
+            }),
+        });
+        assert_eq!(status, 0, "ending {ending}: {status:#x}");
+        let ring = Ring::open(&path).unwrap();
+        let info = ring.producer_info().unwrap();
+        assert!(info.alive && !info.closed, "ending {ending}");
+        assert_eq!(ring.head(), start + 1, "ending {ending}");
+        assert!(ring.dead_letters().unwrap().is_empty(), "ending {ending}");
+        delivery.take().unwrap().ack().unwrap();
+        producer.take().unwrap().check().unwrap();
+    }
+}
+
+/// What a process has of the file at `path`: descriptors and mappings.
+fn holdings(process: i32, path: &std::path::Path) -> usize {
+    let links = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
+    let descriptors = links.filter(|link| link.to_string_lossy().starts_with(path.to_str().unwrap())).count();
+    let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    descriptors + maps.lines().filter(|line| line.contains(path.to_str().unwrap())).count()
+}
+
+#[test]
+fn a_child_that_is_forked_while_another_thread_attaches_has_nothing_of_the_ring() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(48, 16).create(&path).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let relaxed = std::sync::atomic::Ordering::Relaxed;
+    let held = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(relaxed) {
+                drop(Producer::<[u8]>::open(&path));
+                drop(Ring::open(&path));
+            }
+        });
+        let mut held = 0;
+        for _ in 0..400 {
+            // SAFETY: the child only waits to be killed.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                loop {
+                    // SAFETY: takes nothing.
+                    unsafe { libc::pause() };
+                }
+            }
+            // The handlers of a fork have run in the parent; in the child, its first steps may be
+            // still to come, in which it closes what was registered.
+            let closed = (0..200).any(|_| {
+                std::thread::yield_now();
+                holdings(child, &path) == 0
+            });
+            held += usize::from(!closed);
+            // SAFETY: takes numbers; the process is the child.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+            // SAFETY: as above; nothing is written through a null pointer.
+            unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        }
+        stop.store(true, relaxed);
+        held
+    });
+    assert_eq!(held, 0, "children that keep something of the ring");
 }
 
 #[test]
