@@ -112,7 +112,7 @@ impl<T: ?Sized + Message> Consumer<T> {
     /// let mut producer = Producer::<u64>::open(&ring)?;
     /// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
     /// producer.send_batch(&[1, 2])?;
-    /// producer.close();
+    /// producer.close()?;
     /// let mut sum = 0;
     /// loop {
     ///     match consumer.recv() {

@@ -244,7 +244,7 @@ impl<T: ?Sized + Message> Producer<T> {
     /// let mut batch = producer.claim_batch(32)?;
     /// batch.push(&1)?;
     /// batch.push((3, &2))?; // of kind 3
-    /// assert_eq!(batch.publish(), 0..2); // the other 30 blocks are free again
+    /// assert_eq!(batch.publish()?, 0..2); // the other 30 blocks are free again
     /// # Ok::<(), slipring::Error>(())
     /// ```
     ///

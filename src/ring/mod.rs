@@ -664,7 +664,7 @@ impl Ring {
     /// use slipring::{EventKind, Producer, RingOptions};
     ///
     /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
-    /// Producer::<u64>::open(&ring)?.close();
+    /// Producer::<u64>::open(&ring)?.close()?;
     /// assert!(ring.events().iter().any(|event| event.kind == EventKind::Closed));
     /// # Ok::<(), slipring::Error>(())
     /// ```
