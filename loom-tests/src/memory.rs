@@ -153,6 +153,10 @@ impl LoomMemory {
             for position in 0..geometry.capacity() {
                 add(geometry.delivery(number, position), 0);
             }
+            for position in (0..geometry.capacity()).step_by(usize::try_from(geometry.run_len()).unwrap_or(1))
+            {
+                add(geometry.run_end(number, position), 0);
+            }
         }
         for (word, value) in group::words(geometry) {
             add(word, value);

@@ -10,7 +10,7 @@ use slipring_core::format::{
 };
 use slipring_core::memory::{Memory, Right, Word};
 use slipring_core::protocol::clear::{self, Cleared, used_tables};
-use slipring_core::protocol::group::{Group, NOWHERE};
+use slipring_core::protocol::group::{Group, TAKEN_AWAY};
 use slipring_core::protocol::tenure::{self, Tenure};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -269,7 +269,11 @@ impl Ring {
         // The stored floor may lie below the overwritten positions: the producer looks past the
         // settled ones above it.
         findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
-        for snapshot in group.window(floor) {
+        if let Some(position) = group.falsely_settled(floor) {
+            let what = "is not settled, and a run of settled messages covers it".to_owned();
+            findings.note(&place, Some(position), what, false);
+        }
+        for snapshot in group.window(floor).word_by_word() {
             let DeliveryWord(word) = snapshot.word;
             let state = word >> 49 & 7;
             let leased_by_nobody = state == 1 && u64::from(snapshot.word.owner()) >= geometry.workers();
@@ -292,9 +296,9 @@ impl Ring {
             let pin = self.load(geometry.worker_word(n, worker::PIN));
             findings.bound(&place, "group", of, 0, geometry.groups(), true);
             let held = self.attachment.locks.is_held(Right::Worker(n));
-            if !held && (of != 0 || pin != NOWHERE) {
+            if !held && (of != 0 || pin < TAKEN_AWAY) {
                 findings.note_leftover(&place, "its owner is dead, and no party cleared it".to_owned());
-            } else if pin != NOWHERE {
+            } else if pin < TAKEN_AWAY {
                 // A pin that is stored before a claim may be older than the floor.
                 findings.bound(&place, "pin", pin, 0, window.later_head.max(window.claimed), false);
                 self.attachment.region.fence(Acquire); // USED

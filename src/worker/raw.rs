@@ -10,7 +10,7 @@ use crate::wait::{CHECK_UP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::format::Millis;
 use slipring_core::protocol;
 use slipring_core::protocol::group::{self, Kinds, members};
-use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Tally};
+use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Sweep, Tally};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::is_closed;
 use slipring_core::protocol::recorder::EventKind;
@@ -83,16 +83,27 @@ impl RawWorker {
     fn look_for(&self, kinds: Kinds) -> Option<Lease> {
         let now = clock::coarse_now();
         if now.0.wrapping_sub(self.swept.get().0) >= self.tick_ms {
-            return self.sweep(kinds, now).lease;
+            if let Some(found) = self.sweep_if_due(kinds, clock::now()) {
+                return found.lease;
+            }
         }
         if kinds == Kinds::Any {
             if let Some(lease) = self.protocol.next(now) {
                 return Some(lease);
             }
         }
+        self.search(kinds, now).lease
+    }
+
+    /// Looks from where new messages begin, or from the lowest that was handed back.
+    #[inline(always)]
+    fn search(&self, kinds: Kinds, now: Millis) -> Found {
         let found = self.protocol.search(kinds, now, false);
         self.wake_after_claims();
-        found.lease
+        if let Some(ms) = found.next_due_ms {
+            self.protocol.expect_sweep(now, ms);
+        }
+        found
     }
 
     /// Wakes the producer if it sleeps: the pin of a claim that failed may have been its gate.
@@ -104,25 +115,29 @@ impl RawWorker {
     }
 
     /// Sweeps: returns the leases of dead workers, finds leases that ran out and messages that are
-    /// due, and moves dead letters.
+    /// due, and moves dead letters. One worker per tick does so for the whole group; none if
+    /// another worker has done it.
     #[cold]
-    fn sweep(&self, kinds: Kinds, now: Millis) -> Found {
-        // A worker that goes to sleep has read the exact clock, which is ahead of the coarse one
-        // that counts sweeps.
+    fn sweep_if_due(&self, kinds: Kinds, now: Millis) -> Option<Found> {
+        // The coarse clock, by which this worker counts its ticks, is behind the exact one.
         self.swept.set(clock::coarse_now());
-        self.reap();
+        let Sweep { of_all } = self.protocol.begin_sweep(now, self.tick_ms)?;
+        self.reap(of_all);
         let found = self.protocol.search(kinds, now, true);
         self.wake_after_claims();
+        if let Some(ms) = found.next_due_ms {
+            self.protocol.expect_sweep(now, ms);
+        }
         if let Some(first) = found.dead_pending {
             self.move_dead_letters_from(first);
         }
-        found
+        Some(found)
     }
 
     /// Returns the leases of dead workers.
-    fn reap(&self) {
+    fn reap(&self, all: bool) {
         let group = self.protocol.group();
-        members::reap_all(group, &self.attachment.locks, self.protocol.entry(), |pid| {
+        members::reap_all(group, &self.attachment.locks, self.protocol.entry(), all, |pid| {
             let floor = group.stored_floor().unwrap_or(0);
             self.attachment.try_record(EventKind::WorkerDied, floor, &self.group_name, pid);
         });
@@ -197,15 +212,20 @@ struct Waiter<'w> {
 impl Waiter<'_> {
     /// Sweeps, and returns for how long there will be no message to lease; none if there is one.
     fn sweep(&mut self) -> Option<Duration> {
-        let worker = self.worker;
-        let found = worker.sweep(self.kinds, clock::now());
+        let (worker, now) = (self.worker, clock::now());
+        let swept = worker.sweep_if_due(self.kinds, now);
+        let found = swept.unwrap_or_else(|| worker.search(self.kinds, now));
         self.lease = found.lease;
         if self.lease.is_some() || worker.is_finished() {
             return None;
         }
-        let due_ms = found.next_due_ms.map_or(worker.tick_ms, |due| due.min(worker.tick_ms).max(1));
-        let due = Duration::from_millis(due_ms.into());
-        Some(longest_sleep(if found.outstanding { due } else { CHECK_UP }))
+        if swept.is_some() && !found.outstanding {
+            return Some(longest_sleep(CHECK_UP));
+        }
+        // A colleague swept, and may have found something that is in flight.
+        let next_ms = worker.protocol.next_sweep_ms(now, worker.tick_ms);
+        let due_ms = found.next_due_ms.map_or(next_ms, |due| due.min(next_ms)).max(1);
+        Some(longest_sleep(Duration::from_millis(due_ms.into())))
     }
 }
 

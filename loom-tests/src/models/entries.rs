@@ -416,7 +416,7 @@ pub(super) fn enlist_sweep(bound: usize) -> usize {
         dead.drop_all();
         let sweeping = thread::spawn(move || {
             let mut died = 0;
-            members::reap_all(colleague.group(), &hand, colleague.entry(), |_| died += 1);
+            members::reap_all(colleague.group(), &hand, colleague.entry(), true, |_| died += 1);
             let found = colleague.search(Kinds::Any, NOW, true).lease;
             if let Some(found) = found {
                 check(&colleague, found);

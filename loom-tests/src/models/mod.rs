@@ -406,6 +406,12 @@ pub const MODELS: &[Model] = &[
         run: pins::pin_floor,
     },
     Model {
+        name: "pin_run",
+        question: "the same when another worker has stored how far all is settled",
+        executions: 34_253,
+        run: pins::pin_run,
+    },
+    Model {
         name: "floor",
         question: "do two who move the floor ever leave it wrong?",
         executions: 37_329,

@@ -72,6 +72,33 @@ pub(super) fn pin_floor(bound: usize) -> usize {
     })
 }
 
+/// A worker reads on after it has settled the last unsettled message of a run, a colleague stores how far all is
+/// settled, and the producer sees nothing but that: what the colleague knows of the pin must come with it.
+pub(super) fn pin_run(bound: usize) -> usize {
+    // With two preemptions: some millions of executions.
+    explore(bound.min(1), || {
+        let (geometry, memory) = ring(2);
+        assert_eq!(geometry.run_len(), 2);
+        let mut producer = take_over(&memory, &geometry);
+        let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        for _ in 0..2 {
+            assert!(publish(&mut producer, &geometry));
+        }
+        let first = lease(&other, NOW).expect("it is there");
+        assert!(settle(&other, first));
+        let colleague = group(&memory, &geometry);
+        let walking = thread::spawn(move || colleague.window(0).learning().next());
+        let publishing = thread::spawn(move || (0..2).all(|_| publish(&mut producer, &geometry)));
+        let held = late.next(NOW).expect("it is there");
+        assert_eq!(held.position, 1);
+        assert!(late.ack(held).is_ok());
+        check(&late, held);
+        late.unpin(held.position);
+        walking.join().expect("the colleague ends");
+        publishing.join().expect("the producer ends");
+    })
+}
+
 /// A message that its holder lost, and that was settled by another, while the holder has yet to
 /// read it.
 fn lost_lease(

@@ -411,7 +411,7 @@ impl Ring {
             1 => self.kill(input),
             2 => {
                 let worker = &self.workers[usize::from(input.byte() % 2)];
-                members::reap_all(worker.group(), &self.alive, worker.entry(), |_| {});
+                members::reap_all(worker.group(), &self.alive, worker.entry(), true, |_| {});
             }
             3 => {
                 self.leases.borrow_mut().clear();

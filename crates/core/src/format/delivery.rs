@@ -189,6 +189,10 @@ pub mod group {
     pub const FRONTIER: u64 = LINE;
     /// Hint: the lowest position that a worker handed back.
     pub const RETURNED: u64 = LINE + 8;
+    /// Hint: no position from here on was leased, except those at the frontier.
+    pub const REACHED: u64 = LINE + 32;
+    /// Time of the last sweep in the high half, time at which the next one is due in the low half.
+    pub const SWEPT: u64 = LINE + 40;
     /// Reserved: the entries that this group follows. Zero in this version.
     pub const AFTER: u64 = LINE + 16;
     /// Reserved for key order. Zero in this version.
@@ -274,7 +278,8 @@ pub mod worker {
     use super::LINE;
     /// Bytes of an entry.
     pub const LEN: u64 = 2 * LINE;
-    /// The lowest position that the worker may be reading in place; all bits set: none.
+    /// The lowest position that the worker may be reading in place; all bits set: none; all bits
+    /// but the lowest: none, since the worker died and the producer took the pin away.
     pub const PIN: u64 = 0;
     /// Messages that the worker leased.
     pub const DELIVERED: u64 = 8;

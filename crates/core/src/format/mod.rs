@@ -101,6 +101,8 @@ pub const CAPACITY_MAX: u64 = 1 << 32;
 /// Most consumer entries of a ring.
 pub const CONSUMERS_MAX: u64 = 4096;
 const RECORDER_ENTRIES: u64 = 256;
+/// Deliveries of a run; each group has one word per run. A power of two.
+const RUN_LEN: u64 = 16;
 
 /// The words of the producer's page.
 pub mod producer_page {
@@ -407,12 +409,13 @@ impl Geometry {
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(GeometryError::Workers(workers));
         }
-        // INVARIANT: at most 2^6 * 2^32 * 8 bytes of words: no sum comes near 2^63.
+        // INVARIANT: at most 2^6 * 2^32 * 9 bytes of words: no sum comes near 2^63.
         let group_table = self.readers_segment_len;
         let worker_table = group_table + groups * group::LEN;
         let group_words = (worker_table + workers * worker::LEN).next_multiple_of(4096);
         let group_words_len = (self.slots.capacity * group::WORD_LEN).next_multiple_of(LINE);
-        let readers_segment_len = (group_words + groups * group_words_len).next_multiple_of(4096);
+        let run_words = group_words + groups * group_words_len;
+        let readers_segment_len = (run_words + groups * self.run_words_len()).next_multiple_of(4096);
         Ok(Geometry {
             group_table,
             groups,
@@ -569,6 +572,25 @@ impl Geometry {
         debug_assert!(u64::from(group) < self.groups);
         let words = self.group_words + u64::from(group) * self.group_words_len;
         Word::readers(words + self.index(position) * group::WORD_LEN)
+    }
+    /// Positions of a run: as many deliveries as share two cache lines, and at most a lap.
+    #[inline(always)]
+    pub fn run_len(&self) -> u64 {
+        RUN_LEN.min(self.slots.capacity)
+    }
+    /// Bytes of the words of a group's runs.
+    #[inline(always)]
+    fn run_words_len(&self) -> u64 {
+        (self.slots.capacity / self.run_len() * 8).next_multiple_of(LINE)
+    }
+    /// The word that says up to where all is settled from the first position of a run on. It is
+    /// the run of `position`, in its lap.
+    #[inline(always)]
+    pub fn run_end(&self, group: u32, position: u64) -> Word {
+        debug_assert!(u64::from(group) < self.groups);
+        let run_words = self.group_words + self.groups * self.group_words_len;
+        let words = run_words + u64::from(group) * self.run_words_len();
+        Word::readers(words + self.index(position) / self.run_len() * 8)
     }
     /// The word `at` bytes from the start of record `index`; `at` is below [`event::LEN`].
     #[inline(always)]

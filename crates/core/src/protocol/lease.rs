@@ -22,7 +22,7 @@
 
 use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE, head};
 use super::read::copy_out;
-use super::settings::{Eligibility, GroupSettings, Reason};
+use super::settings::{Eligibility, GroupSettings, Reason, SLACK_MS};
 use super::tenure::count_entry;
 use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
@@ -34,6 +34,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Most positions by which the stored floor may lag behind settled ones before a worker moves it.
 const FLOOR_STRIDE: u64 = 64;
+
+/// Longest tick of a worker.
+pub const TICK_MAX_MS: u32 = 1000;
 
 /// The right to one message until the deadline, or until another worker takes the message over: the
 /// position and the exact word.
@@ -100,6 +103,39 @@ pub struct Found {
     pub limited: bool,
 }
 
+/// A sweep that a worker has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    /// Once in a while, it asks of every colleague whether it lives; else of those with a pin.
+    pub of_all: bool,
+}
+
+/// Sweeps ask of every colleague once in so many milliseconds, as a power of two.
+const ALL_SHIFT: u32 = 10;
+
+/// When the group was swept, and when it is due again.
+#[derive(Clone, Copy)]
+struct SweepTimes {
+    last: Millis,
+    due: Millis,
+}
+
+impl SweepTimes {
+    #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
+    fn read(stored: u64) -> SweepTimes {
+        SweepTimes { last: Millis((stored >> 32) as u32), due: Millis(stored as u32) }
+    }
+    fn stored(self) -> u64 {
+        u64::from(self.last.0) << 32 | u64::from(self.due.0)
+    }
+    /// Milliseconds until a worker with this tick sweeps. Times that no worker can have meant are
+    /// over.
+    fn wait_ms(self, now: Millis, tick_ms: u32) -> u32 {
+        let by_tick = self.last.after(tick_ms).ahead_of(now, tick_ms + SLACK_MS);
+        by_tick.min(self.due.ahead_of(now, TICK_MAX_MS + SLACK_MS)).min(tick_ms)
+    }
+}
+
 /// A worker's half of the protocol. Holds the right to its entry for as long as it lives.
 ///
 /// # Invariants
@@ -113,7 +149,10 @@ pub struct Worker<M> {
     settings: GroupSettings,
     /// Resolution of the coarse clock, in milliseconds; added to every deadline.
     grain_ms: u32,
-    cached_floor: Cell<u64>,
+    /// The first position whose settling moves the stored floor up.
+    help_at: Cell<u64>,
+    /// Fewer messages than the limit are in flight while no position from here on was leased.
+    free_until: Cell<u64>,
     lowest_held: Cell<u64>,
     /// The other positions that this worker reads in place, ascending. With repeats: the worker may
     /// lease a message again after its own lease ran out.
@@ -135,13 +174,14 @@ impl<M: Memory> Worker<M> {
         // Before any pin: a party that finds a message settled that this worker claimed then finds
         // the count, and by the count the pin.
         count_entry(&group.memory, USED_WORKERS, entry);
-        let cached_floor = Cell::new(group.stored_floor().unwrap_or(0));
+        let free_until = group.stored_floor().unwrap_or(0).saturating_add(settings.max_ack_pending);
         Worker {
             group,
             entry,
             settings,
             grain_ms,
-            cached_floor,
+            help_at: Cell::new(0),
+            free_until: Cell::new(free_until),
             lowest_held: Cell::new(NOWHERE),
             more_held: RefCell::default(),
             holds_one: Cell::new(true),
@@ -187,9 +227,8 @@ impl<M: Memory> Worker<M> {
             return None;
         }
         let snapshot = self.group.snapshot(frontier);
-        let in_flight = frontier.wrapping_sub(self.cached_floor.get());
         if !snapshot.word.is_fresh()
-            || in_flight >= self.settings.max_ack_pending
+            || frontier >= self.free_until.get()
             || self.group.sequence_of_fresh(frontier) != frontier + 1
         {
             return None;
@@ -215,7 +254,7 @@ impl<M: Memory> Worker<M> {
         let mut skipped = Skipped { fresh: None, old: None };
         let mut best: Option<(DeliverySnapshot, Message)> = None;
         let mut suspect = None;
-        for snapshot in self.group.window(from) {
+        for snapshot in self.group.window(from).learning() {
             let mut eligibility = self.settings.eligibility(snapshot.position, snapshot.word, now);
             if eligibility.is_early(snapshot.word, now) && self.defer_suspect(snapshot, &mut suspect) {
                 eligibility = Eligibility::Later(1);
@@ -235,6 +274,10 @@ impl<M: Memory> Worker<M> {
                     let message = if is_fresh && found.limited { None } else { self.wanted(snapshot, kinds) };
                     let Some(message) = message else {
                         skipped.note(snapshot);
+                        if is_fresh && found.limited && snapshot.position >= self.group.reach() {
+                            // No message above it was leased yet.
+                            break;
+                        }
                         continue;
                     };
                     if let Kinds::AtMost(_) = kinds {
@@ -243,6 +286,9 @@ impl<M: Memory> Worker<M> {
                             skipped.note(left);
                         }
                         continue;
+                    }
+                    if skipped.fresh.is_some() {
+                        self.group.hint_reached(snapshot.position);
                     }
                     found.lease = self.claim(snapshot, message, now);
                     if found.lease.is_some() {
@@ -256,6 +302,7 @@ impl<M: Memory> Worker<M> {
             self.suspect.set(suspect);
         }
         if let Some((snapshot, message)) = best {
+            self.group.hint_reached(snapshot.position);
             found.lease = self.claim(snapshot, message, now);
             found.outstanding |= found.lease.is_none();
         }
@@ -267,6 +314,45 @@ impl<M: Memory> Worker<M> {
     #[inline(always)]
     fn wanted(&self, snapshot: DeliverySnapshot, kinds: Kinds) -> Option<Message> {
         self.group.message(snapshot.position).filter(|message| kinds.admits(message.meta.kind()))
+    }
+
+    /// True if this worker shall sweep now, for the whole group: the last sweep is a tick back, or
+    /// the time has come that it named. `None`: a colleague sweeps, or did so.
+    ///
+    /// Example: 64 workers wait. Each of them wakes once per tick, and the first to exchange the
+    /// time of the last sweep sweeps. The others find a time that is younger than a tick.
+    pub fn begin_sweep(&self, now: Millis, tick_ms: u32) -> Option<Sweep> {
+        let word = self.group.entry_word(group::SWEPT);
+        let seen = self.memory().load(word, Relaxed);
+        let times = SweepTimes::read(seen);
+        if times.wait_ms(now, tick_ms) > 0 {
+            return None;
+        }
+        let next = SweepTimes { last: now, due: now.after(TICK_MAX_MS) };
+        self.memory().compare_exchange(word, seen, next.stored(), Relaxed, Relaxed).ok()?;
+        Some(Sweep { of_all: (times.last.0 ^ now.0) >> ALL_SHIFT != 0 })
+    }
+
+    /// Has a worker sweep in `ms` at the latest.
+    pub fn expect_sweep(&self, now: Millis, ms: u32) {
+        let word = self.group.entry_word(group::SWEPT);
+        let mut seen = self.memory().load(word, Relaxed);
+        loop {
+            let times = SweepTimes::read(seen);
+            if times.due.ahead_of(now, u32::MAX / 2) <= ms {
+                break;
+            }
+            let next = SweepTimes { due: now.after(ms), ..times }.stored();
+            match self.memory().compare_exchange(word, seen, next, Relaxed, Relaxed) {
+                Ok(_) => break,
+                Err(changed) => seen = changed,
+            }
+        }
+    }
+
+    /// In how many milliseconds this worker shall look whether a sweep is due, at most a tick.
+    pub fn next_sweep_ms(&self, now: Millis, tick_ms: u32) -> u32 {
+        SweepTimes::read(self.group.load(group::SWEPT)).wait_ms(now, tick_ms)
     }
 
     /// Defers a delivery by one search if the search before did not see the very same word, and
@@ -295,9 +381,7 @@ impl<M: Memory> Worker<M> {
     #[cold]
     fn sweep_start(&self, now: Millis) -> u64 {
         sightings::note(self.memory(), |at| self.group.entry_word(at), head(self.memory()), now);
-        let floor = self.group.help_floor().unwrap_or(0);
-        self.cached_floor.set(floor);
-        floor
+        self.group.help_floor().unwrap_or(0)
     }
 
     /// After a search: stores where the next one begins.
@@ -326,20 +410,38 @@ impl<M: Memory> Worker<M> {
     /// True if so much is in flight that no worker may lease the fresh message at `position`.
     #[inline(always)]
     fn reaches_limit(&self, position: u64) -> bool {
-        let max = self.settings.max_ack_pending;
-        position.saturating_sub(self.cached_floor.get()) >= max && self.count_in_flight(position) >= max
+        position >= self.free_until.get() && self.is_limit_reached(position)
     }
 
-    /// How many messages below `position` are in flight.
+    /// Counts what is in flight below `position`, and notes up to which position the count need not
+    /// be repeated: each message above it that is leased adds one.
+    ///
+    /// Example, a limit of 1000: of the messages below 5000, one is in flight. So up to position
+    /// 5999 the limit is not reached, whatever becomes of them.
     #[cold]
-    fn count_in_flight(&self, position: u64) -> u64 {
+    fn is_limit_reached(&self, position: u64) -> bool {
         let floor = self.group.help_floor().unwrap_or(0);
-        self.cached_floor.set(floor);
-        if position.saturating_sub(floor) < self.settings.max_ack_pending {
-            return position.saturating_sub(floor);
+        let max = self.settings.max_ack_pending;
+        let by_floor = floor.saturating_add(max);
+        if position < by_floor {
+            self.free_until.set(by_floor);
+            return false;
         }
-        let below = self.group.window(floor).take_while(|snapshot| snapshot.position < position);
-        below.filter(|snapshot| !snapshot.word.is_fresh() && !snapshot.word.is_settled()).map(|_| 1).sum()
+        let (mut in_flight, mut fresh) = (0, 0);
+        let below = self.group.window(floor).learning();
+        for snapshot in below.take_while(|snapshot| snapshot.position < position) {
+            if snapshot.word.is_fresh() {
+                fresh += 1;
+            } else if snapshot.word.state() != State::DeadPending {
+                in_flight += 1;
+            }
+            if in_flight >= max {
+                return true;
+            }
+        }
+        // A worker that chooses by kind may lease what is still fresh below.
+        self.free_until.set(position.saturating_add((max - in_flight).saturating_sub(fresh).max(1)));
+        false
     }
 
     #[inline(always)]
@@ -481,7 +583,7 @@ impl<M: Memory> Worker<M> {
                 Eligibility::DeadPending(0)
             )
         };
-        self.group.window(from).filter(due).map(|snapshot| snapshot.position)
+        self.group.leased_before(from).filter(due).map(|snapshot| snapshot.position)
     }
 
     /// Copies the dead-pending message at `position` into `buffer`, which is as long as a block.
@@ -522,17 +624,16 @@ impl<M: Memory> Worker<M> {
     /// settled messages above the floor, so the floor can wait.)
     #[inline(always)]
     pub fn settled(&self, position: u64) {
-        let stride = FLOOR_STRIDE.min(self.geometry().capacity() / 8);
-        if position.wrapping_sub(self.cached_floor.get()) >= stride {
-            self.move_floor();
+        if position >= self.help_at.get() {
+            self.move_floor(position);
         }
     }
 
     #[cold]
-    fn move_floor(&self) {
-        if let Some(floor) = self.group.help_floor() {
-            self.cached_floor.set(floor);
-        }
+    fn move_floor(&self, position: u64) {
+        self.group.help_floor();
+        let stride = FLOOR_STRIDE.min(self.geometry().capacity() / 8);
+        self.help_at.set(position + stride);
     }
 
     /// True if a claim has failed since the last call. The pin of a failed claim holds the producer

@@ -10,7 +10,7 @@ use core::time::Duration;
 pub const WAIT_MAX_MS: u32 = 1 << 30;
 /// Clocks are read in steps of up to 10 ms. A deadline beyond the longest lease by less than this,
 /// in milliseconds, counts as possible.
-const SLACK_MS: u32 = 64;
+pub(super) const SLACK_MS: u32 = 64;
 /// The largest limit of attempts; the word of a delivery holds one more.
 const DELIVER_MAX: u32 = DeliveryWord::ATTEMPT_MAX - 1;
 /// Stands for a `max_deliver` of 0, which `check` refuses: a stored 0 means "unlimited".

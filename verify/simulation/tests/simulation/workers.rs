@@ -57,7 +57,7 @@ impl Working {
         let sweeps = turn.dice.hits(3);
         let Some(worker) = &self.worker else { return };
         if sweeps {
-            members::reap_all(worker.group(), turn.memory, worker.entry(), |_| {});
+            members::reap_all(worker.group(), turn.memory, worker.entry(), true, |_| {});
         }
         let kinds = match turn.dice.roll(8) {
             0 if !turn.calm() => Kinds::Equal(turn.dice.roll32(3)),

@@ -14,7 +14,7 @@
 //! 4 and 9 available again, clears pin and group of entry 7, and gives the right back. Only now can
 //! a new worker have number 7.
 
-use super::{Group, NOWHERE};
+use super::{Group, NOWHERE, TAKEN_AWAY};
 use crate::format::{Count, Geometry, State, worker};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use crate::protocol::membership::Identity;
@@ -124,17 +124,23 @@ pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rig
     reaped
 }
 
-/// Clears up after every dead worker of the group, except for the entry `own`, whose right the
-/// caller holds already. `died` receives the process number of each.
+/// Clears up after the dead workers of the group, except for the entry `own`, whose right the caller
+/// holds already. `died` receives the process number of each.
+///
+/// A worker that has no lease has no pin either, and waits: whether it lives is of no interest to
+/// the others. So unless `all` are asked for, only workers with a pin cost a system call.
 pub fn reap_all<M: Memory + Clone, L: Liveness>(
     group: &Group<M>,
     rights: &L,
     own: u32,
+    all: bool,
     mut died: impl FnMut(u64),
 ) {
-    for entry in of(group).filter(|&entry| entry != own) {
-        let pid = pid(&group.memory, &group.geometry, entry);
-        if reap(&group.memory, &group.geometry, rights, entry) {
+    let Group { memory, geometry, .. } = group;
+    let has_pin = |entry| memory.load(geometry.worker_word(entry, worker::PIN), Relaxed) != NOWHERE;
+    for entry in of(group).filter(|&entry| entry != own && (all || has_pin(entry))) {
+        let pid = pid(memory, geometry, entry);
+        if reap(memory, geometry, rights, entry) {
             died(pid);
         }
     }
@@ -146,7 +152,7 @@ pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, right
     if !rights.seize(Right::Worker(entry)) {
         return false;
     }
-    memory.store(geometry.worker_word(entry, worker::PIN), NOWHERE, Relaxed);
+    memory.store(geometry.worker_word(entry, worker::PIN), TAKEN_AWAY, Relaxed);
     rights.release(Right::Worker(entry));
     true
 }

@@ -2,6 +2,7 @@
 //! a group's entry, [`members`] that of its workers' entries.
 
 pub mod members;
+mod runs;
 pub mod table;
 
 use super::message::{find, last_published};
@@ -18,6 +19,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Stored where a hint or a pin names no position.
 pub const NOWHERE: u64 = u64::MAX;
+/// Stored as the pin of a dead worker by the producer: gates nothing, and says that the worker may
+/// have left leases.
+pub const TAKEN_AWAY: u64 = u64::MAX - 1;
 
 /// The messages that a worker wants, by their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -151,16 +155,19 @@ impl<M: Memory> Group<M> {
         Tail(self.load(group::FLOOR)).position().map(|floor| floor.min(POSITION_MAX))
     }
 
-    /// The end of the run of settled positions that begins at `from`, not beyond `end`.
+    /// The end of the settled positions that begin at `from`, not beyond `end`.
     pub fn settled_until(&self, from: u64, end: u64) -> u64 {
         let mut position = from;
-        while position < end && self.is_settled(position) {
+        loop {
+            position = runs::settled_end(&self.memory, &self.geometry, self.number, position, end);
+            if position >= end || !self.is_reused(position) {
+                return position;
+            }
             position += 1;
         }
-        position
     }
 
-    /// True also for a position if its slot was reused since. The stored floor may lie so low
+    /// True for a position whose slot was reused since. The stored floor may lie so low
     /// because the producer looks past settled positions above it. Then the word speaks of a later
     /// lap, and looks fresh; but a slot that was published again proves that its earlier position
     /// was settled.
@@ -168,9 +175,8 @@ impl<M: Memory> Group<M> {
     /// Example, capacity 4: the floor is stored as 1, and position 5 was published and leased. The
     /// word in slot 1 is of lap 1, so it looks fresh for position 1. The slot's last message is 5:
     /// position 1 was settled.
-    fn is_settled(&self, position: u64) -> bool {
-        let word = self.snapshot(position).word;
-        word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1
+    fn is_reused(&self, position: u64) -> bool {
+        self.snapshot(position).word.is_fresh() && self.sequence_of_fresh(position) > position + 1
     }
 
     /// The lowest position that is not settled. `None` if there is no such group.
@@ -199,10 +205,36 @@ impl<M: Memory> Group<M> {
         Some(floor)
     }
 
-    /// Deliveries from `from` on, up to the first message that is not yet published.
+    /// Unsettled deliveries from `from` on, up to the first message that is not yet published.
     pub fn window(&self, from: u64) -> Window<'_, M> {
-        let from = self.bounded(from);
-        Window { group: self, next: from, end: from + 2 * self.geometry.capacity(), moved: false }
+        let next = self.bounded(from);
+        let end = next + 2 * self.geometry.capacity();
+        Window { group: self, next, end, moved: false, settled: Passing::Known }
+    }
+
+    /// No position from here on was leased, except by a worker that does so at this moment.
+    pub fn reach(&self) -> u64 {
+        self.load(group::FRONTIER).max(self.load(group::REACHED))
+    }
+
+    /// Unsettled deliveries that were leased at least once, from `from` on.
+    pub fn leased_before(&self, from: u64) -> impl Iterator<Item = DeliverySnapshot> + '_ {
+        let reach = self.reach();
+        self.window(from)
+            .take_while(move |delivery| delivery.position < reach || !delivery.word.is_fresh())
+            .filter(|delivery| !delivery.word.is_fresh())
+    }
+
+    /// Hints that a worker leases `position`, with messages below it that were never leased.
+    pub fn hint_reached(&self, position: u64) {
+        let word = self.entry_word(group::REACHED);
+        let mut seen = self.memory.load(word, Relaxed);
+        while seen <= position {
+            match self.memory.compare_exchange(word, seen, position + 1, Relaxed, Relaxed) {
+                Ok(_) => break,
+                Err(now) => seen = now,
+            }
+        }
     }
 
     /// One past the position of the message that is published in a slot whose delivery looks fresh.
@@ -251,9 +283,15 @@ impl<M: Memory> Group<M> {
         let settings = self.settings();
         let floor = self.floor()?;
         let mut counts = WindowCounts { floor, ..WindowCounts::default() };
+        let (reach, head) = (self.reach(), head(&self.memory));
         let mut window = self.window(floor);
-        for snapshot in window.by_ref() {
-            counts.redelivered += u64::from(snapshot.word.attempt() > 1 && !snapshot.word.is_settled());
+        while let Some(snapshot) = window.next() {
+            if snapshot.word.is_fresh() && (reach..head).contains(&snapshot.position) {
+                counts.pending += head - snapshot.position;
+                window.next = head;
+                continue;
+            }
+            counts.redelivered += u64::from(snapshot.word.attempt() > 1);
             match settings.eligibility(snapshot.position, snapshot.word, now) {
                 Eligibility::Settled => {}
                 Eligibility::Ready if snapshot.word.attempt() == 0 => counts.pending += 1,
@@ -315,9 +353,43 @@ pub struct Window<'g, M> {
     next: u64,
     end: u64,
     moved: bool,
+    settled: Passing,
+}
+
+/// How a window passes settled deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Passing {
+    /// By the runs that are known.
+    Known,
+    /// The same, and stores the runs that it finds.
+    Learning,
+    /// Not: it yields them.
+    Yielding,
 }
 
 impl<M: Memory> Window<'_, M> {
+    /// Stores the runs of settled deliveries that it passes, for the next walk. For workers: other
+    /// parties do not write the group's words.
+    #[must_use]
+    pub fn learning(self) -> Self {
+        Window { settled: Passing::Learning, ..self }
+    }
+
+    /// Yields every delivery, settled or not, and believes no run.
+    #[must_use]
+    pub fn word_by_word(self) -> Self {
+        Window { settled: Passing::Yielding, ..self }
+    }
+
+    /// The end of the settled deliveries that begin at the next one.
+    fn settled_end(&self) -> u64 {
+        let Group { memory, geometry, number } = self.group;
+        match self.settled {
+            Passing::Learning => self.group.learn_settled_end(self.next, self.end),
+            _ => runs::settled_end(memory, geometry, *number, self.next, self.end),
+        }
+    }
+
     /// A ring below the message that is in the slot now, every position is settled.
     #[cold]
     fn skip_reused(&mut self, sequence: u64) {
@@ -341,6 +413,10 @@ impl<M: Memory> Iterator for Window<'_, M> {
     fn next(&mut self) -> Option<DeliverySnapshot> {
         while self.next < self.end {
             let snapshot = self.group.snapshot(self.next);
+            if snapshot.word.is_settled() && self.settled != Passing::Yielding {
+                self.next = self.settled_end().max(self.next + 1);
+                continue;
+            }
             if snapshot.word.is_fresh() {
                 let sequence = self.group.sequence_of_fresh(self.next);
                 if sequence <= self.next {
@@ -366,21 +442,13 @@ impl<M: Memory> Iterator for Window<'_, M> {
 pub fn gate<M: Memory>(memory: &M, geometry: &Geometry, number: u32, head: u64) -> Option<u64> {
     let stored = Tail(memory.load(geometry.group_word(number, group::FLOOR), Relaxed)).position()?;
     // Overwritten positions were settled: the words there may speak of a later lap.
-    let mut floor = stored.max(geometry.earliest(head)).min(head);
-    while floor < head {
-        let word =
-            DeliveryWord::read(memory.load(geometry.delivery(number, floor), Relaxed), geometry.lap(floor));
-        if !word.is_settled() {
-            break;
-        }
-        floor += 1;
-    }
-    Some(floor)
+    let from = stored.max(geometry.earliest(head)).min(head);
+    Some(runs::settled_end(memory, geometry, number, from, head))
 }
 
 /// The position at which a worker holds the producer back, if any.
 pub fn pin<M: Memory>(memory: &M, geometry: &Geometry, worker: u32) -> Option<u64> {
-    Some(memory.load(geometry.worker_word(worker, worker::PIN), Relaxed)).filter(|&pin| pin != NOWHERE)
+    Some(memory.load(geometry.worker_word(worker, worker::PIN), Relaxed)).filter(|&pin| pin < TAKEN_AWAY)
 }
 
 /// The next position to publish, for a caller that reads no message by it.
@@ -397,6 +465,8 @@ pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
             (group::LEFT_AT, gating::NOT_LEFT),
             (group::FRONTIER, 0),
             (group::RETURNED, NOWHERE),
+            (group::REACHED, 0),
+            (group::SWEPT, 0),
             (group::FLAGS, 0),
         ]
         .map(|(at, value)| (geometry.group_word(number, at), value))

@@ -118,6 +118,7 @@ pub fn create<M: Memory>(
             memory.store(word, 0, Relaxed);
         }
     }
+    group.forget_runs();
     settings.store(memory, |at| group.entry_word(at));
     recorder::store_name(memory, |at| group.entry_word(group::NAME + at), name);
     store(group::BOOT, birth.boot);
@@ -127,6 +128,8 @@ pub fn create<M: Memory>(
     }
     store(group::FRONTIER, 0);
     store(group::RETURNED, NOWHERE);
+    store(group::REACHED, 0);
+    store(group::SWEPT, 0);
     let entry = geometry.group_entry(group.number);
     succeed(memory, entry);
     let joined = join_at(memory, geometry, entry, start, Eviction::Refused);
