@@ -49,17 +49,24 @@ pub struct Removal {
 pub struct RoomMaker {
     policy: Policy,
     proved: Option<(Who, Millis)>,
+    /// The party that gated in the last scan.
+    gated_by: Option<Who>,
 }
 
 impl RoomMaker {
     /// A maker of room for a producer with this policy.
     pub fn new(policy: Policy) -> RoomMaker {
-        RoomMaker { policy, proved: None }
+        RoomMaker { policy, proved: None, gated_by: None }
     }
 
     /// The producer's policy.
     pub fn policy(&self) -> Policy {
         self.policy
+    }
+
+    /// True if a group or a worker of one gated in the last scan.
+    pub fn is_gated_by_workers(&self) -> bool {
+        matches!(self.gated_by, Some(Who::Group(_) | Who::Worker(_)))
     }
 
     /// Scans, and removes the lowest gate where that is allowed, until there is room. False if
@@ -81,6 +88,7 @@ impl RoomMaker {
         let turns = 1 + geometry.consumers() + geometry.groups() + geometry.workers();
         for _ in 0..turns {
             let scan = producer.rescan(self.policy.required_readers);
+            self.gated_by = scan.lowest.map(|gate| gate.who);
             if producer.room() > 0 {
                 return true;
             }
