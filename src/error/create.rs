@@ -1,6 +1,7 @@
 //! Why a ring was not created.
 
 use crate::error::{NameError, OpenError};
+use crate::system::way_out;
 use slipring_core::format::{GeometryError, POSITION_MAX};
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::settings::SettingsError;
@@ -83,8 +84,28 @@ pub enum CreateError {
         /// The kind of filesystem.
         filesystem: &'static str,
     },
+    /// A ring cannot be on this filesystem.
+    #[error("lies on {filesystem}, {reason}; use a path on tmpfs such as /dev/shm, or on ext4 or xfs")]
+    #[non_exhaustive]
+    UnsuitableFilesystem {
+        /// The kind of filesystem.
+        filesystem: &'static str,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// The ring is larger than the memory that the process's control group has left.
+    #[error(
+        "needs {needed} bytes of memory, and the control group of this process has {available} left, beyond which the kernel kills processes; raise its limit, or ask for fewer or smaller blocks"
+    )]
+    #[non_exhaustive]
+    MemoryLimit {
+        /// Bytes the ring needs.
+        needed: u64,
+        /// Bytes the control group has left.
+        available: u64,
+    },
     /// The operating system refused something else.
-    #[error("cannot {action}: {error}")]
+    #[error("cannot {action}: {error}{}", way_out(error))]
     #[non_exhaustive]
     Io {
         /// The action that failed.
@@ -118,7 +139,10 @@ impl CreateError {
             }
             CreateError::NoSpace { .. } => io::ErrorKind::StorageFull,
             CreateError::Permission { .. } => io::ErrorKind::PermissionDenied,
-            CreateError::RemoteFilesystem { .. } => io::ErrorKind::Unsupported,
+            CreateError::MemoryLimit { .. } => io::ErrorKind::OutOfMemory,
+            CreateError::RemoteFilesystem { .. } | CreateError::UnsuitableFilesystem { .. } => {
+                io::ErrorKind::Unsupported
+            }
             CreateError::Io { error, .. } => error.kind(),
             CreateError::Open(error) => error.io_kind(),
         }

@@ -1,7 +1,7 @@
 //! The errors on the way from a path to a validated ring.
 
 use crate::id::RingId;
-use crate::system::Refusal;
+use crate::system::{Refusal, way_out};
 use slipring_core::format::{FORMAT_VERSION, GeometryError};
 use slipring_core::protocol::Damage;
 use std::io;
@@ -182,7 +182,7 @@ pub enum OpenError {
         waited: Duration,
     },
     /// The operating system refused something else.
-    #[error("cannot {action}: {error}")]
+    #[error("cannot {action}: {error}{}", way_out(error))]
     #[non_exhaustive]
     Io {
         /// The action that failed.

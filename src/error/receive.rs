@@ -70,6 +70,16 @@ pub enum RecvError {
         /// The path of the ring.
         path: PathBuf,
     },
+    /// The process lost its memory of the ring, whose file is as long as ever. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: this process lost its memory of the ring: {cause}", path = path.display())]
+    #[non_exhaustive]
+    Lost {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The cause, and the way out.
+        cause: &'static str,
+    },
     /// The handle belongs to the process that opened it, of which this one is a forked child.
     #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
     #[non_exhaustive]
@@ -102,6 +112,7 @@ impl RecvError {
         match self {
             RecvError::ProducerDead { path, .. }
             | RecvError::Truncated { path }
+            | RecvError::Lost { path, .. }
             | RecvError::Forked { path, .. }
             | RecvError::Replaced { path } => Some(path),
             RecvError::Empty
@@ -125,6 +136,7 @@ impl RecvError {
             }
             RecvError::Replaced { .. } => io::ErrorKind::BrokenPipe,
             RecvError::Forked { .. } => io::ErrorKind::Unsupported,
+            RecvError::Lost { .. } => io::ErrorKind::Other,
         }
     }
 }

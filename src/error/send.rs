@@ -73,6 +73,16 @@ pub enum SendError {
         /// The path of the ring.
         path: PathBuf,
     },
+    /// The process lost its memory of the ring, whose file is as long as ever. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("{path}: this process lost its memory of the ring: {cause}", path = path.display())]
+    #[non_exhaustive]
+    Lost {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The cause, and the way out.
+        cause: &'static str,
+    },
     /// The handle belongs to the process that opened it, of which this one is a forked child.
     #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
     #[non_exhaustive]
@@ -96,6 +106,7 @@ impl SendError {
             SendError::Full { path, .. }
             | SendError::TooFewReaders { path, .. }
             | SendError::Truncated { path }
+            | SendError::Lost { path, .. }
             | SendError::Forked { path, .. }
             | SendError::Replaced { path } => Some(path),
             SendError::TooLarge { .. } | SendError::WrongLength { .. } => None,
@@ -109,6 +120,7 @@ impl SendError {
             SendError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
             SendError::Replaced { .. } => io::ErrorKind::BrokenPipe,
             SendError::Forked { .. } => io::ErrorKind::Unsupported,
+            SendError::Lost { .. } => io::ErrorKind::Other,
         }
     }
 }

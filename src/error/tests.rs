@@ -241,6 +241,23 @@ fn create_errors() -> Table<CreateError> {
              /dev/shm",
         ),
         (
+            CreateError::UnsuitableFilesystem { filesystem: "ZFS", reason: "which is so" },
+            ErrorKind::Unsupported,
+            "lies on ZFS, which is so; use a path on tmpfs such as /dev/shm, or on ext4 or xfs",
+        ),
+        (
+            CreateError::MemoryLimit { needed: 10, available: 5 },
+            ErrorKind::OutOfMemory,
+            "needs 10 bytes of memory, and the control group of this process has 5 left, beyond which the kernel \
+             kills processes; raise its limit, or ask for fewer or smaller blocks",
+        ),
+        (
+            CreateError::io("create a file in its directory", io::Error::from_raw_os_error(24)),
+            io::Error::from_raw_os_error(24).kind(),
+            "cannot create a file in its directory: Too many open files (os error 24); this process has as many \
+             files open as it may: raise `ulimit -n`, or drop handles",
+        ),
+        (
             CreateError::RemoteFilesystem { filesystem: "NFS" },
             ErrorKind::Unsupported,
             "lies on NFS, where neither mappings nor locks are shared; use a local path such as /dev/shm",
@@ -427,6 +444,11 @@ fn send_errors() -> Table<SendError> {
             "a message of 5 bytes is no value of the ring's type, which has 16; it was not sent",
         ),
         (
+            SendError::Lost { path: path(), cause: "it is so" },
+            ErrorKind::Other,
+            "/dev/shm/q: this process lost its memory of the ring: it is so",
+        ),
+        (
             SendError::Forked { path: path(), pid: 7 },
             ErrorKind::Unsupported,
             "/dev/shm/q: this handle belongs to process 7, of which this process is a fork; open the ring anew here",
@@ -465,6 +487,11 @@ fn receive_errors() -> Table<RecvError> {
             RecvError::WrongLength { position: 9, found: 5, expected: 16 },
             ErrorKind::InvalidData,
             "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",
+        ),
+        (
+            RecvError::Lost { path: path(), cause: "it is so" },
+            ErrorKind::Other,
+            "/dev/shm/q: this process lost its memory of the ring: it is so",
         ),
         (
             RecvError::Forked { path: path(), pid: 7 },

@@ -21,6 +21,11 @@ const fn lock_offset(right: Right) -> u64 {
     }
 }
 
+/// Takes a right through an open file, until that is closed. False if another party holds it.
+pub(crate) fn hold(file: &File, right: Right) -> io::Result<bool> {
+    system::try_lock(file, lock_offset(right))
+}
+
 /// The rights of one party. Dropped, it gives up all of them; killed, the kernel does.
 #[derive(Debug)]
 pub(crate) enum Locks {

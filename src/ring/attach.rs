@@ -11,7 +11,7 @@ use crate::ring::companion::DeadLetterOptions;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::{Gone, Inode, Presence};
 use crate::system;
-use crate::system::fork::Window;
+use crate::system::fork::{Loss, Window};
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
     RawHeader, SCHEMA_MAX, producer_page,
@@ -259,7 +259,10 @@ impl Attachment {
     pub(crate) fn not_lost(&self) -> Result<(), RecvError> {
         match self.region.state() {
             State::Whole => Ok(()),
-            State::Lost => Err(RecvError::Truncated { path: self.path.clone() }),
+            State::Lost(loss) => Err(match self.cause(loss) {
+                Some(cause) => RecvError::Lost { path: self.path.clone(), cause },
+                None => RecvError::Truncated { path: self.path.clone() },
+            }),
             State::Foreign => Err(RecvError::Forked { path: self.path.clone(), pid: self.process }),
         }
     }
@@ -268,8 +271,26 @@ impl Attachment {
     pub(crate) fn not_lost_to_producer(&self) -> Result<(), SendError> {
         match self.region.state() {
             State::Whole => Ok(()),
-            State::Lost => Err(SendError::Truncated { path: self.path.clone() }),
+            State::Lost(loss) => Err(match self.cause(loss) {
+                Some(cause) => SendError::Lost { path: self.path.clone(), cause },
+                None => SendError::Truncated { path: self.path.clone() },
+            }),
             State::Foreign => Err(SendError::Forked { path: self.path.clone(), pid: self.process }),
+        }
+    }
+
+    /// Why the mapping was lost; none if the file was cut short.
+    fn cause(&self, loss: Loss) -> Option<&'static str> {
+        let is_whole = || self.presence.as_ref().is_some_and(|presence| presence.look_at_path().is_none());
+        match loss {
+            Loss::Hardware => {
+                Some("the hardware reports that a page of it is defective: see dmesg, and restore the ring")
+            }
+            Loss::Storage if is_whole() => Some(
+                "the filesystem has no place for a page of it: no space is left, the disk reports an error, or \
+                 the file was cut short for a moment; mend that, and open the ring again",
+            ),
+            Loss::Storage => None,
         }
     }
 

@@ -32,7 +32,11 @@ impl Draft {
         };
         let _window = Window::open();
         let draft = match system::create_unnamed(directory) {
-            Ok(file) => Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: None },
+            Ok(file) if system::can_link_unnamed(&file) => {
+                Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: None }
+            }
+            // Without /proc a file that has no name cannot get one.
+            Ok(_) => Draft::temporary(path, directory).map_err(failed)?,
             Err(error) if system::lacks_unnamed_files(&error) => {
                 Draft::temporary(path, directory).map_err(failed)?
             }
@@ -60,10 +64,21 @@ impl Draft {
         if let Some(filesystem) = filesystem.remote_name() {
             return Err(CreateError::RemoteFilesystem { filesystem });
         }
-        let no_space =
-            || CreateError::NoSpace { needed: geometry.file_len(), available: filesystem.available };
-        if geometry.file_len() > filesystem.available {
+        if let Some((filesystem, reason)) = filesystem.unsuitable() {
+            return Err(CreateError::UnsuitableFilesystem { filesystem, reason });
+        }
+        let (needed, available) = (geometry.file_len(), filesystem.available);
+        let no_space = || CreateError::NoSpace { needed, available: available.unwrap_or(0) };
+        if available.is_some_and(|available| needed > available) {
             return Err(no_space());
+        }
+        if let Some(available) = system::memory_left().filter(|&left| filesystem.is_memory() && needed > left)
+        {
+            return Err(CreateError::MemoryLimit { needed, available });
+        }
+        if filesystem.copies_on_write() && system::dont_copy_on_write(self.file()).is_err() {
+            let reason = "which would write every page to a new place, and does not take the attribute that forbids it";
+            return Err(CreateError::UnsuitableFilesystem { filesystem: "btrfs", reason });
         }
         system::reserve(self.file(), geometry.file_len()).map_err(|error| match system::Refusal::of(&error) {
             Some(system::Refusal::NoSpace) => no_space(),
@@ -72,7 +87,7 @@ impl Draft {
     }
 
     /// Makes the file visible under its name, unless the name is taken.
-    pub(crate) fn name(mut self) -> Result<(), CreateError> {
+    pub(crate) fn name(&mut self) -> Result<(), CreateError> {
         let named = match self.temporary.take() {
             None => system::link_unnamed(self.file(), &self.path),
             Some(temporary) => {

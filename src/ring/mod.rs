@@ -12,7 +12,7 @@ pub(crate) mod presence;
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
-use crate::region::{Access, Region};
+use crate::region::{Access, Region, rights};
 use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
 use crate::ring::draft::Draft;
@@ -241,7 +241,7 @@ impl RingOptions {
             return Err(failed(CreateError::AlreadyExists));
         }
         if geometry.groups() == 0 {
-            self.draft(path, &geometry, &raw).and_then(Draft::name).map_err(failed)?;
+            self.draft(path, &geometry, &raw).and_then(|mut draft| draft.name()).map_err(failed)?;
             return Ok(Ring::open(path)?);
         }
         // Both files have their space before either has its name. The dead-letter ring is named
@@ -251,10 +251,16 @@ impl RingOptions {
         clear_leftover(&dead_path);
         let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
-        let dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw).map_err(dead_failed)?;
-        let draft = self.draft(path, &geometry, &raw).map_err(failed)?;
+        let mut dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw).map_err(dead_failed)?;
+        let mut draft = self.draft(path, &geometry, &raw).map_err(failed)?;
+        // From before it has its name until the ring has: a dead-letter ring without its ring looks
+        // like a leftover, which another creator removes, but for this right.
+        rights::hold(dead_draft.file(), Right::Producer)
+            .map_err(|error| dead_failed(CreateError::io("lock it", error)))?;
         dead_draft.name().map_err(dead_failed)?;
-        if let Err(error) = draft.name() {
+        let named = draft.name();
+        drop(dead_draft);
+        if let Err(error) = named {
             clear_leftover(&dead_path);
             return Err(failed(error));
         }

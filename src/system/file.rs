@@ -1,11 +1,11 @@
 //! Opening, creating and naming files, and reserving their space.
 
-use super::check;
+use super::{Refusal, check};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
@@ -45,7 +45,7 @@ pub(crate) fn create_unnamed(directory: &Path) -> io::Result<File> {
 
 /// True if the error of [`create_unnamed`] says that the filesystem has no files without a name.
 pub(crate) fn lacks_unnamed_files(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR))
+    matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::ENOSYS))
 }
 
 /// Gives a file without a name its name, unless that is taken.
@@ -80,7 +80,8 @@ pub(crate) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
         )
     });
     match renamed {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => {
+        // Neither does every filesystem have the call, nor every sandbox let it through.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             std::fs::hard_link(from, to)?;
             std::fs::remove_file(from)
         }
@@ -96,7 +97,28 @@ pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
         let result = check(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) });
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Older filesystems have no such call, and a sandbox may refuse it.
+            Err(error) if Refusal::of(&error).is_none() => return write_zeros(file, len.unsigned_abs()),
             other => return other.map(drop),
         }
     }
+}
+
+/// Writes all of the file, so that every page of it has its place.
+fn write_zeros(file: &File, len: u64) -> io::Result<()> {
+    const PART: u64 = 1 << 20;
+    let zeros = vec![0; usize::try_from(PART.min(len)).unwrap_or(0)];
+    let mut at = 0;
+    while at < len {
+        let part = usize::try_from(PART.min(len - at)).unwrap_or(0);
+        file.write_all_at(&zeros[..part], at)?;
+        at += part as u64;
+    }
+    // Some filesystems decide about the place when the page goes to the disk.
+    file.sync_data()
+}
+
+/// True if a file without a name can be given one.
+pub(crate) fn can_link_unnamed(file: &File) -> bool {
+    std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).is_ok()
 }

@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 /// The answer of `fstatfs` about the filesystem a file lies on.
 pub(crate) struct Filesystem {
     kind: i64,
-    /// Bytes that an unprivileged process may still allocate.
-    pub(crate) available: u64,
+    /// Bytes that an unprivileged process may still allocate; none if the filesystem does not say.
+    pub(crate) available: Option<u64>,
 }
 
 impl Filesystem {
@@ -24,10 +24,13 @@ impl Filesystem {
             clippy::unnecessary_cast,
             reason = "sizes are never negative; the types vary by target"
         )]
-        let available = (stat.f_bavail as u64).saturating_mul(stat.f_bsize as u64);
+        let (blocks, free) = (stat.f_blocks as u64, stat.f_bavail as u64);
         #[expect(clippy::unnecessary_cast, reason = "the type varies by target")]
         let kind = stat.f_type as i64;
-        Ok(Filesystem { kind, available })
+        // A filesystem without blocks, such as ramfs, does not say how much room it has.
+        #[expect(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "as above")]
+        let available = (blocks > 0).then(|| free.saturating_mul(stat.f_bsize as u64));
+        Ok(Filesystem { kind: kind & 0xFFFF_FFFF, available })
     }
 
     /// The name of the network or user-space filesystem, on which a shared mapping is not shared
@@ -35,6 +38,49 @@ impl Filesystem {
     pub(crate) fn remote_name(&self) -> Option<&'static str> {
         remote_name(self.kind)
     }
+
+    /// The name of a local filesystem on which a ring cannot be, and the reason.
+    pub(crate) fn unsuitable(&self) -> Option<(&'static str, &'static str)> {
+        unsuitable(self.kind)
+    }
+
+    /// True if its files are memory, charged to the control group of the process that fills them.
+    pub(crate) fn is_memory(&self) -> bool {
+        matches!(self.kind, 0x0102_1994 | 0x8584_58F6)
+    }
+
+    /// True if a page that is written over is written to a new place, unless the file says
+    /// otherwise ([`dont_copy_on_write`]).
+    pub(crate) fn copies_on_write(&self) -> bool {
+        self.kind == BTRFS
+    }
+}
+
+const BTRFS: i64 = 0x9123_683E;
+
+const fn unsuitable(kind: i64) -> Option<(&'static str, &'static str)> {
+    const NEW_PLACE: &str =
+        "which writes every page to a new place, so that no space can be reserved for a message";
+    Some(match kind {
+        0x9584_58F6 => ("hugetlbfs", "whose pages are larger than the parts of a ring"),
+        0x2FC1_2FC1 => ("ZFS", NEW_PLACE),
+        0xCA45_1A4E => ("bcachefs", NEW_PLACE),
+        0x3434 => ("NILFS", NEW_PLACE),
+        _ => return None,
+    })
+}
+
+/// Asks a filesystem that copies on write to write over the pages of this file, which is empty, in
+/// their place.
+pub(crate) fn dont_copy_on_write(file: &File) -> io::Result<()> {
+    /// `FS_NOCOW_FL` of `linux/fs.h`.
+    const NOCOW: libc::c_int = 0x0080_0000;
+    let mut flags: libc::c_int = 0;
+    // SAFETY: the pointer is to an integer that lives across the call.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) })?;
+    flags |= NOCOW;
+    // SAFETY: as above.
+    check(unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) }).map(drop)
 }
 
 /// Magic numbers from `statfs(2)` and `linux/magic.h`.
@@ -50,6 +96,13 @@ const fn remote_name(kind: i64) -> Option<&'static str> {
         0x7461_636F => "OCFS2",
         0x0116_1970 => "GFS2",
         0x6573_5546 => "FUSE",
+        0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
+        0x2003_0528 => "OrangeFS",
+        0x786F_4256 => "VirtualBox's shared folders",
+        0xBACB_ACBC => "VMware's shared folders",
+        0x564C => "NCP",
+        0xAAD7_AAEA => "PanFS",
         _ => return None,
     })
 }
@@ -63,13 +116,19 @@ mod tests {
         assert_eq!(remote_name(0x6969), Some("NFS"));
         assert_eq!(remote_name(0xFF53_4D42), Some("SMB"));
         assert_eq!(remote_name(0x6573_5546), Some("FUSE"));
+        assert_eq!(remote_name(0x4750_4653), Some("GPFS"));
+        assert_eq!(remote_name(0x1983_0326), Some("BeeGFS"));
+        assert_eq!(remote_name(0x2003_0528), Some("OrangeFS"));
+        assert_eq!(remote_name(0x786F_4256), Some("VirtualBox's shared folders"));
+        assert_eq!(remote_name(0xBACB_ACBC), Some("VMware's shared folders"));
+        assert_eq!(unsuitable(0x2FC1_2FC1).map(|(name, _)| name), Some("ZFS"));
         for local in [
             0x0102_1994, /* tmpfs */
             0xEF53,      /* ext4 */
             0x9123_683E, /* btrfs */
             0x5846_5342, /* xfs */
         ] {
-            assert_eq!(remote_name(local), None);
+            assert_eq!((remote_name(local), unsuitable(local)), (None, None));
         }
     }
 }

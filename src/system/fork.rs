@@ -24,13 +24,25 @@ const LOST: usize = 3;
 /// The same in a forked child: the mapping is its parent's.
 const FOREIGN: usize = 4;
 
+/// The mapping of a page that the hardware lost, replaced likewise.
+const POISONED: usize = 5;
+
+/// How a mapping was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// The file has no such page any more, or no place to store it.
+    Storage,
+    /// The memory is defective.
+    Hardware,
+}
+
 /// Whether a mapping is still that of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     /// It is.
     Whole,
-    /// The file was cut short under it, and zeros of this process took its place.
-    Lost,
+    /// Zeros of this process took its place.
+    Lost(Loss),
     /// This process is a forked child, and zeros of its own are in its place.
     Foreign,
 }
@@ -287,7 +299,8 @@ impl HoleFilled {
     /// Whether the mapping is still that of the file.
     pub(crate) fn state(&self) -> State {
         match self.entry.0.kind.load(Acquire) {
-            LOST => State::Lost,
+            LOST => State::Lost(Loss::Storage),
+            POISONED => State::Lost(Loss::Hardware),
             FOREIGN => State::Foreign,
             _ => State::Whole,
         }
@@ -303,9 +316,9 @@ impl HoleFilled {
 /// `address`, or the kernel refuses.
 ///
 /// Called in a handler of SIGBUS: makes one system call, and touches atomics that are never freed.
-pub(crate) fn lose_mapping_at(address: usize) -> bool {
+pub(crate) fn lose_mapping_at(address: usize, loss: Loss) -> bool {
     let range = |node: &Node| {
-        let is_mapping = matches!(node.kind.load(Acquire), MAPPING | LOST | FOREIGN);
+        let is_mapping = matches!(node.kind.load(Acquire), MAPPING | LOST | FOREIGN | POISONED);
         let (start, len) = (node.what.load(Acquire), node.len.load(Acquire));
         start..start + if is_mapping { len } else { 0 }
     };
@@ -313,7 +326,8 @@ pub(crate) fn lose_mapping_at(address: usize) -> bool {
     let is_ours = |node: &&Node| range(node).contains(&address) && range(node).contains(&address);
     let Some(node) = nodes().find(is_ours) else { return false };
     // Several threads may come here for the same mapping, and the later ones find it done.
-    if node.kind.compare_exchange(MAPPING, LOST, AcqRel, Relaxed).is_err() {
+    let lost = if loss == Loss::Hardware { POISONED } else { LOST };
+    if node.kind.compare_exchange(MAPPING, lost, AcqRel, Relaxed).is_err() {
         return true;
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;

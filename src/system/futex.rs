@@ -16,10 +16,10 @@ pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Durati
         // allowed.
         return std::thread::yield_now();
     }
-    let timeout = timespec(timeout);
+    let (requested, timeout) = (timeout, timespec(timeout));
     // SAFETY: `word` is mapped by the caller's promise; `timeout` lives across the call. Every
     // outcome (woken, changed, timed out, interrupted) sends the caller back to look at the word.
-    let _ = unsafe {
+    let result = unsafe {
         libc::syscall(
             libc::SYS_futex,
             word,
@@ -30,6 +30,18 @@ pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Durati
             0,
         )
     };
+    if result == -1 && !was_a_sleep(&io::Error::last_os_error()) {
+        std::thread::sleep(requested.min(NAP));
+    }
+}
+
+/// A sleep where the kernel, or a sandbox, refuses the sleep on a word.
+const NAP: Duration = Duration::from_millis(1);
+
+/// True if the error is one by which a sleep ends, or need not begin. With any other error the
+/// system call does not work here: a caller that called it again at once would spin.
+fn was_a_sleep(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT))
 }
 
 /// Wakes all sleepers of the word.
@@ -88,5 +100,5 @@ pub(crate) unsafe fn futex_wait_any(words: &[FutexWord], timeout: Duration) -> b
             libc::CLOCK_MONOTONIC,
         )
     };
-    result != -1 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+    result != -1 || was_a_sleep(&io::Error::last_os_error())
 }

@@ -8,6 +8,7 @@ pub(crate) mod fork;
 mod futex;
 mod identity;
 mod lock;
+mod memory_limit;
 mod refusal;
 pub(crate) mod sigbus;
 mod thread;
@@ -16,13 +17,15 @@ mod time;
 pub(crate) use advice::{ask_for_huge_pages, dont_fork, populate};
 pub(crate) use barrier::{membarrier, membarrier_registered, membarrier_works};
 pub(crate) use file::{
-    create_new, create_unnamed, lacks_unnamed_files, link_unnamed, open, rename_no_replace, reserve,
+    can_link_unnamed, create_new, create_unnamed, lacks_unnamed_files, link_unnamed, open, rename_no_replace,
+    reserve,
 };
-pub(crate) use filesystem::Filesystem;
+pub(crate) use filesystem::{Filesystem, dont_copy_on_write};
 pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any, futex_wake_all};
 pub(crate) use identity::{boot_id, effective_user, random_id};
 pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
-pub(crate) use refusal::Refusal;
+pub(crate) use memory_limit::memory_left;
+pub(crate) use refusal::{Refusal, way_out};
 pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{
     coarse_monotonic_ms, coarse_resolution, monotonic_ms, time_namespace_shift_ms, unix_now, unix_now_ms,

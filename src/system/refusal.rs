@@ -23,3 +23,24 @@ impl Refusal {
         }
     }
 }
+
+/// The way out of a refusal that names a limit of the process or of the system; empty for others.
+pub(crate) fn way_out(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            "; this process has as many files open as it may: raise `ulimit -n`, or drop handles"
+        }
+        Some(libc::ENFILE) => "; the system has as many files open as it may: raise fs.file-max",
+        Some(libc::ENOLCK) => {
+            "; the kernel has no memory for locks, or the filesystem has no locks: use /dev/shm"
+        }
+        Some(libc::EAGAIN) => {
+            "; this process may lock no more memory, and has asked for all that it maps (`mlockall`): \
+             raise `ulimit -l`, or open the ring before that call"
+        }
+        Some(libc::ENOMEM) => {
+            "; this process has no more address space or memory: raise `ulimit -v`, or its memory limit"
+        }
+        _ => "",
+    }
+}

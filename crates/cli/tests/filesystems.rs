@@ -1,0 +1,110 @@
+//! The fear: on some filesystem, or where something is missing, a ring is not what it promises, or
+//! the error does not say why.
+
+mod shell;
+
+use shell::Place;
+
+/// Runs a script in a mount namespace of its own. None where that is not allowed, or the script
+/// ends with 77: a tool or a filesystem is missing, and nothing was tried.
+fn apart(place: &Place, script: &str) -> Option<(i32, String, String)> {
+    std::fs::write(place.file("script"), format!("mount --make-rprivate / || exit 77\nmkdir m\n{script}"))
+        .unwrap();
+    let output = place.shell("unshare -m true || exit 77; unshare -m bash script");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    if code == 77 {
+        println!("nothing was tried: {}", text(output.stderr));
+        return None;
+    }
+    Some((code, text(output.stdout), text(output.stderr)))
+}
+
+/// A ring on a filesystem that is full keeps what is published: two laps of it.
+fn keeps_its_space(mkfs: &str, megabytes: u32) {
+    let place = Place::new();
+    let script = format!(
+        "truncate -s {megabytes}M image && {mkfs} image >/dev/null && mount -o loop image m || exit 77
+         slipring create m/ring -b 48 -c 16Ki || exit 1
+         seq 16000 | slipring pub m/ring || exit 2
+         dd if=/dev/urandom of=m/filler bs=64K 2>/dev/null; sync; dd if=/dev/urandom of=m/more bs=1K 2>/dev/null; sync
+         seq 40000 | slipring pub m/ring || exit 3
+         sync
+         slipring sub m/ring --observe -e | tail -1; slipring check m/ring
+         umount m || umount -l m"
+    );
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0 && out.starts_with("40000\n"), "{mkfs}: {code} {out} {error}");
+}
+
+#[test]
+fn a_ring_on_a_filesystem_without_reservation_keeps_its_space() {
+    keeps_its_space("mkfs.ext2 -q", 16);
+    keeps_its_space("mkfs.ext3 -q", 16);
+}
+
+#[test]
+fn a_ring_on_a_disk_keeps_its_space() {
+    keeps_its_space("mkfs.ext4 -q", 32);
+    keeps_its_space("mkfs.xfs -q", 320);
+}
+
+#[test]
+fn a_ring_on_a_filesystem_that_copies_on_write_keeps_its_space() {
+    keeps_its_space("mkfs.btrfs -q", 128);
+}
+
+#[test]
+fn a_ring_is_made_on_a_filesystem_that_does_not_say_how_much_room_it_has() {
+    let place = Place::new();
+    let script = "mount -t ramfs none m || exit 77
+        slipring create m/ring -b 48 -c 1024 && echo hello | slipring pub m/ring && slipring sub m/ring --observe -e";
+    let Some((code, out, error)) = apart(&place, script) else { return };
+    assert!(code == 0 && out.ends_with("hello\n"), "{code} {out} {error}");
+}
+
+#[test]
+fn a_filesystem_of_huge_pages_is_refused_by_its_name() {
+    let place = Place::new();
+    let script = "mount -t hugetlbfs none m || exit 77
+        slipring create m/ring -b 48 -c 1024";
+    let Some((code, _, error)) = apart(&place, script) else { return };
+    assert!(code == 1 && error.contains("lies on hugetlbfs"), "{code} {error}");
+}
+
+#[test]
+fn a_ring_is_made_without_proc() {
+    let place = Place::new();
+    let script = "umount -l /proc || exit 77
+        slipring create ring -b 48 -c 1024 -g g && echo hello | slipring pub ring && slipring sub ring --observe -e
+        ls -A | grep creating && exit 1; true";
+    let Some((code, out, error)) = apart(&place, script) else { return };
+    assert!(code == 0 && out.ends_with("hello\n"), "{code} {out} {error}");
+}
+
+#[test]
+fn no_descriptors_left_is_an_error_with_a_way_out() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 1024");
+    for verb in ["create other -b 48 -c 1024", "pub $R hello"] {
+        let (code, error) = place.bad(&format!("(ulimit -n 3; slipring {verb})"));
+        assert!(code == 1 && error.contains("ulimit -n"), "{verb}: {code} {error}");
+    }
+}
+
+#[test]
+fn a_ring_beyond_the_control_groups_memory_is_refused_and_the_creator_lives() {
+    let place = Place::new();
+    let script = r#"
+        of=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-$$
+        v2=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/slipring-$$
+        if mkdir $v1; then group=$v1; echo 16M >$v1/memory.limit_in_bytes || exit 77
+        elif mkdir $v2 && echo 16M >$v2/memory.max; then group=$v2
+        else exit 77; fi
+        mount -t tmpfs none m
+        (echo $BASHPID >$group/cgroup.procs || exit 77; slipring create m/ring -b 1Ki -c 32Ki); code=$?
+        rmdir $group
+        exit $code"#;
+    let Some((code, _, error)) = apart(&place, script) else { return };
+    assert!(code == 1 && error.contains("control group"), "{code} {error}");
+}
