@@ -19,17 +19,12 @@ impl Filesystem {
         check(unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) })?;
         // SAFETY: the call succeeded, so it filled the structure.
         let stat = unsafe { stat.assume_init() };
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::unnecessary_cast,
-            reason = "sizes are never negative; the types vary by target"
-        )]
-        let (blocks, free) = (stat.f_blocks as u64, stat.f_bavail as u64);
-        #[expect(clippy::unnecessary_cast, reason = "the type varies by target")]
-        let kind = stat.f_type as i64;
+        #[expect(clippy::unnecessary_cast, reason = "the types vary by target")]
+        let (blocks, free, kind) = (stat.f_blocks as u64, stat.f_bavail as u64, stat.f_type as i64);
+        #[expect(clippy::cast_sign_loss, reason = "sizes are never negative; the types vary by target")]
+        let block_size = stat.f_bsize as u64;
         // A filesystem without blocks, such as ramfs, does not say how much room it has.
-        #[expect(clippy::cast_sign_loss, clippy::unnecessary_cast, reason = "as above")]
-        let available = (blocks > 0).then(|| free.saturating_mul(stat.f_bsize as u64));
+        let available = (blocks > 0).then(|| free.saturating_mul(block_size));
         Ok(Filesystem { kind: kind & 0xFFFF_FFFF, available })
     }
 
