@@ -36,6 +36,14 @@ pub struct Accepted {
     pub why: &'static str,
 }
 
+impl Accepted {
+    fn is_it(&self, outcome: &Outcome, source: &str) -> bool {
+        outcome.site.file.contains(self.file)
+            && source.contains(self.line)
+            && outcome.change.to_string() == self.change
+    }
+}
+
 /// Which changes are made, and how hard it is looked.
 #[derive(Clone, Copy, Debug)]
 pub struct Campaign {
@@ -49,6 +57,8 @@ pub struct Campaign {
     pub bound: usize,
     /// Where the simulation looks, too: builds it.
     pub simulation: Option<fn() -> PathBuf>,
+    /// Accepted changes are tried, too: what was accepted may be noticed by now.
+    pub tries_accepted: bool,
 }
 
 /// One change, the models that reach its site, and which of them fails.
@@ -197,8 +207,12 @@ impl Campaign {
             job.models.iter().find(|model| catches(model)).map(|model| model.name)
         };
         let simulated = || simulation.filter(|path| is_simulated(&job, path)).map(|_| "the simulation");
+        let is_accepted = self.argument(&job).is_some();
+        if is_accepted && !self.tries_accepted {
+            return job;
+        }
         // Each accepted omission was reviewed when it was accepted.
-        let bound = if self.argument(&job).is_some() { 1 } else { self.bound };
+        let bound = if is_accepted { 1 } else { self.bound };
         let caught = by_models(1).or_else(simulated).or_else(|| (2..=bound).find_map(by_models));
         Outcome { caught, idle: idle && caught.is_none(), ..job }
     }
@@ -243,13 +257,16 @@ impl Campaign {
 
     /// Why a change need not be caught, if it is accepted.
     pub fn argument(&self, outcome: &Outcome) -> Option<&'static str> {
-        let (source, change) = (outcome.source_line(), outcome.change.to_string());
-        let is_it = |accepted: &&Accepted| {
-            outcome.site.file.contains(accepted.file)
-                && source.contains(accepted.line)
-                && change == accepted.change
+        let source = outcome.source_line();
+        self.accepted.iter().find(|accepted| accepted.is_it(outcome, &source)).map(|accepted| accepted.why)
+    }
+
+    /// The accepted changes of code that is no longer there.
+    pub fn stale(&self, outcomes: &[Outcome]) -> Vec<&'static Accepted> {
+        let is_there = |accepted: &&Accepted| {
+            outcomes.iter().any(|outcome| accepted.is_it(outcome, &outcome.source_line()))
         };
-        self.accepted.iter().find(is_it).map(|accepted| accepted.why)
+        self.accepted.iter().filter(|accepted| !is_there(accepted)).collect()
     }
 }
 

@@ -17,8 +17,14 @@ process of its own, against the models that reach the site, cheapest first, unti
 preemption per execution, then with more. A weakening that no model catches must stand in the list of
 accepted ones, with its argument; otherwise the exit code is 1. Takes some minutes.";
 
-const CAMPAIGN: Campaign =
-    Campaign { what: "weakenings", changes: Site::weakenings, accepted: &[], bound: BOUND, simulation: None };
+const CAMPAIGN: Campaign = Campaign {
+    what: "weakenings",
+    changes: Site::weakenings,
+    accepted: &[],
+    bound: BOUND,
+    simulation: None,
+    tries_accepted: true,
+};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
