@@ -1,10 +1,9 @@
 //! Batches: messages that the head publishes all at once or never.
 
 use super::{
-    bytes, check_known, consumer, copied_words, geometry, kind_of, leases, publish, read_many, take,
+    bytes, check_known, consumer, copied_words, explore_layouts, kind_of, leases, publish, read_many, take,
     take_over, words,
 };
-use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
 use slipring_core::format::{Geometry, Meta};
@@ -56,7 +55,7 @@ fn life(mut producer: protocol::Producer<LoomMemory>, geometry: Geometry) -> pro
 
 /// A gating reader: nothing of the batch that was given up, and of the other one nothing or all.
 pub(super) fn batched(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
@@ -81,7 +80,7 @@ const UNGATED: u64 = 16;
 
 /// A reader that joins in the middle, without having read what came before.
 pub(super) fn batched_join(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let producer = take_over(&memory, &geometry);
@@ -96,7 +95,7 @@ pub(super) fn batched_join(bound: usize) -> usize {
 
 /// An observer, which goes where it likes.
 pub(super) fn batched_observed(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let producer = take_over(&memory, &geometry);
@@ -123,7 +122,7 @@ pub(super) fn batched_observed(bound: usize) -> usize {
 
 /// An observer of the lap before, over whose messages a batch is filled and given up.
 pub(super) fn batched_lapped(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
@@ -157,7 +156,7 @@ pub(super) fn batched_lapped(bound: usize) -> usize {
 
 /// A reader that copies.
 pub(super) fn batched_copied(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
         let tail =
@@ -190,8 +189,8 @@ fn leased(worker: &protocol::Worker<LoomMemory>) -> Option<u64> {
 
 /// A worker leases messages meanwhile, and another worker goes on behind it.
 pub(super) fn batched_claimed(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = leases::ring(4);
+    explore_layouts(bound, |layout| {
+        let (geometry, memory) = leases::ring_on(layout(4, 1));
         let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| leases::worker(&memory, &geometry, entry));
         producer.rescan(0);
@@ -239,7 +238,7 @@ fn take_headerless(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
 
 /// A reader from the first message on.
 pub(super) fn headerless(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
@@ -256,7 +255,7 @@ pub(super) fn headerless(bound: usize) -> usize {
 
 /// A reader from the second message on, whose slot says nothing of it, and never will.
 pub(super) fn headerless_join(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let producer = take_over(&memory, &geometry);
@@ -285,7 +284,7 @@ fn take_all(reader: &mut protocol::Consumer<LoomMemory>) -> bool {
 
 /// A reader of batches of headerless messages, between which a single one is sent.
 pub(super) fn headerless_between(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
@@ -308,7 +307,7 @@ pub(super) fn headerless_between(bound: usize) -> usize {
 
 /// A reader that finds a message by its slot, and then asks the head how many there are.
 pub(super) fn ahead(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
@@ -344,7 +343,7 @@ pub(super) fn ahead(bound: usize) -> usize {
 /// An observer at the second place, where first a single message may be, and then a headerless one
 /// of the lap behind.
 pub(super) fn headerless_observed(bound: usize) -> usize {
-    explore(bound, || {
+    explore_layouts(bound, |geometry| {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);

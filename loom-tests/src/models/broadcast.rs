@@ -6,10 +6,13 @@ use super::{
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring_core::format::{Geometry, Meta};
+use slipring_core::format::{Geometry, Meta, producer_page};
+use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use slipring_core::protocol::observe::Seen;
-use slipring_core::protocol::table::Start;
+use slipring_core::protocol::read::Copied;
+use slipring_core::protocol::table::{self, Eviction, Start};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// A consumer is attached; `messages` are published while it looks `looks` times. Whatever it did
 /// not see by then it must find afterwards.
@@ -198,5 +201,22 @@ pub(super) fn claimed_ahead(bound: usize) -> usize {
         look(&mut observer, &mut buffer);
         writer.join().expect("the producer went");
         while look(&mut observer, &mut buffer) {}
+    })
+}
+
+/// A damaged head lies more than a lap ahead of what was published: it publishes nothing to the
+/// readers that copy.
+pub(super) fn impossible_head(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let tail =
+            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
+        let mut observer = protocol::Observer::new(memory.clone(), geometry, 0);
+        memory.store(producer_page::HEAD, 3, Relaxed);
+        let mut buffer = [0; 16];
+        assert_eq!(reader.take(&mut buffer), Copied::Empty);
+        assert_eq!(observer.look(&mut buffer), Seen::Empty);
     })
 }

@@ -1,6 +1,6 @@
 //! How things end: a closed stream, a killed producer, and what the flight recorder says of it.
 
-use super::{batches, consumer, geometry, publish, read, read_many, take, take_over};
+use super::{LAYOUTS, Plan, batches, consumer, geometry, publish, read, read_many, take, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
@@ -37,6 +37,19 @@ pub(super) fn close(bound: usize) -> usize {
     })
 }
 
+/// The stream was closed, and a successor has opened it again.
+pub(super) fn reopened(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        take_over(&memory, &geometry).close();
+        assert!(reader.is_drained().expect("a sound ring"));
+        take_over(&memory, &geometry);
+        assert!(!reader.is_drained().expect("a sound ring"), "its producer is there");
+    })
+}
+
 /// The killed producer's steps: a batch of two, one that is given up, a message, the end.
 fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
     let geometry = geometry(capacity, 1);
@@ -52,12 +65,16 @@ fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
 /// The producer is killed before its n-th access, for every n; a reader reads all the while; a
 /// successor takes over and goes on.
 pub(super) fn takeover(bound: usize) -> usize {
+    LAYOUTS.into_iter().map(|layout| takeover_in(bound, layout)).sum()
+}
+
+fn takeover_in(bound: usize, layout: Plan) -> usize {
     let mut executions = 0;
     for accesses in 0.. {
         let survived = Arc::new(AtomicBool::new(false));
         let outcome = Arc::clone(&survived);
         executions += explore(bound, move || {
-            let geometry = geometry(4, 1);
+            let geometry = layout(4, 1);
             let memory = LoomMemory::new(&geometry);
             let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
             drop(take_over(&memory, &geometry));
@@ -99,6 +116,10 @@ pub(super) fn takeover(bound: usize) -> usize {
 /// One party, no interleaving: a producer killed before each of its accesses, then its successor
 /// killed before each of its own, then a third.
 pub(super) fn takeover_killed(bound: usize) -> usize {
+    LAYOUTS.into_iter().map(|layout| takeover_killed_in(bound, layout)).sum()
+}
+
+fn takeover_killed_in(bound: usize, layout: Plan) -> usize {
     let mut executions = 0;
     for first in 0.. {
         let mut first_survived = false;
@@ -106,7 +127,7 @@ pub(super) fn takeover_killed(bound: usize) -> usize {
             let survived = Arc::new((AtomicBool::new(false), AtomicBool::new(false)));
             let outcome = Arc::clone(&survived);
             executions += explore(bound, move || {
-                let geometry = geometry(4, 1);
+                let geometry = layout(4, 1);
                 let memory = LoomMemory::new(&geometry);
                 let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
                 let fatal = memory.fatal_after(first);

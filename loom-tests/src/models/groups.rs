@@ -8,7 +8,7 @@ use super::{consumer, publish, take_over, words};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring_core::format::{Geometry, group as group_entry, group_flags};
+use slipring_core::format::{Geometry, group as group_entry, group_flags, worker_group};
 use slipring_core::memory::{Memory, Word};
 use slipring_core::protocol;
 use slipring_core::protocol::dead_letter::Overflow;
@@ -105,6 +105,34 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
             assert!(publish(&mut producer, &geometry), "what was overwritten was settled");
         }
         assert_eq!((worker.group().stored_floor(), settled), (Some(0), 5));
+    })
+}
+
+/// A group allows two messages in flight: a worker leases no third one, neither by the quick way nor
+/// by a search, until it has settled one of the two.
+pub(super) fn limit(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(4);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..4 {
+            assert!(publish(&mut producer, &geometry));
+        }
+        memory.store(worker_group(&geometry, 0), 1, Relaxed);
+        let worker = protocol::Worker::new(group(&memory, &geometry), 0, settings().max_ack_pending(2), 0);
+        let assert_limited = || {
+            assert_eq!(worker.next(NOW), None, "by the quick way");
+            let found = worker.search(Kinds::Any, NOW, false);
+            assert!(found.lease.is_none() && found.limited, "{found:?}");
+        };
+        let [first, second] = [(); 2].map(|()| lease(&worker, NOW).expect("two may be in flight"));
+        assert_limited();
+        assert!(finish(&worker, second));
+        let third = lease(&worker, NOW).expect("one is in flight");
+        assert_limited();
+        for held in [first, third] {
+            assert!(finish(&worker, held));
+        }
+        assert_eq!(drain(&worker), 1);
     })
 }
 

@@ -29,8 +29,11 @@ pub(super) fn settings() -> GroupSettings {
 }
 
 pub(super) fn geometry(capacity: u64) -> Geometry {
-    let plan = Geometry::plan(crate::memory::BLOCK_SIZE, capacity, 1);
-    plan.and_then(|geometry| geometry.with_groups(1, 2)).expect("a valid geometry")
+    with_a_group(super::geometry(capacity, 1))
+}
+
+fn with_a_group(geometry: Geometry) -> Geometry {
+    geometry.with_groups(1, 2).expect("a valid geometry")
 }
 
 pub(super) fn group(memory: &LoomMemory, geometry: &Geometry) -> Group<LoomMemory> {
@@ -47,7 +50,12 @@ pub(super) fn create(group: &Group<LoomMemory>) -> Result<u64, StartError> {
 
 /// An empty ring with one group.
 pub(super) fn ring(capacity: u64) -> (Geometry, LoomMemory) {
-    let geometry = geometry(capacity);
+    ring_on(super::geometry(capacity, 1))
+}
+
+/// The same on the slots and blocks of another geometry.
+pub(super) fn ring_on(geometry: Geometry) -> (Geometry, LoomMemory) {
+    let geometry = with_a_group(geometry);
     let memory = LoomMemory::new(&geometry);
     let created = create(&group(&memory, &geometry));
     assert_eq!(created, Ok(0));

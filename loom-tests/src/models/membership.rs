@@ -126,6 +126,63 @@ pub(super) fn join_beside(bound: usize) -> usize {
     })
 }
 
+/// A reader joins a ring that nothing has gated for more than a lap. The producer's limit lies
+/// beyond what the joiner's first tail allows; a scan that finds this tail must not lower the limit.
+pub(super) fn join_ungated(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut producer, &geometry));
+        }
+        let producing = thread::spawn(move || {
+            publish(&mut producer, &geometry);
+            assert!(producer.room() <= 1, "there is one slot");
+            producer
+        });
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        read(&mut reader);
+        let producer = producing.join().expect("the producer ends");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), producer.head(), "published and read");
+    })
+}
+
+/// A reader joins while the limit falls. Another joiner is killed after its first store, which the
+/// second look of a scan finds; the producer clears its entry before the next scan.
+pub(super) fn join_falling(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 2);
+        let (memory, rights) = (LoomMemory::new(&geometry), LoomRights::new());
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut producer, &geometry));
+        }
+        tenure::count_entry(&memory, geometry.consumer_entry(1).used(), 1);
+        memory.store(geometry.flags(1), EntryFlags::taken(false, false).0, Relaxed);
+        let (its_memory, its_hand) = (memory.clone(), rights.party(1));
+        assert!(its_hand.seize(Right::Consumer(1)));
+        let killed = thread::spawn(move || {
+            its_memory.store(geometry.tail(1), Tail::at(0, false).0, Relaxed);
+            its_hand.drop_all();
+        });
+        let joining = memory.clone();
+        let joined = thread::spawn(move || {
+            let mut reader = consumer(&joining, &geometry, 0, Start::Earliest);
+            read(&mut reader);
+            reader
+        });
+        if !publish(&mut producer, &geometry) && membership::reap(&memory, &geometry, &rights.party(2), 1) {
+            publish(&mut producer, &geometry);
+        }
+        killed.join().expect("the killed joiner ends");
+        let mut reader = joined.join().expect("the reader ends");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), producer.head(), "published and read");
+    })
+}
+
 /// A reader leaves without releasing what it has just read in place.
 pub(super) fn leave(bound: usize) -> usize {
     explore(bound, || {
@@ -394,6 +451,22 @@ pub(super) fn used(bound: usize) -> usize {
             assert_eq!(seen.generation, 1, "a tail of nobody");
         }
         thread.join().expect("the joiner ends");
+    })
+}
+
+/// Two readers take entries that were never used: both are counted.
+pub(super) fn used_by_two(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let count = move |memory: &LoomMemory, entry| {
+            tenure::count_entry(memory, geometry.consumer_entry(entry).used(), entry);
+        };
+        let other = memory.clone();
+        let thread = thread::spawn(move || count(&other, 1));
+        count(&memory, 0);
+        thread.join().expect("the other ends");
+        assert_eq!(memory.load(geometry.consumer_entry(0).used(), Relaxed), 2);
     })
 }
 

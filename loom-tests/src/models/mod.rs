@@ -16,7 +16,7 @@ mod membership;
 mod parking;
 mod pins;
 
-use crate::explore::Model;
+use crate::explore::{Model, explore};
 use crate::memory::{BLOCK_SIZE, LoomMemory};
 use slipring_core::format::{Geometry, Meta};
 use slipring_core::memory::{BlockWriter, Memory};
@@ -42,67 +42,67 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "batched",
         question: "is a batch seen in pieces, or anything of one that was given up?",
-        executions: 54_406,
+        executions: 108_812,
         run: batches::batched,
     },
     Model {
         name: "batched_join",
         question: "the same by a reader that joins in between",
-        executions: 53_093,
+        executions: 263_368,
         run: batches::batched_join,
     },
     Model {
         name: "batched_observed",
         question: "the same by an observer",
-        executions: 17_186,
+        executions: 34_372,
         run: batches::batched_observed,
     },
     Model {
         name: "batched_lapped",
         question: "the same by an observer of what the batch is written over",
-        executions: 16_752,
+        executions: 61_490,
         run: batches::batched_lapped,
     },
     Model {
         name: "batched_copied",
         question: "the same by a reader that copies",
-        executions: 15_640,
+        executions: 31_280,
         run: batches::batched_copied,
     },
     Model {
         name: "batched_claimed",
         question: "the same by workers",
-        executions: 927,
+        executions: 1_854,
         run: batches::batched_claimed,
     },
     Model {
         name: "headerless",
         question: "is the header of an aborted batch taken for that of a headerless message in its place?",
-        executions: 1_922,
+        executions: 3_844,
         run: batches::headerless,
     },
     Model {
         name: "headerless_join",
         question: "does a reader that joins between headerless messages find them all?",
-        executions: 3_440,
+        executions: 13_778,
         run: batches::headerless_join,
     },
     Model {
         name: "headerless_between",
         question: "does a reader look for a message that was sent by itself among the headerless ones?",
-        executions: 1_583,
+        executions: 3_166,
         run: batches::headerless_between,
     },
     Model {
         name: "ahead",
         question: "is everything there that the head counts beyond the message at the tail?",
-        executions: 12_222,
+        executions: 24_444,
         run: batches::ahead,
     },
     Model {
         name: "headerless_observed",
         question: "does an observer take an old look at a slot for a headerless message?",
-        executions: 22_505,
+        executions: 66_268,
         run: batches::headerless_observed,
     },
     Model {
@@ -128,6 +128,12 @@ pub const MODELS: &[Model] = &[
         question: "does an observer ever believe a torn or stale copy, or miscount what it missed?",
         executions: 9_076,
         run: broadcast::observer,
+    },
+    Model {
+        name: "impossible_head",
+        question: "does a head that cannot be publish anything to those who copy?",
+        executions: 1,
+        run: broadcast::impossible_head,
     },
     Model {
         name: "abandoned_claim",
@@ -156,7 +162,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_latest",
         question: "the same from the latest",
-        executions: 4_258,
+        executions: 16_570,
         run: membership::join_latest,
     },
     Model {
@@ -168,8 +174,20 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_beside",
         question: "the same while another reader makes room, and scans grant less than they hoped for?",
-        executions: 30_169,
+        executions: 37_493,
         run: membership::join_beside,
+    },
+    Model {
+        name: "join_ungated",
+        question: "does a scan take back what it granted while nobody gated?",
+        executions: 2_447,
+        run: membership::join_ungated,
+    },
+    Model {
+        name: "join_falling",
+        question: "is anything overwritten from a joiner's start on, if the limit falls while it joins?",
+        executions: 32_575,
+        run: membership::join_falling,
     },
     Model {
         name: "join_takeover",
@@ -182,6 +200,12 @@ pub const MODELS: &[Model] = &[
         question: "does the producer ever look past a tail because the entry is not counted yet?",
         executions: 662,
         run: membership::used,
+    },
+    Model {
+        name: "used_by_two",
+        question: "are two readers counted that take entries at once?",
+        executions: 36,
+        run: membership::used_by_two,
     },
     Model {
         name: "used_worker",
@@ -286,6 +310,12 @@ pub const MODELS: &[Model] = &[
         run: parking::park_two_readers,
     },
     Model {
+        name: "park_taken",
+        question: "does a reader sleep through a message after a wake that was in vain?",
+        executions: 3_028,
+        run: parking::park_taken,
+    },
+    Model {
         name: "park_closed",
         question: "does a reader ever sleep through the end of the stream?",
         executions: 643,
@@ -304,21 +334,33 @@ pub const MODELS: &[Model] = &[
         run: parking::park_producer,
     },
     Model {
+        name: "park_slow_waker",
+        question: "does a producer sleep through the room of a third reader if the first is slow to wake?",
+        executions: 123_493,
+        run: parking::park_slow_waker,
+    },
+    Model {
         name: "close",
         question: "does a reader ever take a stream for drained that is not?",
         executions: 325,
         run: ending::close,
     },
     Model {
+        name: "reopened",
+        question: "does a reader take a stream for drained that a successor opened again?",
+        executions: 1,
+        run: ending::reopened,
+    },
+    Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 188_637,
+        executions: 377_718,
         run: ending::takeover,
     },
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 480,
+        executions: 992,
         run: ending::takeover_killed,
     },
     Model {
@@ -426,7 +468,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_headerless",
         question: "is a message leased whose slot still speaks of it when a headerless one has taken its place?",
-        executions: 18_650,
+        executions: 37_300,
         run: pins::lap_headerless,
     },
     Model {
@@ -446,6 +488,12 @@ pub const MODELS: &[Model] = &[
         question: "does the producer stand still if nobody moves the floor?",
         executions: 2_443,
         run: groups::floor_unmoved,
+    },
+    Model {
+        name: "limit",
+        question: "does a worker lease more messages than may be in flight?",
+        executions: 1,
+        run: groups::limit,
     },
     Model {
         name: "pin_moves",
@@ -535,6 +583,22 @@ pub const MODELS: &[Model] = &[
 
 fn geometry(capacity: u64, consumers: u64) -> Geometry {
     Geometry::plan(BLOCK_SIZE, capacity, consumers).expect("a valid geometry")
+}
+
+/// Plans a ring of so many blocks and consumers.
+type Plan = fn(u64, u64) -> Geometry;
+
+/// Both layouts. In a ring of short blocks, a message that is sent by itself lies in its slot; in a
+/// ring of long blocks, every message lies in the packed row.
+const LAYOUTS: [Plan; 2] = [geometry, |capacity, consumers| geometry(capacity, consumers).with_one_place()];
+
+/// Explores one scenario in both layouts.
+fn explore_layouts(bound: usize, scenario: impl Fn(Plan) + Clone + Sync + Send + 'static) -> usize {
+    let explore_in = |layout: Plan| {
+        let scenario = scenario.clone();
+        explore(bound, move || scenario(layout))
+    };
+    LAYOUTS.into_iter().map(explore_in).sum()
 }
 
 fn words(position: u64) -> [u64; 2] {

@@ -1,16 +1,18 @@
 //! Sleeping and waking: a lost wake-up is a deadlock of the model.
 
-use super::{consumer, geometry, publish, take, take_over};
+use super::{consumer, geometry, publish, read, take, take_over};
 use crate::explore::explore;
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring_core::format::Geometry;
+use slipring_core::format::{Geometry, readers_page};
+use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::Ready;
 use slipring_core::protocol::table::Start;
 use std::convert::Infallible;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 const NO_LIMIT: Duration = Duration::MAX;
@@ -95,6 +97,73 @@ pub(super) fn park_producer(bound: usize) -> usize {
             sleep_for_room(&mut producer);
         }
         for thread in threads {
+            thread.join().expect("the reader ends");
+        }
+    })
+}
+
+/// A reader takes a message before the producer wakes for it, and then goes to sleep: the late wake
+/// brings the reader nothing, and must not clear its announcement unnoticed.
+pub(super) fn park_taken(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        assert!(take(&mut reader));
+        let thread = thread::spawn(move || {
+            producer.wake_readers();
+            send(&mut producer, &geometry);
+        });
+        receive(&mut reader);
+        thread.join().expect("the producer ends");
+    })
+}
+
+/// Sleeps until every reader has released the first message.
+struct Sleeper {
+    memory: LoomMemory,
+    geometry: Geometry,
+    has_room: bool,
+}
+
+impl Sleeper {
+    fn look(&mut self) -> Result<Option<Duration>, Infallible> {
+        let mut tails = self.geometry.consumer_entries().map(|entry| self.geometry.tail(entry));
+        self.has_room = tails.all(|tail| self.memory.load(tail, Relaxed) == 1);
+        Ok((!self.has_room).then_some(NO_LIMIT))
+    }
+}
+
+/// Three readers hold one message. Two of them release it and see the announcement of a sleeper
+/// that was killed; one is slow to wake, and clears the announcement of the next sleeper. That
+/// sleeper still waits for the third reader.
+pub(super) fn park_slow_waker(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 3);
+        let memory = LoomMemory::new(&geometry);
+        let readers = [0, 1, 2].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        memory.store(readers_page::PRODUCER_ASLEEP, 1, Relaxed);
+        let [slow, mut quick, last] = readers.map(|mut reader| {
+            assert!(read(&mut reader));
+            reader
+        });
+        let release = |reader: &mut protocol::Consumer<LoomMemory>| {
+            reader.release(1);
+            reader.wake_producer();
+        };
+        let releasing = |mut reader| thread::spawn(move || release(&mut reader));
+        let slow = releasing(slow);
+        release(&mut quick);
+        let last = releasing(last);
+        let mut sleeper = Sleeper { memory, geometry, has_room: false };
+        while !sleeper.has_room {
+            let Ok(()) = Side::Producer.sleep_unless(&mut sleeper, |it| &it.memory, Sleeper::look);
+        }
+        for thread in [slow, last] {
             thread.join().expect("the reader ends");
         }
     })

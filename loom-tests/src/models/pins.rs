@@ -1,7 +1,7 @@
 //! Slots and workers that read them in place: pins keep the producer off once a lease is over.
 
-use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, settle, worker};
-use super::{batches, kind_of, publish, take_over};
+use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, ring_on, settle, worker};
+use super::{batches, explore_layouts, kind_of, publish, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
@@ -192,8 +192,8 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
 /// A worker looks for a message, and is slow about it: meanwhile another settles it, and the
 /// producer publishes the next lap's, of which the slot says nothing: it still speaks of the first.
 pub(super) fn lap_headerless(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = ring(2);
+    explore_layouts(bound, |layout| {
+        let (geometry, memory) = ring_on(layout(2, 1));
         let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {

@@ -397,6 +397,13 @@ impl Geometry {
         })
     }
 
+    /// The same with the layout of long blocks, for the short ones of a model checker.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_one_place(self) -> Geometry {
+        Geometry { slots: self.slots.with_one_place(), ..self }
+    }
+
     /// The same ring with room for `groups` groups and for `workers` workers over all groups.
     /// Without groups the ring has no workers either.
     pub fn with_groups(self, groups: u64, workers: u64) -> Result<Geometry, GeometryError> {

@@ -95,6 +95,11 @@ impl Slots {
         Slots { capacity, slots, singles, packed, full }
     }
 
+    /// The same, with every block in the packed row, as if blocks were long.
+    pub(super) fn with_one_place(self) -> Slots {
+        Slots { singles: self.packed, ..self }
+    }
+
     /// Offset of the end of the last block.
     pub fn end(self) -> u64 {
         self.packed.at(self.capacity)

@@ -50,12 +50,6 @@ const ACCEPTED: &[Accepted] = &[
     ),
     accepted(
         "",
-        "compare_exchange(word, from, to, Release",
-        "blind",
-        "a floor that falls costs a longer walk; the remover of a group holds the right of every worker of the group",
-    ),
-    accepted(
-        "",
         "match memory.compare_exchange(word, seen, position",
         "blind",
         "a hint: a sweep finds the messages that it skips",
@@ -83,6 +77,54 @@ const ACCEPTED: &[Accepted] = &[
         "DeliveryWord::read(memory.load(geometry.delivery(number, floor)",
         "remembered",
         "a party that remembers an unsettled word is held up until the floor has moved",
+    ),
+    accepted(
+        "group/mod.rs",
+        "memory.load(HEAD, Relaxed).min(POSITION_MAX)",
+        "remembered",
+        "a hint where to begin: an older head makes the floor lower for a while",
+    ),
+    accepted(
+        "members.rs",
+        "memory.load(word(worker::GROUP), Relaxed);",
+        "remembered",
+        "open: it matters to an entry that two groups used in turn, and the models have one group",
+    ),
+    accepted(
+        "members.rs",
+        "worker::GROUP), Relaxed) != 0",
+        "remembered",
+        "under the right to the entry, clearing what is free changes nothing",
+    ),
+    accepted(
+        "membership.rs",
+        "let tail = Tail(memory.load(geometry.tail(entry), Relaxed));",
+        "remembered",
+        "under the right to the entry, a tail that may be resumed does not move",
+    ),
+    accepted(
+        "membership.rs",
+        "kind.flags_while_entering()",
+        "skipped",
+        "the right to the entry is held meanwhile; a free entry that gates is cleared away, too",
+    ),
+    accepted(
+        "membership.rs",
+        "EntryFlags(memory.load(geometry.flags(entry), Relaxed))",
+        "remembered",
+        "flags change under the right to the entry alone, and decide nothing without that right",
+    ),
+    accepted(
+        "tenure.rs",
+        "let mut seen = memory.load(used, Relaxed);",
+        "remembered",
+        "the exchange that follows finds the present value",
+    ),
+    accepted(
+        "tenure.rs",
+        "if let Some(position) = Tail(memory.load(entry.tail(), Relaxed)).position()",
+        "remembered",
+        "under the right to the entry: its owner alone moved the tail, unless it was evicted",
     ),
     accepted(
         "lease",
@@ -129,12 +171,6 @@ const ACCEPTED: &[Accepted] = &[
     accepted("park.rs", "memory.store(WAKE_COUNT", "skipped", "for display only"),
     accepted("park.rs", "memory.store(WAKE_COUNT", "remembered", "the producer alone writes it"),
     accepted("park.rs", "memory.store(WAKE,", "remembered", "the producer alone writes it"),
-    accepted(
-        "park.rs",
-        "memory.compare_exchange(ROOM, seen, next",
-        "blind",
-        "open: the loop matters with three wakers at once, and the model has two",
-    ),
     accepted("publish.rs", "memory.store(EPOCH", "skipped", "for display only"),
     accepted(
         "publish.rs",
@@ -194,11 +230,11 @@ const OMISSIONS: Campaign = Campaign {
     simulation: Some(campaign::build_simulation),
     tries_accepted: true,
 };
-/// What one preemption shows.
+/// The search with one preemption alone.
 const QUICK: Campaign = Campaign { bound: 1, simulation: None, tries_accepted: false, ..OMISSIONS };
-/// Omissions that are not accepted, and that more than one preemption or the simulation notices.
-const LEFT_BY_QUICK: usize = 0;
-/// Executions of a model at its recorded bound up to which it is quick.
+/// Omissions that neither one preemption shows nor the list accepts: the long run notices them.
+const LEFT_BY_QUICK: usize = 2;
+/// A model of at most so many executions, as recorded, is quick.
 const QUICK_MODEL: usize = 20_000;
 
 fn main() -> ExitCode {
@@ -245,7 +281,8 @@ fn all_accepted_are_there(outcomes: &[Outcome]) -> bool {
     stale.is_empty()
 }
 
-/// A new step that no model notices, or a model that notices less than before, is one more than on record.
+/// Fails if more omissions are left to the long run than on record: for a new step that no model
+/// notices, and for a model that notices less than before.
 fn quick() -> bool {
     let start = Instant::now();
     let outcomes = QUICK.run(campaign::reached(&[]));

@@ -142,6 +142,8 @@ impl Copy {
     fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.build);
+        // Planted choices stand in parentheses that rustc finds unnecessary.
+        cargo.env("RUSTFLAGS", "-A unused");
         cargo
     }
 
@@ -212,7 +214,7 @@ fn apply(source: &str, edits: &Edits) -> Result<String, String> {
 /// The original or one of the bugs, by what the environment says.
 fn choice(original: &str, plants: &[(usize, &Plant)]) -> String {
     // Of a `let` the value is chosen.
-    let is_let = original.starts_with("let ");
+    let is_let = original.starts_with("let ") && original.ends_with(';');
     let split = |text: &str| match text.split_once('=') {
         Some((pattern, value)) if is_let => (pattern.to_owned(), value.trim_end_matches(';').to_owned()),
         _ => (String::new(), text.to_owned()),

@@ -124,9 +124,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "granted.clamp(self.cached_limit, candidate)",
         "granted.min(candidate)",
-        Nothing(
-            "open: needs a joiner whose first store falls between two looks when more than a lap was granted before",
-        ),
+        Model("join_ungated"),
     ),
     plant(
         "unpin_unordered",
@@ -226,7 +224,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "!is_single && !is_within_a_lap(memory.load(HEAD, Relaxed), position, slots.capacity())",
         "!is_single && memory.load(HEAD, Relaxed) <= position",
-        Nothing("open: `headerless_observed` holds with up to three preemptions"),
+        Model("impossible_head"),
     ),
     plant(
         "aborted_header_believed",
@@ -283,14 +281,6 @@ pub(crate) const PLANTS: &[Plant] = &[
         Model("eviction"),
     ),
     plant(
-        "drained_though_evicted",
-        "nor when the stream ends",
-        "",
-        "self.memory.load(self.geometry.tail(self.entry), Relaxed) != Tail::EVICTED.0",
-        "true",
-        Nothing("open: a reader that is evicted as the stream ends is told by the next call in any case"),
-    ),
-    plant(
         "join_stores_twice",
         "joining stores the tail twice, and brings an evicted one back",
         "",
@@ -304,15 +294,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "let lowest = Tail::at(geometry.first_position(), evictable);",
         "let lowest = Tail::at(geometry.earliest(memory.load(LIMIT, Relaxed)), evictable);",
-        Nothing("open: `join_beside` holds with up to three preemptions"),
-    ),
-    plant(
-        "latest_below_limit",
-        "a reader that begins at the head begins below what may be overwritten",
-        "",
-        "head.max(earliest)",
-        "head",
-        Nothing("open: `join_latest` and `join_beside` hold with up to three preemptions"),
+        Model("join_falling"),
     ),
     plant(
         "start_unchecked",
@@ -357,16 +339,6 @@ pub(crate) const PLANTS: &[Plant] = &[
         Model("leaver_killed"),
     ),
     plant(
-        "floor_by_word",
-        "what was overwritten is not settled unless its word says so",
-        "",
-        "word.is_settled() || word.is_fresh() && self.sequence_of_fresh(position) > position + 1",
-        "word.is_settled()",
-        Nothing(
-            "open: since the walk begins a lap below the head at the lowest (`walk_from_floor`), `floor_lag` holds",
-        ),
-    ),
-    plant(
         "gate_by_word",
         "nor for the producer",
         "",
@@ -383,19 +355,29 @@ pub(crate) const PLANTS: &[Plant] = &[
         Nothing("only a damaged floor lies beyond the head; what a damaged file does is fuzzed"),
     ),
     plant(
+        "floor_by_word",
+        "what was overwritten is not settled unless its word says so",
+        "",
+        "position >= end || !self.is_reused(position)",
+        "true",
+        Nothing(
+            "open: either of this step and `walk_from_floor` keeps the floor from staying behind; one is enough",
+        ),
+    ),
+    plant(
         "walk_from_floor",
         "the walk up the settled words begins where they were overwritten",
         "",
         "self.stored_floor()?.max(head(&self.memory).saturating_sub(capacity))",
         "self.stored_floor()?",
-        Nothing("open: needs a floor that is left more than two laps behind"),
+        Nothing("open: `floor_by_word` says why"),
     ),
     plant(
         "gate_sees_no_settled",
         "the producer stops at the stored floor",
         "",
-        "floor < head",
-        "false",
+        "Some(runs::settled_end(memory, geometry, number, from, head))",
+        "Some(from)",
         Model("floor_unmoved"),
     ),
     plant(
@@ -512,17 +494,15 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "is_fresh && self.reaches_limit(snapshot.position)",
         "false",
-        Nothing(
-            "open: a limit of the group, not of the ring; the simulation does not count what is in flight",
-        ),
+        Model("limit"),
     ),
     plant(
         "limit_ignored_next",
         "nor by the quick way",
         "",
-        "in_flight >= self.settings.max_ack_pending",
+        "frontier >= self.free_until.get()",
         "false",
-        Nothing("open: the same"),
+        Model("limit"),
     ),
     plant(
         "returned_passed",
@@ -544,9 +524,12 @@ pub(crate) const PLANTS: &[Plant] = &[
         "ticket_after_announcement",
         "a sleeper takes its ticket after it has announced itself",
         "",
-        "let ticket = self.observe(memory);",
-        "let ticket = { memory.store(self.asleep(), 1, Relaxed); self.observe(memory) };",
-        Nothing("open: `park_readers` and `park_two_readers` hold with up to three preemptions"),
+        r"let ticket = self.observe(memory);
+        memory.store(self.asleep(), 1, Relaxed);
+        ticket",
+        "memory.store(self.asleep(), 1, Relaxed);
+        self.observe(memory)",
+        Model("park_taken"),
     ),
     plant(
         "room_counted_once",
@@ -556,6 +539,6 @@ pub(crate) const PLANTS: &[Plant] = &[
                     seen = now;
                 }",
         "let _ = (exchange(seen, seen.wrapping_add(1)), &mut seen);",
-        Nothing("open: the loop matters with three wakers at once, and the model has two"),
+        Model("park_slow_waker"),
     ),
 ];
