@@ -29,10 +29,9 @@ use std::time::Duration;
 ///
 /// A producer does not survive `fork`: in the child each call fails with [`SendError::Forked`].
 ///
-/// The calls that send notice within a second that the file was removed, replaced or cut short, at no
-/// cost per message: a thread of the library's looks at the path
-/// ([`ProducerOptions::watched`]). Dropping a producer cannot say so; [`close`](Self::close) and
-/// [`check`](Self::check) do.
+/// The calls that send notice within a second that the file was removed, replaced or cut short, at
+/// no cost per message: a thread of the library's looks at the path ([`ProducerOptions::watched`]).
+/// Dropping a producer cannot say so; [`close`](Self::close) and [`check`](Self::check) do.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, SendError, Start};
@@ -334,14 +333,14 @@ impl<T: ?Sized + Message> Producer<T> {
         Ok(start..self.head())
     }
 
-    /// Looks whether the file at the ring's path is still the ring that this producer writes. A thread
-    /// of the library looks once a second in any case, and the calls that send return what it found;
-    /// this call looks now.
+    /// Looks whether the file at the ring's path is still the ring that this producer writes. A
+    /// thread of the library looks once a second in any case, and the calls that send return what
+    /// it found; this call looks now.
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`], [`SendError::Truncated`]: a reader that attaches from now on does not
-    /// see what this producer sent. [`SendError::Forked`] in a forked child.
+    /// [`SendError::Replaced`], [`SendError::Truncated`]: a reader that attaches from now on does
+    /// not see what this producer sent. [`SendError::Forked`] in a forked child.
     pub fn check(&mut self) -> Result<(), SendError> {
         self.raw.check()
     }
@@ -367,8 +366,8 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check), which is made first. The stream is closed to the readers of the file
-    /// all the same, unless this is a forked child, which cannot speak for its parent.
+    /// As [`check`](Self::check), which is made first. The stream is closed to the readers of the
+    /// file all the same, unless this is a forked child, which cannot speak for its parent.
     pub fn close(self) -> Result<(), SendError> {
         self.raw.close()
     }

@@ -57,8 +57,8 @@ impl ProducerOptions {
     /// Whether a thread of the library looks once a second if the file is still the ring at its
     /// path, for all producers of the process. The thread lives as long as they do, and takes no
     /// signals. Default true. A producer without it looks for itself, every 16 messages and once a
-    /// second at most, and a message costs some nanoseconds more: for processes that must not have a
-    /// second thread.
+    /// second at most, and a message costs some nanoseconds more: for processes that must not have
+    /// a second thread.
     #[must_use]
     pub fn watched(mut self, watched: bool) -> ProducerOptions {
         self.watched = watched;

@@ -13,12 +13,9 @@ use crate::region::Region;
 use crate::ring::presence::{Gone, Presence};
 use crate::system;
 use crate::system::fork::ProcessWide;
-use slipring_core::format::readers_page::READERS_ASLEEP;
-use slipring_core::memory::Memory;
+use slipring_core::protocol::park::Side;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Time between two looks at a path.
@@ -31,32 +28,27 @@ const STRETCH: u64 = 16;
 struct File {
     presence: Presence,
     region: Region,
-    /// 0, or a [`Gone`].
-    gone: AtomicU8,
+    /// How it went, once that was seen.
+    gone: OnceLock<Gone>,
 }
 
 impl File {
     fn gone(&self) -> Option<Gone> {
-        match self.gone.load(Acquire) {
-            0 => None,
-            1 => Some(Gone::Replaced),
-            _ => Some(Gone::Truncated),
-        }
+        self.gone.get().copied()
     }
 
     fn look(&self) -> Option<Gone> {
-        if self.gone().is_none() {
+        self.gone().or_else(|| {
             let gone = self.presence.look()?;
-            self.gone.store(if gone == Gone::Replaced { 1 } else { 2 }, Release);
-        }
-        self.gone()
+            Some(*self.gone.get_or_init(|| gone))
+        })
     }
 
     /// The look of the thread.
     fn look_and_tell(&self) {
         // What was cut away must not be touched: its producer is told by SIGBUS.
         if self.gone().is_none() && self.look() == Some(Gone::Replaced) {
-            self.region.store(READERS_ASLEEP, 1, Relaxed);
+            Side::Readers.have_the_other_side_look(&self.region);
         }
     }
 }
@@ -76,10 +68,10 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn over(presence: Option<&Presence>, region: &Region, by_thread: bool) -> Watch {
         let new = |presence: &Presence| {
-            Arc::new(File { presence: presence.clone(), region: region.clone(), gone: AtomicU8::new(0) })
+            Arc::new(File { presence: presence.clone(), region: region.clone(), gone: OnceLock::new() })
         };
         let file = presence.map(new);
-        let has_thread = file.as_ref().is_some_and(|file| by_thread && Watcher::current().add(file));
+        let has_thread = file.as_ref().is_some_and(|file| by_thread && PathWatch::current().add(file));
         Watch { file, process: std::process::id(), has_thread, looked_ms: system::coarse_monotonic_ms() }
     }
 
@@ -113,7 +105,7 @@ impl Drop for Watch {
         // The watcher of a forked child knows nothing of its parent's producers.
         if self.has_thread && self.process == std::process::id() {
             if let Some(file) = &self.file {
-                Watcher::current().remove(file);
+                PathWatch::current().remove(file);
             }
         }
     }
@@ -121,7 +113,7 @@ impl Drop for Watch {
 
 /// The thread and the files that it looks at.
 #[derive(Debug, Default)]
-struct Watcher {
+struct PathWatch {
     watched: Mutex<Watched>,
     changed: Condvar,
 }
@@ -133,10 +125,10 @@ struct Watched {
     runs: bool,
 }
 
-impl Watcher {
-    fn current() -> &'static Watcher {
-        static WATCHER: ProcessWide<Watcher> = ProcessWide::new();
-        WATCHER.get()
+impl PathWatch {
+    fn current() -> &'static PathWatch {
+        static PATH_WATCH: ProcessWide<PathWatch> = ProcessWide::new();
+        PATH_WATCH.get()
     }
 
     fn lock(&self) -> MutexGuard<'_, Watched> {

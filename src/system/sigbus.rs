@@ -23,8 +23,8 @@ static BEFORE_FLAGS: AtomicI32 = AtomicI32::new(0);
 /// page of a ring that the filesystem cannot store, for want of space or for an error of the disk,
 /// or that the hardware lost, ends as `Lost`, with the cause.
 ///
-/// Every other SIGBUS goes on to the handler that was there before, or to the default, with the mask
-/// of that handler; if that handler replaces itself, this one stays in front of its successor.
+/// Every other SIGBUS goes on to the handler that was there before, or to the default, with the
+/// mask of that handler; if that handler replaces itself, this one stays in front of its successor.
 /// Calling it again does nothing. A handler that the program installs later takes the place of this
 /// one.
 ///
@@ -62,8 +62,8 @@ const FLAGS: libc::c_int = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTAR
 fn exchange(action: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut before = MaybeUninit::<libc::sigaction>::uninit();
     let action = action.map_or(null(), std::ptr::from_ref);
-    // SAFETY: the pointers are null or to a `sigaction` that lives across the call; an installed one
-    // names `handler`, which is async-signal-safe, or what was installed before.
+    // SAFETY: the pointers are null or to a `sigaction` that lives across the call; an installed
+    // one names `handler`, which is async-signal-safe, or what was installed before.
     if unsafe { libc::sigaction(libc::SIGBUS, action, before.as_mut_ptr()) } == -1 {
         return Err(io::Error::last_os_error());
     }
@@ -104,8 +104,8 @@ fn pass_on(is_fault: bool, signal: libc::c_int, info: *mut libc::siginfo_t, cont
         // SAFETY: a `sigaction` is plain integers and an optional function.
         let default: libc::sigaction = unsafe { std::mem::zeroed() };
         let _ = exchange(Some(&default));
-        // Returning repeats the access, which then ends the process. A signal that a process sent is
-        // raised again, and delivered after the return.
+        // Returning repeats the access, which then ends the process. A signal that a process sent
+        // is raised again, and delivered after the return.
         if !is_fault {
             // SAFETY: no pointers; allowed in handlers.
             unsafe { libc::raise(signal) };
