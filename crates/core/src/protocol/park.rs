@@ -139,8 +139,8 @@ impl Side {
         }
     }
 
-    /// Sets the word as a sleeper does, so that the party which wakes this side takes its slow path:
-    /// for a process that has something to tell its own producer. Costs a wake at most.
+    /// Sets the word as a sleeper does, so that the party which wakes this side takes its slow
+    /// path: for a process that has something to tell its own producer. Costs a wake at most.
     pub fn have_the_other_side_look<M: Memory>(self, memory: &M) {
         memory.store(self.asleep(), 1, Relaxed);
     }
