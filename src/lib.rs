@@ -212,6 +212,6 @@ pub use slipring_core::protocol::table::{Start, StartError};
 pub use system::sigbus::handle_sigbus;
 pub use wait::Wait;
 pub use worker::delivery::{Delivery, Rejected};
-pub use worker::{Worker, WorkerOptions};
+pub use worker::{DeliveryBatch, Worker, WorkerOptions};
 #[doc(hidden)]
 pub use zerocopy;

@@ -129,20 +129,19 @@ pub(crate) struct Writer {
 }
 
 /// Why a worker did not get the right to write the dead-letter ring.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum NoWriter {
     /// Another worker has the right.
     Busy,
-    /// The file cannot be opened or created, or belongs to another ring. [`Ring::dead_letters`]
-    /// returns the error.
-    Unavailable,
+    /// The file cannot be opened or created, or belongs to another ring: the error.
+    Unavailable(String),
 }
 
 impl NoWriter {
     fn of(error: AtPath<AttachError>) -> NoWriter {
         match error.error {
             AttachError::ProducerExists { .. } => NoWriter::Busy,
-            _ => NoWriter::Unavailable,
+            error => NoWriter::Unavailable(error.to_string()),
         }
     }
 }
@@ -151,7 +150,8 @@ impl Writer {
     /// Opens the dead-letter ring of `attachment`'s ring; creates it if the file is missing.
     pub(crate) fn open(attachment: &Attachment) -> Result<Writer, NoWriter> {
         // Checked first: a file of another ring must not be opened for writing.
-        let place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
+        let mut place = At::from(attachment.dead_source()).dead_letters_of(attachment.header.ring_id);
+        place.demands.trusted_owner = attachment.trusted_owner;
         let producer = ProducerOptions::new().watched(false);
         let opened = producer.open(&place).or_else(|error| match error {
             AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
@@ -164,7 +164,7 @@ impl Writer {
                     Ok(_) | Err(AtPath { error: CreateError::AlreadyExists, .. }) => {
                         producer.open(&place).map_err(NoWriter::of)
                     }
-                    Err(_) => Err(NoWriter::Unavailable),
+                    Err(AtPath { error, .. }) => Err(NoWriter::Unavailable(error.to_string())),
                 }
             }
             error => Err(NoWriter::of(error)),
@@ -213,7 +213,11 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
 #[derive(Debug)]
 pub struct DeadLetters {
     consumer: Consumer,
+    patience: Duration,
 }
+
+/// How long a redrive waits for room for one letter, unless the caller says otherwise.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl DeadLetters {
     /// Opens the dead letters of the ring at `place`.
@@ -232,7 +236,15 @@ impl DeadLetters {
         let mut place = At::from(ring.dead_source()).dead_letters_of(ring.header.ring_id);
         place.demands.trusted_owner = demands.trusted_owner;
         let consumer = ConsumerOptions::new().name(REDRIVE_CONSUMER).durable(true).attach(&place)?;
-        Ok(DeadLetters { consumer })
+        Ok(DeadLetters { consumer, patience: PATIENCE })
+    }
+
+    /// How long a redrive waits for room in the ring for one letter; default 5 s.
+    ///
+    /// A ring may be full of messages that wait for room in the dead-letter ring: then neither ring
+    /// has room for the other, and the redrive ends with [`RedriveError::NoRoom`].
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// The oldest letter, if there is one. It stays.
@@ -326,7 +338,10 @@ impl DeadLetters {
             let Some(mut letter) = self.peek()?.filter(|letter| letter.position < end) else { break };
             let mut bytes = std::mem::take(&mut letter.bytes);
             edit(&letter, &mut bytes);
-            producer.send_bytes(letter.kind, &bytes)?;
+            match producer.send_bytes(letter.kind, &bytes, self.patience) {
+                Err(error @ SendError::Full { .. }) => return Err(RedriveError::NoRoom { redriven, error }),
+                sent => sent?,
+            };
             // The letter goes only if the message is where readers find it.
             producer.check()?;
             drop(self.consumer.try_recv()?);

@@ -177,7 +177,7 @@ operations! {
 impl From<RedriveError> for Error {
     fn from(error: RedriveError) -> Error {
         match error {
-            RedriveError::Send(error) => Error::Send(error),
+            RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => Error::Send(error),
             RedriveError::Receive(error) => Error::Receive(error),
         }
     }

@@ -10,6 +10,17 @@ pub enum RedriveError {
     /// The ring did not take the message.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// The ring stayed full for as long as the redrive waits. No letter was lost.
+    #[error(
+        "{error}; {redriven} redriven before; if its messages wait for room in the dead-letter ring, take \
+         letters out of it, and keep them, until these messages have moved"
+    )]
+    NoRoom {
+        /// Letters that were redriven before.
+        redriven: u64,
+        /// The reader that holds the ring full.
+        error: SendError,
+    },
     /// The dead-letter ring could not be read.
     #[error(transparent)]
     Receive(#[from] RecvError),

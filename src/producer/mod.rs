@@ -172,11 +172,16 @@ impl<T: ?Sized + Message> Producer<T> {
     }
 
     /// Sends bytes if they have the length of a `T`.
-    pub(crate) fn send_bytes(&mut self, kind: u32, bytes: &[u8]) -> Result<u64, SendError> {
+    pub(crate) fn send_bytes(
+        &mut self,
+        kind: u32,
+        bytes: &[u8],
+        timeout: Duration,
+    ) -> Result<u64, SendError> {
         if let Some(of) = T::CARRIES.filter(|_| !is_length_of::<T>(bytes.len())) {
             return Err(SendError::WrongLength { len: bytes.len(), expected: of.size });
         }
-        self.raw.send(kind, bytes, Patience::Endless)
+        self.raw.send(kind, bytes, Patience::AtMost(timeout))
     }
 
     /// Claims the next block to fill in place; waits for room without a limit. [`send`](Self::send)

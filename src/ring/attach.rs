@@ -77,6 +77,8 @@ pub(crate) struct Attachment {
     process: u32,
     /// The dead-letter ring of a ring on the heap.
     heap_dead: Option<Box<Source>>,
+    /// The owner that the caller trusts, of this ring and of its dead-letter ring.
+    pub(crate) trusted_owner: Option<u32>,
 }
 
 /// Gets the pages as the place asks.
@@ -106,6 +108,7 @@ impl Attachment {
                 presence: None,
                 process: std::process::id(),
                 heap_dead: dead,
+                trusted_owner: demands.trusted_owner,
             },
             Kind::File { path, ring } => {
                 // Made absolute: a later `chdir` must not change the file that the path names.
@@ -168,6 +171,7 @@ impl Attachment {
             presence: Some(presence),
             process: std::process::id(),
             heap_dead: None,
+            trusted_owner: demands.trusted_owner,
         })
     }
 

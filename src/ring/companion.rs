@@ -4,7 +4,8 @@ const DEFAULT_CAPACITY_MAX: u64 = 1024;
 /// The dead-letter ring's one consumer.
 pub(crate) const REDRIVE_CONSUMER: &str = "redrive";
 
-/// The fate of a dead letter when the dead-letter ring is full, or cannot be written.
+/// The fate of a dead letter when the dead-letter ring is full. A dead-letter ring that cannot be
+/// opened costs no letter: the letter waits, and an event gives the reason.
 ///
 /// ```
 /// use slipring::{DeadLetterPolicy, GroupSettings, RingOptions};

@@ -12,7 +12,7 @@ pub(crate) mod presence;
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
-use crate::region::{Access, Region, rights};
+use crate::region::{Access, Region, clock, rights};
 use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
 use crate::ring::draft::Draft;
@@ -194,7 +194,7 @@ impl RingOptions {
         self
     }
 
-    /// The fate of a dead letter when the dead-letter ring is full, or cannot be written. Default
+    /// The fate of a dead letter when the dead-letter ring is full. Default
     /// [`DeadLetterPolicy::Block`].
     #[must_use]
     pub fn dead_letter_policy(mut self, policy: DeadLetterPolicy) -> RingOptions {
@@ -382,7 +382,7 @@ impl RingOptions {
     /// Fills the control pages of a ring that no other party can see yet.
     fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
         let declared = Declared { durables: &self.durable, groups: &self.declared_groups };
-        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms() };
+        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms(), now: clock::now() };
         furnish(region, geometry, declared, std::process::id().into(), birth)
     }
 }

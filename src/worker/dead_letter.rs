@@ -2,20 +2,20 @@
 //! message there.
 
 use crate::dead_letters::{DeadLetter, NoWriter, Writer};
+use crate::error::SendError;
 use crate::id::MessageId;
 use crate::region::clock;
 use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
 use crate::worker::{Outcome, RawWorker};
-use slipring_core::protocol::dead_letter::{Moved, Overflow};
+use slipring_core::protocol::dead_letter::{Moved, Overflow, RETRY_MAX_MS};
 use slipring_core::protocol::lease::{Lease, LeaseLost};
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::sightings;
 
 /// The time until a message that the dead-letter ring did not take is tried again.
-const RETRY_MS: u32 = 1000;
 /// The most messages to move at a time: a millisecond's work.
 const AT_ONCE: usize = 64;
 
@@ -37,43 +37,57 @@ impl RawWorker {
     /// Moves all of these messages; returns where the last one is.
     fn move_dead_letters(&self, dead_pending: &[u64], note: &str) -> Rejected {
         let mut writer = match Writer::open(&self.attachment) {
-            Ok(writer) => Some(writer),
             // The worker that writes there moves these messages too, or a later sweep finds them.
             Err(NoWriter::Busy) => return Rejected::Waiting,
-            // A dead-letter ring that cannot be opened counts as full.
-            Err(NoWriter::Unavailable) => None,
+            writer => writer,
         };
         let mut became = Rejected::Waiting;
         for &position in dead_pending {
-            became = self.move_dead_letter(writer.as_mut(), position, note);
+            became = self.move_dead_letter(&mut writer, position, note);
         }
         became
     }
 
-    fn move_dead_letter(&self, writer: Option<&mut Writer>, position: u64, note: &str) -> Rejected {
+    fn move_dead_letter(&self, writer: &mut Result<Writer, NoWriter>, position: u64, note: &str) -> Rejected {
         let worker = self.protocol();
-        let overflow = match self.attachment.header.dead_letters.policy {
-            DeadLetterPolicy::DropAndCount => Overflow::Drop,
-            _ => Overflow::Retry(RETRY_MS),
-        };
+        let mut failure = None;
         let publish = |dead_pending: &Lease, bytes: &[u8]| {
-            writer.is_some_and(|writer| {
-                writer.publish(&self.letter(*dead_pending, bytes.to_vec(), note)).is_ok()
-            })
+            let refused = match writer {
+                Ok(writer) => match writer.publish(&self.letter(*dead_pending, bytes.to_vec(), note)) {
+                    Ok(_) => return Ok(()),
+                    Err(SendError::Full { .. }) => return Err(self.overflow()),
+                    Err(error) => error.to_string(),
+                },
+                Err(NoWriter::Unavailable(error)) => error.clone(),
+                Err(NoWriter::Busy) => String::new(),
+            };
+            failure = Some(refused);
+            // No letter is dropped because a file cannot be opened.
+            Err(Overflow::Retry(RETRY_MAX_MS))
         };
         let mut buffer = vec![0; usize::try_from(worker.geometry().block_size()).unwrap_or(0)];
-        let moved = worker.move_to_dead_letters(position, overflow, clock::now(), &mut buffer, publish);
+        let moved = worker.move_to_dead_letters(position, clock::now(), &mut buffer, publish);
         let (event, became) = match moved {
             None => return Rejected::Waiting,
             Some(Moved::Published) => (EventKind::DeadLettered, Rejected::Settled),
             Some(Moved::Dropped) => (EventKind::DeadLetterDropped, Rejected::Settled),
+            Some(Moved::Waits) if failure.is_some() => (EventKind::DeadLettersUnavailable, Rejected::Waiting),
             Some(Moved::Waits) => (EventKind::DeadLettersFull, Rejected::Waiting),
         };
         if became == Rejected::Settled {
             self.wake_producer();
         }
-        self.attachment.try_record(event, position, self.group(), std::process::id().into());
+        let name = failure.as_deref().unwrap_or(self.group());
+        self.attachment.try_record(event, position, name, std::process::id().into());
         became
+    }
+
+    /// What becomes of a message for which a full dead-letter ring has no room.
+    fn overflow(&self) -> Overflow {
+        match self.attachment.header.dead_letters.policy {
+            DeadLetterPolicy::DropAndCount => Overflow::Drop,
+            DeadLetterPolicy::Block => Overflow::Retry(RETRY_MAX_MS),
+        }
     }
 
     fn letter(&self, dead_pending: Lease, bytes: Vec<u8>, note: &str) -> DeadLetter {

@@ -1,5 +1,6 @@
 //! A worker of a group: leases messages, and returns the leases that dead or hanging workers left.
 
+mod batch;
 mod dead_letter;
 pub(crate) mod delivery;
 mod options;
@@ -16,6 +17,7 @@ use slipring_core::protocol::settings::GroupSettings;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+pub use batch::DeliveryBatch;
 pub use options::WorkerOptions;
 pub(crate) use raw::{Outcome, RawWorker};
 
@@ -194,9 +196,8 @@ impl<T: ?Sized + Message> Worker<T> {
     /// # Errors
     ///
     /// As [`try_recv`](Self::try_recv).
-    pub fn try_recv_batch(&self, max: usize) -> Result<Vec<Delivery<'_, T>>, RecvError> {
-        let first = self.try_recv()?;
-        Ok(self.fill_up(first, max))
+    pub fn try_recv_batch(&self, max: usize) -> Result<DeliveryBatch<'_, T>, RecvError> {
+        self.fill_up(max, || self.try_recv())
     }
 
     /// Up to `max` messages; waits for the first one without a limit.
@@ -218,9 +219,8 @@ impl<T: ?Sized + Message> Worker<T> {
     /// # Errors
     ///
     /// As [`recv`](Self::recv).
-    pub fn recv_batch(&self, max: usize) -> Result<Vec<Delivery<'_, T>>, RecvError> {
-        let first = self.recv()?;
-        Ok(self.fill_up(first, max))
+    pub fn recv_batch(&self, max: usize) -> Result<DeliveryBatch<'_, T>, RecvError> {
+        self.fill_up(max, || self.recv())
     }
 
     /// As [`recv_batch`](Self::recv_batch), waiting at most `timeout` for the first.
@@ -232,20 +232,26 @@ impl<T: ?Sized + Message> Worker<T> {
         &self,
         max: usize,
         timeout: Duration,
-    ) -> Result<Vec<Delivery<'_, T>>, RecvError> {
-        let first = self.recv_timeout(timeout)?;
-        Ok(self.fill_up(first, max))
+    ) -> Result<DeliveryBatch<'_, T>, RecvError> {
+        self.fill_up(max, || self.recv_timeout(timeout))
     }
 
-    fn fill_up<'w>(&'w self, first: Delivery<'w, T>, max: usize) -> Vec<Delivery<'w, T>> {
-        let mut batch = vec![first];
+    fn fill_up<'w>(
+        &'w self,
+        max: usize,
+        first: impl FnOnce() -> Result<Delivery<'w, T>, RecvError>,
+    ) -> Result<DeliveryBatch<'w, T>, RecvError> {
+        let mut batch = DeliveryBatch::default();
+        if max > 0 {
+            batch.push(first()?);
+        }
         while batch.len() < max {
             match self.try_recv() {
                 Ok(delivery) => batch.push(delivery),
                 Err(_) => break,
             }
         }
-        batch
+        Ok(batch)
     }
 
     /// Acknowledges several deliveries at once: each one whose lease was not lost.

@@ -102,7 +102,7 @@ impl Ring {
         let memory = Counting::default();
         let groups = [(GROUP.to_owned(), settings)];
         let declared = Declared { groups: &groups, durables: &[] };
-        furnish(&memory, &geometry, declared, 1, Birth { boot: 0, unix_ms: 0 }).unwrap();
+        furnish(&memory, &geometry, declared, 1, Birth { boot: 0, unix_ms: 0, now: NOW }).unwrap();
         let mut ring =
             Ring { producer: Producer::take_over(memory.clone(), geometry).unwrap(), memory, geometry };
         (0..CAPACITY).for_each(|_| assert!(ring.publish()));

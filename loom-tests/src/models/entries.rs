@@ -337,7 +337,7 @@ fn join(
         return None;
     }
     let wanted = Wanted { name: "g", settings: Some(leases::settings()), start: Start::Earliest };
-    let group = table::join(memory, geometry, &wanted, BIRTH).expect("can always be had").group;
+    let group = table::join(memory, geometry, rights, &wanted, BIRTH).expect("can always be had").group;
     let entry = members::enlist(&group, rights, &who("w")).ok();
     rights.release(Right::Table);
     Some(protocol::Worker::new(group, entry?, leases::settings(), 0))

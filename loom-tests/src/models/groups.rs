@@ -308,11 +308,11 @@ pub(super) fn dead_letter_copy(bound: usize) -> usize {
         let copying = thread::spawn(move || {
             let check = |_: &Lease, bytes: &[u8]| {
                 assert_eq!(bytes, super::bytes(0), "the copy is torn");
-                false
+                Err(Overflow::Drop)
             };
-            stopped.move_to_dead_letters(0, Overflow::Drop, NOW, &mut [0; 16], check);
+            stopped.move_to_dead_letters(0, NOW, &mut [0; 16], check);
         });
-        let moved = here.move_to_dead_letters(0, Overflow::Drop, NOW, &mut [0; 16], |_, _| true);
+        let moved = here.move_to_dead_letters(0, NOW, &mut [0; 16], |_, _| Ok(()));
         if moved.is_some() {
             lap(&mut producer, &geometry, 1);
         }
@@ -343,14 +343,17 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
                 let held = lease(&giving_up, NOW).expect("it is there");
                 let _ = giving_up.reject(held, NOW);
                 giving_up.unpin(held.position);
-                let publish = |_: &Lease, bytes: &[u8]| publish_copy(&victims_dead, bytes);
-                giving_up.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], publish);
+                let publish = |_: &Lease, bytes: &[u8]| {
+                    publish_copy(&victims_dead, bytes).then_some(()).ok_or(Overflow::Retry(1))
+                };
+                giving_up.move_to_dead_letters(0, NOW, &mut [0; 16], publish);
             });
             outcome.store(lived.is_some(), Relaxed);
             members::reap(&memory, &geometry, &LoomRights::new(), 0);
             let colleague = worker(&memory, &geometry, 1);
-            let again = |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes);
-            let moved = colleague.move_to_dead_letters(0, Overflow::Retry(1), NOW, &mut [0; 16], again);
+            let again =
+                |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes).then_some(()).ok_or(Overflow::Retry(1));
+            let moved = colleague.move_to_dead_letters(0, NOW, &mut [0; 16], again);
             let worked = drain(&colleague);
             // The dead-letter ring as its next producer finds it.
             drop(take_over(&dead, &beyond));

@@ -41,7 +41,7 @@ pub(super) fn group(memory: &LoomMemory, geometry: &Geometry) -> Group<LoomMemor
 }
 
 /// When a model's group is created.
-pub(super) const BIRTH: Birth = Birth { boot: 0, unix_ms: 0 };
+pub(super) const BIRTH: Birth = Birth { boot: 0, unix_ms: 0, now: NOW };
 
 /// Creates the group, from the earliest message on.
 pub(super) fn create(group: &Group<LoomMemory>) -> Result<u64, StartError> {

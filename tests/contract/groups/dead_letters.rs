@@ -4,7 +4,7 @@ use super::{fill, group, holder, join, next, patient, recorded, text};
 use kit::{TempDir, until};
 use slipring::{
     AtPath, AttachError, CreateError, DeadLetterPolicy, DeadLetters, Delivery, EventKind, GroupSettings,
-    HolderRole, OpenError, Producer, RecvError, Rejected, Ring, RingOptions, WorkerOptions,
+    HolderRole, OpenError, Producer, RecvError, RedriveError, Rejected, Ring, RingOptions, WorkerOptions,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -241,4 +241,66 @@ fn what_is_given_up_again_during_a_redrive_waits_for_the_next() {
     });
     assert_eq!((redriven.unwrap(), again), (2, 1));
     assert_eq!(dead.purge(u64::MAX).unwrap(), 1);
+}
+
+#[test]
+fn what_a_batch_has_not_handed_out_counts_no_attempt() {
+    let ring = RingOptions::new(48, 16).group("work", patient()).create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    fill(&mut producer, 10);
+    let worker = join(&ring, "work");
+    for _ in 0..3 {
+        let handled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut batch = worker.recv_batch(10).unwrap();
+            let _delivery = batch.next();
+            std::panic::resume_unwind(Box::new("the handler fails"));
+        }));
+        assert!(handled.is_err());
+    }
+    let attempts: Vec<u32> = worker.recv_batch(16).unwrap().map(|delivery| delivery.attempt()).collect();
+    assert_eq!(attempts, [1; 7], "three were tried, and rest");
+    assert_eq!(worker.try_recv_batch(0).unwrap().len(), 0);
+}
+
+#[test]
+fn a_redrive_into_a_ring_that_waits_for_the_dead_letter_ring_ends() {
+    let options = RingOptions::new(48, 4).group("work", patient()).dead_letter_capacity(2);
+    let ring = options.create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    while producer.try_send(b"m").is_ok() {
+        next(&worker).reject("no").unwrap();
+    }
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    letters.set_patience(Duration::from_millis(10));
+    let error = letters.redrive(&mut producer, 8).unwrap_err();
+    assert!(matches!(error, RedriveError::NoRoom { redriven: 0, .. }), "{error}");
+    assert_eq!(ring.dead_letters().unwrap().len(), 2, "no letter was lost");
+    // The way out: take one letter out, and redrive once its room is used.
+    assert!(letters.take().unwrap().is_some());
+    until("a message moves", || {
+        drop(worker.recv_timeout(Duration::from_millis(1)).map(Delivery::hand_back));
+        group(&ring).dead_lettered == 3
+    });
+    assert_eq!(letters.redrive(&mut producer, 1).unwrap(), 1);
+}
+
+/// Neither a refusal to open it nor a file of another ring is a dead-letter ring that is full.
+#[test]
+fn a_dead_letter_ring_that_cannot_be_opened_costs_no_letter() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let ring = RingOptions::new(48, 8)
+        .group("work", patient())
+        .dead_letter_policy(DeadLetterPolicy::DropAndCount)
+        .create(&path)
+        .unwrap();
+    std::fs::remove_file(dead(&path)).unwrap();
+    std::fs::create_dir(dead(&path)).unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 1);
+    assert_eq!(next(&worker).reject("no").unwrap(), Rejected::Waiting);
+    assert_eq!((group(&ring).dropped, group(&ring).num_dead_pending), (0, 1));
+    assert_eq!(recorded(&ring, EventKind::DeadLettersUnavailable), 1);
 }

@@ -119,11 +119,12 @@ fn several_at_once_are_several_leases() {
     assert!(matches!(worker.try_recv_batch(4), Err(RecvError::Empty)));
     assert!(matches!(worker.recv_batch_timeout(4, Duration::from_millis(5)), Err(RecvError::TimedOut(_))));
     fill(&mut producer, 4);
-    let mut batch = worker.recv_batch(4).unwrap();
+    let batch = worker.recv_batch(4).unwrap();
     assert_eq!(batch.iter().map(|delivery| delivery[0]).collect::<Vec<_>>(), [0, 1, 2, 3]);
     let taken = take_over(&colleague);
-    let lost_one = batch.iter().position(|delivery| delivery.position() == taken.position()).unwrap();
-    batch.swap(0, lost_one);
+    let (mut batch, held): (Vec<_>, Vec<_>) =
+        batch.partition(|delivery| delivery.position() == taken.position());
+    batch.extend(held);
     let lost = worker.ack_all(batch).unwrap_err();
     assert_eq!(lost.iter().map(|lost| lost.position).collect::<Vec<_>>(), [taken.position()]);
     taken.ack().unwrap();

@@ -36,7 +36,7 @@ const DELIVERIES: u64 = GROUPS + 4096;
 /// A batch of so many is filled and not published.
 const GIVEN_UP: u64 = 4;
 /// When everything begins.
-const BIRTH: Birth = Birth { boot: 1, unix_ms: 1 };
+const BIRTH: Birth = Birth { boot: 1, unix_ms: 1, now: Millis(1) };
 /// Consumers, by how they read.
 const IN_PLACE: ConsumerKind = ConsumerKind::Ephemeral;
 const BY_COPY: ConsumerKind = ConsumerKind::Evictable;
@@ -400,7 +400,8 @@ impl Ring {
             let buffer = &mut buffer[..self.geometry.block_size() as usize];
             let draw = input.byte() % 3;
             let overflow = if draw == 0 { Overflow::Retry(1000) } else { Overflow::Drop };
-            worker.move_to_dead_letters(position, overflow, self.now, buffer, |_, _| draw == 1);
+            let publish = |_: &_, _: &[u8]| if draw == 1 { Ok(()) } else { Err(overflow) };
+            worker.move_to_dead_letters(position, self.now, buffer, publish);
         }
     }
 
@@ -424,7 +425,7 @@ impl Ring {
                 let name = ["g", "h"][usize::from(input.byte() % 2)];
                 let birth = Birth { boot: input.byte().into(), ..BIRTH };
                 let wanted = Wanted { name, settings: None, start };
-                let _ = table::join(&self.memory, &self.geometry, &wanted, birth);
+                let _ = table::join(&self.memory, &self.geometry, &self.alive, &wanted, birth);
             }
         }
     }

@@ -24,6 +24,9 @@ pub enum Overflow {
     Drop,
 }
 
+/// Longest wait of a dead-pending message before a worker tries again to move it, in milliseconds.
+pub const RETRY_MAX_MS: u32 = 1000;
+
 /// Result of [`Worker::move_to_dead_letters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
@@ -38,20 +41,19 @@ pub enum Moved {
 impl<M: Memory> Worker<M> {
     /// Moves the dead-pending message at `position` to the dead-letter ring. `None` if the message
     /// is not dead-pending, or no longer. `publish` receives the copy, made in `buffer`, which is
-    /// as long as a block, and returns true if the dead-letter ring has it.
+    /// as long as a block, and publishes it, or says what becomes of the message without.
     pub fn move_to_dead_letters(
         &self,
         position: u64,
-        overflow: Overflow,
         now: Millis,
         buffer: &mut [u8],
-        publish: impl FnOnce(&Lease, &[u8]) -> bool,
+        publish: impl FnOnce(&Lease, &[u8]) -> Result<(), Overflow>,
     ) -> Option<Moved> {
         let dead_pending = self.copy_dead_pending(position, now, buffer)?;
-        let moved = match (publish(&dead_pending, &buffer[..dead_pending.message.meta.len()]), overflow) {
-            (true, _) => Moved::Published,
-            (false, Overflow::Drop) => Moved::Dropped,
-            (false, Overflow::Retry(ms)) => {
+        let moved = match publish(&dead_pending, &buffer[..dead_pending.message.meta.len()]) {
+            Ok(()) => Moved::Published,
+            Err(Overflow::Drop) => Moved::Dropped,
+            Err(Overflow::Retry(ms)) => {
                 self.put_off(dead_pending, ms, now);
                 return Some(Moved::Waits);
             }

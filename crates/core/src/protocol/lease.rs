@@ -54,8 +54,8 @@ pub struct Lease {
 /// it. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the lease on the message at position {position} was lost: it ran out, and another worker took the message \
-     over; nothing was changed"
+    "the lease on the message at position {position} was lost: its deadline passed or its worker counted as dead, and \
+     the message was leased again, given back, or settled; nothing was changed"
 )]
 #[non_exhaustive]
 pub struct LeaseLost {

@@ -55,8 +55,11 @@ pub enum EventKind {
     DeadLettered = 19,
     /// A worker gave up a message that the full dead-letter ring could not take.
     DeadLetterDropped = 20,
-    /// The dead-letter ring is full, or cannot be written: a message waits to be copied there.
+    /// The dead-letter ring is full: a message waits to be copied there.
     DeadLettersFull = 21,
+    /// A worker cannot open or write the dead-letter ring: a message waits to be moved there. The
+    /// name is the reason.
+    DeadLettersUnavailable = 22,
     /// A kind that this version does not know.
     Unknown = 0,
 }
@@ -64,7 +67,7 @@ pub enum EventKind {
 impl EventKind {
     fn from_word(word: u64) -> EventKind {
         use EventKind::*;
-        const ALL: [EventKind; 21] = [
+        const ALL: [EventKind; 22] = [
             Created,
             ProducerOpened,
             ProducerTookOver,
@@ -86,6 +89,7 @@ impl EventKind {
             DeadLettered,
             DeadLetterDropped,
             DeadLettersFull,
+            DeadLettersUnavailable,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == word).unwrap_or(Unknown)
     }

@@ -1,5 +1,6 @@
 //! The settings of a group: length of a lease, number of attempts, delays between them.
 
+use super::dead_letter::RETRY_MAX_MS;
 use crate::format::{DeliveryWord, Millis, State, group};
 use crate::memory::{Memory, Word};
 use core::fmt;
@@ -267,7 +268,8 @@ impl GroupSettings {
     }
 
     /// Number of unsettled deliveries at which no worker leases a fresh message, at least 1;
-    /// default 1000, as in JetStream. Messages that wait for another attempt count. Workers count
+    /// default 1000, as in JetStream. Messages that wait for another attempt count; messages that wait for the
+    /// dead-letter ring do not. Workers count
     /// by looking at the window, since a death would leave a shared counter wrong: workers that
     /// claim at the very same moment may exceed the limit by one each.
     #[must_use]
@@ -388,7 +390,10 @@ impl GroupSettings {
         let exhausted = self.max_deliver != 0 && word.attempt() >= self.max_deliver;
         match word.state() {
             State::Acked | State::DeadLettered => Eligibility::Settled,
-            State::DeadPending => Eligibility::DeadPending(word.deadline().ahead_of(now, WAIT_MAX_MS)),
+            State::DeadPending => {
+                // A later deadline is of another boot.
+                Eligibility::DeadPending(word.deadline().ahead_of(now, RETRY_MAX_MS + SLACK_MS))
+            }
             State::Available if exhausted => Eligibility::Exhausted(Reason::WorkerDied),
             State::Available => Eligibility::Ready,
             State::Delayed if exhausted => Eligibility::Exhausted(Reason::Failed),
@@ -424,6 +429,18 @@ mod tests {
             word = word.leased(3, NOW.after(settings.ack_wait_ms));
         }
         word
+    }
+
+    #[test]
+    fn a_dead_pending_message_waits_no_longer_than_until_the_next_attempt() {
+        let settings = GroupSettings::new();
+        let waits = |ms| {
+            let word = leased(&settings, 1).dead_pending(Reason::Rejected as u32, NOW.after(ms));
+            settings.eligibility(0, word, NOW)
+        };
+        assert_eq!(waits(RETRY_MAX_MS), Eligibility::DeadPending(RETRY_MAX_MS));
+        // The clock began anew: the deadline of the boot before is days ahead.
+        assert_eq!(waits(1 << 29), Eligibility::DeadPending(0));
     }
 
     #[test]

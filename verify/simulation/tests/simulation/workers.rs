@@ -38,7 +38,7 @@ impl Working {
         }
         let name = CREWS[self.number as usize];
         let wanted = Wanted { name, settings: Some(settings), start };
-        let group = table::join(memory, &geometry, &wanted, BIRTH).expect("can always be had").group;
+        let group = table::join(memory, &geometry, memory, &wanted, BIRTH).expect("can always be had").group;
         assert_eq!(group.number, self.number);
         let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
         if let Ok(entry) = members::enlist(&group, memory, &who) {
@@ -104,10 +104,9 @@ impl Working {
                 if published {
                     turn.oracle().groups[self.number as usize].letters.insert(position);
                 }
-                published
+                if published { Ok(()) } else { Err(Overflow::Retry(RETRY_MS)) }
             };
-            let overflow = Overflow::Retry(RETRY_MS);
-            worker.move_to_dead_letters(position, overflow, turn.now(), &mut turn.buffer(), publish);
+            worker.move_to_dead_letters(position, turn.now(), &mut turn.buffer(), publish);
         }
         turn.world.dead_letters.borrow_mut().drop_holder(party);
     }

@@ -30,7 +30,7 @@ pub(crate) const GRAIN: u32 = 10;
 const DURABLES: [&str; 2] = ["audit", "ledger"];
 /// Names of the groups; the first is declared at creation.
 pub(crate) const CREWS: [&str; GROUPS] = ["steady", "frail"];
-pub(crate) const BIRTH: Birth = Birth { boot: 1, unix_ms: 1 };
+pub(crate) const BIRTH: Birth = Birth { boot: 1, unix_ms: 1, now: Millis(1) };
 /// A clock that is set back by more makes a lease look longer than any is, and it is taken over.
 const STEP_BACK_MAX: u32 = 50;
 

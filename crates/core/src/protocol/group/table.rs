@@ -9,8 +9,8 @@
 //! An unfinished group is changed under the table right only. A party that holds the right and
 //! finds an unfinished group knows that the group's creator, or remover, died.
 
-use super::{Group, NOWHERE, members};
-use crate::format::{Geometry, State, group, group_flags};
+use super::{DeliverySnapshot, Group, NOWHERE, members};
+use crate::format::{Geometry, Millis, State, group, group_flags};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use crate::protocol::membership::{Eviction, RemoveError, Removed};
 use crate::protocol::recorder;
@@ -29,6 +29,8 @@ pub struct Birth {
     pub boot: u64,
     /// The system clock, in milliseconds since 1970.
     pub unix_ms: u64,
+    /// The clock of the deadlines.
+    pub now: Millis,
 }
 
 /// The group that a worker asks for.
@@ -66,9 +68,10 @@ pub enum GroupError {
 }
 
 /// Finds the group that a worker asks for, or creates it. The caller holds the table right.
-pub fn join<M: Memory + Futex + Clone>(
+pub fn join<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
+    rights: &L,
     wanted: &Wanted<'_>,
     birth: Birth,
 ) -> Result<Joined<M>, GroupError> {
@@ -83,7 +86,7 @@ pub fn join<M: Memory + Futex + Clone>(
         if wanted.settings.is_some_and(|asked| asked != found) {
             return Err(GroupError::Settings(Box::new(found)));
         }
-        after_reboot(&group, birth.boot);
+        after_reboot(&group, rights, birth);
         return Ok(Joined { group, created: None });
     }
     let Some(group) = Group::all(memory, geometry).find(|group| !group.is_taken()) else {
@@ -191,21 +194,50 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
     unfinished
 }
 
-/// After a reboot the clock began anew: everything that a worker of an earlier boot leased or
-/// delayed is due now. The caller holds the table right.
-pub fn after_reboot<M: Memory>(group: &Group<M>, boot: u64) {
-    if group.load(group::BOOT) == boot {
+/// After a reboot the clock began anew: every message that a worker of an earlier boot leased or
+/// delayed is due now, and so is every attempt to move a message to the dead-letter ring. The caller
+/// holds the table right.
+///
+/// The tag of the boot alone proves nothing: a container may have a tag of its own, or none. After a
+/// reboot no worker holds its right. So while one worker of the group lives, nothing is changed: a
+/// lease belongs to its owner.
+///
+/// Example: worker 3 lives and has leased position 7. A worker of another container joins, and reads
+/// another tag. The kernel says that worker 3 holds its right, so the lease on position 7 stays.
+pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth: Birth) {
+    if group.load(group::BOOT) == birth.boot || has_living_worker(group, rights) {
         return;
     }
     if let Some(floor) = group.floor() {
         for snapshot in group.window(floor) {
-            if matches!(snapshot.word.state(), State::Leased | State::Delayed) {
-                group.replace(snapshot, snapshot.word.returned());
-                group.hint_returned(snapshot.position);
-            }
+            make_due(group, snapshot, birth.now);
         }
     }
-    group.memory.store(group.entry_word(group::BOOT), boot, Relaxed);
+    group.memory.store(group.entry_word(group::BOOT), birth.boot, Relaxed);
+}
+
+fn has_living_worker<M: Memory, L: Liveness>(group: &Group<M>, rights: &L) -> bool {
+    members::of(group).any(|entry| {
+        let is_dead = rights.seize(Right::Worker(entry));
+        if is_dead {
+            rights.release(Right::Worker(entry));
+        }
+        !is_dead
+    })
+}
+
+fn make_due<M: Memory>(group: &Group<M>, snapshot: DeliverySnapshot, now: Millis) {
+    let word = snapshot.word;
+    match word.state() {
+        State::Leased | State::Delayed => {
+            group.replace(snapshot, word.returned());
+            group.hint_returned(snapshot.position);
+        }
+        State::DeadPending => {
+            group.replace(snapshot, word.dead_pending(word.owner(), now));
+        }
+        _ => {}
+    }
 }
 
 fn wake_producer<M: Memory + Futex>(memory: &M) {
