@@ -9,9 +9,10 @@ use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
 use crate::worker::{Outcome, RawWorker};
-use slipring_core::protocol::dead_letter::{Moved, Overflow, RETRY_MAX_MS};
+use slipring_core::protocol::dead_letter::{Moved, Overflow};
 use slipring_core::protocol::lease::{Lease, LeaseLost};
 use slipring_core::protocol::recorder::EventKind;
+use slipring_core::protocol::settings::RETRY_MAX_MS;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::sightings;
 

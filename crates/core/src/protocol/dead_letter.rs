@@ -24,9 +24,6 @@ pub enum Overflow {
     Drop,
 }
 
-/// Longest wait of a dead-pending message before a worker tries again to move it, in milliseconds.
-pub const RETRY_MAX_MS: u32 = 1000;
-
 /// Result of [`Worker::move_to_dead_letters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {

@@ -201,8 +201,8 @@ impl<M: Memory> Producer<M> {
         self.cached_limit - self.head
     }
 
-    /// Gives up room that was granted beyond so many positions: the next look at the tails grants it
-    /// again.
+    /// Gives up room that was granted beyond so many positions: the next look at the tails grants
+    /// it again.
     #[cold]
     pub fn keep_room(&mut self, at_most: u64) {
         self.cached_limit = self.cached_limit.min(self.head + at_most);

@@ -1,12 +1,13 @@
 //! The settings of a group: length of a lease, number of attempts, delays between them.
 
-use super::dead_letter::RETRY_MAX_MS;
 use crate::format::{DeliveryWord, Millis, State, group};
 use crate::memory::{Memory, Word};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
+/// Longest wait of a dead-pending message before a worker tries again to move it, in milliseconds.
+pub const RETRY_MAX_MS: u32 = 1000;
 /// The longest lease or delay, in milliseconds: 12.4 days. Times are compared modulo 49.7 days.
 pub const WAIT_MAX_MS: u32 = 1 << 30;
 /// Clocks are read in steps of up to 10 ms. A deadline beyond the longest lease by less than this,
@@ -268,10 +269,10 @@ impl GroupSettings {
     }
 
     /// Number of unsettled deliveries at which no worker leases a fresh message, at least 1;
-    /// default 1000, as in JetStream. Messages that wait for another attempt count; messages that wait for the
-    /// dead-letter ring do not. Workers count
-    /// by looking at the window, since a death would leave a shared counter wrong: workers that
-    /// claim at the very same moment may exceed the limit by one each.
+    /// default 1000, as in JetStream. Messages that wait for another attempt count; messages that
+    /// wait for the dead-letter ring do not. Workers count by looking at the window, since a death
+    /// would leave a shared counter wrong: workers that claim at the very same moment may exceed
+    /// the limit by one each.
     #[must_use]
     pub fn max_ack_pending(mut self, messages: u64) -> GroupSettings {
         self.max_ack_pending = messages;

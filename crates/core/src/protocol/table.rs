@@ -142,9 +142,9 @@ fn choose<M: Memory>(
     Damage::bound("head", head, 0, POSITION_MAX)?;
     match start {
         Start::Earliest => Ok(earliest),
-        // `head` may be older than the scan behind `earliest`, and so the lower of the two. It is safe
-        // all the same: a scan grants at most its head + capacity, and a joiner that a scan misses
-        // sees that head (case 2 of `join`).
+        // `head` may be older than the scan behind `earliest`, and so the lower of the two. It is
+        // safe all the same: a scan grants at most its head + capacity, and a joiner that a scan
+        // misses sees that head (case 2 of `join`).
         Start::Latest => Ok(head),
         Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
         Start::At(requested) if !is_reached(memory, geometry, requested, head) => {

@@ -124,8 +124,8 @@ pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rig
     reaped
 }
 
-/// Clears up after the dead workers of the group, except for the entry `own`, whose right the caller
-/// holds already. `died` receives the process number of each.
+/// Clears up after the dead workers of the group, except for the entry `own`, whose right the
+/// caller holds already. `died` receives the process number of each.
 ///
 /// A worker that has no lease has no pin either, and waits: whether it lives is of no interest to
 /// the others. So unless `all` are asked for, only workers with a pin cost a system call.

@@ -3,12 +3,12 @@
 //! A group has one word per run of [`Geometry::run_len`] positions. The word says up to where every
 //! delivery is settled, from the first position of the run on. What is settled stays settled, so a
 //! word that was true stays true: a party that is killed before it stores one leaves the next walk
-//! longer, and nothing wrong. The workers store these words while they walk; every party reads them.
-//! So a walk costs as many steps as there are unsettled deliveries, and as were settled since the
-//! walk before, however far the frontier is ahead of the floor.
+//! longer, and nothing wrong. The workers store these words while they walk; every party reads
+//! them. So a walk costs as many steps as there are unsettled deliveries, and as were settled since
+//! the walk before, however far the frontier is ahead of the floor.
 //!
-//! The word counts in the lap of the walker only: from its run's first position up to a lap further.
-//! A word of another lap lies outside of that.
+//! The word counts in the lap of the walker only: from its run's first position up to a lap
+//! further. A word of another lap lies outside of that.
 //!
 //! Example, runs of 16 in a ring of 1024: position 5 is leased, 6 to 699 are acked, 700 is leased.
 //! The first walk looks at every delivery from 6 on, and stores 700 in the word of the run that

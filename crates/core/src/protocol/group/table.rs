@@ -195,15 +195,16 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
 }
 
 /// After a reboot the clock began anew: every message that a worker of an earlier boot leased or
-/// delayed is due now, and so is every attempt to move a message to the dead-letter ring. The caller
-/// holds the table right.
+/// delayed is due now, and so is every attempt to move a message to the dead-letter ring. The
+/// caller holds the table right.
 ///
-/// The tag of the boot alone proves nothing: a container may have a tag of its own, or none. After a
-/// reboot no worker holds its right. So while one worker of the group lives, nothing is changed: a
-/// lease belongs to its owner.
+/// The tag of the boot alone proves nothing: a container may have a tag of its own, or none. After
+/// a reboot no worker holds its right. So while one worker of the group lives, nothing is changed:
+/// a lease belongs to its owner.
 ///
-/// Example: worker 3 lives and has leased position 7. A worker of another container joins, and reads
-/// another tag. The kernel says that worker 3 holds its right, so the lease on position 7 stays.
+/// Example: worker 3 lives and has leased position 7. A worker of another container joins, and
+/// reads another tag. The kernel says that worker 3 holds its right, so the lease on position 7
+/// stays.
 pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth: Birth) {
     if group.load(group::BOOT) == birth.boot || has_living_worker(group, rights) {
         return;
