@@ -457,7 +457,7 @@ pub(super) fn used(bound: usize) -> usize {
 /// Two readers take entries that were never used: both are counted.
 pub(super) fn used_by_two(bound: usize) -> usize {
     explore(bound, || {
-        let geometry = geometry(2, 1);
+        let geometry = geometry(2, 2);
         let memory = LoomMemory::new(&geometry);
         let count = move |memory: &LoomMemory, entry| {
             tenure::count_entry(memory, geometry.consumer_entry(entry).used(), entry);
