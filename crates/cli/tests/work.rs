@@ -75,7 +75,8 @@ fn several_work_at_once() {
     place.good(
         "slipring work $R -g g --name w -j 3 -c 3 --exec \
             'touch j$SLIPRING_POSITION; until [ -e j0 ] && [ -e j1 ] && [ -e j2 ]; do :; done; \
-             slipring group info $R g --json > info$SLIPRING_POSITION'",
+             slipring group info $R g --json > seen$SLIPRING_POSITION; mv seen$SLIPRING_POSITION info$SLIPRING_POSITION; \
+             until [ -e info0 ] && [ -e info1 ] && [ -e info2 ]; do :; done'",
     );
     assert!(place.good("cat info0").contains("\"name\":\"w-2\""));
     // What one of them cannot do ends all of them.
