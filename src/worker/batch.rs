@@ -17,13 +17,11 @@ use std::collections::VecDeque;
 /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
 /// let worker = Worker::<u64>::join(&ring, "g")?;
 /// for delivery in worker.recv_batch(32)? {
-///     if *delivery == 2 {
-///         break; // 2 failed; 3 was not tried
-///     }
 ///     delivery.ack()?;
+///     break; // 2 and 3 were not tried
 /// }
 /// let attempts: Vec<u32> = worker.recv_batch(32)?.map(|delivery| delivery.attempt()).collect();
-/// assert_eq!(attempts, [2, 1]);
+/// assert_eq!(attempts, [1, 1]);
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]

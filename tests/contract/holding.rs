@@ -294,7 +294,7 @@ fn nothing_is_sent_to_fewer_readers_than_required() {
     let mut producer = ProducerOptions::new().require_readers(2).open::<[u8]>(&ring).unwrap();
     let error = producer.try_send(b"x").unwrap_err();
     assert!(matches!(error, SendError::TooFewReaders { attached: 0, required: 2, .. }), "{error}");
-    assert!(error.to_string().contains("0 consumers") && error.to_string().contains("requires 2"));
+    assert!(error.to_string().contains("finds 0") && error.to_string().contains("requires 2 consumers"));
     let one = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
     let timed_out = producer.send_timeout(b"x", Duration::from_millis(1));
     assert!(matches!(timed_out, Err(SendError::TooFewReaders { attached: 1, required: 2, .. })));

@@ -393,7 +393,9 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
         witness.missing
     );
     assert_eq!((head..messages).find(|&position| shared.is_counted(position)), None, "nobody published it");
-    assert_eq!(ring.check(), []);
+    // The entry of a worker that died idle may still be there: the next party that needs it clears it.
+    let wrong: Vec<_> = ring.check().into_iter().filter(|found| !found.to_be_cleared).collect();
+    assert_eq!(wrong, []);
     assert!(head > 2 * CAPACITY as u64 && witness.kills > 0 && producer_kills > 0, "nothing was tried");
     let number = |number| shared.number(number).load(SeqCst);
     println!(

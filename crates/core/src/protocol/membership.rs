@@ -358,7 +358,9 @@ pub fn remove<M: Memory + Futex, L: Liveness>(
     rights: &L,
     name: &str,
 ) -> Result<Removed, RemoveError> {
-    let entry = named(memory, geometry, name).ok_or(RemoveError::NotFound)?;
+    let entry = named(memory, geometry, name)
+        .or_else(|| nameless_durable(memory, geometry).filter(|_| name.is_empty()))
+        .ok_or(RemoveError::NotFound)?;
     let pid = pid(memory, geometry, entry);
     if !rights.seize(Right::Consumer(entry)) {
         return Err(RemoveError::InUse { pid });
@@ -376,6 +378,14 @@ fn named<M: Memory>(memory: &M, geometry: &Geometry, name: &str) -> Option<u32> 
         flags(memory, geometry, entry).is_taken() && self::name(memory, geometry, entry) == name
     };
     geometry.consumer_entries().find(is_named).filter(|_| !name.is_empty())
+}
+
+/// The entry of a durable consumer without a name. slipring makes none: a damaged entry looks so, and
+/// would hold the ring for ever, since no consumer can resume it. The empty name removes it.
+fn nameless_durable<M: Memory>(memory: &M, geometry: &Geometry) -> Option<u32> {
+    let is_nameless =
+        |&entry: &u32| flags(memory, geometry, entry).is_kept() && name(memory, geometry, entry).is_empty();
+    geometry.consumer_entries().find(is_nameless)
 }
 
 /// The flags of an entry.
