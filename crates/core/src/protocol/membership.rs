@@ -380,8 +380,8 @@ fn named<M: Memory>(memory: &M, geometry: &Geometry, name: &str) -> Option<u32> 
     geometry.consumer_entries().find(is_named).filter(|_| !name.is_empty())
 }
 
-/// The entry of a durable consumer without a name. slipring makes none: a damaged entry looks so, and
-/// would hold the ring for ever, since no consumer can resume it. The empty name removes it.
+/// The entry of a durable consumer without a name. slipring makes none: a damaged entry looks so,
+/// and would hold the ring for ever, since no consumer can resume it. The empty name removes it.
 fn nameless_durable<M: Memory>(memory: &M, geometry: &Geometry) -> Option<u32> {
     let is_nameless =
         |&entry: &u32| flags(memory, geometry, entry).is_kept() && name(memory, geometry, entry).is_empty();
