@@ -23,7 +23,7 @@
 //! | LOGGED | [`recorder`]: fields; number, release | [`recorder`]: number, acquire; fields | the fields of a whole record | `recorder` |
 //! | PIN | [`lease`]: count of used entries; pin; delivery word, compare-exchange, release (later ones carry it on) | [`publish`] scan: floors, delivery words; `SeqCst` fence; count, pins. [`group`]: SETTLED | that a party which finds a message settled finds the pin of its last readers | `pin_*`, `unpin_dead`, `used_worker` |
 //! | SETTLED | the same exchange | [`group`], moving the floor: delivery words; acquire fence | the pins of what the floor passes | `pin_floor` |
-//! | RUN | [`group`]: delivery words; acquire fence; end of a run, release | [`producer`] scan: ends of runs; `SeqCst` fence; pins. [`group`]: SETTLED | the same, of what a run covers | `pin_run` |
+//! | RUN | [`group`]: delivery words; acquire fence; end of a run, release | [`publish`] scan: ends of runs; `SeqCst` fence; pins. [`group`]: SETTLED | the same, of what a run covers | `pin_run` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
 //! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
 //! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
