@@ -1,7 +1,7 @@
 //! How a model is run: every interleaving up to a bound on preemptions, counted.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 /// Preemptions per execution on every commit. One more takes some ten times as long.
@@ -54,6 +54,25 @@ pub fn explore(bound: usize, scenario: impl Fn() + Sync + Send + 'static) -> usi
         scenario();
     });
     executions.load(Relaxed)
+}
+
+/// Explores a scenario in which a party is killed before its n-th access, for every n; counts the
+/// executions of all. The scenario gets n and returns true if the party survived, which ends the
+/// series.
+pub fn killed_at_each(
+    bound: usize,
+    scenario: impl Fn(usize) -> bool + Clone + Sync + Send + 'static,
+) -> usize {
+    let mut executions = 0;
+    for accesses in 0.. {
+        let survived = Arc::new(AtomicBool::new(false));
+        let (outcome, scenario) = (Arc::clone(&survived), scenario.clone());
+        executions += explore(bound, move || outcome.store(scenario(accesses), Relaxed));
+        if survived.load(Relaxed) {
+            break;
+        }
+    }
+    executions
 }
 
 /// Does each piece of work on whichever core is free next; what becomes of them, in their order.

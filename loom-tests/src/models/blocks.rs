@@ -2,7 +2,7 @@
 //! beside their slots, and apart.
 
 use super::{consumer, take_over};
-use crate::explore::explore;
+use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
 use slipring_core::format::Geometry;
@@ -10,9 +10,6 @@ use slipring_core::memory::{BlockWriter, Memory};
 use slipring_core::protocol;
 use slipring_core::protocol::read::Ready;
 use slipring_core::protocol::table::Start;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A block that lies beside its slot, and the shortest that does not.
 const BLOCK_SIZES: [u64; 2] = [24, 113];
@@ -148,33 +145,27 @@ pub(super) fn stale_killed(bound: usize) -> usize {
     let mut executions = 0;
     for block_size in BLOCK_SIZES {
         for ways in WAYS.into_iter().flat_map(|first| WAYS.map(|second| [first, second])) {
-            for accesses in 0.. {
-                let survived = Arc::new(AtomicBool::new(false));
-                let outcome = Arc::clone(&survived);
-                executions += explore(bound, move || {
-                    let geometry = geometry(block_size);
-                    let memory = LoomMemory::new(&geometry);
-                    let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-                    let mut producer = take_over(&memory, &geometry);
-                    assert!(send(&mut producer, ways[1], 18));
-                    assert!(take(&mut reader));
-                    let fatal = memory.fatal_after(accesses);
-                    let life = || {
-                        let mut producer = take_over(&fatal, &geometry);
-                        write_partly(&mut producer, ways[0], None);
-                        send(&mut producer, ways[0], 9);
-                    };
-                    outcome.store(mortal(life).is_some(), Relaxed);
-                    take(&mut reader);
-                    let mut successor = take_over(&memory, &geometry);
-                    assert!(send(&mut successor, ways[1], 3));
-                    while take(&mut reader) {}
-                    assert_eq!(reader.tail(), successor.head(), "published and read");
-                });
-                if survived.load(Relaxed) {
-                    break;
-                }
-            }
+            executions += killed_at_each(bound, move |accesses| {
+                let geometry = geometry(block_size);
+                let memory = LoomMemory::new(&geometry);
+                let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+                let mut producer = take_over(&memory, &geometry);
+                assert!(send(&mut producer, ways[1], 18));
+                assert!(take(&mut reader));
+                let fatal = memory.fatal_after(accesses);
+                let life = || {
+                    let mut producer = take_over(&fatal, &geometry);
+                    write_partly(&mut producer, ways[0], None);
+                    send(&mut producer, ways[0], 9);
+                };
+                let lived = mortal(life).is_some();
+                take(&mut reader);
+                let mut successor = take_over(&memory, &geometry);
+                assert!(send(&mut successor, ways[1], 3));
+                while take(&mut reader) {}
+                assert_eq!(reader.tail(), successor.head(), "published and read");
+                lived
+            });
         }
     }
     executions

@@ -1,7 +1,7 @@
 //! How things end: a closed stream, a killed producer, and what the flight recorder says of it.
 
 use super::{LAYOUTS, Plan, batches, consumer, geometry, publish, read, read_many, take, take_over};
-use crate::explore::explore;
+use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
 use slipring_core::format::producer_page::HEAD;
@@ -69,48 +69,38 @@ pub(super) fn takeover(bound: usize) -> usize {
 }
 
 fn takeover_in(bound: usize, layout: Plan) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let geometry = layout(4, 1);
-            let memory = LoomMemory::new(&geometry);
-            let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
-            drop(take_over(&memory, &geometry));
-            let fatal = memory.fatal_after(accesses);
-            let successor = memory.clone();
-            let outcome = Arc::clone(&outcome);
-            // One thread is both: that the one comes after the other is what the kernel's lock
-            // says.
-            let producers = thread::spawn(move || {
-                let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
-                outcome.store(lived, Relaxed);
-                take_over(&successor, &geometry)
-            });
-            // Each look is at all that the head vouches for: the successor's store of it publishes
-            // what the dead one wrote.
-            for _ in 0..2 {
-                if read_many(&mut reader) {
-                    reader.release(1);
-                }
-            }
-            let seen = reader.tail();
-            let mut successor = producers.join().expect("the successor ends");
-            assert!(successor.head() >= seen, "something was read that was never published");
-            assert!([0, 2, 3].contains(&successor.head()), "a batch in pieces");
-            assert_eq!(memory.load(HEAD, Relaxed), successor.head(), "what joiners and observers go by");
-            assert!(!reader.is_drained().expect("a sound ring"), "the stream is open again");
-            while take(&mut reader) {}
-            assert_eq!(reader.tail(), successor.head(), "published and read");
-            assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
-            assert!(take(&mut reader), "the reader goes on without doing anything");
+    killed_at_each(bound, move |accesses| {
+        let geometry = layout(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        drop(take_over(&memory, &geometry));
+        let fatal = memory.fatal_after(accesses);
+        let successor = memory.clone();
+        // One thread is both: that the one comes after the other is what the kernel's lock
+        // says.
+        let producers = thread::spawn(move || {
+            let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
+            (lived, take_over(&successor, &geometry))
         });
-        if survived.load(Relaxed) {
-            break;
+        // Each look is at all that the head vouches for: the successor's store of it publishes
+        // what the dead one wrote.
+        for _ in 0..2 {
+            if read_many(&mut reader) {
+                reader.release(1);
+            }
         }
-    }
-    executions
+        let seen = reader.tail();
+        let (lived, mut successor) = producers.join().expect("the successor ends");
+        assert!(successor.head() >= seen, "something was read that was never published");
+        assert!([0, 2, 3].contains(&successor.head()), "a batch in pieces");
+        assert_eq!(memory.load(HEAD, Relaxed), successor.head(), "what joiners and observers go by");
+        assert!(!reader.is_drained().expect("a sound ring"), "the stream is open again");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), successor.head(), "published and read");
+        assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
+        assert!(take(&mut reader), "the reader goes on without doing anything");
+        lived
+    })
 }
 
 /// One party, no interleaving: a producer killed before each of its accesses, then its successor

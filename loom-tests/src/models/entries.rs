@@ -7,7 +7,7 @@
 
 use super::leases::{self, BIRTH, NOW, check, finish, lease};
 use super::{copied_words, geometry, publish, read, take, take_over, words};
-use crate::explore::explore;
+use crate::explore::{self, explore};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Millis};
@@ -84,20 +84,9 @@ impl Maker {
     }
 }
 
-/// Kills a party before each of its accesses: `scenario` says whether it survived the number that
-/// it is given. There are as many explorations as accesses, each with two preemptions less.
+/// As [`explore::killed_at_each`], with two preemptions less in each of its many explorations.
 fn killed_at_each(bound: usize, scenario: fn(usize) -> bool) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions +=
-            explore(bound.saturating_sub(2).max(1), move || outcome.store(scenario(accesses), Relaxed));
-        if survived.load(Relaxed) {
-            break;
-        }
-    }
-    executions
+    explore::killed_at_each(bound.saturating_sub(2).max(1), scenario)
 }
 
 /// Runs a party that may be killed, in a thread of its own; true if it survived. The kernel takes

@@ -5,7 +5,7 @@ use super::leases::{
 };
 use super::pins::lap;
 use super::{consumer, publish, take_over, words};
-use crate::explore::explore;
+use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, group as group_entry, group_flags, worker_group};
@@ -16,8 +16,6 @@ use slipring_core::protocol::group::{Kinds, members, table};
 use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::membership::Start;
 use slipring_core::protocol::read::Ready;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Two messages, settled by two workers; each worker then moves the floor.
@@ -222,61 +220,43 @@ fn flags_of(geometry: &Geometry) -> Word {
 /// The creator of a group is killed before each of its accesses. The next holder of the table right
 /// clears up, and the producer goes on.
 pub(super) fn creator_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let geometry = geometry(1);
-            let memory = LoomMemory::new(&geometry);
-            let mut producer = take_over(&memory, &geometry);
-            assert!(publish(&mut producer, &geometry));
-            let fatal = group(&memory.fatal_after(accesses), &geometry);
-            let lived = mortal(|| create(&fatal).is_ok());
-            outcome.store(lived.is_some(), Relaxed);
-            let group = group(&memory, &geometry);
-            let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
-            table::clear_unfinished(&group);
-            assert!(lived.is_none() || complete);
-            assert_ne!(publish(&mut producer, &geometry), complete, "only a whole group gates");
-        });
-        if survived.load(Relaxed) {
-            break;
-        }
-    }
-    executions
+    killed_at_each(bound, move |accesses| {
+        let geometry = geometry(1);
+        let memory = LoomMemory::new(&geometry);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let fatal = group(&memory.fatal_after(accesses), &geometry);
+        let lived = mortal(|| create(&fatal).is_ok());
+        let group = group(&memory, &geometry);
+        let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
+        table::clear_unfinished(&group);
+        assert!(lived.is_none() || complete);
+        assert_ne!(publish(&mut producer, &geometry), complete, "only a whole group gates");
+        lived.is_some()
+    })
 }
 
 /// The remover of a group is killed before each of its accesses. The next holder of the table right
 /// clears up: either the group is whole, or its entry is free and gates no position.
 pub(super) fn remover_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let (geometry, memory) = ring(1);
-            let mut producer = take_over(&memory, &geometry);
-            assert!(publish(&mut producer, &geometry));
-            let lived = mortal(|| table::clear(&group(&memory.fatal_after(accesses), &geometry)));
-            outcome.store(lived.is_some(), Relaxed);
-            let flags = || memory.load(flags_of(&geometry), Relaxed);
-            assert!(lived.is_none() || flags() == group_flags::FREE);
-            table::clear_unfinished(&group(&memory, &geometry));
-            let whole = flags() == group_flags::TAKEN;
-            assert!(whole || flags() == group_flags::FREE);
-            assert_eq!(
-                group(&memory, &geometry).stored_floor().is_some(),
-                whole,
-                "only a whole group has a floor"
-            );
-            assert_ne!(publish(&mut producer, &geometry), whole, "only a whole group gates");
-        });
-        if survived.load(Relaxed) {
-            break;
-        }
-    }
-    executions
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(1);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let lived = mortal(|| table::clear(&group(&memory.fatal_after(accesses), &geometry)));
+        let flags = || memory.load(flags_of(&geometry), Relaxed);
+        assert!(lived.is_none() || flags() == group_flags::FREE);
+        table::clear_unfinished(&group(&memory, &geometry));
+        let whole = flags() == group_flags::TAKEN;
+        assert!(whole || flags() == group_flags::FREE);
+        assert_eq!(
+            group(&memory, &geometry).stored_floor().is_some(),
+            whole,
+            "only a whole group has a floor"
+        );
+        assert_ne!(publish(&mut producer, &geometry), whole, "only a whole group gates");
+        lived.is_some()
+    })
 }
 
 /// Publishes the copy of a message that was given up in the dead-letter ring.
@@ -324,58 +304,49 @@ pub(super) fn dead_letter_copy(bound: usize) -> usize {
 /// is settled: the message is settled only once the dead-letter ring has a copy, and otherwise the
 /// next worker finds it.
 pub(super) fn dead_letter_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let (geometry, memory) = ring(1);
-            let mut producer = take_over(&memory, &geometry);
-            assert!(publish(&mut producer, &geometry));
-            let beyond = super::geometry(2, 1);
-            let dead = memory.beside(&beyond);
-            let mut letters = consumer(&dead, &beyond, 0, Start::Earliest);
-            drop(worker(&memory, &geometry, 0));
-            let victim = memory.fatal_after(accesses);
-            let victims_dead = dead.sharing_fate_of(&victim);
-            let lived = mortal(|| {
-                let giving_up = protocol::Worker::new(group(&victim, &geometry), 0, settings(), 0);
-                let held = lease(&giving_up, NOW).expect("it is there");
-                let _ = giving_up.reject(held, NOW);
-                giving_up.unpin(held.position);
-                let publish = |_: &Lease, bytes: &[u8]| {
-                    publish_copy(&victims_dead, bytes).then_some(()).ok_or(Overflow::Retry(1))
-                };
-                giving_up.move_to_dead_letters(0, NOW, &mut [0; 16], publish);
-            });
-            outcome.store(lived.is_some(), Relaxed);
-            members::reap(&memory, &geometry, &LoomRights::new(), 0);
-            let colleague = worker(&memory, &geometry, 1);
-            let again =
-                |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes).then_some(()).ok_or(Overflow::Retry(1));
-            let moved = colleague.move_to_dead_letters(0, NOW, &mut [0; 16], again);
-            let worked = drain(&colleague);
-            // The dead-letter ring as its next producer finds it.
-            drop(take_over(&dead, &beyond));
-            let mut copies = 0;
-            while letters.poll() != Ok(Ready::Empty) {
-                let message = letters.message(0);
-                // SAFETY: the block is the ring's; the position is gated.
-                let found = unsafe { dead.read_block(message.block) }.words();
-                assert_eq!(found, words(0), "the copy");
-                letters.release(1);
-                copies += 1;
-            }
-            assert!(copies <= 2, "one for each worker");
-            assert!(worked + copies > 0, "settled, and nobody has it");
-            assert!(moved.is_none() || copies > 0, "{moved:?}, and there is no copy");
-            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(1);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let beyond = super::geometry(2, 1);
+        let dead = memory.beside(&beyond);
+        let mut letters = consumer(&dead, &beyond, 0, Start::Earliest);
+        drop(worker(&memory, &geometry, 0));
+        let victim = memory.fatal_after(accesses);
+        let victims_dead = dead.sharing_fate_of(&victim);
+        let lived = mortal(|| {
+            let giving_up = protocol::Worker::new(group(&victim, &geometry), 0, settings(), 0);
+            let held = lease(&giving_up, NOW).expect("it is there");
+            let _ = giving_up.reject(held, NOW);
+            giving_up.unpin(held.position);
+            let publish = |_: &Lease, bytes: &[u8]| {
+                publish_copy(&victims_dead, bytes).then_some(()).ok_or(Overflow::Retry(1))
+            };
+            giving_up.move_to_dead_letters(0, NOW, &mut [0; 16], publish);
         });
-        if survived.load(Relaxed) {
-            break;
+        members::reap(&memory, &geometry, &LoomRights::new(), 0);
+        let colleague = worker(&memory, &geometry, 1);
+        let again =
+            |_: &Lease, bytes: &[u8]| publish_copy(&dead, bytes).then_some(()).ok_or(Overflow::Retry(1));
+        let moved = colleague.move_to_dead_letters(0, NOW, &mut [0; 16], again);
+        let worked = drain(&colleague);
+        // The dead-letter ring as its next producer finds it.
+        drop(take_over(&dead, &beyond));
+        let mut copies = 0;
+        while letters.poll() != Ok(Ready::Empty) {
+            let message = letters.message(0);
+            // SAFETY: the block is the ring's; the position is gated.
+            let found = unsafe { dead.read_block(message.block) }.words();
+            assert_eq!(found, words(0), "the copy");
+            letters.release(1);
+            copies += 1;
         }
-    }
-    executions
+        assert!(copies <= 2, "one for each worker");
+        assert!(worked + copies > 0, "settled, and nobody has it");
+        assert!(moved.is_none() || copies > 0, "{moved:?}, and there is no copy");
+        assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+        lived.is_some()
+    })
 }
 
 /// Publishes a message; sleeps while there is no room for it.

@@ -2,7 +2,7 @@
 //! lease runs out when a worker asks at a later time.
 
 use super::{kind_of, publish, take_over, words};
-use crate::explore::explore;
+use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Meta, Millis, worker_group};
@@ -289,118 +289,90 @@ fn life(worker: &protocol::Worker<LoomMemory>) {
 /// A worker is killed before its n-th access, for every n. A colleague returns what it held and
 /// finds every message that was not acknowledged, and the producer goes on.
 pub(super) fn worker_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let (geometry, memory) = ring(4);
-            let mut producer = take_over(&memory, &geometry);
-            for _ in 0..3 {
-                assert!(publish(&mut producer, &geometry));
-            }
-            let fatal = memory.fatal_after(accesses);
-            drop(worker(&memory, &geometry, 0));
-            let lived = mortal(|| {
-                life(&protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0));
-            });
-            outcome.store(lived.is_some(), Relaxed);
-            let colleague = worker(&memory, &geometry, 1);
-            let reaped = members::reap(&memory, &geometry, &LoomRights::new(), 0);
-            assert!(reaped, "its entry says that it was somebody's");
-            assert_eq!(memory.load(worker_group(&geometry, 0), Relaxed), 0, "the entry is free");
-            let settled_before = (0..3)
-                .filter(|&position| colleague.group().settled_until(position, position + 1) > position)
-                .count();
-            assert_eq!(drain(&colleague) + settled_before, 3, "a message was lost or doubled");
-            assert_eq!(colleague.group().help_floor(), Some(3));
-            for _ in 0..4 {
-                assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
-            }
-        });
-        if survived.load(Relaxed) {
-            break;
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(4);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..3 {
+            assert!(publish(&mut producer, &geometry));
         }
-    }
-    executions
+        let fatal = memory.fatal_after(accesses);
+        drop(worker(&memory, &geometry, 0));
+        let lived = mortal(|| {
+            life(&protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0));
+        });
+        let colleague = worker(&memory, &geometry, 1);
+        let reaped = members::reap(&memory, &geometry, &LoomRights::new(), 0);
+        assert!(reaped, "its entry says that it was somebody's");
+        assert_eq!(memory.load(worker_group(&geometry, 0), Relaxed), 0, "the entry is free");
+        let settled_before = (0..3)
+            .filter(|&position| colleague.group().settled_until(position, position + 1) > position)
+            .count();
+        assert_eq!(drain(&colleague) + settled_before, 3, "a message was lost or doubled");
+        assert_eq!(colleague.group().help_floor(), Some(3));
+        for _ in 0..4 {
+            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+        }
+        lived.is_some()
+    })
 }
 
 /// A colleague is killed before each of its accesses while it clears up after a dead worker;
 /// another does it again.
 pub(super) fn reaper_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let (geometry, memory) = ring(2);
-            let mut producer = take_over(&memory, &geometry);
-            for _ in 0..2 {
-                assert!(publish(&mut producer, &geometry));
-            }
-            let dead = worker(&memory, &geometry, 0);
-            for _ in 0..2 {
-                let _ = lease(&dead, NOW).expect("two are there");
-            }
-            drop(dead);
-            let fatal = memory.fatal_after(accesses);
-            let lived = mortal(|| members::reap(&fatal, &geometry, &LoomRights::new(), 0));
-            outcome.store(lived.is_some(), Relaxed);
-            // Whether there is anything left to do depends on where the first one died.
-            members::reap(&memory, &geometry, &LoomRights::new(), 0);
-            let colleague = worker(&memory, &geometry, 1);
-            for _ in 0..2 {
-                let found = colleague.search(Kinds::Any, NOW, true).lease.expect("returned at once");
-                assert!(finish(&colleague, found));
-            }
-        });
-        if survived.load(Relaxed) {
-            break;
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(2);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut producer, &geometry));
         }
-    }
-    executions
+        let dead = worker(&memory, &geometry, 0);
+        for _ in 0..2 {
+            let _ = lease(&dead, NOW).expect("two are there");
+        }
+        drop(dead);
+        let fatal = memory.fatal_after(accesses);
+        let lived = mortal(|| members::reap(&fatal, &geometry, &LoomRights::new(), 0));
+        // Whether there is anything left to do depends on where the first one died.
+        members::reap(&memory, &geometry, &LoomRights::new(), 0);
+        let colleague = worker(&memory, &geometry, 1);
+        for _ in 0..2 {
+            let found = colleague.search(Kinds::Any, NOW, true).lease.expect("returned at once");
+            assert!(finish(&colleague, found));
+        }
+        lived.is_some()
+    })
 }
 
 /// A worker is killed before each of its accesses while a colleague, at a time when every lease has
 /// run out, takes over what it can. No message is acknowledged twice, none is lost.
 pub(super) fn killed_beside(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let (geometry, memory) = ring(1);
-            let mut producer = take_over(&memory, &geometry);
-            assert!(publish(&mut producer, &geometry));
-            let fatal = memory.fatal_after(accesses);
-            drop(worker(&memory, &geometry, 0));
-            let colleague = worker(&memory, &geometry, 1);
-            let outcome = Arc::clone(&outcome);
-            let acked = Arc::new(AtomicBool::new(false));
-            let acked_there = Arc::clone(&acked);
-            let dying = thread::spawn(move || {
-                let lived = mortal(|| {
-                    let victim = protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0);
-                    let Some(held) = lease(&victim, NOW) else { return };
-                    let Ok(held) = victim.extend(held, NOW) else { return victim.unpin(held.position) };
-                    acked_there.store(victim.ack(held).is_ok(), Relaxed);
-                    victim.unpin(held.position);
-                });
-                outcome.store(lived.is_some(), Relaxed);
-            });
-            let taken = colleague.search(Kinds::Any, LATER, false).lease;
-            let taken_over = taken.is_some_and(|taken| finish(&colleague, taken));
-            dying.join().expect("the victim ends");
-            assert!(!(taken_over && acked.load(Relaxed)), "acknowledged by two holders");
-            members::reap(&memory, &geometry, &LoomRights::new(), 0);
-            let left = drain(&colleague);
-            assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
-            assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");
-            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(1);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let fatal = memory.fatal_after(accesses);
+        drop(worker(&memory, &geometry, 0));
+        let colleague = worker(&memory, &geometry, 1);
+        let acked = Arc::new(AtomicBool::new(false));
+        let acked_there = Arc::clone(&acked);
+        let dying = thread::spawn(move || {
+            mortal(|| {
+                let victim = protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0);
+                let Some(held) = lease(&victim, NOW) else { return };
+                let Ok(held) = victim.extend(held, NOW) else { return victim.unpin(held.position) };
+                acked_there.store(victim.ack(held).is_ok(), Relaxed);
+                victim.unpin(held.position);
+            })
         });
-        if survived.load(Relaxed) {
-            break;
-        }
-    }
-    executions
+        let taken = colleague.search(Kinds::Any, LATER, false).lease;
+        let taken_over = taken.is_some_and(|taken| finish(&colleague, taken));
+        let lived = dying.join().expect("the victim ends");
+        assert!(!(taken_over && acked.load(Relaxed)), "acknowledged by two holders");
+        members::reap(&memory, &geometry, &LoomRights::new(), 0);
+        let left = drain(&colleague);
+        assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
+        assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");
+        assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+        lived.is_some()
+    })
 }

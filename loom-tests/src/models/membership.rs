@@ -1,7 +1,7 @@
 //! Joining, leaving, being evicted, and being cleared away.
 
 use super::{consumer, copied_words, fill, geometry, kind_of, leases, publish, read, take, take_over, words};
-use crate::explore::explore;
+use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
@@ -11,8 +11,6 @@ use slipring_core::protocol::membership;
 use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::{self, Eviction, Start, StartError};
 use slipring_core::protocol::tenure::{self, Tenure};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten,
@@ -209,33 +207,24 @@ pub(super) fn leave(bound: usize) -> usize {
 /// A durable consumer is removed by a process that is killed before each of its accesses. Either it
 /// is still there and gates, or its entry is cleared away like any other.
 pub(super) fn leaver_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let geometry = geometry(1, 1);
-            let memory = LoomMemory::new(&geometry);
-            drop(consumer(&memory, &geometry, 0, Start::Earliest));
-            memory.store(geometry.flags(0), EntryFlags::taken(true, false).0, Relaxed);
-            let mut producer = take_over(&memory, &geometry);
-            assert!(publish(&mut producer, &geometry));
-            let fatal = memory.fatal_after(accesses);
-            let lived = mortal(|| membership::free(&fatal, &geometry, 0));
-            outcome.store(lived.is_some(), Relaxed);
-            let reaped = membership::reap(&memory, &geometry, &LoomRights::new(), 0);
-            assert_eq!(
-                reaped,
-                accesses > 0 || lived.is_some(),
-                "a durable consumer stays until its removal began"
-            );
-            assert_eq!(publish(&mut producer, &geometry), reaped, "who stays gates");
-        });
-        if survived.load(Relaxed) {
-            break;
-        }
-    }
-    executions
+    killed_at_each(bound, move |accesses| {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        drop(consumer(&memory, &geometry, 0, Start::Earliest));
+        memory.store(geometry.flags(0), EntryFlags::taken(true, false).0, Relaxed);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer, &geometry));
+        let fatal = memory.fatal_after(accesses);
+        let lived = mortal(|| membership::free(&fatal, &geometry, 0));
+        let reaped = membership::reap(&memory, &geometry, &LoomRights::new(), 0);
+        assert_eq!(
+            reaped,
+            accesses > 0 || lived.is_some(),
+            "a durable consumer stays until its removal began"
+        );
+        assert_eq!(publish(&mut producer, &geometry), reaped, "who stays gates");
+        lived.is_some()
+    })
 }
 
 /// One slot and a reader that agreed to be evicted; the producer needs the slot. Exactly one of the
@@ -534,50 +523,41 @@ fn believe_of_the_first(seen: Tenure) {
 /// away; then another takes it. A party that knows a generation never believes another owner's
 /// words.
 pub(super) fn owner_killed(bound: usize) -> usize {
-    let mut executions = 0;
-    for accesses in 0.. {
-        let survived = Arc::new(AtomicBool::new(false));
-        let outcome = Arc::clone(&survived);
-        executions += explore(bound, move || {
-            let geometry = geometry(4, 1);
-            let memory = LoomMemory::new(&geometry);
-            let rights = LoomRights::new();
-            let entry = geometry.consumer_entry(0);
-            let mut producer = take_over(&memory, &geometry);
-            for _ in 0..2 {
-                assert!(publish(&mut producer, &geometry));
-            }
-            tenure::succeed(&memory, entry);
-            take(&mut consumer(&memory, &geometry, 0, Start::At(1)));
-            membership::free(&memory, &geometry, 0);
-            let fatal = memory.fatal_after(accesses);
-            let lived = mortal(|| {
-                tenure::succeed(&fatal, entry);
-                fatal.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-                take(&mut consumer(&fatal, &geometry, 0, Start::At(0)));
-                membership::free(&fatal, &geometry, 0);
-            });
-            outcome.store(lived.is_some(), Relaxed);
-            let found = tenure::look_at(&memory, entry);
-            match (found.generation, found.tail.position()) {
-                (1, position) => assert_eq!((position, found.left_at), (None, Some(2)), "of the first"),
-                (_, Some(position)) => assert!(position <= 1 && found.is_counted, "of the second"),
-                (_, None) if lived.is_some() => assert_eq!(found.left_at, Some(1), "of the second"),
-                // Killed before the mark, or behind its last tail.
-                (_, None) => assert!([None, Some(1), Some(2)].contains(&found.left_at)),
-            }
-            assert!(membership::reap(&memory, &geometry, &rights.party(1), 0), "its right is free");
-            let cleared = tenure::look_at(&memory, entry);
-            assert_eq!((cleared.generation, cleared.tail), (found.generation, Tail::NONE));
-            let left_at = found.tail.position().or(found.left_at);
-            assert_eq!(cleared.left_at, left_at, "where it had come");
-            tenure::succeed(&memory, entry);
-            let taken = tenure::look_at(&memory, entry);
-            assert_eq!((taken.generation, taken.left_at), (found.generation + 1, None));
-        });
-        if survived.load(Relaxed) {
-            break;
+    killed_at_each(bound, move |accesses| {
+        let geometry = geometry(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let rights = LoomRights::new();
+        let entry = geometry.consumer_entry(0);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut producer, &geometry));
         }
-    }
-    executions
+        tenure::succeed(&memory, entry);
+        take(&mut consumer(&memory, &geometry, 0, Start::At(1)));
+        membership::free(&memory, &geometry, 0);
+        let fatal = memory.fatal_after(accesses);
+        let lived = mortal(|| {
+            tenure::succeed(&fatal, entry);
+            fatal.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+            take(&mut consumer(&fatal, &geometry, 0, Start::At(0)));
+            membership::free(&fatal, &geometry, 0);
+        });
+        let found = tenure::look_at(&memory, entry);
+        match (found.generation, found.tail.position()) {
+            (1, position) => assert_eq!((position, found.left_at), (None, Some(2)), "of the first"),
+            (_, Some(position)) => assert!(position <= 1 && found.is_counted, "of the second"),
+            (_, None) if lived.is_some() => assert_eq!(found.left_at, Some(1), "of the second"),
+            // Killed before the mark, or behind its last tail.
+            (_, None) => assert!([None, Some(1), Some(2)].contains(&found.left_at)),
+        }
+        assert!(membership::reap(&memory, &geometry, &rights.party(1), 0), "its right is free");
+        let cleared = tenure::look_at(&memory, entry);
+        assert_eq!((cleared.generation, cleared.tail), (found.generation, Tail::NONE));
+        let left_at = found.tail.position().or(found.left_at);
+        assert_eq!(cleared.left_at, left_at, "where it had come");
+        tenure::succeed(&memory, entry);
+        let taken = tenure::look_at(&memory, entry);
+        assert_eq!((taken.generation, taken.left_at), (found.generation + 1, None));
+        lived.is_some()
+    })
 }
