@@ -358,9 +358,9 @@ pub fn remove<M: Memory + Futex, L: Liveness>(
     rights: &L,
     name: &str,
 ) -> Result<Removed, RemoveError> {
-    let entry = named(memory, geometry, name)
-        .or_else(|| nameless_durable(memory, geometry).filter(|_| name.is_empty()))
-        .ok_or(RemoveError::NotFound)?;
+    let found =
+        if name.is_empty() { nameless_durable(memory, geometry) } else { named(memory, geometry, name) };
+    let entry = found.ok_or(RemoveError::NotFound)?;
     let pid = pid(memory, geometry, entry);
     if !rights.seize(Right::Consumer(entry)) {
         return Err(RemoveError::InUse { pid });
