@@ -6,7 +6,7 @@ use super::{
 };
 use crate::memory::LoomMemory;
 use loom::thread;
-use slipring_core::format::{Geometry, Meta};
+use slipring_core::format::Meta;
 use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use slipring_core::protocol::batch::Batch;
@@ -41,10 +41,10 @@ fn give_up(producer: &mut protocol::Producer<LoomMemory>) {
 }
 
 /// A batch is given up, a message published where it began, and behind that a batch of two.
-fn life(mut producer: protocol::Producer<LoomMemory>, geometry: Geometry) -> protocol::Producer<LoomMemory> {
+fn life(mut producer: protocol::Producer<LoomMemory>) -> protocol::Producer<LoomMemory> {
     producer.rescan(0);
     give_up(&mut producer);
-    assert!(publish(&mut producer, &geometry));
+    assert!(publish(&mut producer));
     if producer.room() < 2 {
         producer.rescan(0);
     }
@@ -60,7 +60,7 @@ pub(super) fn batched(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let producer = take_over(&memory, &geometry);
-        let publishing = thread::spawn(move || life(producer, geometry));
+        let publishing = thread::spawn(move || life(producer));
         for _ in 0..3 {
             if read_many(&mut reader) {
                 if reader.tail() == 1 {
@@ -84,7 +84,7 @@ pub(super) fn batched_join(bound: usize) -> usize {
         let geometry = geometry(UNGATED, 1);
         let memory = LoomMemory::new(&geometry);
         let producer = take_over(&memory, &geometry);
-        let publishing = thread::spawn(move || life(producer, geometry));
+        let publishing = thread::spawn(move || life(producer));
         let mut reader = consumer(&memory, &geometry, 0, Start::Latest);
         take(&mut reader);
         let producer = publishing.join().expect("the producer ends");
@@ -100,7 +100,7 @@ pub(super) fn batched_observed(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let producer = take_over(&memory, &geometry);
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
-        let publishing = thread::spawn(move || life(producer, geometry));
+        let publishing = thread::spawn(move || life(producer));
         let mut buffer = [0; 16];
         let mut look = || match observer.look(&mut buffer) {
             Seen::Empty => false,
@@ -128,14 +128,14 @@ pub(super) fn batched_lapped(bound: usize) -> usize {
         let mut gate = consumer(&memory, &geometry, 0, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
             assert!(take(&mut gate));
         }
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 0);
         let publishing = thread::spawn(move || {
             producer.rescan(0);
             give_up(&mut producer);
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         });
         let mut buffer = [0; 16];
         let mut look = || match observer.look(&mut buffer) {
@@ -163,7 +163,7 @@ pub(super) fn batched_copied(bound: usize) -> usize {
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let producer = take_over(&memory, &geometry);
-        let publishing = thread::spawn(move || life(producer, geometry));
+        let publishing = thread::spawn(move || life(producer));
         let mut buffer = [0; 16];
         let mut look = || match reader.take(&mut buffer) {
             Copied::Empty => false,
@@ -195,7 +195,7 @@ pub(super) fn batched_claimed(bound: usize) -> usize {
         let [here, there] = [0, 1].map(|entry| leases::worker(&memory, &geometry, entry));
         producer.rescan(0);
         give_up(&mut producer);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let publishing = thread::spawn(move || {
             let batch = fill(&mut producer, 2);
             producer.publish_batch(&batch);
@@ -293,7 +293,7 @@ pub(super) fn headerless_between(bound: usize) -> usize {
         let publishing = thread::spawn(move || {
             send_headerless(&mut producer, 2);
             // Of kind 0: its place is all that tells it from a headerless one.
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
             send_headerless(&mut producer, 2);
         });
         for _ in 0..2 {
@@ -315,7 +315,7 @@ pub(super) fn ahead(bound: usize) -> usize {
         producer.rescan(0);
         let publishing = thread::spawn(move || {
             send_headerless(&mut producer, 2);
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
             let batch = fill(&mut producer, 2);
             producer.publish_batch(&batch);
             producer
@@ -350,10 +350,10 @@ pub(super) fn headerless_observed(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
         producer.rescan(0);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         assert!(take(&mut gate));
         let publishing = thread::spawn(move || {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
             assert!(take(&mut gate));
             producer.rescan(0);
             send_headerless(&mut producer, 2);

@@ -30,7 +30,7 @@ fn stream(
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..messages {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -61,10 +61,10 @@ pub(super) fn reuse(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -107,7 +107,7 @@ pub(super) fn observer(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                assert!(publish(&mut producer, &geometry), "nobody gates");
+                assert!(publish(&mut producer), "nobody gates");
             }
         });
         let mut buffer = [0; 16];
@@ -126,7 +126,7 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 1);
         let thread = thread::spawn(move || {
@@ -139,9 +139,9 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
                 }
             }
             let room = producer.room();
-            fill(&mut producer, &geometry, room);
+            fill(&mut producer, room);
             // Dropped. The next claim is smaller.
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         });
         let mut buffer = [0; 16];
         look(&mut observer, &mut buffer);
@@ -162,7 +162,7 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut predecessor = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut predecessor, &geometry));
+            assert!(publish(&mut predecessor));
         }
         let mut observer = watch(&memory, &geometry);
         let successor = memory.clone();
@@ -173,7 +173,7 @@ pub(super) fn takeover_watched(bound: usize) -> usize {
         let producers = thread::spawn(move || {
             claiming.join().expect("the predecessor went");
             let mut producer = take_over(&successor, &geometry);
-            assert!(publish(&mut producer, &geometry), "nobody gates");
+            assert!(publish(&mut producer), "nobody gates");
         });
         let mut buffer = [0; 16];
         look(&mut observer, &mut buffer);
@@ -189,12 +189,12 @@ pub(super) fn claimed_ahead(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry).claiming_ahead(2);
         for _ in 0..4 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let mut observer = watch(&memory, &geometry);
         let writer = thread::spawn(move || {
             for _ in 0..2 {
-                assert!(publish(&mut producer, &geometry));
+                assert!(publish(&mut producer));
             }
         });
         let mut buffer = [0; 16];

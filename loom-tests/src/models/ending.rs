@@ -22,7 +22,7 @@ pub(super) fn close(bound: usize) -> usize {
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
-            publish(&mut producer, &geometry);
+            publish(&mut producer);
             producer.close();
         });
         for _ in 0..2 {
@@ -51,14 +51,13 @@ pub(super) fn reopened(bound: usize) -> usize {
 }
 
 /// The killed producer's steps: a batch of two, one that is given up, a message, the end.
-fn life(producer: &mut protocol::Producer<LoomMemory>, capacity: u64) {
-    let geometry = geometry(capacity, 1);
+fn life(producer: &mut protocol::Producer<LoomMemory>) {
     producer.rescan(0);
     let batch = batches::fill(producer, 2);
     producer.publish_batch(&batch);
     batches::fill(producer, 2);
     // Given up.
-    publish(producer, &geometry);
+    publish(producer);
     producer.close();
 }
 
@@ -79,7 +78,7 @@ fn takeover_in(bound: usize, layout: Plan) -> usize {
         // One thread is both: that the one comes after the other is what the kernel's lock
         // says.
         let producers = thread::spawn(move || {
-            let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
+            let lived = mortal(|| life(&mut take_over(&fatal, &geometry))).is_some();
             (lived, take_over(&successor, &geometry))
         });
         // Each look is at all that the head vouches for: the successor's store of it publishes
@@ -97,7 +96,7 @@ fn takeover_in(bound: usize, layout: Plan) -> usize {
         assert!(!reader.is_drained().expect("a sound ring"), "the stream is open again");
         while take(&mut reader) {}
         assert_eq!(reader.tail(), successor.head(), "published and read");
-        assert!(publish(&mut successor, &geometry), "three of four blocks at most are in use");
+        assert!(publish(&mut successor), "three of four blocks at most are in use");
         assert!(take(&mut reader), "the reader goes on without doing anything");
         lived
     })
@@ -121,7 +120,7 @@ fn takeover_killed_in(bound: usize, layout: Plan) -> usize {
                 let memory = LoomMemory::new(&geometry);
                 let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
                 let fatal = memory.fatal_after(first);
-                let lived = mortal(|| life(&mut take_over(&fatal, &geometry), 4)).is_some();
+                let lived = mortal(|| life(&mut take_over(&fatal, &geometry))).is_some();
                 // A message that a reader can read now must stay readable.
                 let mut witness = 0;
                 while read(&mut reader) {
@@ -132,7 +131,7 @@ fn takeover_killed_in(bound: usize, layout: Plan) -> usize {
                 let took_over = mortal(|| take_over(&fatal, &geometry).head()).is_some();
                 let mut third = take_over(&memory, &geometry);
                 assert_eq!(third.head(), witness, "lost or invented by a killed takeover");
-                assert!(publish(&mut third, &geometry));
+                assert!(publish(&mut third));
                 assert!(take(&mut reader));
                 outcome.0.store(lived, Relaxed);
                 outcome.1.store(took_over, Relaxed);

@@ -69,8 +69,7 @@ impl Maker {
         if producer.room() == 0 && !room.make_room(producer, rights, clock, |_| {}) {
             return false;
         }
-        let geometry = *producer.geometry();
-        publish(producer, &geometry)
+        publish(producer)
     }
 
     /// Tries so often, in a thread of its own.
@@ -395,7 +394,7 @@ pub(super) fn enlist_sweep(bound: usize) -> usize {
         let (geometry, memory) = leases::ring(1);
         let rights = LoomRights::new();
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let dead = rights.party(1);
         let worker = join(&memory, &geometry, &dead).expect("two entries are free");
         let _ = lease(&worker, NOW).expect("it is there");

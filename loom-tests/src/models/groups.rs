@@ -25,7 +25,7 @@ pub(super) fn floor(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let first = lease(&here, NOW).expect("two are there");
         let second = lease(&there, NOW).expect("one is left");
@@ -49,11 +49,11 @@ pub(super) fn floor_gate(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let here = worker(&memory, &geometry, 0);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let [first, second] = [0, 1].map(|_| lease(&here, NOW).expect("two are there"));
         let publishing = thread::spawn(move || {
-            lap(&mut producer, &geometry, 1);
+            lap(&mut producer, 1);
             producer
         });
         settle(&here, second);
@@ -67,7 +67,7 @@ pub(super) fn floor_gate(bound: usize) -> usize {
         finish(&here, again);
         let mut producer = publishing.join().expect("the producer ends");
         while producer.head() < 4 {
-            assert!(publish(&mut producer, &geometry), "there is room for two more");
+            assert!(publish(&mut producer), "there is room for two more");
         }
         assert_eq!(drain(&here), 2);
     })
@@ -81,7 +81,7 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let worker = worker(&memory, &geometry, 0);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let work = |worker: &protocol::Worker<LoomMemory>| {
             lease(worker, NOW).is_some_and(|held| settle(worker, held))
@@ -91,7 +91,7 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
             let settled = 1 + usize::from(work(&worker));
             (worker, settled)
         });
-        publish(&mut producer, &geometry);
+        publish(&mut producer);
         let (worker, mut settled) = working.join().expect("the worker ends");
         loop {
             while work(&worker) {
@@ -100,7 +100,7 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
             if producer.head() == 5 {
                 break;
             }
-            assert!(publish(&mut producer, &geometry), "what was overwritten was settled");
+            assert!(publish(&mut producer), "what was overwritten was settled");
         }
         assert_eq!((worker.group().stored_floor(), settled), (Some(0), 5));
     })
@@ -113,7 +113,7 @@ pub(super) fn limit(bound: usize) -> usize {
         let (geometry, memory) = ring(4);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..4 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         memory.store(worker_group(&geometry, 0), 1, Relaxed);
         let worker = protocol::Worker::new(group(&memory, &geometry), 0, settings().max_ack_pending(2), 0);
@@ -142,12 +142,12 @@ pub(super) fn floor_lag(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let first = lease(&slow, NOW).expect("two are there");
         let second = lease(&quick, NOW).expect("one is left");
         let going_on = thread::spawn(move || {
-            lap(&mut producer, &geometry, 1);
+            lap(&mut producer, 1);
             let third = lease(&quick, NOW);
             finish(&quick, second);
             if let Some(third) = third {
@@ -160,7 +160,7 @@ pub(super) fn floor_lag(bound: usize) -> usize {
         drain(&quick);
         assert_eq!(quick.group().help_floor(), Some(producer.head()), "the floor is stuck");
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry), "all is settled");
+            assert!(publish(&mut producer), "all is settled");
         }
     })
 }
@@ -171,9 +171,9 @@ pub(super) fn group_join(bound: usize) -> usize {
         let geometry = geometry(1);
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let publishing = thread::spawn(move || {
-            publish(&mut producer, &geometry);
+            publish(&mut producer);
             producer
         });
         let group = group(&memory, &geometry);
@@ -198,10 +198,10 @@ pub(super) fn group_leave(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let worker = worker(&memory, &geometry, 0);
         let publishing = thread::spawn(move || {
-            lap(&mut producer, &geometry, 1);
+            lap(&mut producer, 1);
             producer
         });
         let held = worker.next(NOW).expect("it is there");
@@ -209,7 +209,7 @@ pub(super) fn group_leave(bound: usize) -> usize {
         worker.unpin(held.position);
         table::clear(worker.group());
         let mut producer = publishing.join().expect("the producer ends");
-        assert!(publish(&mut producer, &geometry), "nobody gates any more");
+        assert!(publish(&mut producer), "nobody gates any more");
     })
 }
 
@@ -224,14 +224,14 @@ pub(super) fn creator_killed(bound: usize) -> usize {
         let geometry = geometry(1);
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let fatal = group(&memory.fatal_after(accesses), &geometry);
         let lived = mortal(|| create(&fatal).is_ok());
         let group = group(&memory, &geometry);
         let complete = memory.load(flags_of(&geometry), Relaxed) == group_flags::TAKEN;
         table::clear_unfinished(&group);
         assert!(lived.is_none() || complete);
-        assert_ne!(publish(&mut producer, &geometry), complete, "only a whole group gates");
+        assert_ne!(publish(&mut producer), complete, "only a whole group gates");
         lived.is_some()
     })
 }
@@ -242,7 +242,7 @@ pub(super) fn remover_killed(bound: usize) -> usize {
     killed_at_each(bound, move |accesses| {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let lived = mortal(|| table::clear(&group(&memory.fatal_after(accesses), &geometry)));
         let flags = || memory.load(flags_of(&geometry), Relaxed);
         assert!(lived.is_none() || flags() == group_flags::FREE);
@@ -254,7 +254,7 @@ pub(super) fn remover_killed(bound: usize) -> usize {
             whole,
             "only a whole group has a floor"
         );
-        assert_ne!(publish(&mut producer, &geometry), whole, "only a whole group gates");
+        assert_ne!(publish(&mut producer), whole, "only a whole group gates");
         lived.is_some()
     })
 }
@@ -281,7 +281,7 @@ pub(super) fn dead_letter_copy(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let [here, stopped] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let held = lease(&here, NOW).expect("it is there");
         assert!(here.reject(held, NOW).is_ok());
         here.unpin(held.position);
@@ -294,7 +294,7 @@ pub(super) fn dead_letter_copy(bound: usize) -> usize {
         });
         let moved = here.move_to_dead_letters(0, NOW, &mut [0; 16], |_, _| Ok(()));
         if moved.is_some() {
-            lap(&mut producer, &geometry, 1);
+            lap(&mut producer, 1);
         }
         copying.join().expect("the stopped worker ends");
     })
@@ -307,7 +307,7 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
     killed_at_each(bound, move |accesses| {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let beyond = super::geometry(2, 1);
         let dead = memory.beside(&beyond);
         let mut letters = consumer(&dead, &beyond, 0, Start::Earliest);
@@ -344,14 +344,14 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
         assert!(copies <= 2, "one for each worker");
         assert!(worked + copies > 0, "settled, and nobody has it");
         assert!(moved.is_none() || copies > 0, "{moved:?}, and there is no copy");
-        assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+        assert!(publish(&mut producer), "the dead hold nobody up");
         lived.is_some()
     })
 }
 
 /// Publishes a message; sleeps while there is no room for it.
-fn sleep_until_published(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
-    while !publish(producer, geometry) {
+fn sleep_until_published(producer: &mut protocol::Producer<LoomMemory>) {
+    while !publish(producer) {
         super::parking::sleep_for_room(producer);
     }
 }
@@ -362,13 +362,13 @@ pub(super) fn park_group(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let worker = worker(&memory, &geometry, 0);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let working = thread::spawn(move || {
             let held = lease(&worker, NOW).expect("it is there");
             finish(&worker, held);
             worker.wake_producer();
         });
-        sleep_until_published(&mut producer, &geometry);
+        sleep_until_published(&mut producer);
         working.join().expect("the worker ends");
     })
 }
@@ -380,7 +380,7 @@ pub(super) fn park_claims(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let working = thread::spawn(move || {
             let found = there.next(NOW);
             if let Some(held) = found {
@@ -394,7 +394,7 @@ pub(super) fn park_claims(bound: usize) -> usize {
         if let Some(held) = here.next(NOW) {
             finish(&here, held);
         }
-        sleep_until_published(&mut producer, &geometry);
+        sleep_until_published(&mut producer);
         working.join().expect("the worker ends");
     })
 }

@@ -116,7 +116,7 @@ pub(super) fn claim(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let working = thread::spawn(move || lease(&there, NOW).is_some());
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let ours = lease(&here, NOW).is_some();
         let theirs = working.join().expect("the worker ends");
         assert!(!(ours && theirs), "two workers have leased one message");
@@ -132,7 +132,7 @@ fn against_expiry(bound: usize, holders_word: fn(&protocol::Worker<LoomMemory>, 
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let held = lease(&here, NOW).expect("it is there");
         let working = thread::spawn(move || {
             let taken = lease(&there, LATER);
@@ -169,7 +169,7 @@ pub(super) fn old_token(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let [here, stopped] = [0, 0].map(|entry| worker(&memory, &geometry, entry));
         let old = lease(&here, NOW).expect("it is there");
         assert!(here.nack(old, Some(0), NOW).is_ok());
@@ -196,7 +196,7 @@ pub(super) fn late_clock(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let [here, stopped] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let going_on = thread::spawn(move || {
             let found = stopped.search(Kinds::Any, NOW, false);
@@ -221,7 +221,7 @@ pub(super) fn release_claim(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         let held = lease(&here, NOW).expect("it is there");
         let working = thread::spawn(move || {
@@ -247,7 +247,7 @@ pub(super) fn entry_reuse(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(2);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let rights = LoomRights::new();
         let dead = worker(&memory, &geometry, 0);
         let _ = lease(&dead, NOW).expect("it is there");
@@ -293,7 +293,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
         let (geometry, memory) = ring(4);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..3 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let fatal = memory.fatal_after(accesses);
         drop(worker(&memory, &geometry, 0));
@@ -310,7 +310,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
         assert_eq!(drain(&colleague) + settled_before, 3, "a message was lost or doubled");
         assert_eq!(colleague.group().help_floor(), Some(3));
         for _ in 0..4 {
-            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+            assert!(publish(&mut producer), "the dead hold nobody up");
         }
         lived.is_some()
     })
@@ -323,7 +323,7 @@ pub(super) fn reaper_killed(bound: usize) -> usize {
         let (geometry, memory) = ring(2);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let dead = worker(&memory, &geometry, 0);
         for _ in 0..2 {
@@ -349,7 +349,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
     killed_at_each(bound, move |accesses| {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let fatal = memory.fatal_after(accesses);
         drop(worker(&memory, &geometry, 0));
         let colleague = worker(&memory, &geometry, 1);
@@ -372,7 +372,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
         let left = drain(&colleague);
         assert!(left + usize::from(taken_over) + usize::from(acked.load(Relaxed)) <= 1, "doubled");
         assert_eq!(colleague.group().help_floor(), Some(1), "lost, or held for ever");
-        assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+        assert!(publish(&mut producer), "the dead hold nobody up");
         lived.is_some()
     })
 }

@@ -4,7 +4,7 @@ use super::{consumer, copied_words, fill, geometry, kind_of, leases, publish, re
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
-use slipring_core::format::{EntryFlags, Geometry, Meta, Tail};
+use slipring_core::format::{EntryFlags, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
 use slipring_core::protocol::membership;
@@ -20,10 +20,10 @@ fn join(bound: usize, start: Start) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -49,7 +49,7 @@ fn join(bound: usize, start: Start) -> usize {
                 while take(reader) {}
                 assert_eq!(reader.tail(), producer.head(), "published and read");
             }
-            None => assert!(publish(&mut producer, &geometry), "an error must not leave a tail that gates"),
+            None => assert!(publish(&mut producer), "an error must not leave a tail that gates"),
         }
     })
 }
@@ -75,10 +75,10 @@ pub(super) fn join_takeover(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut predecessor = take_over(&memory, &geometry);
         for _ in 0..15 {
-            assert!(publish(&mut predecessor, &geometry));
+            assert!(publish(&mut predecessor));
         }
         predecessor.rescan(0);
-        fill(&mut predecessor, &geometry, 2);
+        fill(&mut predecessor, 2);
         drop(predecessor);
         let successor = memory.clone();
         let scanning = thread::spawn(move || {
@@ -102,10 +102,10 @@ pub(super) fn join_beside(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut other = consumer(&memory, &geometry, 1, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let producing = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -132,10 +132,10 @@ pub(super) fn join_ungated(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let producing = thread::spawn(move || {
-            publish(&mut producer, &geometry);
+            publish(&mut producer);
             assert!(producer.room() <= 1, "there is one slot");
             producer
         });
@@ -155,7 +155,7 @@ pub(super) fn join_falling(bound: usize) -> usize {
         let (memory, rights) = (LoomMemory::new(&geometry), LoomRights::new());
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         tenure::count_entry(&memory, geometry.consumer_entry(1).used(), 1);
         memory.store(geometry.flags(1), EntryFlags::taken(false, false).0, Relaxed);
@@ -171,8 +171,8 @@ pub(super) fn join_falling(bound: usize) -> usize {
             read(&mut reader);
             reader
         });
-        if !publish(&mut producer, &geometry) && membership::reap(&memory, &geometry, &rights.party(2), 1) {
-            publish(&mut producer, &geometry);
+        if !publish(&mut producer) && membership::reap(&memory, &geometry, &rights.party(2), 1) {
+            publish(&mut producer);
         }
         killed.join().expect("the killed joiner ends");
         let mut reader = joined.join().expect("the reader ends");
@@ -188,10 +188,10 @@ pub(super) fn leave(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -199,7 +199,7 @@ pub(super) fn leave(bound: usize) -> usize {
         assert!(read(&mut reader));
         membership::free(&memory, &geometry, 0);
         let mut producer = thread.join().expect("the producer ends");
-        assert!(publish(&mut producer, &geometry), "nobody gates any more");
+        assert!(publish(&mut producer), "nobody gates any more");
         assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
     })
 }
@@ -213,7 +213,7 @@ pub(super) fn leaver_killed(bound: usize) -> usize {
         drop(consumer(&memory, &geometry, 0, Start::Earliest));
         memory.store(geometry.flags(0), EntryFlags::taken(true, false).0, Relaxed);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let fatal = memory.fatal_after(accesses);
         let lived = mortal(|| membership::free(&fatal, &geometry, 0));
         let reaped = membership::reap(&memory, &geometry, &LoomRights::new(), 0);
@@ -222,7 +222,7 @@ pub(super) fn leaver_killed(bound: usize) -> usize {
             accesses > 0 || lived.is_some(),
             "a durable consumer stays until its removal began"
         );
-        assert_eq!(publish(&mut producer, &geometry), reaped, "who stays gates");
+        assert_eq!(publish(&mut producer), reaped, "who stays gates");
         lived.is_some()
     })
 }
@@ -237,9 +237,9 @@ pub(super) fn eviction(bound: usize) -> usize {
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
-            while !publish(&mut producer, &geometry) {
+            while !publish(&mut producer) {
                 if let Some(gate) = producer.rescan(0).lowest {
                     producer.evict(gate);
                 }
@@ -289,14 +289,14 @@ fn take_copy(reader: &mut protocol::EvictableConsumer<LoomMemory>) {
 }
 
 /// Publishes a message; evicts the gate if the ring is full.
-fn evict_and_publish(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
+fn evict_and_publish(producer: &mut protocol::Producer<LoomMemory>) {
     if producer.room() == 0 {
         let scan = producer.rescan(0);
         if let Some(gate) = scan.lowest.filter(|_| producer.room() == 0) {
             producer.evict(gate);
         }
     }
-    publish(producer, geometry);
+    publish(producer);
 }
 
 /// A reader that may be evicted is evicted between the two stores of its joining.
@@ -305,8 +305,8 @@ pub(super) fn join_evicted(bound: usize) -> usize {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
-        let publishing = thread::spawn(move || evict_and_publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
+        let publishing = thread::spawn(move || evict_and_publish(&mut producer));
         let joined = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed);
         let mut reader =
             protocol::EvictableConsumer::new(memory.clone(), geometry, 0, joined.expect("can always be had"));
@@ -323,9 +323,9 @@ pub(super) fn evict_reuse(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry).storing_by_exchange();
         table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let publishing = thread::spawn(move || {
-            evict_and_publish(&mut producer, &geometry);
+            evict_and_publish(&mut producer);
             producer
         });
         membership::free(&memory, &geometry, 0);
@@ -347,9 +347,9 @@ pub(super) fn copy_release(bound: usize) -> usize {
             table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
-            publish(&mut producer, &geometry);
+            publish(&mut producer);
         });
         let mut buffer = [0; 16];
         assert!(matches!(reader.take(&mut buffer), Copied::Message { position: 0, .. }));
@@ -368,7 +368,7 @@ pub(super) fn resume(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                publish(&mut producer, &geometry);
+                publish(&mut producer);
             }
             producer
         });
@@ -394,15 +394,15 @@ pub(super) fn reap(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         drop(consumer(&memory, &geometry, 0, Start::Earliest));
         memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let hand = rights.party(1);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                if !publish(&mut producer, &geometry) {
+                if !publish(&mut producer) {
                     membership::reap(producer.memory(), &geometry, &hand, 0);
                 }
             }
-            publish(&mut producer, &geometry);
+            publish(&mut producer);
             producer
         });
         let hand = rights.party(2);
@@ -464,7 +464,7 @@ pub(super) fn used_worker(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = leases::ring(1);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let thread = thread::spawn(move || {
             let worker = leases::worker(&memory, &geometry, 1);
             if let Some(held) = leases::lease(&worker, leases::NOW) {
@@ -473,9 +473,9 @@ pub(super) fn used_worker(bound: usize) -> usize {
                 worker.unpin(held.position);
             }
         });
-        publish(&mut producer, &geometry);
+        publish(&mut producer);
         thread.join().expect("the worker ends");
-        assert!(publish(&mut producer, &geometry) || producer.head() == 2, "nothing is unsettled");
+        assert!(publish(&mut producer) || producer.head() == 2, "nothing is unsettled");
     })
 }
 
@@ -489,7 +489,7 @@ pub(super) fn succeed(bound: usize) -> usize {
         let entry = geometry.consumer_entry(0);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         tenure::succeed(&memory, entry);
         let mut first = consumer(&memory, &geometry, 0, Start::At(1));
@@ -530,7 +530,7 @@ pub(super) fn owner_killed(bound: usize) -> usize {
         let entry = geometry.consumer_entry(0);
         let mut producer = take_over(&memory, &geometry);
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         tenure::succeed(&memory, entry);
         take(&mut consumer(&memory, &geometry, 0, Start::At(1)));

@@ -621,7 +621,7 @@ fn consumer(
 }
 
 /// Claims `n` positions and fills them with what belongs there.
-fn fill(producer: &mut protocol::Producer<LoomMemory>, _geometry: &Geometry, n: u64) {
+fn fill(producer: &mut protocol::Producer<LoomMemory>, n: u64) {
     producer.claim(n);
     for claimed in (0..n).map(|ahead| producer.claimed_slot(ahead)).collect::<Vec<_>>() {
         let position = claimed.position();
@@ -643,7 +643,7 @@ fn kind_of(position: u64) -> u32 {
 }
 
 /// Publishes the next message if there is room for it.
-fn publish(producer: &mut protocol::Producer<LoomMemory>, _geometry: &Geometry) -> bool {
+fn publish(producer: &mut protocol::Producer<LoomMemory>) -> bool {
     if producer.room() == 0 {
         producer.rescan(0);
     }

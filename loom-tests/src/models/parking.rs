@@ -40,8 +40,8 @@ pub(super) fn sleep_for_room(producer: &mut protocol::Producer<LoomMemory>) {
     let Ok(()) = Side::Producer.sleep_unless(producer, protocol::Producer::memory, look);
 }
 
-fn send(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry) {
-    assert!(publish(producer, geometry), "the ring is large enough");
+fn send(producer: &mut protocol::Producer<LoomMemory>) {
+    assert!(publish(producer), "the ring is large enough");
     producer.wake_readers();
 }
 
@@ -54,7 +54,7 @@ pub(super) fn park_readers(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
-                send(&mut producer, &geometry);
+                send(&mut producer);
             }
         });
         for _ in 0..2 {
@@ -71,7 +71,7 @@ pub(super) fn park_two_readers(bound: usize) -> usize {
         let [mut here, mut there] = [0, 1].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
         let mut producer = take_over(&memory, &geometry);
         let thread = thread::spawn(move || receive(&mut there));
-        let producing = thread::spawn(move || send(&mut producer, &geometry));
+        let producing = thread::spawn(move || send(&mut producer));
         receive(&mut here);
         thread.join().expect("the reader ends");
         producing.join().expect("the producer ends");
@@ -86,14 +86,14 @@ pub(super) fn park_producer(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let readers = [0, 1].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let threads = readers.map(|mut reader| {
             thread::spawn(move || {
                 assert!(take(&mut reader), "published before");
                 reader.wake_producer();
             })
         });
-        while !publish(&mut producer, &geometry) {
+        while !publish(&mut producer) {
             sleep_for_room(&mut producer);
         }
         for thread in threads {
@@ -110,11 +110,11 @@ pub(super) fn park_taken(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         assert!(take(&mut reader));
         let thread = thread::spawn(move || {
             producer.wake_readers();
-            send(&mut producer, &geometry);
+            send(&mut producer);
         });
         receive(&mut reader);
         thread.join().expect("the producer ends");
@@ -145,7 +145,7 @@ pub(super) fn park_slow_waker(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let readers = [0, 1, 2].map(|entry| consumer(&memory, &geometry, entry, Start::Earliest));
         let mut producer = take_over(&memory, &geometry);
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         memory.store(readers_page::PRODUCER_ASLEEP, 1, Relaxed);
         let [slow, mut quick, last] = readers.map(|mut reader| {
             assert!(read(&mut reader));
@@ -198,7 +198,7 @@ pub(super) fn park_any(bound: usize) -> usize {
         let mut readers = memories.each_ref().map(|memory| consumer(memory, &geometry, 0, Start::Earliest));
         let threads = memories.map(|memory| {
             let mut producer = take_over(&memory, &geometry);
-            thread::spawn(move || send(&mut producer, &geometry))
+            thread::spawn(move || send(&mut producer))
         });
         let mut taken = 0;
         while taken < 2 {

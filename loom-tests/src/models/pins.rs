@@ -12,9 +12,9 @@ use slipring_core::protocol::group::{Kinds, members};
 use slipring_core::protocol::lease::Lease;
 
 /// Publishes a message that will overwrite the first, if the producer may.
-pub(super) fn lap(producer: &mut protocol::Producer<LoomMemory>, geometry: &Geometry, attempts: usize) {
+pub(super) fn lap(producer: &mut protocol::Producer<LoomMemory>, attempts: usize) {
     for _ in 0..attempts {
-        if publish(producer, geometry) {
+        if publish(producer) {
             break;
         }
     }
@@ -27,7 +27,7 @@ pub(super) fn pin(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let reading = thread::spawn(move || {
             let Some(held) = lease(&late, NOW) else { return };
             // Reads once more, long after its lease was lost.
@@ -38,10 +38,10 @@ pub(super) fn pin(bound: usize) -> usize {
         if let Some(taken) = other.search(Kinds::Any, LATER, false).lease {
             settle(&other, taken);
         }
-        lap(&mut producer, &geometry, 2);
+        lap(&mut producer, 2);
         reading.join().expect("the late worker ends");
         drain(&other);
-        lap(&mut producer, &geometry, 1);
+        lap(&mut producer, 1);
         assert!(producer.head() >= 2, "nobody reads any more, nothing is unsettled");
     })
 }
@@ -55,13 +55,13 @@ pub(super) fn pin_floor(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let next = other.search(Kinds::Equal(kind_of(1)), NOW, false).lease.expect("it is there");
         assert_eq!(next.position, 1);
         let helper = group(&memory, &geometry);
         let helping = thread::spawn(move || helper.help_floor());
-        let publishing = thread::spawn(move || lap(&mut producer, &geometry, 1));
+        let publishing = thread::spawn(move || lap(&mut producer, 1));
         let held = late.next(NOW).expect("it is there");
         assert!(late.ack(held).is_ok());
         check(&late, held);
@@ -82,13 +82,13 @@ pub(super) fn pin_run(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let first = lease(&other, NOW).expect("it is there");
         assert!(settle(&other, first));
         let colleague = group(&memory, &geometry);
         let walking = thread::spawn(move || colleague.window(0).learning().next());
-        let publishing = thread::spawn(move || (0..2).all(|_| publish(&mut producer, &geometry)));
+        let publishing = thread::spawn(move || (0..2).all(|_| publish(&mut producer)));
         let held = late.next(NOW).expect("it is there");
         assert_eq!(held.position, 1);
         assert!(late.ack(held).is_ok());
@@ -108,7 +108,7 @@ fn lost_lease(
     let mut producer = take_over(&memory, &geometry);
     let [late, other] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
     for _ in 0..capacity {
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
     }
     let lost = lease(&late, NOW).expect("it is there");
     let taken = other.search(Kinds::Any, LATER, true).lease.expect("it ran out");
@@ -120,16 +120,16 @@ fn lost_lease(
 /// that sees only the second pin must know of the reading before the first was taken away.
 pub(super) fn pin_moves(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, _, mut producer, late, lost) = lost_lease(2);
+        let (_, _, mut producer, late, lost) = lost_lease(2);
         let working = thread::spawn(move || {
             check(&late, lost);
             late.unpin(lost.position);
             let next = late.next(NOW).expect("nobody else is about");
             check(&late, next);
         });
-        lap(&mut producer, &geometry, 1);
+        lap(&mut producer, 1);
         working.join().expect("the late worker ends");
-        lap(&mut producer, &geometry, 1);
+        lap(&mut producer, 1);
         assert_eq!(producer.head(), 3, "up to the message that is leased");
     })
 }
@@ -143,9 +143,9 @@ pub(super) fn worker_leaves(bound: usize) -> usize {
             check(&late, lost);
             members::free(&memory, &geometry, 0);
         });
-        lap(&mut producer, &geometry, 1);
+        lap(&mut producer, 1);
         leaving.join().expect("the worker ends");
-        lap(&mut producer, &geometry, 1);
+        lap(&mut producer, 1);
         assert!(producer.head() >= 2, "nobody reads any more, nothing is unsettled");
     })
 }
@@ -158,14 +158,14 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let rights = LoomRights::new();
         let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let held = lease(&dead, NOW).expect("it is there");
         assert!(dead.release(held).is_ok());
         drop(dead);
         let hand = rights.party(1);
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
-                if !publish(&mut producer, &geometry) {
+                if !publish(&mut producer) {
                     members::unpin_dead(producer.memory(), &geometry, &hand, 0);
                 }
             }
@@ -184,7 +184,7 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         drain(&colleague);
         if producer.head() < 2 {
             members::unpin_dead(producer.memory(), &geometry, &rights.party(1), 0);
-            assert!(publish(&mut producer, &geometry), "the dead hold nobody up");
+            assert!(publish(&mut producer), "the dead hold nobody up");
         }
     })
 }
@@ -197,7 +197,7 @@ pub(super) fn lap_headerless(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         for _ in 0..2 {
-            assert!(publish(&mut producer, &geometry));
+            assert!(publish(&mut producer));
         }
         let first = lease(&quick, NOW).expect("it is there");
         assert!(settle(&quick, first));
@@ -240,13 +240,13 @@ pub(super) fn lap_reuse(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
-        assert!(publish(&mut producer, &geometry));
+        assert!(publish(&mut producer));
         let going_on = thread::spawn(move || {
             let first = lease(&quick, NOW);
             if let Some(first) = first {
                 settle(&quick, first);
             }
-            lap(&mut producer, &geometry, 1);
+            lap(&mut producer, 1);
             let next = if producer.head() == 2 { lease(&quick, NOW) } else { None };
             if let Some(next) = next {
                 settle(&quick, next);
