@@ -1,14 +1,10 @@
-//! A reader that may be evicted, and at times reads too slowly on purpose.
+//! A reader that may be evicted.
 
-use super::story::Story;
+use super::copying::{self, TURN};
 use crate::board::Entry;
-use crate::cast::{Cast, Wrong};
+use crate::cast::Cast;
 use crate::message::Stream;
 use slipring::{ConsumerOptions, EvictableConsumer, RecvError, Start};
-use std::time::Duration;
-
-const COUNT_EVERY: u64 = 256;
-const TURN: Duration = Duration::from_secs(1);
 
 pub(crate) fn read(cast: &Cast) {
     let mut dice = cast.dice();
@@ -19,25 +15,14 @@ pub(crate) fn read(cast: &Cast) {
     }
     let path = cast.ring(Stream::Broadcast);
     let mut consumer: EvictableConsumer = cast.insist("join", || options.attach_evictable::<[u8]>(&path));
-    let mut story = Story::from(cast, consumer.position());
-    cast.arrived();
-    for turn in 1_u64.. {
-        match consumer.recv_timeout(TURN) {
-            Ok(message) => story.read(message.position(), message.kind(), &message),
-            Err(RecvError::Lagged { missed }) => {
+    copying::read(cast, dice, consumer.position(), |story| {
+        let evicted = |error: &RecvError| {
+            if matches!(error, RecvError::Lagged { .. }) {
                 cast.count(Entry::Evictions, 1);
-                story.missed(missed);
             }
-            Err(RecvError::TimedOut(_)) => {}
-            Err(RecvError::Closed) => break,
-            Err(error) => cast.fail(Wrong::Failed, error),
-        }
-        if turn % COUNT_EVERY == 0 {
-            story.count();
-            if dice.hits(500) {
-                std::thread::sleep(Duration::from_millis(dice.roll(50)));
-            }
-        }
-    }
-    story.ended();
+        };
+        let message = consumer.recv_timeout(TURN).inspect_err(evicted)?;
+        story.read(message.position(), message.kind(), &message);
+        Ok(())
+    });
 }

@@ -1,5 +1,6 @@
 //! The work of each role.
 
+mod copying;
 mod evictable;
 mod observer;
 mod publisher;
