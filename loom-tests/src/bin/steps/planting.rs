@@ -80,6 +80,8 @@ impl Copy {
     /// Copies the source into `folder`, and plants the bugs there.
     pub(crate) fn plant(folder: &Path, plants: &'static [Plant]) -> Result<Copy, String> {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        // Cargo is started inside the copy, where a relative path would be another folder.
+        let folder = std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
         let copy = Copy { tree: folder.join("tree"), build: folder.join("build") };
         copy.take(root)?;
         let mut edits: BTreeMap<PathBuf, Edits> = BTreeMap::new();
