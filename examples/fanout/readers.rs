@@ -38,7 +38,7 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
         name => consume(name, &place),
     };
     result.map_err(|failure| {
-        if let Some(RecvError::ProducerDead { .. }) = failure.downcast_ref() {
+        if let Some(RecvError::ProducerAway { .. }) = failure.downcast_ref() {
             // The publisher was killed and could not close the stream. All messages that it
             // published were received.
             place.remove();
@@ -69,7 +69,7 @@ fn consume(name: &str, place: &Place) -> Result<(), Failure> {
     let mut consumer = ConsumerOptions::new()
         .name(name)
         .durable(true)
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .attach::<[u8]>(place.file("stream"))?;
     tally.resumed_at = consumer.position();
     let recorded = tally.next;
@@ -111,7 +111,7 @@ fn work(batch: &Batch<'_>, recorded: u64, tally: &mut Tally, record: &Record) ->
 fn observe(place: &Place) -> Result<(), Failure> {
     let mut observer = ObserverOptions::new()
         .start(Start::Earliest)
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .attach::<[u8]>(place.file("stream"))?;
     let mut tally = Tally { resumed_at: observer.position(), ..Tally::default() };
     let record = Record::open(&record_path(place, OBSERVER))?; // its appearance tells the parent: attached
@@ -150,7 +150,7 @@ fn echo(place: &Place) -> Result<(), Failure> {
     let mut ping = ConsumerOptions::new()
         .name(ECHO)
         .durable(true)
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .attach::<[u8]>(place.file("ping"))?;
     loop {
         match ping.recv() {

@@ -133,7 +133,7 @@ impl View {
 
     fn status(&self, total: u64) -> String {
         let sms = &self.sms;
-        let again = sms.failed + sms.expired + sms.abandoned + sms.released;
+        let again = sms.failed + sms.expired + sms.worker_died + sms.handed_back;
         let mut status = format!(
             "{} recorded; SMS: {} done, {} waiting, {} in flight, {} again, {} dead",
             grouped(self.head.min(total)),

@@ -55,13 +55,13 @@ pub(crate) fn write(
     )?;
     row("  calls to the gateway", found.calls, format!("{} unanswered", grouped(found.unanswered)))?;
     row("  done before, by key", found.repeated, "and not done again".to_owned())?;
-    let again = sms.failed + sms.expired + sms.abandoned + sms.released;
+    let again = sms.failed + sms.expired + sms.worker_died + sms.handed_back;
     let causes = format!(
-        "failed {}, lease expired {}, worker died {}, released {}",
+        "failed {}, lease expired {}, worker died {}, handed back {}",
         grouped(sms.failed),
         sms.expired,
-        sms.abandoned,
-        sms.released
+        sms.worker_died,
+        sms.handed_back
     );
     row("  attempts in vain", again, causes)?;
     row("  too late, refused", sms.lost, String::new())?;

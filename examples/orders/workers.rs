@@ -54,7 +54,7 @@ pub(crate) fn play(arguments: impl Iterator<Item = std::ffi::OsString>) -> Resul
 /// redriven message is a new message with another id, so it carries that of the first one.
 fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
     let worker =
-        WorkerOptions::new(SMS).name(name).notice_dead_producer(true).join::<Order>(place.file("orders"))?;
+        WorkerOptions::new(SMS).name(name).notice_producer_away(true).join::<Order>(place.file("orders"))?;
     let mut gateway = Gateway::new(place);
     loop {
         let delivery = match worker.recv() {
@@ -98,7 +98,7 @@ pub(crate) const BOOKING: u64 = 8;
 fn add_points(place: &Place) -> Result<(), Failure> {
     let worker = WorkerOptions::new(POINTS)
         .name(POINTS)
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .join::<Order>(place.file("orders"))?;
     let ledger = open(place, POINTS)?;
     loop {
@@ -142,7 +142,7 @@ fn audit(place: &Place) -> Result<(), Failure> {
     let mut consumer = ConsumerOptions::new()
         .name(AUDIT)
         .durable(true)
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .attach::<Order>(place.file("orders"))?;
     let file = open(place, AUDIT)?;
     loop {

@@ -21,7 +21,7 @@ pub(crate) struct Membership {
     pub(crate) wait: Wait,
     kind: ConsumerKind,
     name: String,
-    notice_dead_producer: bool,
+    notice_producer_away: bool,
 }
 
 impl Membership {
@@ -50,14 +50,14 @@ impl Membership {
             wait: options.wait,
             kind,
             name: options.name.clone(),
-            notice_dead_producer: options.notice_dead_producer,
+            notice_producer_away: options.notice_producer_away,
         })
     }
 
     /// An error if the ring's file was replaced, or if the producer died and the options ask for
     /// notice.
     pub(crate) fn check_up(&self) -> Result<(), RecvError> {
-        self.attachment.check_up(self.notice_dead_producer)
+        self.attachment.check_up(self.notice_producer_away)
     }
 }
 

@@ -30,7 +30,8 @@ use std::time::Duration;
 /// its process dies. Dropping the handle frees its entry. A durable consumer's entry stays, and its
 /// tail goes on gating the producer.
 ///
-/// A consumer does not survive `fork`: in the child it fails with [`RecvError::Forked`].
+/// A consumer does not survive `fork`: in the child it fails with
+/// [`HandleError::Forked`](crate::HandleError::Forked).
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
@@ -127,9 +128,9 @@ impl<T: ?Sized + Message> Consumer<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Replaced`] when
-    /// the file at the path is no longer this ring's; [`RecvError::ProducerDead`] if the options
-    /// [ask for it](ConsumerOptions::notice_dead_producer). The last two are noticed within 100 ms.
+    /// [`RecvError::Closed`] once the stream is closed and drained; [`RecvError::Handle`] when
+    /// the file at the path is no longer this ring's; [`RecvError::ProducerAway`] if the options
+    /// [ask for it](ConsumerOptions::notice_producer_away). The last two are noticed within 100 ms.
     /// [`RecvError::WrongLength`], as [`try_recv`](Self::try_recv).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<Received<'_, T>, RecvError> {

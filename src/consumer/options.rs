@@ -26,7 +26,7 @@ pub struct ConsumerOptions {
     pub(crate) durable: bool,
     pub(super) start: Start,
     pub(super) wait: Wait,
-    pub(super) notice_dead_producer: bool,
+    pub(super) notice_producer_away: bool,
 }
 
 impl ConsumerOptions {
@@ -67,12 +67,12 @@ impl ConsumerOptions {
         self
     }
 
-    /// Waiting calls return [`ProducerDead`](crate::RecvError::ProducerDead) when every message was
-    /// received and the producer has died without closing. Default false: the calls wait for a
-    /// successor. A death is noticed within 100 ms.
+    /// Waiting calls return [`ProducerAway`](crate::RecvError::ProducerAway) when every message was
+    /// received and the producer is away: it died, or left without closing. Default false: the
+    /// calls wait for a successor. The calls notice it within 100 ms.
     #[must_use]
-    pub fn notice_dead_producer(mut self, notice: bool) -> ConsumerOptions {
-        self.notice_dead_producer = notice;
+    pub fn notice_producer_away(mut self, notice: bool) -> ConsumerOptions {
+        self.notice_producer_away = notice;
         self
     }
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub struct ObserverOptions {
     start: Start,
     wait: Wait,
-    notice_dead_producer: bool,
+    notice_producer_away: bool,
 }
 
 impl ObserverOptions {
@@ -57,10 +57,10 @@ impl ObserverOptions {
         self
     }
 
-    /// As [`ConsumerOptions::notice_dead_producer`](crate::ConsumerOptions::notice_dead_producer).
+    /// As [`ConsumerOptions::notice_producer_away`](crate::ConsumerOptions::notice_producer_away).
     #[must_use]
-    pub fn notice_dead_producer(mut self, notice: bool) -> ObserverOptions {
-        self.notice_dead_producer = notice;
+    pub fn notice_producer_away(mut self, notice: bool) -> ObserverOptions {
+        self.notice_producer_away = notice;
         self
     }
 
@@ -82,7 +82,7 @@ impl ObserverOptions {
             self.choose(earliest, head).map_err(|error| attachment.at_path(AttachError::from(error)))?;
         let source = Watching {
             protocol: protocol::Observer::new(attachment.region.clone(), geometry, position),
-            notice_dead_producer: self.notice_dead_producer,
+            notice_producer_away: self.notice_producer_away,
             attachment,
         };
         Ok(Observer { copying: Copying::new(source, self.wait), carries: PhantomData })
@@ -92,7 +92,9 @@ impl ObserverOptions {
         match self.start {
             Start::Earliest => Ok(earliest),
             Start::Latest => Ok(head),
-            Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
+            Start::At(requested) if requested < earliest => {
+                Err(StartError::BeforeEarliest { requested, earliest })
+            }
             Start::At(requested) if requested > head => Err(StartError::Ahead { requested, head }),
             Start::At(requested) => Ok(requested),
         }
@@ -186,7 +188,7 @@ impl<T: ?Sized + Message> Observer<T> {
 #[derive(Debug)]
 struct Watching {
     protocol: protocol::Observer<Region>,
-    notice_dead_producer: bool,
+    notice_producer_away: bool,
     attachment: Attachment,
 }
 
@@ -214,7 +216,7 @@ impl Source for Watching {
     }
 
     fn check_up(&self) -> Result<(), RecvError> {
-        self.attachment.check_up(self.notice_dead_producer)
+        self.attachment.check_up(self.notice_producer_away)
     }
 
     fn longest_sleep(&self) -> Duration {

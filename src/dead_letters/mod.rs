@@ -251,7 +251,7 @@ impl DeadLetters {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Damaged`], [`RecvError::Truncated`].
+    /// [`RecvError::Damaged`], [`RecvError::Handle`].
     pub fn peek(&mut self) -> Result<Option<DeadLetter>, RecvError> {
         loop {
             match self.consumer.try_recv() {

@@ -155,7 +155,7 @@ impl From<StartError> for CreateError {
     fn from(error: StartError) -> CreateError {
         let damage = match error {
             StartError::Damaged(damage) => damage,
-            StartError::Gone { requested: found, earliest } => {
+            StartError::BeforeEarliest { requested: found, earliest } => {
                 Damage::new("first position", found, earliest, POSITION_MAX)
             }
             StartError::Ahead { requested: found, head } => Damage::new("first position", found, 0, head),

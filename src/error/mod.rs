@@ -7,6 +7,7 @@ mod at_path;
 mod attach;
 mod create;
 mod entry;
+mod handle;
 mod join;
 mod name;
 mod open;
@@ -20,6 +21,7 @@ pub use at_path::AtPath;
 pub use attach::AttachError;
 pub use create::CreateError;
 pub use entry::EntryError;
+pub use handle::HandleError;
 pub use join::JoinError;
 pub use name::NameError;
 pub use open::OpenError;
@@ -81,6 +83,8 @@ pub enum Error {
     Send(#[from] SendError),
     /// No message was received.
     Receive(#[from] RecvError),
+    /// Dead letters were not redriven, since their ring stayed full.
+    Redrive(RedriveError),
     /// A worker settled a message after its lease was over.
     LeaseLost(#[from] LeaseLost),
 }
@@ -96,6 +100,7 @@ impl Error {
             Error::Entry(at) => Some(&at.path),
             Error::Send(error) => error.path(),
             Error::Receive(error) => error.path(),
+            Error::Redrive(error) => error.path(),
             Error::LeaseLost(_) => None,
         }
     }
@@ -119,6 +124,7 @@ impl Error {
             Error::Entry(at) => at.error.io_kind(),
             Error::Send(error) => error.io_kind(),
             Error::Receive(error) => error.io_kind(),
+            Error::Redrive(error) => error.io_kind(),
             Error::LeaseLost(_) => io::ErrorKind::TimedOut,
         }
     }
@@ -137,6 +143,7 @@ impl fmt::Debug for Error {
             Error::Entry(error) => f.debug_tuple("Entry").field(error).finish(),
             Error::Send(error) => f.debug_tuple("Send").field(error).finish(),
             Error::Receive(error) => f.debug_tuple("Receive").field(error).finish(),
+            Error::Redrive(error) => f.debug_tuple("Redrive").field(error).finish(),
             Error::LeaseLost(error) => f.debug_tuple("LeaseLost").field(error).finish(),
         }
     }
@@ -177,8 +184,9 @@ operations! {
 impl From<RedriveError> for Error {
     fn from(error: RedriveError) -> Error {
         match error {
-            RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => Error::Send(error),
+            RedriveError::Send(error) => Error::Send(error),
             RedriveError::Receive(error) => Error::Receive(error),
+            error @ RedriveError::NoRoom { .. } => Error::Redrive(error),
         }
     }
 }

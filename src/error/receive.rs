@@ -1,6 +1,6 @@
 //! Why no message was received.
 
-use crate::error::counted;
+use crate::error::{AtPath, HandleError, counted};
 use slipring_core::protocol::Damage;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,11 +31,12 @@ pub enum RecvError {
     /// The producer closed the stream, and everything it published was received.
     #[error("the stream is closed and drained")]
     Closed,
-    /// The producer died without closing the stream, and everything it published was received. A
-    /// new producer may go on; receiving again then works.
-    #[error("{path}: the producer (process {pid}) is dead and left nothing more to receive; start another producer", path = path.display())]
+    /// No process holds the producer's right, the stream is not closed, and every message was
+    /// received: the producer died, or left. A new producer may continue the stream; receiving
+    /// again then works.
+    #[error("{path}: the producer (process {pid}) is away and left nothing more to receive; start another producer", path = path.display())]
     #[non_exhaustive]
-    ProducerDead {
+    ProducerAway {
         /// The path of the ring.
         path: PathBuf,
         /// The producer's process number in its own pid namespace.
@@ -63,38 +64,10 @@ pub enum RecvError {
         /// The length of a value.
         expected: u64,
     },
-    /// The file was cut short: nothing more can be read from it. A process that does not
-    /// [handle SIGBUS](crate::handle_sigbus) may be ended by it first.
-    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
-    Truncated {
-        /// The path of the ring.
-        path: PathBuf,
-    },
-    /// The process lost its memory of the ring, whose file is as long as ever. Only with
-    /// [`handle_sigbus`](crate::handle_sigbus).
-    #[error("{path}: this process lost its memory of the ring: {cause}", path = path.display())]
-    #[non_exhaustive]
-    Lost {
-        /// The path of the ring.
-        path: PathBuf,
-        /// The cause, and the way out.
-        cause: &'static str,
-    },
-    /// The handle belongs to the process that opened it, of which this one is a forked child.
-    #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
-    #[non_exhaustive]
-    Forked {
-        /// The path of the ring.
-        path: PathBuf,
-        /// The process that opened the ring.
-        pid: u32,
-    },
-    /// The file at the path is not the one this reader has mapped any more.
-    #[error("{path}: was removed or replaced; attach again to reach the new ring", path = path.display())]
-    Replaced {
-        /// The path of the ring.
-        path: PathBuf,
-    },
+    /// The handle cannot use its ring any more: the file was removed, replaced or cut short, or this
+    /// process is a forked child.
+    #[error(transparent)]
+    Handle(#[from] AtPath<HandleError>),
     /// A word of the ring has a value that slipring never writes.
     #[error("the ring is damaged: {0}; `slipring check` lists all damage")]
     Damaged(Damage),
@@ -110,11 +83,7 @@ impl From<Damage> for RecvError {
 impl RecvError {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
-            RecvError::ProducerDead { path, .. }
-            | RecvError::Truncated { path }
-            | RecvError::Lost { path, .. }
-            | RecvError::Forked { path, .. }
-            | RecvError::Replaced { path } => Some(path),
+            RecvError::ProducerAway { path, .. } | RecvError::Handle(AtPath { path, .. }) => Some(path),
             RecvError::Empty
             | RecvError::TimedOut(_)
             | RecvError::Closed
@@ -128,15 +97,11 @@ impl RecvError {
         match self {
             RecvError::Empty => io::ErrorKind::WouldBlock,
             RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
-            RecvError::Closed | RecvError::ProducerDead { .. } | RecvError::Truncated { .. } => {
-                io::ErrorKind::UnexpectedEof
-            }
+            RecvError::Closed | RecvError::ProducerAway { .. } => io::ErrorKind::UnexpectedEof,
             RecvError::Lagged { .. } | RecvError::WrongLength { .. } | RecvError::Damaged(_) => {
                 io::ErrorKind::InvalidData
             }
-            RecvError::Replaced { .. } => io::ErrorKind::BrokenPipe,
-            RecvError::Forked { .. } => io::ErrorKind::Unsupported,
-            RecvError::Lost { .. } => io::ErrorKind::Other,
+            RecvError::Handle(at) => at.error.io_kind(),
         }
     }
 }

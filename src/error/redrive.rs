@@ -1,6 +1,8 @@
 //! Why dead letters were not redriven.
 
 use crate::error::{RecvError, SendError};
+use std::io;
+use std::path::Path;
 
 /// Why dead letters were not redriven. The letters that were redriven have left the dead-letter
 /// ring; the other letters are still in it.
@@ -24,4 +26,20 @@ pub enum RedriveError {
     /// The dead-letter ring could not be read.
     #[error(transparent)]
     Receive(#[from] RecvError),
+}
+
+impl RedriveError {
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match self {
+            RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => error.path(),
+            RedriveError::Receive(error) => error.path(),
+        }
+    }
+
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => error.io_kind(),
+            RedriveError::Receive(error) => error.io_kind(),
+        }
+    }
 }

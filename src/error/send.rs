@@ -1,6 +1,6 @@
 //! Why a message was not sent, and the reader that holds the ring full.
 
-use crate::error::counted;
+use crate::error::{AtPath, HandleError, counted};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,38 +66,10 @@ pub enum SendError {
         /// Bytes of a value.
         expected: u64,
     },
-    /// The file was cut short: messages that this producer sent are lost. A process that does not
-    /// [handle SIGBUS](crate::handle_sigbus) may be ended by it first.
-    #[error("{path}: was cut short while in use; restore it, or create it again", path = path.display())]
-    Truncated {
-        /// The path of the ring.
-        path: PathBuf,
-    },
-    /// The process lost its memory of the ring, whose file is as long as ever. Only with
-    /// [`handle_sigbus`](crate::handle_sigbus).
-    #[error("{path}: this process lost its memory of the ring: {cause}", path = path.display())]
-    #[non_exhaustive]
-    Lost {
-        /// The path of the ring.
-        path: PathBuf,
-        /// The cause, and the way out.
-        cause: &'static str,
-    },
-    /// The handle belongs to the process that opened it, of which this one is a forked child.
-    #[error("{path}: this handle belongs to process {pid}, of which this process is a fork; open the ring anew here", path = path.display())]
-    #[non_exhaustive]
-    Forked {
-        /// The path of the ring.
-        path: PathBuf,
-        /// The process that opened the ring.
-        pid: u32,
-    },
-    /// The file at the path is not the one this producer writes any more.
-    #[error("{path}: was removed or replaced, and a reader that attaches now does not see the messages of this producer; open the new ring", path = path.display())]
-    Replaced {
-        /// The path of the ring.
-        path: PathBuf,
-    },
+    /// The handle cannot use its ring any more: the file was removed, replaced or cut short, or this
+    /// process is a forked child.
+    #[error(transparent)]
+    Handle(#[from] AtPath<HandleError>),
 }
 
 impl SendError {
@@ -105,10 +77,7 @@ impl SendError {
         match self {
             SendError::Full { path, .. }
             | SendError::TooFewReaders { path, .. }
-            | SendError::Truncated { path }
-            | SendError::Lost { path, .. }
-            | SendError::Forked { path, .. }
-            | SendError::Replaced { path } => Some(path),
+            | SendError::Handle(AtPath { path, .. }) => Some(path),
             SendError::TooLarge { .. } | SendError::WrongLength { .. } => None,
         }
     }
@@ -117,10 +86,7 @@ impl SendError {
         match self {
             SendError::Full { .. } | SendError::TooFewReaders { .. } => io::ErrorKind::WouldBlock,
             SendError::TooLarge { .. } | SendError::WrongLength { .. } => io::ErrorKind::InvalidInput,
-            SendError::Truncated { .. } => io::ErrorKind::UnexpectedEof,
-            SendError::Replaced { .. } => io::ErrorKind::BrokenPipe,
-            SendError::Forked { .. } => io::ErrorKind::Unsupported,
-            SendError::Lost { .. } => io::ErrorKind::Other,
+            SendError::Handle(at) => at.error.io_kind(),
         }
     }
 }

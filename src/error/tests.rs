@@ -314,9 +314,9 @@ fn attach_errors() -> Table<AttachError> {
              eviction",
         ),
         (
-            StartError::Gone { requested: 1, earliest: 5 }.into(),
+            StartError::BeforeEarliest { requested: 1, earliest: 5 }.into(),
             InvalidInput,
-            "position 1 is gone; attach at 5, the earliest that can be had, or with `Start::Earliest`",
+            "position 1 is before the earliest message that is there; attach at 5, or with `Start::Earliest`",
         ),
         (
             StartError::Ahead { requested: 9, head: 5 }.into(),
@@ -372,9 +372,9 @@ fn join_errors() -> Table<JoinError> {
             "all 1 worker entries are taken; stop one, or create the ring with more `workers`",
         ),
         (
-            StartError::Gone { requested: 1, earliest: 5 }.into(),
+            StartError::BeforeEarliest { requested: 1, earliest: 5 }.into(),
             InvalidInput,
-            "position 1 is gone; attach at 5, the earliest that can be had, or with `Start::Earliest`",
+            "position 1 is before the earliest message that is there; attach at 5, or with `Start::Earliest`",
         ),
     ]
 }
@@ -443,26 +443,53 @@ fn send_errors() -> Table<SendError> {
             ErrorKind::InvalidInput,
             "a message of 5 bytes is no value of the ring's type, which has 16; it was not sent",
         ),
+        (cut_short().into(), ErrorKind::UnexpectedEof, CUT_SHORT),
+    ]
+}
+
+fn handle_errors() -> Table<HandleError> {
+    vec![
         (
-            SendError::Lost { path: path(), cause: "it is so" },
-            ErrorKind::Other,
-            "/dev/shm/q: this process lost its memory of the ring: it is so",
-        ),
-        (
-            SendError::Forked { path: path(), pid: 7 },
-            ErrorKind::Unsupported,
-            "/dev/shm/q: this handle belongs to process 7, of which this process is a fork; open the ring anew here",
-        ),
-        (
-            SendError::Truncated { path: path() },
-            ErrorKind::UnexpectedEof,
-            "/dev/shm/q: was cut short while in use; restore it, or create it again",
-        ),
-        (
-            SendError::Replaced { path: path() },
+            HandleError::Replaced,
             ErrorKind::BrokenPipe,
-            "/dev/shm/q: was removed or replaced, and a reader that attaches now does not see the messages of \
-             this producer; open the new ring",
+            "was removed or replaced: this handle reaches the old file alone, and handles of the new one do not \
+             see its messages; open the ring anew",
+        ),
+        (
+            HandleError::Truncated,
+            ErrorKind::UnexpectedEof,
+            "was cut short while in use; restore it, or create it again",
+        ),
+        (
+            HandleError::Lost { cause: "it is so" },
+            ErrorKind::Other,
+            "this process lost its memory of the ring: it is so",
+        ),
+        (
+            HandleError::Forked { pid: 7 },
+            ErrorKind::Unsupported,
+            "this handle belongs to process 7, of which this process is a fork; open the ring anew here",
+        ),
+    ]
+}
+
+fn cut_short() -> AtPath<HandleError> {
+    AtPath { path: PathBuf::from("/dev/shm/q"), error: HandleError::Truncated }
+}
+
+const CUT_SHORT: &str = "/dev/shm/q: was cut short while in use; restore it, or create it again";
+
+fn redrive_errors() -> Table<RedriveError> {
+    let full = || SendError::TooFewReaders { path: PathBuf::from("/dev/shm/q"), attached: 0, required: 1 };
+    vec![
+        (RedriveError::Send(cut_short().into()), ErrorKind::UnexpectedEof, CUT_SHORT),
+        (RedriveError::Receive(cut_short().into()), ErrorKind::UnexpectedEof, CUT_SHORT),
+        (
+            RedriveError::NoRoom { redriven: 3, error: full() },
+            ErrorKind::WouldBlock,
+            "/dev/shm/q: this producer requires 1 consumer and finds 0; start more, or require fewer; 3 redriven \
+             before; if its messages wait for room in the dead-letter ring, take letters out of it, and keep \
+             them, until these messages have moved",
         ),
     ]
 }
@@ -478,9 +505,9 @@ fn receive_errors() -> Table<RecvError> {
         ),
         (RecvError::Closed, ErrorKind::UnexpectedEof, "the stream is closed and drained"),
         (
-            RecvError::ProducerDead { path: path(), pid: 7 },
+            RecvError::ProducerAway { path: path(), pid: 7 },
             ErrorKind::UnexpectedEof,
-            "/dev/shm/q: the producer (process 7) is dead and left nothing more to receive; start another producer",
+            "/dev/shm/q: the producer (process 7) is away and left nothing more to receive; start another producer",
         ),
         (RecvError::Lagged { missed: 3 }, ErrorKind::InvalidData, "lagged behind: 3 messages missed"),
         (
@@ -488,26 +515,7 @@ fn receive_errors() -> Table<RecvError> {
             ErrorKind::InvalidData,
             "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",
         ),
-        (
-            RecvError::Lost { path: path(), cause: "it is so" },
-            ErrorKind::Other,
-            "/dev/shm/q: this process lost its memory of the ring: it is so",
-        ),
-        (
-            RecvError::Forked { path: path(), pid: 7 },
-            ErrorKind::Unsupported,
-            "/dev/shm/q: this handle belongs to process 7, of which this process is a fork; open the ring anew here",
-        ),
-        (
-            RecvError::Truncated { path: path() },
-            ErrorKind::UnexpectedEof,
-            "/dev/shm/q: was cut short while in use; restore it, or create it again",
-        ),
-        (
-            RecvError::Replaced { path: path() },
-            ErrorKind::BrokenPipe,
-            "/dev/shm/q: was removed or replaced; attach again to reach the new ring",
-        ),
+        (cut_short().into(), ErrorKind::UnexpectedEof, CUT_SHORT),
         (
             RecvError::Damaged(Damage::new("head", 9, 1, 2)),
             ErrorKind::InvalidData,
@@ -537,6 +545,19 @@ fn every_variant_says_what_is_and_what_to_do_and_hides_no_source() {
     check(include_str!("entry.rs"), EntryError::io_kind, &entry_errors());
     check(include_str!("send.rs"), SendError::io_kind, &send_errors());
     check(include_str!("receive.rs"), RecvError::io_kind, &receive_errors());
+    check(include_str!("handle.rs"), HandleError::io_kind, &handle_errors());
+    check(include_str!("redrive.rs"), RedriveError::io_kind, &redrive_errors());
+}
+
+#[test]
+fn the_guide_has_a_row_for_each_error() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("docs/guide/errors.md")).unwrap();
+    let operations = "AttachError CreateError EntryError HandleError JoinError LeaseLost OpenError RecvError \
+                      RedriveError SendError";
+    let rows: BTreeSet<&str> =
+        guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(rows, operations.split(' ').collect());
 }
 
 #[test]
@@ -579,5 +600,10 @@ fn what_sending_and_receiving_say_passes_through_the_sum_as_it_is() {
     for (error, _, text) in receive_errors() {
         pass(RedriveError::Receive(error.clone()).into(), text);
         pass(error.into(), text);
+    }
+    for (error, kind, text) in redrive_errors() {
+        let sum = Error::from(error);
+        assert_eq!(sum.io_kind(), kind, "{text}");
+        pass(sum, text);
     }
 }

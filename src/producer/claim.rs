@@ -111,7 +111,7 @@ impl<T: Value> Claim<'_, T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`], [`SendError::Truncated`], [`SendError::Forked`]: no reader that
+    /// [`SendError::Handle`]: the file was removed, replaced or cut short, and no reader that
     /// attaches from now on sees it.
     #[inline(always)]
     pub fn publish(self) -> Result<u64, SendError> {

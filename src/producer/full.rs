@@ -109,8 +109,8 @@ impl RawProducer {
 
     #[cold]
     fn full_error(&mut self) -> SendError {
-        if let Err(gone) = self.glance() {
-            return gone;
+        if let Err(error) = self.glance() {
+            return error;
         }
         let path = || self.attachment.path().to_path_buf();
         let required = self.room.policy().required_readers;

@@ -27,7 +27,8 @@ use std::time::Duration;
 /// If the process is killed at any instruction, readers see all messages that it published, and no
 /// other bytes.
 ///
-/// A producer does not survive `fork`: in the child each call fails with [`SendError::Forked`].
+/// A producer does not survive `fork`: in the child each call fails with
+/// [`HandleError::Forked`](crate::HandleError::Forked).
 ///
 /// The calls that send notice within a second that the file was removed, replaced or cut short, at
 /// no cost per message: a thread of the library's looks at the path ([`ProducerOptions::watched`]).
@@ -108,8 +109,8 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] if the message does not fit a block; [`SendError::Replaced`] if the
-    /// ring's file is removed or replaced while the call waits; [`SendError::Truncated`].
+    /// [`SendError::TooLarge`] if the message does not fit a block; [`SendError::Handle`] if the
+    /// ring's file was removed, replaced or cut short.
     #[inline(always)]
     pub fn send<'m>(&mut self, message: impl Into<Outgoing<'m, T>>) -> Result<u64, SendError> {
         let Outgoing { kind, message } = message.into();
@@ -204,8 +205,7 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`] if the ring's file is removed or replaced while the call waits;
-    /// [`SendError::Truncated`].
+    /// [`SendError::Handle`] if the ring's file was removed, replaced or cut short.
     #[inline(always)]
     pub fn claim(&mut self) -> Result<Claim<'_, T>, SendError> {
         let place = self.raw.claim(Patience::Endless)?;
@@ -344,8 +344,8 @@ impl<T: ?Sized + Message> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`], [`SendError::Truncated`]: a reader that attaches from now on does
-    /// not see what this producer sent. [`SendError::Forked`] in a forked child.
+    /// [`SendError::Handle`]: the file was removed, replaced or cut short, and a reader that
+    /// attaches from now on does not see the messages of this producer; or this is a forked child.
     pub fn check(&mut self) -> Result<(), SendError> {
         self.raw.check()
     }
@@ -423,7 +423,7 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLarge`] before the first message is sent; [`SendError::Replaced`] when a
+    /// [`SendError::TooLarge`] before the first message is sent; [`SendError::Handle`] when a
     /// prefix may have been sent.
     pub fn send_batch<M: AsRef<[u8]>>(&mut self, messages: &[M]) -> Result<Range<u64>, SendError> {
         for message in messages {
@@ -500,7 +500,7 @@ impl<T: Value> Producer<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError::Replaced`] when a prefix may have been sent.
+    /// [`SendError::Handle`] when a prefix may have been sent.
     pub fn send_batch(&mut self, messages: &[T]) -> Result<Range<u64>, SendError> {
         self.in_batches(messages, |batch, now| {
             batch.push_slice(now);

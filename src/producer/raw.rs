@@ -1,12 +1,11 @@
 //! A producer without the type of its messages: it claims, fills and publishes blocks.
 
-use crate::error::{AtPath, AttachError, OpenError, SendError};
+use crate::error::{AtPath, AttachError, HandleError, OpenError, SendError};
 use crate::producer::ProducerOptions;
 use crate::producer::watch::Watch;
 use crate::region::{Access, Blocks, Region};
 use crate::ring::attach::Attachment;
 use crate::ring::place::At;
-use crate::ring::presence::Gone;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::format::producer_page;
@@ -57,7 +56,7 @@ impl RawProducer {
         let pid = u64::from(std::process::id());
         producer.introduce(pid, system::unix_now_ms());
         if orphaned {
-            attachment.try_record(EventKind::Abandoned, producer.head(), "", predecessor);
+            attachment.try_record(EventKind::ProducerDied, producer.head(), "", predecessor);
         }
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
         attachment.try_record(kind, producer.head(), "", pid);
@@ -145,32 +144,31 @@ impl RawProducer {
     /// on. Then there is no room any more, so that each call comes here.
     #[cold]
     pub(super) fn glance(&mut self) -> Result<(), SendError> {
-        let gone = self.watch.glance();
-        self.judge(gone)
+        let found = self.watch.glance();
+        self.judge(found)
     }
 
     /// The same, after a look at the path and into the file.
     pub(super) fn check(&mut self) -> Result<(), SendError> {
-        self.attachment.not_lost_to_producer()?;
-        let gone = self.watch.look();
-        self.judge(gone)
+        self.attachment.not_lost()?;
+        let found = self.watch.look();
+        self.judge(found)
     }
 
-    fn judge(&mut self, gone: Option<Gone>) -> Result<(), SendError> {
+    /// Takes all room away if the file is known to be wrong, or this process cannot use it.
+    fn judge(&mut self, found: Option<HandleError>) -> Result<(), SendError> {
         // A copy of an earlier state, written over the file, has another head. To read it may be
         // what finds the file cut short, so it comes before the question whether the file was.
         let head = self.attachment.region.load(producer_page::HEAD, Relaxed);
-        let path = || self.attachment.path().to_path_buf();
-        let judged = self.attachment.not_lost_to_producer().and_then(|()| match gone {
-            Some(Gone::Truncated) => Err(SendError::Truncated { path: path() }),
-            Some(Gone::Replaced) => Err(SendError::Replaced { path: path() }),
-            None if head != self.protocol.head() => Err(SendError::Replaced { path: path() }),
-            None => Ok(()),
+        let is_earlier = head != self.protocol.head();
+        let judged = self.attachment.not_lost().and_then(|()| {
+            let found = found.or(is_earlier.then_some(HandleError::Replaced));
+            found.map_or(Ok(()), |error| Err(self.attachment.at_path(error)))
         });
         if judged.is_err() {
             self.protocol.keep_room(0);
         }
-        judged
+        Ok(judged?)
     }
 
     /// Says that nothing more will come.
@@ -178,7 +176,7 @@ impl RawProducer {
         self.closed = true;
         // A forked child must not speak for its parent. To the readers of a file that went it is
         // said all the same.
-        self.attachment.not_lost_to_producer()?;
+        self.attachment.not_lost()?;
         let outcome = self.check();
         self.protocol.close();
         let pid = u64::from(std::process::id());

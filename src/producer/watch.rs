@@ -9,8 +9,9 @@
 //! ([`ProducerOptions::watched`](crate::ProducerOptions::watched)), the producer takes room for few
 //! messages at a time, and looks for itself when it has used that up, once a second at most.
 
+use crate::error::HandleError;
 use crate::region::Region;
-use crate::ring::presence::{Gone, Presence};
+use crate::ring::presence::Presence;
 use crate::system;
 use crate::system::fork::ProcessWide;
 use slipring_core::protocol::park::Side;
@@ -28,26 +29,26 @@ const STRETCH: u64 = 16;
 struct File {
     presence: Presence,
     region: Region,
-    /// How it went, once that was seen.
-    gone: OnceLock<Gone>,
+    /// What a look has found wrong with the file.
+    found: OnceLock<HandleError>,
 }
 
 impl File {
-    fn gone(&self) -> Option<Gone> {
-        self.gone.get().copied()
+    fn known(&self) -> Option<HandleError> {
+        self.found.get().copied()
     }
 
-    fn look(&self) -> Option<Gone> {
-        self.gone().or_else(|| {
-            let gone = self.presence.look()?;
-            Some(*self.gone.get_or_init(|| gone))
+    fn look(&self) -> Option<HandleError> {
+        self.known().or_else(|| {
+            let error = self.presence.look()?;
+            Some(*self.found.get_or_init(|| error))
         })
     }
 
     /// The look of the thread.
     fn look_and_tell(&self) {
         // What was cut away must not be touched: its producer is told by SIGBUS.
-        if self.gone().is_none() && self.look() == Some(Gone::Replaced) {
+        if self.known().is_none() && self.look() == Some(HandleError::Replaced) {
             Side::Readers.have_the_other_side_look(&self.region);
         }
     }
@@ -68,7 +69,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn over(presence: Option<&Presence>, region: &Region, by_thread: bool) -> Watch {
         let new = |presence: &Presence| {
-            Arc::new(File { presence: presence.clone(), region: region.clone(), gone: OnceLock::new() })
+            Arc::new(File { presence: presence.clone(), region: region.clone(), found: OnceLock::new() })
         };
         let file = presence.map(new);
         let has_thread = file.as_ref().is_some_and(|file| by_thread && PathWatch::current().add(file));
@@ -76,21 +77,21 @@ impl Watch {
     }
 
     /// What is known. Makes no system call, if the thread looks.
-    pub(super) fn glance(&mut self) -> Option<Gone> {
+    pub(super) fn glance(&mut self) -> Option<HandleError> {
         let file = self.file.as_ref()?;
         if self.has_thread {
-            return file.gone();
+            return file.known();
         }
         let now = system::coarse_monotonic_ms();
         if u128::from(now.wrapping_sub(self.looked_ms)) < INTERVAL.as_millis() {
-            return file.gone();
+            return file.known();
         }
         self.looked_ms = now;
         file.look()
     }
 
     /// Looks now.
-    pub(super) fn look(&self) -> Option<Gone> {
+    pub(super) fn look(&self) -> Option<HandleError> {
         self.file.as_ref()?.look()
     }
 

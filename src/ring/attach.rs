@@ -1,7 +1,7 @@
 //! From a path to a validated, mapped ring. Each number of the header that serves as an offset, a
 //! size or an index is checked here, copied out once, and never read from shared memory again.
 
-use crate::error::{AtPath, OpenError, RecvError, SendError};
+use crate::error::{AtPath, HandleError, OpenError, RecvError};
 use crate::id::RingId;
 use crate::message::MessageType;
 use crate::region::pages::Pages;
@@ -9,7 +9,7 @@ use crate::region::rights::Locks;
 use crate::region::{Access, Region, State};
 use crate::ring::companion::DeadLetterOptions;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
-use crate::ring::presence::{Gone, Inode, Presence};
+use crate::ring::presence::{Inode, Presence};
 use crate::system;
 use crate::system::fork::{Loss, Window};
 use slipring_core::format::{
@@ -237,50 +237,34 @@ impl Attachment {
     }
 
     /// An error if the file under a reader was replaced, removed or cut short.
-    pub(crate) fn still_readable(&self) -> Result<(), RecvError> {
+    pub(crate) fn still_readable(&self) -> Result<(), AtPath<HandleError>> {
         self.not_lost()?;
-        let path = || self.path.clone();
-        match self.presence.as_ref().and_then(Presence::look_at_path) {
-            Some(Gone::Replaced) => Err(RecvError::Replaced { path: path() }),
-            Some(Gone::Truncated) => Err(RecvError::Truncated { path: path() }),
-            None => Ok(()),
-        }
+        let found = self.presence.as_ref().and_then(Presence::look_at_path);
+        found.map_or(Ok(()), |error| Err(self.at_path(error)))
     }
 
-    /// As `still_readable`, and an error if the producer died and `notice_dead_producer` is set.
-    pub(crate) fn check_up(&self, notice_dead_producer: bool) -> Result<(), RecvError> {
+    /// As `still_readable`, and an error if the producer is away and `notice_producer_away` is set.
+    pub(crate) fn check_up(&self, notice_producer_away: bool) -> Result<(), RecvError> {
         self.still_readable()?;
         // A ring that never had a producer waits for one.
         let load = |word| self.region.load(word, Relaxed);
-        if notice_dead_producer && load(producer_page::EPOCH) != 0 && !self.locks.is_held(Right::Producer) {
+        if notice_producer_away && load(producer_page::EPOCH) != 0 && !self.locks.is_held(Right::Producer) {
             let (path, pid) = (self.path.clone(), load(producer_page::PID));
-            return Err(RecvError::ProducerDead { path, pid });
+            return Err(RecvError::ProducerAway { path, pid });
         }
         Ok(())
     }
 
     /// An error if the memory is not the ring any more. Makes no system call.
-    pub(crate) fn not_lost(&self) -> Result<(), RecvError> {
-        match self.region.state() {
-            State::Whole => Ok(()),
-            State::Lost(loss) => Err(match self.cause(loss) {
-                Some(cause) => RecvError::Lost { path: self.path.clone(), cause },
-                None => RecvError::Truncated { path: self.path.clone() },
-            }),
-            State::Foreign => Err(RecvError::Forked { path: self.path.clone(), pid: self.process }),
-        }
-    }
-
-    /// The same for a producer.
-    pub(crate) fn not_lost_to_producer(&self) -> Result<(), SendError> {
-        match self.region.state() {
-            State::Whole => Ok(()),
-            State::Lost(loss) => Err(match self.cause(loss) {
-                Some(cause) => SendError::Lost { path: self.path.clone(), cause },
-                None => SendError::Truncated { path: self.path.clone() },
-            }),
-            State::Foreign => Err(SendError::Forked { path: self.path.clone(), pid: self.process }),
-        }
+    pub(crate) fn not_lost(&self) -> Result<(), AtPath<HandleError>> {
+        let error = match self.region.state() {
+            State::Whole => return Ok(()),
+            State::Lost(loss) => {
+                self.cause(loss).map_or(HandleError::Truncated, |cause| HandleError::Lost { cause })
+            }
+            State::Foreign => HandleError::Forked { pid: self.process },
+        };
+        Err(self.at_path(error))
     }
 
     /// Why the mapping was lost; none if the file was cut short.
@@ -305,7 +289,7 @@ impl Attachment {
 
     /// True if the path names no file, or another file than the mapped one.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.presence.as_ref().and_then(Presence::look_at_path) == Some(Gone::Replaced)
+        self.presence.as_ref().and_then(Presence::look_at_path) == Some(HandleError::Replaced)
     }
 
     /// Runs `edit` under the table right.

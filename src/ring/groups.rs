@@ -45,10 +45,10 @@ pub struct GroupInfo {
     /// Deliveries that a worker failed at, over the group's whole life: `nack`, or a dropped
     /// delivery.
     pub failed: u64,
-    /// Leases that ended because their worker died or left.
-    pub abandoned: u64,
+    /// Leases whose worker died, or left without settling the message.
+    pub worker_died: u64,
     /// Deliveries handed back unprocessed.
-    pub released: u64,
+    pub handed_back: u64,
     /// Messages that were rejected.
     pub rejected: u64,
     /// Messages copied to the dead-letter ring.
@@ -209,8 +209,8 @@ impl Ring {
             oldest_pending: counts.oldest_age_ms.map(|ms| Duration::from_millis(ms.into())),
             expired: count(Count::Expired),
             failed: count(Count::Failed),
-            abandoned: count(Count::Abandoned),
-            released: count(Count::Released),
+            worker_died: count(Count::WorkerDied),
+            handed_back: count(Count::HandedBack),
             rejected: count(Count::Rejected),
             dead_lettered: count(Count::DeadLettered),
             dropped: count(Count::Dropped),

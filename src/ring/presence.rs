@@ -1,5 +1,6 @@
 //! Whether the file at a ring's path is still the ring.
 
+use crate::error::HandleError;
 use crate::system;
 use crate::system::fork::Window;
 use slipring_core::format::{MAGIC, RawHeader, producer_page};
@@ -10,16 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-
-/// How a ring went from its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gone {
-    /// The path leads to another file, or to none, or the file holds another ring, or an earlier
-    /// state of this one: it was removed, renamed, covered, unmounted, replaced or restored.
-    Replaced,
-    /// The file is shorter than the ring.
-    Truncated,
-}
 
 /// Which file a ring was when it was opened.
 #[derive(Clone, Debug)]
@@ -50,32 +41,33 @@ impl Presence {
         Presence { path, inode, len, ring_id, root: root(), head: Arc::default() }
     }
 
-    /// Looks at the path and into the file there. A file that this process cannot look at counts as
+    /// Looks at the path and into the file there: [`HandleError::Replaced`] or
+    /// [`HandleError::Truncated`] if the ring is not there any more. A file that this process cannot look at counts as
     /// unchanged.
-    pub(crate) fn look(&self) -> Option<Gone> {
+    pub(crate) fn look(&self) -> Option<HandleError> {
         self.look_at_path().or_else(|| self.look_inside())
     }
 
     /// Looks at the path alone: one system call.
-    pub(crate) fn look_at_path(&self) -> Option<Gone> {
+    pub(crate) fn look_at_path(&self) -> Option<HandleError> {
         match std::fs::symlink_metadata(&self.path) {
-            Ok(metadata) if inode(&metadata) != self.inode => self.unless_elsewhere(Gone::Replaced),
-            Ok(metadata) => (metadata.len() < self.len).then_some(Gone::Truncated),
+            Ok(metadata) if inode(&metadata) != self.inode => self.unless_elsewhere(HandleError::Replaced),
+            Ok(metadata) => (metadata.len() < self.len).then_some(HandleError::Truncated),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                self.unless_elsewhere(Gone::Replaced)
+                self.unless_elsewhere(HandleError::Replaced)
             }
             Err(_) => None,
         }
     }
 
     /// As of a process that has changed its root since, nothing is known.
-    fn unless_elsewhere(&self, gone: Gone) -> Option<Gone> {
-        (root() == self.root).then_some(gone)
+    fn unless_elsewhere(&self, error: HandleError) -> Option<HandleError> {
+        (root() == self.root).then_some(error)
     }
 
     /// The same file may hold another ring, or an earlier state of this one, which a copy was made
     /// of. Read and not mapped: a file that is being cut short must not raise SIGBUS here.
-    fn look_inside(&self) -> Option<Gone> {
+    fn look_inside(&self) -> Option<HandleError> {
         let _window = Window::open();
         let file = system::open(&self.path, false).ok()?;
         if inode(&file.metadata().ok()?) != self.inode {
@@ -83,15 +75,15 @@ impl Presence {
         }
         let mut start = [0; ID_OFFSET + 16];
         if read(&file, &mut start, 0).is_none() {
-            return Some(Gone::Truncated);
+            return Some(HandleError::Truncated);
         }
         if !start.starts_with(&MAGIC) || start[ID_OFFSET..] != self.ring_id {
-            return Some(Gone::Replaced);
+            return Some(HandleError::Replaced);
         }
         let mut head = [0; 8];
         read(&file, &mut head, producer_page::HEAD.offset)?;
         let head = u64::from_le_bytes(head);
-        (head < self.head.fetch_max(head, Relaxed)).then_some(Gone::Replaced)
+        (head < self.head.fetch_max(head, Relaxed)).then_some(HandleError::Replaced)
     }
 }
 

@@ -18,8 +18,7 @@ static BEFORE: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static BEFORE_FLAGS: AtomicI32 = AtomicI32::new(0);
 
 /// Installs a handler of SIGBUS for this process, by which a ring whose file is cut short ends with
-/// [`RecvError::Truncated`](crate::RecvError::Truncated) and
-/// [`SendError::Truncated`](crate::SendError::Truncated) instead of the process's death. A
+/// [`HandleError::Truncated`](crate::HandleError::Truncated) instead of the process's death. A
 /// page of a ring that the filesystem cannot store, for want of space or for an error of the disk,
 /// or that the hardware lost, ends as `Lost`, with the cause.
 ///

@@ -159,7 +159,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     ///
     /// As [`ack`](Self::ack).
     pub fn hand_back(self) -> Result<(), LeaseLost> {
-        self.worker.end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.release(lease))
+        self.worker.end(self.into_lease(), Outcome::GivenBack, |worker, lease| worker.hand_back(lease))
     }
 
     /// Renews the lease: it lasts for a whole [`ack_wait`](crate::GroupSettings::ack_wait) from now

@@ -109,9 +109,9 @@ impl<T: ?Sized + Message> Worker<T> {
     ///
     /// [`RecvError::Closed`] once the stream is closed and the group has settled all of it: while
     /// another worker has a message leased, this worker waits, since the message may be delivered
-    /// again. [`RecvError::Replaced`] when the file at the path is no longer this ring's;
-    /// [`RecvError::ProducerDead`] if the options
-    /// [ask for it](WorkerOptions::notice_dead_producer).
+    /// again. [`RecvError::Handle`] when the file at the path is no longer this ring's;
+    /// [`RecvError::ProducerAway`] if the options
+    /// [ask for it](WorkerOptions::notice_producer_away).
     #[inline]
     pub fn recv(&self) -> Result<Delivery<'_, T>, RecvError> {
         self.recv_kind(Kinds::Any, None)

@@ -43,7 +43,7 @@ pub struct WorkerOptions {
     start: Start,
     wait: Wait,
     tick: Duration,
-    notice_dead_producer: bool,
+    notice_producer_away: bool,
 }
 
 impl WorkerOptions {
@@ -57,7 +57,7 @@ impl WorkerOptions {
             start: Start::Earliest,
             wait: Wait::default(),
             tick: Duration::from_millis(10),
-            notice_dead_producer: false,
+            notice_producer_away: false,
         }
     }
 
@@ -101,10 +101,10 @@ impl WorkerOptions {
         self
     }
 
-    /// As [`ConsumerOptions::notice_dead_producer`](crate::ConsumerOptions::notice_dead_producer).
+    /// As [`ConsumerOptions::notice_producer_away`](crate::ConsumerOptions::notice_producer_away).
     #[must_use]
-    pub fn notice_dead_producer(mut self, notice: bool) -> WorkerOptions {
-        self.notice_dead_producer = notice;
+    pub fn notice_producer_away(mut self, notice: bool) -> WorkerOptions {
+        self.notice_producer_away = notice;
         self
     }
 
@@ -131,7 +131,7 @@ impl WorkerOptions {
             group_name: self.group.clone(),
             wait: self.wait,
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
-            notice_dead_producer: self.notice_dead_producer,
+            notice_producer_away: self.notice_producer_away,
             swept: Cell::new(clock::coarse_now()),
             attachment,
         };

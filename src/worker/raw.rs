@@ -32,7 +32,7 @@ pub(crate) struct RawWorker {
     pub(super) group_name: String,
     pub(super) wait: Wait,
     pub(super) tick_ms: u32,
-    pub(super) notice_dead_producer: bool,
+    pub(super) notice_producer_away: bool,
     /// The time of this worker's last sweep.
     pub(super) swept: Cell<Millis>,
     pub(crate) attachment: Attachment,
@@ -245,7 +245,7 @@ impl Waiting for Waiter<'_> {
     }
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
-        self.worker.attachment.check_up(self.worker.notice_dead_producer)
+        self.worker.attachment.check_up(self.worker.notice_producer_away)
     }
 
     /// Sleeps until the next message, or until something that is in flight is due, and at most for

@@ -69,7 +69,7 @@ fn start(visit: u64, head: u64, capacity: u64) -> Start {
 /// True if the attach failed as a start at a position may.
 fn was_late(error: AtPath<AttachError>, asked: Start) {
     match (error.error, asked) {
-        (AttachError::Start(StartError::Gone { requested, earliest }), Start::At(at)) => {
+        (AttachError::Start(StartError::BeforeEarliest { requested, earliest }), Start::At(at)) => {
             assert!(requested == at && requested < earliest);
         }
         (error, _) => panic!("{error:?}"),

@@ -783,7 +783,7 @@ fn start_positions_that_cannot_be_had_say_which_can() {
     ];
     for (who, attach) in attempts {
         let error = attach(&path, Start::At(2)).expect_err(who);
-        let AttachError::Start(StartError::Gone { requested: 2, earliest }) = error.error else {
+        let AttachError::Start(StartError::BeforeEarliest { requested: 2, earliest }) = error.error else {
             panic!("{who}: {error:?}")
         };
         assert!((3..=8).contains(&earliest), "{who}: {earliest}");

@@ -400,15 +400,15 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
     let number = |number| shared.number(number).load(SeqCst);
     println!(
         "{head} messages in {:?}; {} kills of workers, {producer_kills} of producers, {stops} stops; \
-         {} redeliveries ({} leases ran out, {} abandoned, {} failed, {} released); {} acknowledgements came \
+         {} redeliveries ({} leases ran out, {} of a dead worker, {} failed, {} handed back); {} acknowledgements came \
          too late; {} were never counted; {looks} looks",
         start.elapsed(),
         witness.kills,
         number(Number::Redelivered),
         info.expired,
-        info.abandoned,
+        info.worker_died,
         info.failed,
-        info.released,
+        info.handed_back,
         number(Number::Lost),
         witness.missing.len(),
     );

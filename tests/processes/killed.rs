@@ -6,8 +6,8 @@
 use kit::format::{readers, word};
 use kit::{Child, Dice, LONG, TempDir, tell, until};
 use slipring::{
-    AtPath, Consumer, ConsumerOptions, EventKind, GroupSettings, Observer, ObserverOptions, Producer,
-    RecvError, RingOptions, Selector, SendError, Start, Wait, Worker, WorkerOptions,
+    AtPath, Consumer, ConsumerOptions, EventKind, GroupSettings, HandleError, Observer, ObserverOptions,
+    Producer, RecvError, RingOptions, Selector, SendError, Start, Wait, Worker, WorkerOptions,
 };
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -54,6 +54,11 @@ impl Ledger {
         let mut value = [0; 8];
         self.0.read_exact_at(&mut value, 0).map_or(0, |()| u64::from_le_bytes(value))
     }
+}
+
+/// True if the ring at `path` was removed or replaced, and the error says so.
+fn is_replaced(error: &AtPath<HandleError>, path: &Path) -> bool {
+    error.path == path && error.error == HandleError::Replaced
 }
 
 fn text(path: &Path) -> &str {
@@ -477,23 +482,26 @@ fn a_ring_that_is_removed_or_replaced_is_noticed_by_all_who_wait() {
         if replaced {
             RingOptions::new(BLOCK, 4).create(&path).unwrap();
         }
-        let gone = RecvError::Replaced { path: path.clone() };
-        assert!(gone.to_string().contains(text(&path)));
-        assert_eq!(producer.send(b"x"), Err(SendError::Replaced { path: path.clone() }));
+        let error = producer.send(b"x").unwrap_err();
+        assert!(matches!(&error, SendError::Handle(error) if is_replaced(error, &path)), "{error}");
+        assert!(error.to_string().contains(text(&path)));
+        let replaced = |error: &RecvError| {
+            assert!(matches!(error, RecvError::Handle(error) if is_replaced(error, &path)), "{error}");
+        };
         // What is there is still received; only then the waiting ends.
         for n in 0..4_u8 {
             assert_eq!(&*consumer.recv().unwrap(), [n]);
             assert_eq!(&*observer.recv().unwrap(), [n]);
             assert_eq!(&*evictable.recv().unwrap(), [n]);
         }
-        assert_eq!(consumer.recv().unwrap_err(), gone);
-        assert_eq!(consumer.recv_batch(3).unwrap_err(), gone);
-        assert_eq!(observer.recv().unwrap_err(), gone);
-        assert_eq!(evictable.recv().unwrap_err(), gone);
+        replaced(&consumer.recv().unwrap_err());
+        replaced(&consumer.recv_batch(3).unwrap_err());
+        replaced(&observer.recv().unwrap_err());
+        replaced(&evictable.recv().unwrap_err());
         let mut selector = Selector::new(Wait::Park);
         selector.add(consumer);
         assert_eq!(selector.recv().unwrap_err(), RecvError::Closed);
-        assert_eq!(selector.ended(0), Some(&gone));
+        replaced(selector.ended(0).unwrap());
     }
 }
 
@@ -502,11 +510,11 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 1024).create(&path).unwrap();
-    let asked = ConsumerOptions::new().notice_dead_producer(true).start(Start::Earliest);
+    let asked = ConsumerOptions::new().notice_producer_away(true).start(Start::Earliest);
     let mut consumer = asked.attach::<[u8]>(&path).unwrap();
     let mut evictable = asked.attach_evictable::<[u8]>(&path).unwrap();
     let mut observer = ObserverOptions::new()
-        .notice_dead_producer(true)
+        .notice_producer_away(true)
         .start(Start::Earliest)
         .attach::<[u8]>(&path)
         .unwrap();
@@ -521,7 +529,7 @@ fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
     until("something is published", || ring.head() > 0);
     producer.kill();
     let is_dead = |error: RecvError| {
-        assert!(matches!(error, RecvError::ProducerDead { pid, .. } if pid == producer.pid()), "{error}");
+        assert!(matches!(error, RecvError::ProducerAway { pid, .. } if pid == producer.pid()), "{error}");
         assert!(error.to_string().contains(&format!("process {}", producer.pid())), "{error}");
     };
     let mut drained = 0;
@@ -564,7 +572,7 @@ fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_c
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 1024).group("work", GroupSettings::new()).create(&path).unwrap();
-    let worker = WorkerOptions::new("work").notice_dead_producer(true).join::<[u8]>(&path).unwrap();
+    let worker = WorkerOptions::new("work").notice_producer_away(true).join::<[u8]>(&path).unwrap();
     let patient = Worker::<[u8]>::join(&path, "work").unwrap();
     let short = Duration::from_millis(250);
     // A ring that never had a producer waits for one.
@@ -581,13 +589,13 @@ fn a_worker_notices_a_dead_producer_if_it_asked_and_a_ring_that_is_gone_in_any_c
             Err(error) => break error,
         }
     };
-    assert!(matches!(error, RecvError::ProducerDead { pid, .. } if pid == producer.pid()), "{error}");
+    assert!(matches!(error, RecvError::ProducerAway { pid, .. } if pid == producer.pid()), "{error}");
     assert_eq!(ring.groups()[0].ack_floor, ring.head(), "the news came before the messages");
     assert!(matches!(patient.recv_timeout(short), Err(RecvError::TimedOut(_))));
     std::fs::remove_file(&path).unwrap();
-    let gone = RecvError::Replaced { path: path.clone() };
     for left in [worker, patient] {
-        assert_eq!(left.recv_timeout(LONG).unwrap_err(), gone);
+        let error = left.recv_timeout(LONG).unwrap_err();
+        assert!(matches!(&error, RecvError::Handle(error) if is_replaced(error, &path)), "{error}");
     }
 }
 
@@ -607,7 +615,7 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
     let again = colleague.recv_timeout(LONG).unwrap();
     assert_eq!((again.position(), again.attempt()), (0, 2));
     let info = ring.group("work").unwrap();
-    assert_eq!((info.abandoned, info.expired, info.workers.len()), (1, 0, 1));
+    assert_eq!((info.worker_died, info.expired, info.workers.len()), (1, 0, 1));
     let died = ring.events().into_iter().rev().find(|event| event.kind == EventKind::WorkerDied).unwrap();
     assert_eq!((died.name.as_str(), died.pid), ("work", victim.pid()));
 }

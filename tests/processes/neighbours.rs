@@ -6,8 +6,8 @@
 use kit::format::readers::SEGMENT_OF_SMALL;
 use kit::{Child, Dice, LONG, TempDir, message, tell};
 use slipring::{
-    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, Observer, Producer, RecvError, Ring,
-    RingOptions, Selector, SendError, Start, Wait, Worker,
+    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, HandleError, Observer, Producer,
+    RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, Worker,
 };
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -169,7 +169,9 @@ fn truncated(path: &Path, handled: bool) {
     until_cut(path, 0);
     assert!(held.iter().all(|&byte| byte == 0), "what is gone reads as zeros");
     assert!(held.ack().is_err());
-    let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
+    let gone = |error: RecvError| {
+        assert!(matches!(error, RecvError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}")
+    };
     gone(consumer.try_recv().map(|message| message.len()).unwrap_err());
     gone(waiting.recv().map(|message| message.len()).unwrap_err());
     gone(informed[0].recv().map(|message| message.len()).unwrap_err());
@@ -177,14 +179,17 @@ fn truncated(path: &Path, handled: bool) {
     assert!(informed[1].try_recv_batch(1).unwrap().iter().all(|item| item[..] == [0; 48]));
     gone(informed[1].try_recv_batch(1).map(|batch| batch.len()).unwrap_err());
     assert_eq!(selector.recv().map(|(index, message)| (index, message.len())).unwrap(), (1, 5));
-    assert!(matches!(selector.ended(0), Some(RecvError::Truncated { .. })));
+    assert!(matches!(
+        selector.ended(0),
+        Some(RecvError::Handle(AtPath { error: HandleError::Truncated, .. }))
+    ));
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
     gone(observer.recv().map(|message| message.len()).unwrap_err());
     gone(worker.recv().map(|delivery| delivery.len()).unwrap_err());
     let error = (0..100).find_map(|_| producer.try_send(b"after").err()).unwrap();
-    assert!(matches!(error, SendError::Truncated { .. }), "{error}");
+    assert!(matches!(error, SendError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}");
     let error = producer.send(b"after").unwrap_err();
-    assert!(matches!(error, SendError::Truncated { .. }), "{error}");
+    assert!(matches!(error, SendError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}");
 }
 
 /// The file is cut between the slots and the packed blocks, so that a message is still said to be there.
@@ -197,7 +202,9 @@ fn half_gone(path: &Path) {
     let mut evictable = ConsumerOptions::new().start(Start::Earliest).attach_evictable::<[u8]>(path).unwrap();
     let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     until_cut(path, PACKED);
-    let gone = |error: RecvError| assert!(matches!(error, RecvError::Truncated { .. }), "{error}");
+    let gone = |error: RecvError| {
+        assert!(matches!(error, RecvError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}")
+    };
     gone(observer.try_recv().map(|message| message.len()).unwrap_err());
     gone(evictable.try_recv().map(|message| message.len()).unwrap_err());
 }

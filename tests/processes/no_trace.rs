@@ -2,8 +2,8 @@
 
 use kit::TempDir;
 use slipring::{
-    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, Observer, OpenError, Producer,
-    ProducerOptions, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, Worker,
+    AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, HandleError, Observer, OpenError,
+    Producer, ProducerOptions, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, Worker,
 };
 
 slipring::message! {
@@ -87,8 +87,12 @@ fn a_handle_that_a_forked_child_uses_is_an_error_there_and_writes_nowhere() {
         producer.send(&message).unwrap();
     }
     let mut delivery = Some(worker.try_recv().unwrap());
-    let forked = |error: SendError| matches!(error, SendError::Forked { .. });
-    let unreadable = |error: RecvError| matches!(error, RecvError::Forked { .. });
+    let forked = |error: SendError| {
+        matches!(error, SendError::Handle(AtPath { error: HandleError::Forked { .. }, .. }))
+    };
+    let unreadable = |error: RecvError| {
+        matches!(error, RecvError::Handle(AtPath { error: HandleError::Forked { .. }, .. }))
+    };
     let status = in_child(|| {
         let memory = fill_memory(0);
         let sent = producer.try_send(&message).is_err_and(forked)

@@ -184,7 +184,7 @@ fn two_signals_at_once_are_one_and_a_later_one_ends_the_process() {
         assert!(place.good("slipring group info $R g --json").contains("\"pending\":1"), "untried");
     }
     let info = place.good("slipring group info $R g --json");
-    assert!(info.contains("\"released\":4") && info.contains("\"abandoned\":0"), "{info}");
+    assert!(info.contains("\"handed_back\":4") && info.contains("\"worker_died\":0"), "{info}");
     // One that a stuck command holds up can be ended all the same.
     let stuck = place.shell(
         "slipring work $R -g g --exec 'trap \"\" TERM; echo > begun; sleep 60 >/dev/null 2>&1 & wait; wait' & \
@@ -353,7 +353,7 @@ fn events_tell_a_producer_that_left_from_one_that_died() {
     );
     assert!(place.good(kinds).ends_with("producer-opened\nabandoned\nproducer-took-over\ndetached\n"));
     assert_eq!(place.good("slipring events $R -c 2 | wc -l").trim(), "3");
-    assert!(place.good("slipring stat $R --json").contains("\"event\":\"abandoned\""));
+    assert!(place.good("slipring stat $R --json").contains("\"event\":\"producer-died\""));
 }
 
 #[test]

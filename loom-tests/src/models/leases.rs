@@ -178,7 +178,7 @@ pub(super) fn old_token(bound: usize) -> usize {
             let changed = stopped.ack(old).is_ok()
                 || stopped.extend(old, NOW).is_ok()
                 || stopped.nack(old, None, NOW).is_ok()
-                || stopped.release(old).is_ok()
+                || stopped.hand_back(old).is_ok()
                 || stopped.reject(old, NOW).is_ok();
             assert!(!changed, "an old token changed something");
         });
@@ -228,7 +228,7 @@ pub(super) fn release_claim(bound: usize) -> usize {
             let taken = lease(&there, NOW);
             (taken, there)
         });
-        assert!(here.release(held).is_ok());
+        assert!(here.hand_back(held).is_ok());
         here.unpin(held.position);
         let (taken, there) = working.join().expect("the worker ends");
         // Neither a hint that came too late nor one that was cleared too early loses it: the hint
@@ -279,7 +279,7 @@ fn life(worker: &protocol::Worker<LoomMemory>) {
     let _ = worker.nack(failed, Some(1), NOW);
     worker.unpin(failed.position);
     let handed_back = lease(worker, NOW).expect("one is left");
-    let _ = worker.release(handed_back);
+    let _ = worker.hand_back(handed_back);
     worker.unpin(handed_back.position);
     let again = lease(worker, NOW).expect("it was handed back");
     let _ = worker.group().help_floor();

@@ -30,7 +30,7 @@ fn join(bound: usize, start: Start) -> usize {
         let joined = table::join(&memory, &geometry, 0, start, Eviction::Refused);
         let mut reader = match joined {
             Ok(tail) => Some(protocol::Consumer::new(memory.clone(), geometry, 0, tail)),
-            Err(StartError::Gone { requested, earliest }) => {
+            Err(StartError::BeforeEarliest { requested, earliest }) => {
                 assert!(requested < earliest);
                 None
             }

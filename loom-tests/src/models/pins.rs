@@ -160,7 +160,7 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         assert!(publish(&mut producer));
         let held = lease(&dead, NOW).expect("it is there");
-        assert!(dead.release(held).is_ok());
+        assert!(dead.hand_back(held).is_ok());
         drop(dead);
         let hand = rights.party(1);
         let publishing = thread::spawn(move || {

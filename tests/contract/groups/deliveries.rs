@@ -53,7 +53,7 @@ fn what_is_acknowledged_never_comes_back_and_what_is_not_always_does() {
     fifth.ack().unwrap();
     assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
     let info = group(&ring);
-    assert_eq!((info.ack_floor, info.failed, info.released, info.lost, info.expired), (1, 4, 5, 0, 0));
+    assert_eq!((info.ack_floor, info.failed, info.handed_back, info.lost, info.expired), (1, 4, 5, 0, 0));
     let me = &info.workers[0];
     assert_eq!((me.delivered, me.acked, me.failed, me.lost), (10, 1, 9, 0));
 }

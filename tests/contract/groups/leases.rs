@@ -34,7 +34,10 @@ fn whoever_comes_too_late_changes_nothing() {
     }
     let info = group(&ring);
     // The extension that was refused was counted, and so was its drop.
-    assert_eq!((info.lost, info.failed, info.released, info.rejected, info.dead_lettered), (7, 0, 0, 0, 0));
+    assert_eq!(
+        (info.lost, info.failed, info.handed_back, info.rejected, info.dead_lettered),
+        (7, 0, 0, 0, 0)
+    );
     assert_eq!((info.ack_floor, info.num_ack_pending), (6, 0));
     let losses: Vec<u64> = info.workers.iter().map(|worker| worker.lost).collect();
     assert_eq!(losses, [6, 0], "of deliveries");
@@ -142,5 +145,5 @@ fn a_forgotten_delivery_only_stalls() {
     assert_eq!((again[0], again.attempt()), (0, 2));
     again.ack().unwrap();
     assert_eq!(producer.try_send(b"x"), Ok(4));
-    assert_eq!(group(&ring).abandoned, 1);
+    assert_eq!(group(&ring).worker_died, 1);
 }

@@ -86,7 +86,7 @@ fn a_late_group_begins_where_it_was_told_to() {
     let ahead = source(begin("never", Start::At(1012)));
     assert_eq!(ahead, StartError::Ahead { requested: 1012, head: 1011 });
     let gone = source(begin("never", Start::At(999)));
-    assert_eq!(gone, StartError::Gone { requested: 999, earliest: 1000 });
+    assert_eq!(gone, StartError::BeforeEarliest { requested: 999, earliest: 1000 });
     assert_eq!(ring.groups().len(), 3, "a group that could not begin is there");
 }
 
@@ -137,7 +137,7 @@ fn a_group_in_a_removed_ones_place_begins_anew() {
     let told: Vec<_> = again.iter().map(|it| (it.position(), it.attempt())).collect();
     assert_eq!(told, [(0, 1), (1, 1), (2, 1)]);
     let info = group(&ring);
-    assert_eq!((info.ack_floor, info.failed, info.abandoned), (0, 0, 0));
+    assert_eq!((info.ack_floor, info.failed, info.worker_died), (0, 0, 0));
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     next(&worker).reject("no").unwrap();
     let info = group(&ring);
     assert_eq!((info.name.as_str(), info.settings), ("work", patient().max_deliver(9)));
-    assert_eq!((info.failed, info.released, info.rejected, info.dead_lettered), (1, 1, 1, 1));
+    assert_eq!((info.failed, info.handed_back, info.rejected, info.dead_lettered), (1, 1, 1, 1));
     assert!(info.created_unix_ms > 1_600_000_000_000);
     let me = u64::from(std::process::id());
     let workers: Vec<_> = info

@@ -139,7 +139,7 @@ fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
     assert!(letters.iter().map(|it| it.position).eq(0..3));
     assert!(letters.iter().all(|it| it.seen_unix_ms.is_none_or(|seen| seen <= it.dead_lettered_unix_ms)));
     let info = group(&ring);
-    assert_eq!((info.ack_floor, info.num_dead_pending, info.rejected, info.abandoned), (3, 0, 1, 1));
+    assert_eq!((info.ack_floor, info.num_dead_pending, info.rejected, info.worker_died), (3, 0, 1, 1));
     assert_eq!(info.expired, 0, "no lease ran out");
     assert_eq!(recorded(&ring, EventKind::DeadLettered), 3);
 }

@@ -376,7 +376,7 @@ impl Ring {
         let _ = match input.byte() % 6 {
             0 => worker.nack(lease, None, now),
             1 => worker.nack(lease, Some(u32::from(input.byte())), now),
-            2 => worker.release(lease),
+            2 => worker.hand_back(lease),
             3 => worker.reject(lease, now),
             4 => {
                 if let Ok(lease) = worker.extend(lease, now) {

@@ -398,7 +398,7 @@ impl Harness {
 
     fn check_refusal(&self, start: Start, error: StartError) {
         match (start, error) {
-            (Start::At(at), StartError::Gone { requested, earliest }) => {
+            (Start::At(at), StartError::BeforeEarliest { requested, earliest }) => {
                 assert_eq!(at, requested);
                 assert!(requested < earliest);
                 self.check_start(Start::Earliest, earliest);
@@ -423,7 +423,10 @@ impl Harness {
                 assert!((self.oldest()..=self.head).contains(&next));
                 self.handles.push(Handle::Observer { observer, next, missed: 0 });
             }
-            Err(AtPath { error: AttachError::Start(StartError::Gone { requested, earliest }), .. }) => {
+            Err(AtPath {
+                error: AttachError::Start(StartError::BeforeEarliest { requested, earliest }),
+                ..
+            }) => {
                 assert_eq!((requested, earliest), (next, self.oldest()));
                 assert!(next < earliest);
             }

@@ -38,6 +38,14 @@ pub const OLD: &[(&str, &str)] = &[
     ("all_described", "all_have_headers"),
     ("LETTER_LEN", "DEAD_LETTER_HEADER_LEN"),
     ("KEEPER", "REDRIVE_CONSUMER"),
+    ("ProducerDead", "ProducerAway"),
+    ("notice_dead_producer", "notice_producer_away"),
+    ("Abandoned", "ProducerDied or WorkerDied"),
+    ("group_abandoned_total", "group_worker_died_total"),
+    ("group_released_total", "group_handed_back_total"),
+    ("SlipringConsumerAbsent", "SlipringConsumerAway"),
+    ("AbsentReader", "AwayReader"),
+    ("not_lost_to_producer", "not_lost"),
 ];
 
 /// Finds old names in files.

@@ -181,11 +181,11 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
     line(
         "so far",
         format!(
-            "{} expired, {} failed, {} abandoned, {} released, {} rejected, {} dead-lettered, {} dropped, {} lost",
+            "{} expired, {} failed, {} with a dead worker, {} handed back, {} rejected, {} dead-lettered, {} dropped, {} lost",
             group.expired,
             group.failed,
-            group.abandoned,
-            group.released,
+            group.worker_died,
+            group.handed_back,
             group.rejected,
             group.dead_lettered,
             group.dropped,
@@ -296,7 +296,7 @@ fn reset(place: &At, name: &str, to: Origin, apply: bool, json: bool) -> Outcome
             living.join(", ")
         )));
     }
-    // An observer looks where one may begin, and says so if the position is gone.
+    // Attaching an observer validates the start: the error names the earliest position.
     let target = Observer::<[u8]>::attach(place, facts::start(&facts.ring, to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending;
     let (again, skipped) =

@@ -220,8 +220,8 @@ fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64, counts:
             = counts.acknowledged(path, group);
         "group_leases_expired_total" Counter "Leases that ran out." = group.expired;
         "group_failed_total" Counter "Deliveries that a worker said had failed." = group.failed;
-        "group_abandoned_total" Counter "Deliveries whose worker died." = group.abandoned;
-        "group_released_total" Counter "Deliveries that were handed back." = group.released;
+        "group_worker_died_total" Counter "Deliveries whose worker died." = group.worker_died;
+        "group_handed_back_total" Counter "Deliveries that were handed back." = group.handed_back;
         "group_rejected_total" Counter "Messages that a worker rejected." = group.rejected;
         "group_dead_lettered_total" Counter "Messages that went to the dead-letter ring." = group.dead_lettered;
         "group_dropped_total" Counter "Messages given up because the dead-letter ring was full." = group.dropped;

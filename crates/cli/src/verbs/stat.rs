@@ -83,7 +83,13 @@ fn text(facts: &Facts) -> String {
     let entries = |used: usize, of: u64| format!("{used} of {of} entries");
     line("consumers", entries(facts.consumers.len(), ring.consumer_entries()));
     if let Some(limit) = ring.durable_inactive_threshold() {
-        line("durables", format!("are given up after {} of absence", output::span(limit)));
+        line(
+            "durables",
+            format!(
+                "are removed once they have been away for {} and hold the ring full",
+                output::span(limit)
+            ),
+        );
     }
     if let Some((blocks, policy)) = ring.dead_letter_capacity().zip(ring.dead_letter_policy()) {
         let workers = facts.groups.iter().map(|group| group.workers.len()).sum();

@@ -156,12 +156,12 @@ impl DeliveryWord {
     pub const fn delayed(self, due: Millis) -> DeliveryWord {
         self.with(State::Delayed, self.attempt(), self.owner(), due)
     }
-    /// Failed or abandoned; a worker may lease it at once.
+    /// The attempt failed, or its worker died; a worker may lease it at once.
     pub const fn returned(self) -> DeliveryWord {
         self.with(State::Available, self.attempt(), self.owner(), self.deadline())
     }
     /// Handed back unprocessed: the attempt does not count.
-    pub const fn released(self) -> DeliveryWord {
+    pub const fn handed_back(self) -> DeliveryWord {
         let attempt = self.attempt().saturating_sub(1);
         self.with(State::Available, attempt, self.owner(), self.deadline())
     }
@@ -237,10 +237,10 @@ pub enum Count {
     Expired,
     /// Deliveries that ended with `nack`, or that a worker dropped.
     Failed,
-    /// Leases that ended with their worker's death.
-    Abandoned,
+    /// Leases whose worker died, or left without settling the message.
+    WorkerDied,
     /// Deliveries that a worker handed back unprocessed.
-    Released,
+    HandedBack,
     /// Messages that a worker rejected.
     Rejected,
     /// Messages copied to the dead-letter ring.
@@ -319,7 +319,7 @@ mod tests {
         assert!(
             leased.acked().is_settled() && leased.dead_pending(3, Millis(5)).dead_lettered().is_settled()
         );
-        assert_eq!(leased.released().attempt(), 0);
+        assert_eq!(leased.handed_back().attempt(), 0);
         assert_eq!(leased.returned().leased(7, Millis(0)).attempt(), 2);
     }
 

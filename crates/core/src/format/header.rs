@@ -83,7 +83,7 @@ pub struct RawHeader {
     pub type_align: u64,
     /// Bytes of `schema` that are used.
     pub schema_len: u64,
-    /// Milliseconds after which an absent durable consumer may be removed; 0: never.
+    /// Milliseconds after which a durable consumer that is away may be removed; 0: never.
     pub durable_inactive_ms: u64,
     /// Id of the ring whose dead letters this ring holds. Zero in other rings.
     pub dead_of: [u8; 16],

@@ -545,10 +545,10 @@ impl<M: Memory> Worker<M> {
     }
 
     /// Hands the message back unprocessed: the attempt does not count.
-    pub fn release(&self, lease: Lease) -> Result<(), LeaseLost> {
-        self.end(lease, lease.word.released())?;
+    pub fn hand_back(&self, lease: Lease) -> Result<(), LeaseLost> {
+        self.end(lease, lease.word.handed_back())?;
         self.group.hint_returned(lease.position);
-        self.group.count(Count::Released, 1);
+        self.group.count(Count::HandedBack, 1);
         Ok(())
     }
 

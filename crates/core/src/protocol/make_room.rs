@@ -130,7 +130,7 @@ impl RoomMaker {
         done.is_some()
     }
 
-    /// Removes a dead or absent party, and returns the kind of event; `None` if the party stays.
+    /// Removes a party that is dead or away, and returns the kind of event; `None` if it stays.
     fn remove<M: Memory + Clone>(
         &self,
         memory: &M,

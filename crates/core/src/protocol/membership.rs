@@ -237,7 +237,7 @@ pub fn rejoin<M: Memory>(reader: &mut EvictableConsumer<M>) -> Result<u64, Damag
     let memory = reader.memory();
     let join = |start| table::join(memory, &geometry, entry, start, Eviction::Agreed);
     let joined = match join(Start::At(old)) {
-        Err(StartError::Gone { .. }) => join(Start::Earliest),
+        Err(StartError::BeforeEarliest { .. }) => join(Start::Earliest),
         joined => joined,
     };
     let tail = joined.map_err(|error| match error {
@@ -301,8 +301,8 @@ pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L,
 /// Removes a durable consumer that has been away for longer than `threshold_ms`; 0 means for ever.
 /// False if the consumer stays.
 ///
-/// A consumer that was killed could not record when it went: its absence counts from the first
-/// look.
+/// A consumer that was killed could not record when it went: the time that it is away counts from
+/// the first look.
 pub fn expire<M: Memory, L: Liveness>(
     memory: &M,
     geometry: &Geometry,

@@ -42,7 +42,7 @@ pub(crate) fn last_published<M: Memory>(memory: &M, slots: Slots, position: u64)
 }
 
 /// The message at `position`, if it is published. Acquired. A message that was surely overwritten
-/// counts as absent; the caller finds out whether one was overwritten meanwhile.
+/// counts as not published; the caller finds out whether one was overwritten meanwhile.
 ///
 /// The slot is read again after the head has shown the message: words that were read before may be
 /// older than the message.

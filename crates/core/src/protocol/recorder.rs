@@ -27,9 +27,9 @@ pub enum EventKind {
     Attached = 5,
     /// A durable consumer came back to its position.
     Resumed = 6,
-    /// A consumer left.
+    /// A producer or a consumer left.
     Detached = 7,
-    /// A consumer was found dead and its entry freed.
+    /// The producer found a consumer dead and freed its entry, or a worker, and removed its pin.
     Died = 8,
     /// The ring became full. The event has the name of the party that gates it.
     Full = 9,
@@ -37,8 +37,8 @@ pub enum EventKind {
     Evicted = 10,
     /// A durable consumer was removed, by a call or after its inactivity.
     Removed = 11,
-    /// A producer or a consumer went away without closing or leaving.
-    Abandoned = 12,
+    /// The producer died without closing the stream. Its successor writes this.
+    ProducerDied = 12,
     /// A party found an impossible value in shared memory.
     DamageFound = 13,
     /// A group was created by its first worker.
@@ -79,7 +79,7 @@ impl EventKind {
             Full,
             Evicted,
             Removed,
-            Abandoned,
+            ProducerDied,
             DamageFound,
             GroupCreated,
             GroupRemoved,

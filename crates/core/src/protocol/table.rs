@@ -41,11 +41,12 @@ pub enum Eviction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The position was overwritten, or may be at any moment.
+    /// The position was overwritten, may be overwritten at any moment, or lies before the ring's
+    /// first.
     #[error(
-        "position {requested} is gone; attach at {earliest}, the earliest that can be had, or with `Start::Earliest`"
+        "position {requested} is before the earliest message that is there; attach at {earliest}, or with `Start::Earliest`"
     )]
-    Gone {
+    BeforeEarliest {
         /// The position that was asked for.
         requested: u64,
         /// The earliest position that can be had.
@@ -146,7 +147,9 @@ fn choose<M: Memory>(
         // safe all the same: a scan grants at most its head + capacity, and a joiner that a scan
         // misses sees that head (case 2 of `join`).
         Start::Latest => Ok(head),
-        Start::At(requested) if requested < earliest => Err(StartError::Gone { requested, earliest }),
+        Start::At(requested) if requested < earliest => {
+            Err(StartError::BeforeEarliest { requested, earliest })
+        }
         Start::At(requested) if !is_reached(memory, geometry, requested, head) => {
             Err(StartError::Ahead { requested, head })
         }

@@ -121,7 +121,7 @@ impl Working {
         let delay = turn.dice.hits(2).then(|| turn.dice.roll32(2 * ACK_WAIT));
         let ended = match how {
             0 => turn.memory.meaning(Intent::Nack(position), || worker.nack(lease, delay, now)),
-            1 => turn.memory.meaning(Intent::Release(position), || worker.release(lease)),
+            1 => turn.memory.meaning(Intent::Release(position), || worker.hand_back(lease)),
             2 => {
                 let extended = turn.memory.meaning(Intent::Extend(position), || worker.extend(lease, now));
                 if let Ok(longer) = extended {

@@ -188,7 +188,7 @@ impl Screen {
                 Role::Ring => Style::new().bold(),
                 Role::FullRing => Style::new().bold().yellow(),
                 Role::Reader => Style::new(),
-                Role::AbsentReader => Style::new().red(),
+                Role::AwayReader => Style::new().red(),
             })
         });
         let widths = std::iter::once(name).chain(WIDTHS).take(columns).map(Constraint::Length);

@@ -53,7 +53,7 @@ pub(super) enum Role {
     FullRing,
     Reader,
     /// No process of that name is there, and the reader holds the ring.
-    AbsentReader,
+    AwayReader,
 }
 
 pub(super) const HEADINGS: [&str; 10] =
@@ -132,7 +132,7 @@ fn ring(track: &Track, name: String) -> Row {
     if let Some(fault) = &track.fault {
         let cells =
             [name, dash(), dash(), dash(), dash(), dash(), dash(), fault.clone(), dash(), String::new()];
-        return (Role::AbsentReader, cells);
+        return (Role::AwayReader, cells);
     }
     let role = if track.is_nearly_full() { Role::FullRing } else { Role::Ring };
     let cells = [
@@ -153,7 +153,7 @@ fn ring(track: &Track, name: String) -> Row {
 fn reader(track: &Track, reader: &Reader, name: String) -> Row {
     let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     // Dead letters wait for a redrive: an away consumer is healthy there.
-    let role = if reader.alive || track.is_dead_letters { Role::Reader } else { Role::AbsentReader };
+    let role = if reader.alive || track.is_dead_letters { Role::Reader } else { Role::AwayReader };
     let state = match (reader.workers, reader.alive) {
         (Some(0), _) => "group, no workers".to_owned(),
         (Some(n), _) => format!("group, {}", output::count(n as u64, "worker")),

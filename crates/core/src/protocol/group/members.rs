@@ -106,7 +106,7 @@ fn return_leases<M: Memory>(group: &Group<M>, owner: u32) {
         }
     }
     if returned > 0 {
-        group.count(Count::Abandoned, returned);
+        group.count(Count::WorkerDied, returned);
     }
 }
 

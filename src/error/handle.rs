@@ -1,0 +1,67 @@
+//! Why a handle that was open cannot use its ring any more.
+
+use std::io;
+
+/// Why a producer, a consumer, an observer or a worker cannot use its ring any more. The handle is
+/// of no further use; the way out is to open the ring anew.
+///
+/// ```
+/// use slipring::{AtPath, Consumer, HandleError, Producer, RecvError, RingOptions, SendError, Start};
+/// # let dir = std::env::temp_dir().join(format!("slipring-handle-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir)?;
+/// # let path = dir.join("ring");
+///
+/// RingOptions::new(48, 16).create(&path)?;
+/// let mut producer = Producer::<[u8]>::open(&path)?;
+/// let mut consumer = Consumer::<[u8]>::attach(&path, Start::Earliest)?;
+/// std::fs::remove_file(&path)?;
+///
+/// let error = producer.check().unwrap_err(); // sending notices it, too, within a second
+/// assert!(matches!(error, SendError::Handle(AtPath { error: HandleError::Replaced, .. })));
+/// let error = consumer.recv().unwrap_err();
+/// assert!(matches!(error, RecvError::Handle(AtPath { error: HandleError::Replaced, .. })));
+/// # std::fs::remove_dir_all(&dir)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandleError {
+    /// The file at the path is not the handle's any more: it was removed, renamed, covered or
+    /// replaced, or an earlier state of it was written over it.
+    #[error(
+        "was removed or replaced: this handle reaches the old file alone, and handles of the new one do not see \
+         its messages; open the ring anew"
+    )]
+    Replaced,
+    /// The file was cut short. Messages that this handle sent are lost, and nothing more can be
+    /// read. A process that does not [handle SIGBUS](crate::handle_sigbus) may be ended by it
+    /// first.
+    #[error("was cut short while in use; restore it, or create it again")]
+    Truncated,
+    /// The process lost its memory of the ring, whose file is as long as ever. Only with
+    /// [`handle_sigbus`](crate::handle_sigbus).
+    #[error("this process lost its memory of the ring: {cause}")]
+    #[non_exhaustive]
+    Lost {
+        /// The cause, and the way out.
+        cause: &'static str,
+    },
+    /// The handle belongs to the process that opened it, of which this one is a forked child.
+    #[error("this handle belongs to process {pid}, of which this process is a fork; open the ring anew here")]
+    #[non_exhaustive]
+    Forked {
+        /// The process that opened the ring.
+        pid: u32,
+    },
+}
+
+impl HandleError {
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            HandleError::Replaced => io::ErrorKind::BrokenPipe,
+            HandleError::Truncated => io::ErrorKind::UnexpectedEof,
+            HandleError::Lost { .. } => io::ErrorKind::Other,
+            HandleError::Forked { .. } => io::ErrorKind::Unsupported,
+        }
+    }
+}
