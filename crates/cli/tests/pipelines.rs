@@ -351,7 +351,7 @@ fn events_tell_a_producer_that_left_from_one_that_died() {
          until [ \"$(slipring sub $R --observe -e | tail -n 1)\" = three ]; do :; done; \
          kill -KILL $pid; wait; slipring pub $R four",
     );
-    assert!(place.good(kinds).ends_with("producer-opened\nabandoned\nproducer-took-over\ndetached\n"));
+    assert!(place.good(kinds).ends_with("producer-opened\nproducer-died\nproducer-took-over\ndetached\n"));
     assert_eq!(place.good("slipring events $R -c 2 | wc -l").trim(), "3");
     assert!(place.good("slipring stat $R --json").contains("\"event\":\"producer-died\""));
 }
