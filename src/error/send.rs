@@ -66,8 +66,8 @@ pub enum SendError {
         /// Bytes of a value.
         expected: u64,
     },
-    /// The handle cannot use its ring any more: the file was removed, replaced or cut short, or this
-    /// process is a forked child.
+    /// The handle cannot use its ring any more: the file was removed, replaced or cut short, or
+    /// this process is a forked child.
     #[error(transparent)]
     Handle(#[from] AtPath<HandleError>),
 }

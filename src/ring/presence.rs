@@ -42,8 +42,8 @@ impl Presence {
     }
 
     /// Looks at the path and into the file there: [`HandleError::Replaced`] or
-    /// [`HandleError::Truncated`] if the ring is not there any more. A file that this process cannot look at counts as
-    /// unchanged.
+    /// [`HandleError::Truncated`] if the ring is not there any more. A file that this process
+    /// cannot look at counts as unchanged.
     pub(crate) fn look(&self) -> Option<HandleError> {
         self.look_at_path().or_else(|| self.look_inside())
     }
