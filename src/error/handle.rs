@@ -6,7 +6,8 @@ use std::io;
 /// of no further use; the way out is to open the ring anew.
 ///
 /// ```
-/// use slipring::{AtPath, Consumer, HandleError, Producer, RecvError, RingOptions, SendError, Start};
+/// use slipring::{AtPath, Consumer, HandleError, Producer};
+/// use slipring::{RecvError, RingOptions, SendError, Start};
 /// # let dir = std::env::temp_dir().join(format!("slipring-handle-{}", std::process::id()));
 /// # std::fs::create_dir_all(&dir)?;
 /// # let path = dir.join("ring");
