@@ -69,7 +69,7 @@ impl Drop for Membership {
         let Attachment { region, locks, .. } = &self.attachment;
         let (geometry, now) = (self.attachment.geometry(), system::unix_now_ms());
         let tail = membership::leave(region, geometry, locks, self.entry, self.kind, now);
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         self.attachment.try_record(EventKind::Detached, tail, &self.name, pid);
     }
 }
@@ -81,7 +81,7 @@ fn enter(
     kind: ConsumerKind,
 ) -> Result<Entered, AttachError> {
     let Attachment { region, locks, .. } = attachment;
-    let (pid, unix_ms) = (u64::from(std::process::id()), system::unix_now_ms());
+    let (pid, unix_ms) = (u64::from(system::process_id()), system::unix_now_ms());
     let who = Identity { name: &options.name, pid, unix_ms };
     let entered = patiently(
         || membership::enter(region, attachment.geometry(), locks, kind, options.start, &who),

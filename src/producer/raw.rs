@@ -53,7 +53,7 @@ impl RawProducer {
         let geometry = *attachment.geometry();
         let producer = protocol::Producer::take_over(attachment.region.clone(), geometry)
             .map_err(|damage| attachment.at_path(OpenError::Damaged(damage)))?;
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         producer.introduce(pid, system::unix_now_ms());
         if orphaned {
             attachment.try_record(EventKind::ProducerDied, producer.head(), "", predecessor);
@@ -179,7 +179,7 @@ impl RawProducer {
         self.attachment.not_lost()?;
         let outcome = self.check();
         self.protocol.close();
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         self.attachment.try_record(EventKind::Closed, self.protocol.head(), "", pid);
         outcome
     }
@@ -230,7 +230,7 @@ impl Drop for RawProducer {
             return;
         }
         self.protocol.leave();
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         self.attachment.try_record(EventKind::Detached, self.protocol.head(), "", pid);
     }
 }

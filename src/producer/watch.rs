@@ -73,7 +73,7 @@ impl Watch {
         };
         let file = presence.map(new);
         let has_thread = file.as_ref().is_some_and(|file| by_thread && PathWatch::current().add(file));
-        Watch { file, process: std::process::id(), has_thread, looked_ms: system::coarse_monotonic_ms() }
+        Watch { file, process: system::process_id(), has_thread, looked_ms: system::coarse_monotonic_ms() }
     }
 
     /// What is known. Makes no system call, if the thread looks.
@@ -104,7 +104,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // The watcher of a forked child knows nothing of its parent's producers.
-        if self.has_thread && self.process == std::process::id() {
+        if self.has_thread && self.process == system::process_id() {
             if let Some(file) = &self.file {
                 PathWatch::current().remove(file);
             }

@@ -50,7 +50,7 @@ impl HeapRights {
 
 impl Locks {
     pub(crate) fn file(file: File) -> Locks {
-        Locks::File { file: ForkClosed::new(file), process: std::process::id() }
+        Locks::File { file: ForkClosed::new(file), process: system::process_id() }
     }
 
     pub(crate) fn heap(ring: &Arc<HeapRights>) -> Locks {
@@ -100,7 +100,7 @@ impl Drop for Locks {
         match self {
             // Closing the file is not enough: while another thread is starting a process, the child
             // has the file open too, from its fork to its exec, and the locks with it.
-            Locks::File { file, process } if *process == std::process::id() => {
+            Locks::File { file, process } if *process == system::process_id() => {
                 drop(system::unlock_from(file.file(), LOCK_BASE));
             }
             // A forked child's copy: the locks are the parent's.

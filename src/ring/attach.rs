@@ -106,7 +106,7 @@ impl Attachment {
                 header,
                 path: PathBuf::from(IN_MEMORY),
                 presence: None,
-                process: std::process::id(),
+                process: system::process_id(),
                 heap_dead: dead,
                 trusted_owner: demands.trusted_owner,
             },
@@ -169,7 +169,7 @@ impl Attachment {
             header: Arc::new(header),
             path: path.to_path_buf(),
             presence: Some(presence),
-            process: std::process::id(),
+            process: system::process_id(),
             heap_dead: None,
             trusted_owner: demands.trusted_owner,
         })
@@ -233,7 +233,7 @@ impl Attachment {
 
     /// True in a forked child, which must not touch the ring: the mapping is not there.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.process != std::process::id()
+        self.process != system::process_id()
     }
 
     /// An error if the file under a reader was replaced, removed or cut short.

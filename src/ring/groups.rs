@@ -5,6 +5,7 @@ use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::{Attachment, patiently};
+use crate::system;
 use slipring_core::format::{Count, State, group as group_entry, worker};
 use slipring_core::memory::{Memory, Right};
 use slipring_core::protocol::group::{self, Group, members, table};
@@ -268,7 +269,7 @@ impl Ring {
                 RemoveError::NotFound => EntryError::NoSuchGroup { name: name.to_owned() },
                 RemoveError::InUse { pid } => EntryError::GroupInUse { group: name.to_owned(), pid },
             })?;
-            let pid = std::process::id().into();
+            let pid = system::process_id().into();
             attachment.record(EventKind::GroupRemoved, removed.position, name, pid);
             Ok(())
         })
@@ -300,7 +301,7 @@ mod tests {
         // Longer by the clock's grain, and no more than that.
         let within = |left: Duration, ms: u128| left.as_millis() <= ms + 64 && left.as_millis() > ms / 2;
         assert!(matches!(pending[0].state, PendingState::Delayed(left) if within(left, 20_000)));
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         assert!(matches!(
             pending[1].state,
             PendingState::Leased { pid: by, time_left } if by == pid && within(time_left, 30_000)

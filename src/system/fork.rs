@@ -232,7 +232,7 @@ impl<T: Default + Sync + 'static> ProcessWide<T> {
     }
 
     pub(crate) fn get(&self) -> &'static T {
-        let process = std::process::id();
+        let process = super::process_id();
         loop {
             let found = self.current.load(Acquire);
             // SAFETY: null, or to a value that is never freed.
@@ -292,7 +292,7 @@ impl HoleFilled {
     pub(crate) fn new(address: *const u8, len: usize) -> HoleFilled {
         HoleFilled {
             entry: Entry::new(MAPPING, address.expose_provenance(), len),
-            process: std::process::id(),
+            process: super::process_id(),
         }
     }
 
@@ -308,7 +308,7 @@ impl HoleFilled {
 
     /// True in a forked child: what is mapped there is not the ring.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.process != std::process::id()
+        self.process != super::process_id()
     }
 }
 

@@ -9,6 +9,7 @@ mod futex;
 mod identity;
 mod lock;
 mod memory_limit;
+mod process;
 mod refusal;
 pub(crate) mod sigbus;
 mod thread;
@@ -25,6 +26,7 @@ pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any
 pub(crate) use identity::{boot_id, effective_user, random_id};
 pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
 pub(crate) use memory_limit::memory_left;
+pub(crate) use process::process_id;
 pub(crate) use refusal::{Refusal, way_out};
 pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{

@@ -79,7 +79,7 @@ impl RawWorker {
             self.wake_producer();
         }
         let name = failure.as_deref().unwrap_or(self.group());
-        self.attachment.try_record(event, position, name, std::process::id().into());
+        self.attachment.try_record(event, position, name, system::process_id().into());
         became
     }
 

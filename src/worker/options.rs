@@ -156,7 +156,7 @@ impl WorkerOptions {
             table::join(&attachment.region, attachment.geometry(), &attachment.locks, &wanted, birth);
         let joined = joined.map_err(|error| self.refusal(attachment, error))?;
         if let Some(floor) = joined.created {
-            attachment.record(EventKind::GroupCreated, floor, &self.group, std::process::id().into());
+            attachment.record(EventKind::GroupCreated, floor, &self.group, system::process_id().into());
         }
         Ok(joined.group)
     }
@@ -178,7 +178,7 @@ impl WorkerOptions {
 
     /// Takes an entry. The table right is held.
     fn enlist(&self, attachment: &Attachment, group: &Group<Region>) -> Result<u32, JoinError> {
-        let (pid, unix_ms) = (u64::from(std::process::id()), system::unix_now_ms());
+        let (pid, unix_ms) = (u64::from(system::process_id()), system::unix_now_ms());
         let who = Identity { name: &self.name, pid, unix_ms };
         let enlisted = patiently(
             || members::enlist(group, &attachment.locks, &who),

@@ -6,6 +6,7 @@ use crate::id::RingId;
 use crate::region::Region;
 use crate::region::clock;
 use crate::ring::attach::Attachment;
+use crate::system;
 use crate::wait::{CHECK_UP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::format::Millis;
 use slipring_core::protocol;
@@ -197,7 +198,7 @@ impl Drop for RawWorker {
         members::leave(region, geometry, &self.attachment.locks, self.protocol.entry());
         self.protocol.nudge_colleagues();
         let floor = self.protocol.group().stored_floor().unwrap_or(0);
-        let pid = u64::from(std::process::id());
+        let pid = u64::from(system::process_id());
         self.attachment.try_record(EventKind::WorkerLeft, floor, &self.group_name, pid);
     }
 }
