@@ -120,6 +120,11 @@ impl Region {
 
     /// Allocates the two segments, zeroed.
     pub(crate) fn heap(geometry: &Geometry) -> io::Result<Region> {
+        Region::heap_filled(geometry, |_| ())
+    }
+
+    /// Allocates the two segments, which `fill` gets as one run of zeros, as they lie in a file.
+    pub(crate) fn heap_filled(geometry: &Geometry, fill: impl FnOnce(&mut [u8])) -> io::Result<Region> {
         let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
         let len = usize::try_from(geometry.file_len()).map_err(|_| out_of_memory())?;
         let layout = alloc::Layout::from_size_align(len, 4096).map_err(|_| out_of_memory())?;
@@ -129,6 +134,8 @@ impl Region {
             return Err(out_of_memory());
         }
         let offset = usize::try_from(geometry.producer_segment_len()).map_err(|_| out_of_memory())?;
+        // SAFETY: so many zeroed bytes, which no other party knows of yet.
+        fill(unsafe { std::slice::from_raw_parts_mut(start, len) });
         Ok(Region {
             producer: start,
             // SAFETY: the readers' segment begins inside the allocation.

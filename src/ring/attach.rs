@@ -58,6 +58,20 @@ pub(crate) struct Header {
 }
 
 impl Header {
+    /// Of a validated geometry and description.
+    pub(crate) fn of(raw: &RawHeader, geometry: Geometry, schema: &str) -> Header {
+        Header {
+            geometry,
+            ring_id: RingId(raw.ring_id),
+            created_unix_ns: raw.created_unix_ns,
+            type_fingerprint: raw.type_fingerprint,
+            schema: schema.to_owned(),
+            durable_inactive_ms: raw.durable_inactive_ms,
+            dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
+            dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
+        }
+    }
+
     /// True if the ring's messages are values of this type.
     fn carries(&self, of: MessageType) -> bool {
         (self.type_fingerprint, self.schema.as_str()) == (of.fingerprint, of.schema)
@@ -354,7 +368,7 @@ pub(crate) fn patiently<T, E>(
     }
 }
 
-fn open_file(path: &Path, access: Access) -> Result<File, OpenError> {
+pub(crate) fn open_file(path: &Path, access: Access) -> Result<File, OpenError> {
     let action = match access {
         Access::Nothing => "open it for reading",
         Access::Readers | Access::Everything => "open it for writing",
@@ -394,15 +408,33 @@ fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(
 }
 
 fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
+    let raw = read_header(file, len)?;
+    verify(&raw)?;
+    let geometry = plan(&raw)?;
+    if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
+        return Err(OpenError::Layout { field, found, expected });
+    }
+    if len != geometry.file_len() {
+        return Err(OpenError::Length { found: len, expected: geometry.file_len() });
+    }
+    let geometry = geometry.starting_at(raw.first_position).map_err(OpenError::Geometry)?;
+    let schema = schema(&raw).ok_or(OpenError::Geometry(GeometryError::Schema(raw.schema_len)))?;
+    Ok(Header::of(&raw, geometry, schema))
+}
+
+/// The header's bytes, of a file that begins as a ring does.
+pub(crate) fn read_header(file: &File, len: u64) -> Result<RawHeader, OpenError> {
     let header_len = usize::try_from(HEADER_LEN).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(header_len);
     read_start(file, &mut bytes, header_len).map_err(|error| OpenError::io("read its header", error))?;
     if !bytes.starts_with(&MAGIC) {
         return Err(OpenError::NotARing { len, begins: bytes.into_iter().take(8).collect() });
     }
-    let Ok(raw) = RawHeader::read_from_bytes(&bytes) else {
-        return Err(OpenError::Length { found: len, expected: HEADER_LEN });
-    };
+    RawHeader::read_from_bytes(&bytes).map_err(|_| OpenError::Length { found: len, expected: HEADER_LEN })
+}
+
+/// An error if the header is none of this version, or was changed.
+pub(crate) fn verify(raw: &RawHeader) -> Result<(), OpenError> {
     if raw.byte_order == BYTE_ORDER.swap_bytes() {
         return Err(OpenError::WrongByteOrder);
     }
@@ -420,32 +452,20 @@ fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
     if unknown != 0 {
         return Err(OpenError::Features { bits: unknown });
     }
-    let out_of_range = OpenError::Geometry;
-    let geometry = Geometry::plan(raw.block_size, raw.capacity, raw.consumers)
+    Ok(())
+}
+
+/// The geometry that the header's numbers make.
+pub(crate) fn plan(raw: &RawHeader) -> Result<Geometry, OpenError> {
+    Geometry::plan(raw.block_size, raw.capacity, raw.consumers)
         .and_then(|geometry| geometry.with_groups(raw.groups, raw.workers))
-        .map_err(out_of_range)?;
-    if let Some((field, found, expected)) = raw.geometry_mismatch(&geometry) {
-        return Err(OpenError::Layout { field, found, expected });
-    }
-    if len != geometry.file_len() {
-        return Err(OpenError::Length { found: len, expected: geometry.file_len() });
-    }
-    let geometry = geometry.starting_at(raw.first_position).map_err(out_of_range)?;
-    let schema = usize::try_from(raw.schema_len)
-        .ok()
-        .filter(|&len| len <= SCHEMA_MAX)
-        .and_then(|len| std::str::from_utf8(&raw.schema[..len]).ok())
-        .ok_or(out_of_range(GeometryError::Schema(raw.schema_len)))?;
-    Ok(Header {
-        geometry,
-        ring_id: RingId(raw.ring_id),
-        created_unix_ns: raw.created_unix_ns,
-        type_fingerprint: raw.type_fingerprint,
-        schema: schema.to_owned(),
-        durable_inactive_ms: raw.durable_inactive_ms,
-        dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
-        dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
-    })
+        .map_err(OpenError::Geometry)
+}
+
+/// The description of the ring's type; none if it is no text.
+pub(crate) fn schema(raw: &RawHeader) -> Option<&str> {
+    let len = usize::try_from(raw.schema_len).ok().filter(|&len| len <= SCHEMA_MAX)?;
+    std::str::from_utf8(&raw.schema[..len]).ok()
 }
 
 /// The path of the dead-letter ring beside the ring at `path`.

@@ -179,6 +179,8 @@ impl Ring {
             if meta.len() as u64 > geometry.block_size() {
                 let what = format!("has a length of {}, a block has {}", meta.len(), geometry.block_size());
                 findings.note("slot", Some(position), what, false);
+            } else if let Some(what) = self.is_no_value(position, meta, window) {
+                findings.note("slot", Some(position), what, false);
             }
         }
         let oldest = window.claimed.saturating_sub(capacity).max(geometry.first_position());
@@ -191,6 +193,17 @@ impl Ring {
                 findings.note("slot", Some(position), what, false);
             }
         }
+    }
+
+    /// What is wrong with the length of a message that readers of a typed ring may come to.
+    fn is_no_value(&self, position: u64, meta: Meta, window: &Snapshot) -> Option<String> {
+        let (value, is_there) = (self.block_size(), (window.overwritten..window.head).contains(&position));
+        let schema = self.schema().filter(|_| is_there && meta.len() != value)?;
+        Some(format!(
+            "has {} bytes, and a value of {schema} has {value}: a program that ignores the ring's type wrote it; \
+             readers of the type skip it, and say so",
+            meta.len()
+        ))
     }
 
     fn check_consumers(&self, findings: &mut Findings, window: &Snapshot) {

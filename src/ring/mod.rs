@@ -8,6 +8,7 @@ pub(crate) mod groups;
 mod open_or_create;
 pub(crate) mod place;
 pub(crate) mod presence;
+pub(crate) mod salvage;
 
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;

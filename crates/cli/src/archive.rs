@@ -10,6 +10,9 @@
 //! {"end":2}
 //! ```
 //!
+//! The head of a typed ring has the description of its type as `schema`, and each message a `value`
+//! with the fields; `restore` goes by `base64` and `text`.
+//!
 //! Binary, all numbers little-endian: the 8 bytes `SLIPDUMP`; format version (4 bytes), length of
 //! the head (4), the head as the JSON object above; then for each message its length (4), kind (4),
 //! position (8), its bytes, and the CRC-32 of all these (4); at the end a length of `FF FF FF FF`,
@@ -18,6 +21,7 @@
 use crate::exit::{Failure, Outcome};
 use crate::format::{self, View};
 use crate::output;
+use crate::typed::Type;
 use serde_json::{Value, json};
 use std::io::{self, BufRead, Read as _, Write};
 
@@ -28,9 +32,11 @@ const END: u32 = u32::MAX;
 /// Length, kind, position.
 const RECORD_HEAD: usize = 16;
 /// The most bytes of a head, or of a line without its payload.
-const HEAD_MAX: usize = 4096;
+const HEAD_MAX: usize = 32 << 10;
 /// The most bytes that JSON makes of one.
 const ESCAPED: usize = 6;
+/// The most bytes that a number or a bool of one byte takes, with the signs around it.
+const DECODED: usize = 16;
 
 /// The ring that was dumped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +46,23 @@ pub(crate) struct Head {
     pub(crate) capacity: u64,
     /// The position of the first message.
     pub(crate) from: u64,
+    /// The type of the messages.
+    pub(crate) schema: Option<String>,
 }
 
 impl Head {
     fn to_json(&self) -> Value {
-        json!({
+        let mut head = json!({
             "slipring_dump": VERSION,
             "ring": self.ring,
             "block_size": self.block_size,
             "capacity": self.capacity,
-            "from": self.from,
-        })
+        });
+        if let Some(schema) = &self.schema {
+            head["schema"] = Value::from(schema.as_str());
+        }
+        head["from"] = Value::from(self.from);
+        head
     }
 
     fn from_json(text: &[u8]) -> Result<Head, String> {
@@ -65,6 +77,7 @@ impl Head {
             block_size: number("block_size")?,
             capacity: number("capacity")?,
             from: number("from")?,
+            schema: value["schema"].as_str().map(str::to_owned),
         })
     }
 }
@@ -74,12 +87,14 @@ impl Head {
 pub(crate) struct Writer<W: Write> {
     out: W,
     is_binary: bool,
+    of: Option<Type>,
     count: u64,
     record: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
     pub(crate) fn new(mut out: W, is_binary: bool, head: &Head) -> io::Result<Writer<W>> {
+        let of = head.schema.as_deref().and_then(Type::parse);
         let head = head.to_json().to_string();
         if is_binary {
             out.write_all(MAGIC)?;
@@ -89,7 +104,7 @@ impl<W: Write> Writer<W> {
         } else {
             writeln!(out, "{head}")?;
         }
-        Ok(Writer { out, is_binary, count: 0, record: Vec::new() })
+        Ok(Writer { out, is_binary, of, count: 0, record: Vec::new() })
     }
 
     pub(crate) fn message(&mut self, message: View<'_>) -> io::Result<()> {
@@ -97,7 +112,7 @@ impl<W: Write> Writer<W> {
         if self.is_binary {
             self.binary(length(message.bytes.len())?, message.kind, message.position, message.bytes)
         } else {
-            writeln!(self.out, "{}", format::to_json(message))
+            writeln!(self.out, "{}", format::to_json(message, self.of.as_ref()))
         }
     }
 
@@ -142,6 +157,8 @@ pub(crate) struct Reader<R: BufRead> {
     input: R,
     is_binary: bool,
     block_size: u64,
+    /// The most bytes of a line for each byte of its message.
+    line_factor: usize,
     /// Lines, or bytes, that were read.
     at: u64,
     count: u64,
@@ -150,12 +167,16 @@ pub(crate) struct Reader<R: BufRead> {
 impl<R: BufRead> Reader<R> {
     pub(crate) fn open(mut input: R) -> Result<(Head, Reader<R>), Failure> {
         let is_binary = input.fill_buf()?.first() == Some(&MAGIC[0]);
-        let mut reader = Reader { input, is_binary, block_size: 0, at: 0, count: 0 };
+        let mut reader = Reader { input, is_binary, block_size: 0, line_factor: ESCAPED, at: 0, count: 0 };
         let head = if is_binary { reader.binary_head()? } else { reader.line(HEAD_MAX)? };
         let head = Head::from_json(&head).map_err(|error| {
             Failure::error(format!("the input is not what slipring dump writes: {error}"))
         })?;
         reader.block_size = head.block_size;
+        if let Some(schema) = &head.schema {
+            // A field of one byte has its name, and an enum that of its variant.
+            reader.line_factor += DECODED + ESCAPED * schema.len();
+        }
         Ok((head, reader))
     }
 
@@ -205,7 +226,7 @@ impl<R: BufRead> Reader<R> {
 
     fn json_message(&mut self) -> Result<Option<Message>, Failure> {
         let longest = usize::try_from(self.block_size).unwrap_or(usize::MAX);
-        let line = self.line(longest.saturating_mul(ESCAPED).saturating_add(HEAD_MAX))?;
+        let line = self.line(longest.saturating_mul(self.line_factor).saturating_add(HEAD_MAX))?;
         let parsed = (|| {
             let value: Value = serde_json::from_slice(&line).map_err(|error| error.to_string())?;
             if let Some(count) = value["end"].as_u64() {
@@ -284,7 +305,8 @@ mod tests {
     use super::*;
 
     fn archive(is_binary: bool) -> (Head, Vec<Message>, Vec<u8>) {
-        let head = Head { ring: "r".to_owned(), block_size: 40, capacity: 8, from: 7 };
+        let schema = Some("E:u64(A=1)".to_owned());
+        let head = Head { ring: "r".to_owned(), block_size: 40, capacity: 8, from: 7, schema };
         let payloads: [&[u8]; 4] = [b"", b"text \n \"", &[0xFF; 40], &[0; 7]];
         let messages: Vec<Message> = payloads
             .into_iter()

@@ -101,7 +101,6 @@ fn is_usage(error: &Error) -> bool {
         Error::Create(at) => {
             matches!(at.error, CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. })
         }
-        Error::Open(at) => matches!(at.error, OpenError::Geometry(_)),
         Error::Attach(at) => matches!(at.error, AttachError::Name(_)),
         Error::Join(at) => matches!(at.error, JoinError::Name(_) | JoinError::Settings { .. }),
         _ => false,

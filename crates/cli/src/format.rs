@@ -1,5 +1,6 @@
 //! A message as it is written: plain, by a template, as JSON, as a hex dump, framed, or raw.
 
+use crate::typed::Type;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -19,10 +20,12 @@ pub(crate) struct View<'a> {
 #[group(multiple = false)]
 pub(crate) struct FormatOptions {
     /// A template: %s payload, %x payload in hex, %k kind, %p position, %l length, %n number of the
-    /// message (1, 2, …), %% percent; \n \t \0 \\ \xHH. Without it: the payload and a newline
+    /// message (1, 2, …), %v value of a typed ring as JSON, %% percent; \n \t \0 \\ \xHH. Without
+    /// it: the payload and a newline
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
-    /// One JSON object per message: position, kind, len, and text, or base64 if it is not UTF-8
+    /// One JSON object per message: position, kind, len, text, or base64 if it is not UTF-8, and the
+    /// value of a typed ring, with its fields
     #[arg(long)]
     json: bool,
     /// A hex dump of each message
@@ -40,10 +43,12 @@ pub(crate) struct FormatOptions {
 }
 
 impl FormatOptions {
-    pub(crate) fn parse(&self) -> Result<Format, String> {
+    /// `schema` describes the type of the ring's messages.
+    pub(crate) fn parse(&self, schema: Option<&str>) -> Result<Format, String> {
+        let of = schema.and_then(Type::parse);
         Ok(match self {
-            FormatOptions { format: Some(template), .. } => Format::Template(parse_template(template)?),
-            FormatOptions { json: true, .. } => Format::Json,
+            FormatOptions { format: Some(template), .. } => Format::Template(parse_template(template)?, of),
+            FormatOptions { json: true, .. } => Format::Json(of),
             FormatOptions { hex: true, .. } => Format::Hex,
             FormatOptions { framed: true, .. } => Format::Framed,
             FormatOptions { raw: true, .. } => Format::Raw,
@@ -51,14 +56,25 @@ impl FormatOptions {
             _ => Format::Delimited(b'\n'),
         })
     }
+
+    /// As [`parse`](Self::parse), for people: the value of a typed ring, if no option says more.
+    pub(crate) fn parse_for_people(&self, schema: Option<&str>) -> Result<Format, String> {
+        let of = schema.and_then(Type::parse);
+        match self.parse(schema)? {
+            Format::Delimited(b'\n') if of.is_some() => {
+                Ok(Format::Template(vec![Part::Value, Part::Text(vec![b'\n'])], of))
+            }
+            format => Ok(format),
+        }
+    }
 }
 
 /// How a message is written.
 #[derive(Clone, Debug)]
 pub(crate) enum Format {
     Delimited(u8),
-    Template(Vec<Part>),
-    Json,
+    Template(Vec<Part>, Option<Type>),
+    Json(Option<Type>),
     Hex,
     Framed,
     Raw,
@@ -74,6 +90,8 @@ pub(crate) enum Part {
     Position,
     Length,
     Number,
+    /// The decoded value of a typed ring; of other messages, text or base64 as in JSON.
+    Value,
 }
 
 impl Format {
@@ -92,11 +110,11 @@ impl Format {
                 out.extend_from_slice(&len.to_le_bytes());
                 out.extend_from_slice(message.bytes);
             }
-            Format::Json => {
-                let _ = writeln!(out, "{}", to_json(message));
+            Format::Json(of) => {
+                let _ = writeln!(out, "{}", to_json(message, of.as_ref()));
             }
             Format::Hex => hex_dump(out, message),
-            Format::Template(parts) => {
+            Format::Template(parts, of) => {
                 for part in parts {
                     let _ = match part {
                         Part::Text(text) => out.write_all(text),
@@ -106,6 +124,10 @@ impl Format {
                         Part::Position => write!(out, "{}", message.position),
                         Part::Length => write!(out, "{}", message.bytes.len()),
                         Part::Number => write!(out, "{number}"),
+                        Part::Value => {
+                            let value = of.as_ref().and_then(|of| of.decode(message.bytes));
+                            write!(out, "{}", value.unwrap_or_else(|| payload(message.bytes).1))
+                        }
                     };
                 }
             }
@@ -121,10 +143,14 @@ pub(crate) fn payload(bytes: &[u8]) -> (&'static str, Value) {
     }
 }
 
-pub(crate) fn to_json(message: View<'_>) -> Value {
+/// The message as an object, with its `value` if it is one of this type.
+pub(crate) fn to_json(message: View<'_>, of: Option<&Type>) -> Value {
     let mut value = json!({ "position": message.position, "kind": message.kind, "len": message.bytes.len() });
     let (key, payload) = payload(message.bytes);
     value[key] = payload;
+    if let Some(decoded) = of.and_then(|of| of.decode(message.bytes)) {
+        value["value"] = decoded;
+    }
     value
 }
 
@@ -164,13 +190,14 @@ fn parse_template(template: &str) -> Result<Vec<Part>, String> {
                 Some('p' | 'o') => Part::Position,
                 Some('l' | 'S') => Part::Length,
                 Some('n') => Part::Number,
+                Some('v') => Part::Value,
                 Some('%') => {
                     text.push(b'%');
                     continue;
                 }
                 other => {
                     let other = other.map_or(String::new(), String::from);
-                    return Err(format!("%{other} is none of %s %x %k %p %l %n %%"));
+                    return Err(format!("%{other} is none of %s %x %k %p %l %n %v %%"));
                 }
             },
             '\\' => {
@@ -220,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_template_says_all_there_is_to_say() {
-        let template = Format::Template(parse_template(r"%n %p %k %l [%s] %x %%\t\x41\\\n").unwrap());
+        let template = Format::Template(parse_template(r"%n %p %k %l [%s] %x %%\t\x41\\\n").unwrap(), None);
         assert_eq!(written(&template, b"hi"), b"3 7 2 2 [hi] 6869 %\tA\\\n");
         assert!(parse_template("%q").is_err() && parse_template("%").is_err());
         assert!(parse_template(r"\q").is_err() && parse_template(r"\xg1").is_err());
@@ -229,7 +256,7 @@ mod tests {
     #[test]
     fn json_keeps_every_byte() {
         for bytes in [&b"plain"[..], b"", b"\xff\x00\n", "\u{7}\"ü".as_bytes()] {
-            let line = written(&Format::Json, bytes);
+            let line = written(&Format::Json(None), bytes);
             let value: Value = serde_json::from_slice(&line).unwrap();
             assert_eq!(payload_of(&value).unwrap(), bytes);
             assert_eq!((value["position"].as_u64(), value["kind"].as_u64()), (Some(7), Some(2)));

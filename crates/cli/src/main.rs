@@ -18,6 +18,7 @@ mod progress;
 mod signals;
 mod source;
 mod splitter;
+mod typed;
 mod verbs;
 
 use clap::{CommandFactory, Parser, Subcommand};

@@ -116,3 +116,69 @@ fn an_interrupt_ends_a_restore_that_waits_for_input() {
     let (code, error) = place.bad(script);
     assert!(code == 1 && error.contains("interrupted"), "{error}");
 }
+
+slipring::message_enum! {
+    /// The side of an order.
+    enum Side: u32 {
+        /// The buyer's.
+        Buy = 1,
+        /// The seller's.
+        Sell = 2,
+    }
+}
+slipring::message! {
+    /// An order, which has 16 bytes.
+    struct Order {
+        /// In ticks.
+        price: i64,
+        /// Buy or sell.
+        side: slipring::Checked<Side>,
+        /// In lots.
+        lots: [u16; 2],
+    }
+}
+
+/// A typed ring with an order, and a message of another length that an untyped producer sent.
+fn typed() -> Place {
+    let place = Place::new();
+    slipring::Ring::create::<Order>(place.ring(), 16).unwrap();
+    let mut producer = slipring::Producer::<Order>::open(place.ring()).unwrap();
+    producer.send(&Order { price: -7, side: Side::Sell.into(), lots: [1, 2] }).unwrap();
+    drop(producer);
+    assert_eq!(place.bad("slipring pub $R short").0, 1, "refused unless said otherwise");
+    place.good("slipring pub $R --any-type short");
+    place
+}
+
+#[test]
+fn the_fields_of_a_typed_ring_are_shown() {
+    let place = typed();
+    let value = r#"{"price":-7,"side":"Sell","lots":[1,2]}"#;
+    for verb in ["sub $R --observe -e --json", "peek $R 0 --json", "dump $R"] {
+        let lines = place.good(&format!("slipring {verb}"));
+        let of = |position: u64| {
+            let all = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            all.into_iter().find(|line| line["position"] == position)
+        };
+        assert_eq!(of(0).unwrap()["value"].to_string(), value, "{verb}");
+        assert_eq!(of(0).unwrap()["base64"], "+f////////8CAAAAAQACAA==", "{verb}: and the bytes");
+        assert!(of(1).is_none_or(|short| short["text"] == "short" && short["value"].is_null()), "{verb}");
+    }
+    assert_eq!(place.good("slipring peek $R 0"), format!("{value}\n"));
+    assert_eq!(place.good("slipring sub $R --observe -e -c 1 --format '%p %v\\n'"), format!("0 {value}\n"));
+    // What was dumped with its fields is restored.
+    place.good("slipring dump $R | slipring restore copy");
+    assert!(place.good("slipring dump copy").contains("+f////////8CAAAAAQACAA=="));
+}
+
+#[test]
+fn check_names_a_message_that_is_no_value_of_the_type() {
+    let place = typed();
+    let output = place.shell("slipring check $R");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(1) && text.contains("position 1: has 5 bytes"), "{text}");
+    assert!(text.contains("value of Order{price:i64") && text.contains("has 16"), "{text}");
+    // Once it is overwritten, no reader comes to it.
+    place.good("for n in $(seq 16); do printf 0123456789abcdef; done | slipring pub $R --any-type --raw");
+    place.good("slipring check $R");
+}

@@ -5,6 +5,7 @@ use crate::format::{self, FormatOptions, View};
 use crate::output::{self, Table};
 use crate::place::Trust;
 use crate::signals;
+use crate::typed::Type;
 use serde_json::{Value, json};
 use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
 use std::path::{Path, PathBuf};
@@ -126,7 +127,8 @@ fn list(path: &Path, group: Option<&str>, json: bool) -> Outcome {
     let mut letters = letters(path)?;
     letters.retain(|letter| group.is_none_or(|name| letter.group == name));
     if json {
-        return output::print_json(&letters.iter().map(letter_json).collect());
+        let of = Ring::open(path)?.schema().and_then(Type::parse);
+        return output::print_json(&letters.iter().map(|letter| letter_json(letter, of.as_ref())).collect());
     }
     output::print(&table(&letters).render())
 }
@@ -159,7 +161,7 @@ fn table<'a>(letters: impl IntoIterator<Item = &'a DeadLetter>) -> Table {
     table
 }
 
-fn letter_json(letter: &DeadLetter) -> Value {
+fn letter_json(letter: &DeadLetter, of: Option<&Type>) -> Value {
     let mut value = json!({
         "letter": letter.position,
         "id": letter.id.to_string(),
@@ -175,6 +177,9 @@ fn letter_json(letter: &DeadLetter) -> Value {
     });
     let (key, payload) = format::payload(&letter.bytes);
     value[key] = payload;
+    if let Some(decoded) = of.and_then(|of| of.decode(&letter.bytes)) {
+        value["value"] = decoded;
+    }
     value
 }
 
@@ -188,7 +193,8 @@ fn reason_name(reason: Reason) -> &'static str {
 }
 
 fn view(path: &Path, number: Option<u64>, format: &FormatOptions) -> Outcome {
-    let format = format.parse().map_err(Failure::usage)?;
+    format.parse(None).map_err(Failure::usage)?;
+    let format = format.parse_for_people(Ring::open(path)?.schema()).map_err(Failure::usage)?;
     let letters = letters(path)?;
     let letter = letters.iter().find(|letter| number.is_none_or(|number| letter.position == number));
     let letter = letter.ok_or_else(|| match number {

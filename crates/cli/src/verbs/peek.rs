@@ -31,8 +31,9 @@ pub(crate) struct Peek {
 }
 
 pub(crate) fn run(args: &Peek) -> Outcome {
-    let format = args.format.parse().map_err(Failure::usage)?;
+    args.format.parse(None).map_err(Failure::usage)?;
     let ring = Ring::open(&args.path)?;
+    let format = args.format.parse_for_people(ring.schema()).map_err(Failure::usage)?;
     let start = facts::start(&ring, args.position);
     let mut observer = Observer::<[u8]>::attach(place::of_any_type(&args.path), start)?;
     let mut stdout = output::stdout()?;

@@ -66,9 +66,10 @@ pub(crate) struct Subscribe {
 }
 
 pub(crate) fn run(args: &Subscribe) -> Outcome {
-    let format = args.format.parse().map_err(Failure::usage)?;
+    args.format.parse(None).map_err(Failure::usage)?;
     let place = args.wait.at(&args.path).any_type();
     let ring = Ring::open(&place)?;
+    let format = args.format.parse(ring.schema()).map_err(Failure::usage)?;
     let start = facts::start(&ring, args.from);
     let mut sink = Sink {
         out: output::stdout()?,

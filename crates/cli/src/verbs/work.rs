@@ -91,9 +91,9 @@ pub(crate) struct Work {
 }
 
 pub(crate) fn run(args: &Work) -> Outcome {
-    let format = args.format.parse().map_err(Failure::usage)?;
     let place = args.wait.at(&args.path).any_type();
-    drop(Ring::open(&place)?);
+    args.format.parse(None).map_err(Failure::usage)?;
+    let format = args.format.parse(Ring::open(&place)?.schema()).map_err(Failure::usage)?;
     // Joining would create the group; here a misspelt name is more likely.
     Facts::open(&args.path)?.group(&args.group)?;
     let join = |number: u16| -> Result<Worker, Failure> {

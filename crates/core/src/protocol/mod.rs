@@ -48,6 +48,7 @@ pub mod park;
 pub mod publish;
 pub mod read;
 pub mod recorder;
+pub mod salvage;
 pub mod settings;
 pub mod sightings;
 pub mod single;
