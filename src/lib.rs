@@ -202,6 +202,7 @@ pub use ring::companion::DeadLetterPolicy;
 pub use ring::groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use ring::place::{At, Place};
 pub use ring::salvage::Salvage;
+pub use ring::storage::Storage;
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
 pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
 pub use slipring_core::protocol::Damage;

@@ -8,8 +8,7 @@ pub(crate) mod rights;
 
 pub(crate) use crate::system::fork::State;
 use crate::system::fork::{HoleFilled, Window};
-use crate::system::{self, FutexWord};
-use memmap2::{MmapOptions, MmapRaw};
+use crate::system::{self, FutexWord, Mapping};
 use slipring_core::format::{Block, Geometry, Run};
 use slipring_core::memory::{BlockWriter, Futex, Memory, Segment, Word};
 use std::alloc;
@@ -46,7 +45,7 @@ enum Backing {
 struct Mapped {
     // Dropped first: the fork handler must not fill a range that is unmapped.
     hole: HoleFilled,
-    map: MmapRaw,
+    map: Mapping,
 }
 
 // SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks
@@ -101,11 +100,13 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Maps the two segments of a file whose length was checked against `geometry`.
-    pub(crate) fn map(file: &File, geometry: &Geometry, access: Access) -> io::Result<Region> {
-        let producer = segment(file, 0, geometry.producer_segment_len(), access == Access::Everything)?;
+    /// Maps the two segments of a file whose length was checked against `geometry`, so that the
+    /// kernel can give huge pages, if `huge` says so.
+    pub(crate) fn map(file: &File, geometry: &Geometry, access: Access, huge: bool) -> io::Result<Region> {
+        let map = |offset, len, write| segment(file, offset, len, write, huge);
+        let producer = map(0, geometry.producer_segment_len(), access == Access::Everything)?;
         let offset = geometry.producer_segment_len();
-        let readers = segment(file, offset, geometry.readers_segment_len(), access != Access::Nothing)?;
+        let readers = map(offset, geometry.readers_segment_len(), access != Access::Nothing)?;
         Ok(Region {
             producer: producer.map.as_mut_ptr(),
             readers: readers.map.as_mut_ptr(),
@@ -147,7 +148,7 @@ impl Region {
     }
 
     /// The mappings, the producer's segment first; a region on the heap has none.
-    fn maps(&self) -> impl Iterator<Item = &MmapRaw> {
+    fn maps(&self) -> impl Iterator<Item = &Mapping> {
         let segments = match &*self.backing {
             Backing::Mapped { producer, readers } => Some([producer, readers]),
             Backing::Heap { .. } => None,
@@ -174,7 +175,7 @@ impl Region {
 
     /// Keeps every page in memory for as long as the mapping lives.
     pub(crate) fn lock_pages(&self) -> io::Result<()> {
-        self.maps().try_for_each(MmapRaw::lock)
+        self.maps().try_for_each(Mapping::lock)
     }
 
     /// Whether the memory is still the ring.
@@ -246,11 +247,9 @@ impl Region {
     }
 }
 
-fn segment(file: &File, offset: u64, len: u64, write: bool) -> io::Result<Mapped> {
+fn segment(file: &File, offset: u64, len: u64, write: bool, huge: bool) -> io::Result<Mapped> {
     let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    let mut options = MmapOptions::new();
-    options.offset(offset).len(len);
-    let map = if write { options.map_raw(file)? } else { options.map_raw_read_only(file)? };
+    let map = Mapping::shared(file, offset, len, write, huge)?;
     // SAFETY: the range is the mapping just made.
     unsafe { system::dont_fork(map.as_mut_ptr(), map.len()) }?;
     Ok(Mapped { hole: HoleFilled::new(map.as_mut_ptr(), map.len()), map })

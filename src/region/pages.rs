@@ -42,9 +42,16 @@ impl Pages {
         self
     }
 
-    /// Asks for huge pages, for fewer faults and address translations in a ring of many MiB. A
-    /// hint: the kernel gives them in `/dev/shm` where
-    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` lets it.
+    /// Asks for huge pages, for fewer faults and address translations in a ring of many MiB, and
+    /// maps the ring at an address at which the kernel can map them. A hint, which costs nothing
+    /// where it is refused.
+    ///
+    /// Ask right after the creation of the ring, before other handles attach: from Linux 6.1 on the
+    /// kernel then moves the ring into huge pages, on tmpfs also at the default
+    /// `/sys/kernel/mm/transparent_hugepage/shmem_enabled` of `never`, and for any user. To move
+    /// them it empties the mappings of all processes that are attached, prefaulted and locked ones
+    /// too, and each pays its page faults again. A handle that attaches later asks, too, so that
+    /// it is mapped by huge pages; where the ring lies in them already, no mapping is emptied.
     #[must_use]
     pub const fn huge(mut self, huge: bool) -> Pages {
         self.huge = huge;

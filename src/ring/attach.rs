@@ -170,8 +170,8 @@ impl Attachment {
         if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
             return Err(OpenError::WrongRing { found: header.ring_id, expected });
         }
-        let region =
-            Region::map(&file, &header.geometry, access).map_err(|error| OpenError::io("map it", error))?;
+        let region = Region::map(&file, &header.geometry, access, demands.pages.huge)
+            .map_err(|error| OpenError::io("map it", error))?;
         let locks = Locks::file(file);
         drop(window);
         prepare(&region, access, demands.pages)?;

@@ -2,6 +2,7 @@
 
 use crate::error::CreateError;
 use crate::id::RingId;
+use crate::ring::storage::Storage;
 use crate::system;
 use crate::system::fork::{ForkClosed, Window};
 use slipring_core::format::Geometry;
@@ -59,24 +60,16 @@ impl Draft {
     }
 
     pub(crate) fn reserve(&self, geometry: &Geometry) -> Result<(), CreateError> {
-        let filesystem = system::Filesystem::of(self.file())
-            .map_err(|error| CreateError::io("examine its filesystem", error))?;
-        if let Some(filesystem) = filesystem.remote_name() {
-            return Err(CreateError::RemoteFilesystem { filesystem });
-        }
-        if let Some((filesystem, reason)) = filesystem.unsuitable() {
-            return Err(CreateError::UnsuitableFilesystem { filesystem, reason });
-        }
-        let (needed, available) = (geometry.file_len(), filesystem.available);
+        let storage = Storage::of_file(self.file())?;
+        let (needed, available) = (geometry.file_len(), storage.available);
         let no_space = || CreateError::NoSpace { needed, available: available.unwrap_or(0) };
         if available.is_some_and(|available| needed > available) {
             return Err(no_space());
         }
-        if let Some(available) = system::memory_left().filter(|&left| filesystem.is_memory() && needed > left)
-        {
+        if let Some(available) = storage.memory_left.filter(|&left| storage.is_memory && needed > left) {
             return Err(CreateError::MemoryLimit { needed, available });
         }
-        if filesystem.copies_on_write() && system::dont_copy_on_write(self.file()).is_err() {
+        if storage.copies_on_write && system::dont_copy_on_write(self.file()).is_err() {
             let reason = "which would write every page to a new place, and does not take the attribute that forbids it";
             return Err(CreateError::UnsuitableFilesystem { filesystem: "btrfs", reason });
         }

@@ -9,6 +9,7 @@ mod open_or_create;
 pub(crate) mod place;
 pub(crate) mod presence;
 pub(crate) mod salvage;
+pub(crate) mod storage;
 
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
@@ -288,7 +289,7 @@ impl RingOptions {
         unfinished.checksum = 0;
         write(&unfinished)?;
         let window = Window::open();
-        let region = Region::map(draft.file(), geometry, Access::Everything)
+        let region = Region::map(draft.file(), geometry, Access::Everything, false)
             .map_err(|error| CreateError::io("map it", error))?;
         drop(window);
         self.furnish(&region, geometry)?;

@@ -39,9 +39,27 @@ impl Filesystem {
         unsuitable(self.kind)
     }
 
+    /// The name of a local filesystem, or its magic number.
+    pub(crate) fn name(&self) -> String {
+        let name = match self.kind {
+            TMPFS => "tmpfs",
+            RAMFS => "ramfs",
+            OVERLAY => "overlay",
+            BTRFS => "btrfs",
+            0xEF53 => "ext2, ext3 or ext4",
+            0x5846_5342 => "xfs",
+            0xF2F5_2010 => "F2FS",
+            kind => return format!("the filesystem with the magic number {kind:#x}"),
+        };
+        name.to_owned()
+    }
     /// True if its files are memory, charged to the control group of the process that fills them.
     pub(crate) fn is_memory(&self) -> bool {
-        matches!(self.kind, 0x0102_1994 | 0x8584_58F6)
+        matches!(self.kind, TMPFS | RAMFS)
+    }
+    /// True if it joins directories of other filesystems.
+    pub(crate) fn is_overlay(&self) -> bool {
+        self.kind == OVERLAY
     }
 
     /// True if a page that is written over is written to a new place, unless the file says
@@ -52,6 +70,9 @@ impl Filesystem {
 }
 
 const BTRFS: i64 = 0x9123_683E;
+const TMPFS: i64 = 0x0102_1994;
+const RAMFS: i64 = 0x8584_58F6;
+const OVERLAY: i64 = 0x794C_7630;
 
 const fn unsuitable(kind: i64) -> Option<(&'static str, &'static str)> {
     const NEW_PLACE: &str =

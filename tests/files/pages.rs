@@ -65,3 +65,34 @@ fn pages_are_locked_or_the_error_names_the_limit() {
     let pages = Pages::new().lock(true).prefault(true).huge(true);
     drop(Producer::<[u8]>::open(At::ring(&ring).pages(pages)).unwrap());
 }
+
+/// The kernel maps a huge page only where address and offset in the file agree modulo 2 MiB.
+#[test]
+fn a_ring_that_asks_for_huge_pages_is_mapped_where_they_fit() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    // Several of each: their addresses agree by chance now and then.
+    RingOptions::new(48, 65536).create(&path).unwrap();
+    let place = || At::path(&path).pages(Pages::new().huge(true));
+    let observers: Vec<_> =
+        (0..4).map(|_| Observer::<[u8]>::attach(place(), Start::Latest).unwrap()).collect();
+    let mut producer = Producer::<[u8]>::open(place()).unwrap();
+    let mut consumer = Consumer::<[u8]>::attach(place(), Start::Latest).unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let ours = maps.lines().filter(|line| line.ends_with(path.to_str().unwrap()));
+    let mut count = 0;
+    for line in ours {
+        let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let start = hex(fields[0].split_once('-').unwrap().0);
+        assert_eq!(start.wrapping_sub(hex(fields[2])) % (2 << 20), 0, "{line}");
+        count += 1;
+    }
+    assert!(count >= 6, "{maps}");
+    producer.send(b"in its place").unwrap();
+    assert_eq!(&*consumer.recv().unwrap(), b"in its place");
+    // Nothing of the reservation is left.
+    drop((observers, producer, consumer));
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(!maps.contains(path.to_str().unwrap()), "{maps}");
+}

@@ -114,3 +114,86 @@ fn a_ring_beyond_the_control_groups_memory_is_refused_and_the_creator_lives() {
     let Some((code, _, error)) = apart(&place, script) else { return };
     assert!(code == 1 && error.contains("control group"), "{code} {error}");
 }
+
+/// What `doctor` says of a directory under one heading.
+fn doctor_of(place: &Place, mount: &str, heading: &str) -> Option<(i32, String)> {
+    let script = format!(
+        "{mount} || exit 77
+         slipring doctor m > found; echo $? > code
+         umount m || umount -l m
+         sed -n '/^[a-z]* *{heading} /,/^[a-z]/p' found | head -3; exit $(cat code)"
+    );
+    apart(place, &script).map(|(code, out, _)| (code, out))
+}
+
+#[test]
+fn the_doctor_knows_the_filesystems_that_cannot() {
+    let cases = [
+        ("mount -t hugetlbfs none m", "problem", "hugetlbfs"),
+        ("mount -t ramfs none m", "advice", "memory without a limit"),
+        ("mount -t tmpfs none m", "ok", "which is memory"),
+        (
+            "truncate -s 128M image && mkfs.btrfs -q image >/dev/null && mount -o loop image m",
+            "advice",
+            "btrfs",
+        ),
+        (
+            "mkdir a b c && mount -t tmpfs none a && mkdir a/upper a/work && \
+             mount -t overlay -o lowerdir=b,upperdir=a/upper,workdir=a/work none m",
+            "advice",
+            "two producers at once are not noticed",
+        ),
+    ];
+    for (mount, verdict, text) in cases {
+        let Some((code, out)) = doctor_of(&Place::new(), mount, "filesystem") else { continue };
+        assert!(out.starts_with(verdict) && out.contains(text), "{mount}: {code} {out}");
+        assert_eq!(code, i32::from(verdict == "problem"), "{mount}: {out}");
+    }
+}
+
+#[test]
+fn the_doctor_names_the_mount_that_is_full_and_what_does_not_say() {
+    let place = Place::new();
+    let mount = "mount -t tmpfs -o size=2m none m && mkdir m/deep && head -c 2M /dev/zero > m/deep/file";
+    if let Some((code, out)) = doctor_of(&place, mount, "space") {
+        assert!(code == 1 && out.contains("remount,size=2G") && out.contains("/m\n"), "{out}");
+    }
+    if let Some((code, out)) = doctor_of(&Place::new(), "mount -t ramfs none m", "space") {
+        assert!(code == 0 && out.starts_with("ok") && out.contains("does not say"), "{out}");
+    }
+}
+
+#[test]
+fn the_doctor_sees_the_limit_of_the_control_group() {
+    let place = Place::new();
+    let script = r#"
+        of=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-d$$
+        v2=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/slipring-d$$
+        if mkdir $v1; then group=$v1; echo 64M >$v1/memory.limit_in_bytes || exit 77
+        elif mkdir $v2 && echo 64M >$v2/memory.max; then group=$v2
+        else exit 77; fi
+        (echo $BASHPID >$group/cgroup.procs || exit 77; slipring doctor .); code=$?
+        rmdir $group
+        exit $code"#;
+    let Some((_, out, error)) = apart(&place, script) else { return };
+    let line = out.lines().find(|line| line.contains("memory limit")).unwrap();
+    assert!(line.starts_with("advice") && line.contains("MiB left"), "{out} {error}");
+    assert!(out.contains("charged to the control group of its creator"), "{out}");
+}
+
+#[test]
+fn huge_pages_are_given_at_the_default_setting() {
+    let place = Place::new();
+    let setting = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map_while(|number| number.parse::<u32>().ok());
+    let is_new = (numbers.next(), numbers.next()) >= (Some(6), Some(1));
+    match std::fs::read_to_string(setting) {
+        Ok(text) if is_new && !text.contains("[deny]") => {}
+        other => return println!("nothing was tried: {release} {other:?}"),
+    }
+    let script = "mount -t tmpfs none m || exit 77
+        slipring create m/ring -b 1024 -c 16Ki --huge-pages";
+    let Some((code, _, error)) = apart(&place, script) else { return };
+    assert!(code == 0 && error.contains("MiB of the ring are in huge pages"), "{code} {error}");
+}

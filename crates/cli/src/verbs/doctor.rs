@@ -5,8 +5,9 @@ use crate::facts::rings_in;
 use crate::output;
 use crate::verbs::check;
 use serde_json::{Value, json};
-use slipring::Ring;
+use slipring::{AtPath, CreateError, Ring, Storage};
 use std::fmt::Write as _;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Looks at the system and at the rings of a directory, and lists the changes to make
@@ -55,30 +56,31 @@ struct Finding {
     verdict: Verdict,
     found: String,
     /// Why it matters, and the way out.
-    advice: &'static str,
+    advice: String,
 }
 
 fn ok(what: &'static str, found: impl Into<String>) -> Finding {
-    Finding { what, verdict: Verdict::Ok, found: found.into(), advice: "" }
+    Finding { what, verdict: Verdict::Ok, found: found.into(), advice: String::new() }
 }
 
-fn advice(what: &'static str, found: impl Into<String>, advice: &'static str) -> Finding {
-    Finding { what, verdict: Verdict::Advice, found: found.into(), advice }
+fn advice(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Advice, found: found.into(), advice: advice.into() }
 }
 
-fn problem(what: &'static str, found: impl Into<String>, advice: &'static str) -> Finding {
-    Finding { what, verdict: Verdict::Problem, found: found.into(), advice }
+fn problem(what: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { what, verdict: Verdict::Problem, found: found.into(), advice: advice.into() }
 }
 
 pub(crate) fn run(args: &Doctor) -> Outcome {
     let system = System { root: &args.root };
+    let storage = Storage::of(&args.dir);
     let findings = [
         system.kernel(),
         membarrier(),
-        filesystem(&args.dir)?,
-        space(&args.dir)?,
+        filesystem(&args.dir, &storage)?,
+        space(&args.dir, storage.as_ref().ok())?,
         rings(&args.dir)?,
-        system.memory_limit(),
+        memory_limit(storage.as_ref().ok()),
         system.swap(),
         system.huge_pages(),
         memory_lock(),
@@ -103,7 +105,7 @@ fn json_of(finding: &Finding) -> Value {
         "what": finding.what,
         "verdict": finding.verdict.name(),
         "found": finding.found,
-        "advice": Some(finding.advice).filter(|advice| !advice.is_empty()),
+        "advice": Some(&finding.advice).filter(|advice| !advice.is_empty()),
     })
 }
 
@@ -138,10 +140,13 @@ impl System<'_> {
     fn kernel(&self) -> Finding {
         const WHAT: &str = "kernel";
         let Some(release) = self.read("proc/sys/kernel/osrelease") else {
-            return advice(WHAT, "not to be read", "mount /proc: rings are given their names through it");
+            return advice(
+                WHAT,
+                "not to be read",
+                "mount /proc: without it this command cannot see the limits of this machine",
+            );
         };
-        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let version = self.version();
         if version < (3, 15) {
             return problem(
                 WHAT,
@@ -159,21 +164,11 @@ impl System<'_> {
         ok(WHAT, release)
     }
 
-    /// What a ring in memory takes counts here.
-    fn memory_limit(&self) -> Finding {
-        const WHAT: &str = "memory limit";
-        match self.read("sys/fs/cgroup/memory.max").as_deref() {
-            None | Some("max") => ok(WHAT, "none"),
-            Some(text) => match text.parse() {
-                Ok(bytes) if bytes < 256 << 20 => advice(
-                    WHAT,
-                    output::bytes(bytes),
-                    "rings in /dev/shm count as memory of this control group, and beyond it processes are killed",
-                ),
-                Ok(bytes) => ok(WHAT, output::bytes(bytes)),
-                Err(_) => ok(WHAT, text),
-            },
-        }
+    /// The kernel's version; 0.0 if it is not told.
+    fn version(&self) -> (u32, u32) {
+        let release = self.read("proc/sys/kernel/osrelease").unwrap_or_default();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     fn swap(&self) -> Finding {
@@ -192,15 +187,25 @@ impl System<'_> {
 
     fn huge_pages(&self) -> Finding {
         const WHAT: &str = "huge pages";
-        match self.chosen("sys/kernel/mm/transparent_hugepage/shmem_enabled") {
-            Some(mode) if mode == "never" || mode == "deny" => advice(
+        let Some(mode) = self.chosen("sys/kernel/mm/transparent_hugepage/shmem_enabled") else {
+            return ok(WHAT, "this kernel has none in /dev/shm");
+        };
+        let found = format!("in /dev/shm {mode}");
+        match mode.as_str() {
+            "deny" => advice(
                 WHAT,
-                format!("in /dev/shm {mode}"),
-                "large rings take fewer page faults and address translations with them:\n\
-                 echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled",
+                found,
+                "large rings would take fewer page faults and address translations with them;\n\
+                 the setting forbids them: any other one will do for `slipring create --huge-pages`",
             ),
-            Some(mode) => ok(WHAT, format!("in /dev/shm {mode}")),
-            None => ok(WHAT, "this kernel has none in /dev/shm"),
+            "never" if self.version() < (6, 1) => advice(
+                WHAT,
+                found,
+                "large rings take fewer page faults and address translations with them: at this setting \n\
+                 they need Linux 6.1, with `advise` any kernel gives them",
+            ),
+            "never" => ok(WHAT, format!("{found}; a ring gets them at its creation, with --huge-pages")),
+            _ => ok(WHAT, found),
         }
     }
 
@@ -247,65 +252,94 @@ fn membarrier() -> Finding {
     }
 }
 
-const TMPFS: i128 = 0x0102_1994;
-const RAMFS: i128 = 0x8584_58f6;
-const HUGETLBFS: i128 = 0x9584_58f6;
-/// Filesystems that are, or may be, on another machine.
-const REMOTE: [i128; 8] = [
-    0x6969,      // NFS
-    0xff53_4d42, // CIFS
-    0xfe53_4d42, // SMB2
-    0x0102_1997, // 9P
-    0x6573_5546, // FUSE
-    0x00c3_6400, // Ceph
-    0x5346_414f, // AFS
-    0x0bd0_0bd0, // Lustre
-];
-
-fn statfs(dir: &Path) -> Result<rustix::fs::StatFs, Failure> {
-    rustix::fs::statfs(dir).map_err(|error| Failure::error(format!("{}: {error}", dir.display())))
-}
-
-fn filesystem(dir: &Path) -> Result<Finding, Failure> {
+fn filesystem(dir: &Path, storage: &Result<Storage, AtPath<CreateError>>) -> Result<Finding, Failure> {
     const WHAT: &str = "filesystem";
     let shown = dir.display();
-    // Its width depends on the target.
-    let kind = i128::from(statfs(dir)?.f_type) & 0xffff_ffff;
-    Ok(match kind {
-        TMPFS | RAMFS | HUGETLBFS => ok(WHAT, format!("{shown} is memory")),
-        kind if REMOTE.contains(&kind) => problem(
+    let storage = match storage {
+        Ok(storage) => storage,
+        Err(AtPath {
+            error: error @ (CreateError::RemoteFilesystem { .. } | CreateError::UnsuitableFilesystem { .. }),
+            ..
+        }) => return Ok(problem(WHAT, format!("{shown} {error}"), "no ring can be made there")),
+        Err(error) => return Err(Failure::error(error.to_string())),
+    };
+    let name = &storage.filesystem;
+    let found = format!("{shown} lies on {name}");
+    Ok(match storage {
+        Storage { is_overlay: true, .. } => advice(
             WHAT,
-            format!("{shown} is not on this machine, or goes through another process"),
-            "a mapping there is not shared as memory is, and rings are refused: use /dev/shm",
+            found,
+            "a file there may have a second path, in the directory below: both paths share the data, \n\
+             and not the locks, so that two producers at once are not noticed: use /dev/shm or a volume",
         ),
+        Storage { copies_on_write: true, .. } => advice(
+            WHAT,
+            found,
+            "a ring's pages are written in their place, which no longer holds after a snapshot or a reflink;\n\
+             then a full filesystem fails the producer: use /dev/shm, ext4 or xfs",
+        ),
+        Storage { is_memory: true, available: None, .. } => advice(
+            WHAT,
+            found,
+            "memory without a limit: rings there can take all that the machine has; use a tmpfs, such as /dev/shm",
+        ),
+        Storage { is_memory: true, .. } => ok(WHAT, format!("{found}, which is memory")),
         _ => advice(
             WHAT,
-            format!("{shown} is a disk"),
+            found,
             "rings work there, and survive a reboot as files; writing back may hold the producer up now and then:\n\
              /dev/shm is faster and steadier",
         ),
     })
 }
 
-fn space(dir: &Path) -> Result<Finding, Failure> {
+fn space(dir: &Path, storage: Option<&Storage>) -> Result<Finding, Failure> {
     const WHAT: &str = "space";
-    let stat = statfs(dir)?;
-    let bytes = |blocks: u64| blocks.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0));
-    let (free, all) = (bytes(stat.f_bavail), bytes(stat.f_blocks));
+    let Some(storage) = storage else { return Ok(ok(WHAT, "not looked at: no ring can be there")) };
+    let Some(free) = storage.available else {
+        return Ok(ok(WHAT, format!("{} does not say how much", storage.filesystem)));
+    };
+    let stat =
+        rustix::fs::statfs(dir).map_err(|error| Failure::error(format!("{}: {error}", dir.display())))?;
+    let all = stat.f_blocks.saturating_mul(u64::try_from(stat.f_bsize).unwrap_or(0));
     let found = format!("{} free of {}", output::bytes(free), output::bytes(all));
+    let remove = "remove what is not needed (slipring ls)";
+    let more = match storage.is_memory {
+        true => format!("mount -o remount,size=2G {}", mount_point(dir).display()),
+        false => "use a larger filesystem".to_owned(),
+    };
     Ok(match free {
-        free if free < 1 << 20 => problem(
-            WHAT,
-            found,
-            "no ring can be made: remove what is not needed (slipring ls), or mount -o remount,size=2G /dev/shm",
-        ),
-        free if free < 64 << 20 => advice(
-            WHAT,
-            found,
-            "containers often have 64 MiB: docker run --shm-size=1g, or mount -o remount,size=1G /dev/shm",
-        ),
+        free if free < 1 << 20 => problem(WHAT, found, format!("no ring can be made: {remove}, or {more}")),
+        free if free < 64 << 20 && storage.is_memory => {
+            advice(WHAT, found, format!("containers often have 64 MiB: docker run --shm-size=1g, or {more}"))
+        }
+        free if free < 64 << 20 => advice(WHAT, found, format!("{remove}, or {more}")),
         _ => ok(WHAT, found),
     })
+}
+
+/// The highest directory above this one on the same filesystem.
+fn mount_point(dir: &Path) -> PathBuf {
+    let dir = std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_path_buf());
+    let device = |dir: &Path| std::fs::metadata(dir).map(|file| file.dev()).ok();
+    let own = device(&dir);
+    dir.ancestors().take_while(|above| device(above) == own).last().unwrap_or(&dir).to_path_buf()
+}
+
+/// A ring in memory counts here.
+fn memory_limit(storage: Option<&Storage>) -> Finding {
+    const WHAT: &str = "memory limit";
+    let Some(left) = storage.and_then(|storage| storage.memory_left) else { return ok(WHAT, "none") };
+    let found = format!("{} left of the control group's", output::bytes(left));
+    match left {
+        left if left < 256 << 20 => advice(
+            WHAT,
+            found,
+            "a ring in /dev/shm is charged to the control group of its creator, as long as the file is there;\n\
+             beyond the limit the kernel kills processes, so `create` refuses larger rings: raise the limit",
+        ),
+        _ => ok(WHAT, found),
+    }
 }
 
 fn rings(dir: &Path) -> Result<Finding, Failure> {
