@@ -183,7 +183,7 @@ pub struct BatchClaim<'a, T: ?Sized = [u8]> {
 }
 
 impl<'a, T: ?Sized> BatchClaim<'a, T> {
-    /// The guard of the next `room` positions, which the producer has claimed.
+    /// The guard of the next `room` positions, which the producer may claim.
     #[inline(always)]
     pub(super) fn new(producer: &'a mut RawProducer, room: u64) -> BatchClaim<'a, T> {
         let batch = producer.protocol.begin_batch(room);
@@ -245,6 +245,7 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
         while left > 0 {
             let slots = self.batch.slots();
             let run = slots.packed_run(self.batch.next(), left);
+            self.batch.claim(&mut self.producer.protocol, run.blocks());
             self.batch.mark_dirty(run.blocks());
             self.prefetch_after(run.first(), run.blocks() * slots.packed_stride());
             // SAFETY: as in `block`.
@@ -282,8 +283,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
 
     /// The slot of the next position, if there is room for it.
     #[inline(always)]
-    fn next_slot(&self) -> Option<Slot> {
-        let (slot, slots) = (self.batch.next_slot()?, self.batch.slots());
+    fn next_slot(&mut self) -> Option<Slot> {
+        let (slot, slots) = (self.batch.next_slot(&mut self.producer.protocol)?, self.batch.slots());
         self.prefetch_after(slots.packed(slot), slots.packed_stride());
         Some(slot)
     }

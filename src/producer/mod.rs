@@ -257,7 +257,7 @@ impl<T: ?Sized + Message> Producer<T> {
     /// As [`claim`](Self::claim).
     #[inline(always)]
     pub fn claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_, T>, SendError> {
-        let room = self.raw.claim_batch(max, Patience::Endless)?;
+        let room = self.raw.reserve_batch(max, Patience::Endless)?;
         Ok(BatchClaim::new(&mut self.raw, room))
     }
 
@@ -268,7 +268,7 @@ impl<T: ?Sized + Message> Producer<T> {
     /// As [`try_claim`](Self::try_claim).
     #[inline(always)]
     pub fn try_claim_batch(&mut self, max: usize) -> Result<BatchClaim<'_, T>, SendError> {
-        let room = self.raw.claim_batch(max, Patience::None)?;
+        let room = self.raw.reserve_batch(max, Patience::None)?;
         Ok(BatchClaim::new(&mut self.raw, room))
     }
 
@@ -283,7 +283,7 @@ impl<T: ?Sized + Message> Producer<T> {
         max: usize,
         timeout: Duration,
     ) -> Result<BatchClaim<'_, T>, SendError> {
-        let room = self.raw.claim_batch(max, Patience::AtMost(timeout))?;
+        let room = self.raw.reserve_batch(max, Patience::AtMost(timeout))?;
         Ok(BatchClaim::new(&mut self.raw, room))
     }
 

@@ -100,13 +100,11 @@ impl RawProducer {
         Ok(self.protocol.claim_next())
     }
 
-    /// Claims up to `max` blocks, and returns how many.
+    /// Makes room for up to `max` blocks, and returns for how many.
     #[inline(always)]
-    pub(super) fn claim_batch(&mut self, max: usize, patience: Patience) -> Result<u64, SendError> {
+    pub(super) fn reserve_batch(&mut self, max: usize, patience: Patience) -> Result<u64, SendError> {
         self.reserve(max as u64, patience)?;
-        let room = self.protocol.room().min(max as u64);
-        self.protocol.claim(room);
-        Ok(room)
+        Ok(self.protocol.room().min(max as u64))
     }
 
     #[inline(always)]

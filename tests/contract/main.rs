@@ -4,5 +4,6 @@ mod groups;
 mod holding;
 mod message_types;
 mod orderly;
+mod past;
 mod runs;
 mod typed;

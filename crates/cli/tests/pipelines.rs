@@ -47,6 +47,18 @@ fn binary_data_survives_byte_for_byte() {
 }
 
 #[test]
+fn what_is_retained_can_be_read() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 1024 --durable fast");
+    place.good("seq 513 | slipring pub $R && slipring sub $R --name fast -e && slipring pub $R one");
+    assert_eq!(place.good("slipring sub $R --observe -e | wc -l").trim(), "514");
+    assert_eq!(place.good("slipring sub $R --observe --from -10 -e | head -1").trim(), "505");
+    assert_eq!(place.good("slipring peek $R earliest -c 514 | wc -l").trim(), "514");
+    place.good("slipring dump $R --binary -o copy && slipring restore again -f copy");
+    assert_eq!(place.good("slipring sub again --observe -e | wc -l").trim(), "514");
+}
+
+#[test]
 fn exit_codes_say_what_happened() {
     let place = Place::new();
     let (code, error) = place.bad("slipring sub $R");

@@ -14,7 +14,7 @@ use slipring_core::protocol::observe::Seen;
 use slipring_core::protocol::read::{Copied, Ready};
 use slipring_core::protocol::table::{self, Eviction, Start};
 
-/// Claims and fills the next `n` positions.
+/// Fills the next `n` positions.
 pub(super) fn fill(producer: &mut protocol::Producer<LoomMemory>, n: u64) -> Batch<LoomMemory> {
     fill_as(producer, n, kind_of, bytes)
 }
@@ -26,9 +26,8 @@ fn fill_as(
     kind: impl Fn(u64) -> u32,
     bytes: impl Fn(u64) -> [u8; 16],
 ) -> Batch<LoomMemory> {
-    producer.claim(n);
     let mut batch = producer.begin_batch(n);
-    while let Some(slot) = batch.next_slot() {
+    while let Some(slot) = batch.next_slot(producer) {
         let position = batch.next();
         batch.push(producer, slot, kind(position), &bytes(position));
     }

@@ -47,9 +47,8 @@ fn send(producer: &mut protocol::Producer<LoomMemory>, way: Way, len: usize) -> 
             producer.send(claimed, 1, &message);
         }
         Way::Batch => {
-            producer.claim(1);
             let mut batch = producer.begin_batch(1);
-            let slot = batch.next_slot().expect("a batch of one");
+            let slot = batch.next_slot(producer).expect("a batch of one");
             batch.push(producer, slot, 1, &message);
             producer.publish_batch(&batch);
         }
@@ -81,8 +80,8 @@ fn write_partly(producer: &mut protocol::Producer<LoomMemory>, way: Way, len: Op
         }
         Way::Batch => {
             let mut batch = producer.begin_batch(1);
+            let slot = batch.next_slot(producer).expect("a batch of one");
             batch.mark_dirty(1);
-            let slot = batch.next_slot().expect("a batch of one");
             // SAFETY: as above.
             unsafe { blocks.write(batch.slots().packed(slot), &bytes) };
             if let Some(len) = len {

@@ -48,19 +48,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "batched_join",
         question: "the same by a reader that joins in between",
-        executions: 263_368,
+        executions: 261_858,
         run: batches::batched_join,
     },
     Model {
         name: "batched_observed",
         question: "the same by an observer",
-        executions: 34_372,
+        executions: 59_570,
         run: batches::batched_observed,
     },
     Model {
         name: "batched_lapped",
         question: "the same by an observer of what the batch is written over",
-        executions: 61_490,
+        executions: 98_013,
         run: batches::batched_lapped,
     },
     Model {
@@ -102,7 +102,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "headerless_observed",
         question: "does an observer take an old look at a slot for a headerless message?",
-        executions: 66_268,
+        executions: 101_511,
         run: batches::headerless_observed,
     },
     Model {
@@ -120,7 +120,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "stale_killed",
         question: "the same when the producer was killed before any of its accesses, and another goes on",
-        executions: 302,
+        executions: 318,
         run: blocks::stale_killed,
     },
     Model {
@@ -468,7 +468,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_headerless",
         question: "is a message leased whose slot still speaks of it when a headerless one has taken its place?",
-        executions: 37_300,
+        executions: 37_036,
         run: pins::lap_headerless,
     },
     Model {

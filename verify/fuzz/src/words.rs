@@ -249,10 +249,9 @@ impl Ring {
         }
         assert!(producer.rescan(0).lowest.is_none_or(|gate| gate.position <= producer.head()));
         let count = producer.room().min(want);
-        producer.claim(count);
         if want > 1 {
             let mut batch = producer.begin_batch(count);
-            while let Some(slot) = batch.next_slot() {
+            while let Some(slot) = batch.next_slot(producer) {
                 let position = batch.next();
                 let says = if want == GIVEN_UP { !position } else { position };
                 batch.push(producer, slot, meta_of(&self.geometry, position).kind(), &bytes(&self.geometry, position, says));
@@ -261,6 +260,7 @@ impl Ring {
                 producer.publish_batch(&batch);
             }
         } else if count > 0 {
+            producer.claim(1);
             let claimed = producer.claimed_slot(0);
             let position = claimed.position();
             producer.send(claimed, meta_of(&self.geometry, position).kind(), &bytes(&self.geometry, position, position));

@@ -32,14 +32,19 @@ use core::sync::atomic::Ordering::Relaxed;
 ///
 /// # Invariants
 ///
-/// Positions from `first` up to `end` are claimed by the producer that began this batch, and lie
-/// below its limit. Positions up to `next` are filled, and have headers where they need them.
+/// Positions from `first` up to `end` lie below the limit of the producer that began this batch,
+/// and those below `claimed` are claimed by it. Positions up to `next` are filled, and have headers
+/// where they need them.
+///
+/// A batch claims as it is filled, a few positions at a time or as many as one call fills: an
+/// observer loses what is claimed, and a batch may have room for far more than it will hold.
 #[derive(Debug)]
 pub struct Batch<B> {
     slots: Slots,
     blocks: B,
     first: u64,
     next: u64,
+    claimed: u64,
     end: u64,
     /// Blocks of positions below may hold anything.
     dirty_until: u64,
@@ -55,16 +60,17 @@ impl<B: BlockWriter> Batch<B> {
     #[inline(always)]
     fn new(
         (slots, blocks): (Slots, B),
-        claimed: Range<u64>,
+        room: Range<u64>,
         dirty_until: u64,
         stale_headers_until: u64,
     ) -> Batch<B> {
-        let Range { start: first, end } = claimed;
+        let Range { start: first, end } = room;
         Batch {
             slots,
             blocks,
             first,
             next: first,
+            claimed: first,
             end,
             dirty_until,
             stale_headers_until,
@@ -103,10 +109,24 @@ impl<B: BlockWriter> Batch<B> {
         self.end - self.next
     }
 
-    /// The slot of the next position; `None` if the batch is full.
+    /// Claims the next position; returns its slot, `None` if the batch is full.
     #[inline(always)]
-    pub fn next_slot(&self) -> Option<Slot> {
-        (self.next != self.end).then(|| self.slots.at(self.next))
+    pub fn next_slot<M: Memory<Blocks = B>>(&mut self, producer: &mut Producer<M>) -> Option<Slot> {
+        if self.next == self.claimed {
+            if self.next == self.end {
+                return None;
+            }
+            self.claim(producer, 1);
+        }
+        Some(self.slots.at(self.next))
+    }
+
+    /// Claims the next `n` positions, at most [`remaining`](Self::remaining).
+    #[inline(always)]
+    pub fn claim<M: Memory<Blocks = B>>(&mut self, producer: &mut Producer<M>, n: u64) {
+        if self.next + n > self.claimed {
+            self.claimed = producer.claim_in_batch(self.next, n).min(self.end);
+        }
     }
 
     /// Blocks of positions below may hold bytes that no producer published.
@@ -119,7 +139,7 @@ impl<B: BlockWriter> Batch<B> {
     /// them in any state.
     #[inline(always)]
     pub fn mark_dirty(&mut self, n: u64) {
-        debug_assert!(n <= self.remaining());
+        debug_assert!(self.next + n <= self.claimed);
         self.dirtied_until = self.dirtied_until.max(self.next + n);
     }
 
@@ -159,7 +179,7 @@ impl<B: BlockWriter> Batch<B> {
 
     #[inline(always)]
     fn describe(&mut self, slot: Slot, meta: Meta) {
-        debug_assert!(self.next < self.end && slot == self.slots.at(self.next));
+        debug_assert!(self.next < self.claimed && slot == self.slots.at(self.next));
         if meta == self.slots.full() {
             return self.add_headerless(1);
         }
@@ -168,10 +188,10 @@ impl<B: BlockWriter> Batch<B> {
         self.headers_until = self.next;
     }
 
-    /// Adds the next `n` positions: their blocks hold headerless messages.
+    /// Adds the next `n` positions, which are claimed: their blocks hold headerless messages.
     #[inline(always)]
     pub fn add_headerless(&mut self, n: u64) {
-        debug_assert!(n <= self.remaining());
+        debug_assert!(self.next + n <= self.claimed);
         let end = self.next + n;
         let with_headers = end.min(self.stale_headers_until.max(self.first + 1));
         if self.next < with_headers {
@@ -190,17 +210,29 @@ impl<B: BlockWriter> Batch<B> {
 }
 
 impl<M: Memory> Producer<M> {
-    /// Begins a batch at the head, of at most `n` claimed positions. Until the batch is published,
-    /// all of them count as aborted.
+    /// Begins a batch at the head, with room for `n` messages, at most [`room`](Producer::room),
+    /// and claims the first. Until the batch is published, all of them count as aborted.
     #[inline(always)]
     pub fn begin_batch(&mut self, n: u64) -> Batch<M::Blocks> {
+        self.claim(n.min(1));
         let (first, end) = (self.head(), self.head() + n);
-        debug_assert!(end <= self.claimed());
         let places = (self.geometry().slots(), self.memory().blocks());
-        let batch = Batch::new(places, first..end, self.dirty_until, self.stale_headers_until);
+        let mut batch = Batch::new(places, first..end, self.dirty_until, self.stale_headers_until);
+        batch.claimed = self.claimed().min(end);
         self.dirty_until = self.dirty_until.max(end);
         self.stale_headers_until = self.stale_headers_until.max(end);
         batch
+    }
+
+    /// Claims `n` positions of a batch from `first` on; returns one past the last claimed one.
+    ///
+    /// Never inlined, and given no reference to the batch: else the words of the batch would be in
+    /// no register while it is filled.
+    #[cold]
+    #[inline(never)]
+    fn claim_in_batch(&mut self, first: u64, n: u64) -> u64 {
+        self.claim_run(first, n);
+        self.claimed()
     }
 
     /// Ends a batch. Positions that it claimed but did not fill count again as before the batch.

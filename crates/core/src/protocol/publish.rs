@@ -216,10 +216,16 @@ impl<M: Memory> Producer<M> {
     /// than necessary, so that most claims find their positions claimed already.
     #[inline(always)]
     pub fn claim(&mut self, n: u64) {
-        debug_assert!(n <= self.room());
-        let end = self.head + n;
+        self.claim_run(self.head, n);
+    }
+
+    /// The same for `n` positions from `first` on, up to which all are claimed.
+    #[inline(always)]
+    pub(super) fn claim_run(&mut self, first: u64, n: u64) {
+        debug_assert!(self.head <= first && first + n <= self.cached_limit);
+        let end = first + n;
         if end > self.claimed {
-            let end = end.max(self.head + self.claim_ahead).min(self.cached_limit);
+            let end = end.max(first + self.claim_ahead).min(self.cached_limit);
             self.claimed = end;
             self.memory.store(CLAIMED, end, Relaxed);
             self.memory.fence(Release); // CLAIM

@@ -57,11 +57,10 @@ impl Actor for Publishing {
         let n = 1 + turn.dice.roll(room);
         let abandoned = turn.dice.hits(8);
         if n > 1 || turn.dice.hits(2) {
-            producer.claim(n);
             let mut batch = producer.begin_batch(n);
             let pushed = if turn.dice.hits(3) { turn.dice.roll(n + 1) } else { n };
             for _ in 0..pushed {
-                let slot = batch.next_slot().expect("it has room for so many");
+                let slot = batch.next_slot(producer).expect("it has room for so many");
                 let (bytes, kind) = draw(turn, batch.next(), !abandoned);
                 if turn.dice.hits(3) {
                     batch.mark_dirty(1);
