@@ -204,16 +204,90 @@ pub use ring::place::{At, Place};
 pub use ring::salvage::Salvage;
 pub use ring::storage::Storage;
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};
-pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
-pub use slipring_core::protocol::Damage;
-pub use slipring_core::protocol::group::Kinds;
-pub use slipring_core::protocol::lease::LeaseLost;
-pub use slipring_core::protocol::recorder::{Event, EventKind};
-pub use slipring_core::protocol::settings::{Backoff, GroupSettings, Reason, SettingsError, Steps};
-pub use slipring_core::protocol::table::{Start, StartError};
 pub use system::sigbus::handle_sigbus;
 pub use wait::Wait;
 pub use worker::delivery::{Delivery, Rejected};
 pub use worker::{DeliveryBatch, Worker, WorkerOptions};
+
+// Of the core, shown here as this crate's own.
+
+#[doc(inline)]
+pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
+#[doc(inline)]
+pub use slipring_core::protocol::Damage;
+/// ```
+/// use slipring::{GroupSettings, Kinds, Producer, RecvError, RingOptions, Worker};
+///
+/// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send((3, &7))?;
+/// let worker = Worker::<u64>::join(&ring, "g")?;
+/// assert!(matches!(worker.try_recv_kind(Kinds::Except(3)), Err(RecvError::Empty)));
+/// worker.try_recv_kind(Kinds::AtMost(4))?.ack()?;
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[doc(inline)]
+pub use slipring_core::protocol::group::Kinds;
+/// ```
+/// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+/// use std::time::Duration;
+///
+/// let settings = GroupSettings::new().ack_wait(Duration::from_millis(1));
+/// let ring = RingOptions::of::<u64>(64).group("g", settings).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send(&7)?;
+/// let [slow, quick] = [Worker::<u64>::join(&ring, "g")?, Worker::<u64>::join(&ring, "g")?];
+/// let late = slow.recv()?;
+/// quick.recv()?.ack()?; // as soon as the lease is over
+/// assert_eq!(late.ack().unwrap_err().position, 0);
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[doc(inline)]
+pub use slipring_core::protocol::lease::LeaseLost;
+#[doc(inline)]
+pub use slipring_core::protocol::recorder::{Event, EventKind};
+/// ```
+/// use slipring::Backoff;
+/// use std::time::Duration;
+///
+/// let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10));
+/// let third = backoff.delay_ms(0, 3); // of the message at position 0, after its third attempt
+/// assert!((200..=400).contains(&third)); // 400 ms, less up to half of it by chance
+///
+/// let steps = Backoff::steps(&[Duration::from_secs(1), Duration::from_secs(60)]);
+/// assert_eq!([1, 2, 3].map(|attempt| steps.delay_ms(0, attempt)), [1000, 60_000, 60_000]);
+/// ```
+#[doc(inline)]
+pub use slipring_core::protocol::settings::Backoff;
+/// ```
+/// use slipring::{GroupSettings, RingOptions};
+/// use std::time::Duration;
+///
+/// let sms = GroupSettings::new()
+///     .ack_wait(Duration::from_secs(30)) // a lease
+///     .max_deliver(5) // then the message is a dead letter
+///     .max_ack_pending(64); // delivered and not settled, in all workers together
+/// let ring = RingOptions::new(48, 1024).group("sms", sms).create_in_memory()?;
+/// assert_eq!(ring.group("sms").map(|group| group.settings), Some(sms));
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[doc(inline)]
+pub use slipring_core::protocol::settings::GroupSettings;
+#[doc(inline)]
+pub use slipring_core::protocol::settings::{Reason, SettingsError, Steps};
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
+/// let starts = [Start::Earliest, Start::At(1), Start::Latest];
+/// for (start, position) in starts.into_iter().zip([0, 1, 3]) {
+///     assert_eq!(Consumer::<u64>::attach(&ring, start)?.position(), position);
+/// }
+/// # Ok::<(), slipring::Error>(())
+/// ```
+#[doc(inline)]
+pub use slipring_core::protocol::table::Start;
+#[doc(inline)]
+pub use slipring_core::protocol::table::StartError;
+
 #[doc(hidden)]
 pub use zerocopy;

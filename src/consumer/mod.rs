@@ -53,6 +53,7 @@ use std::time::Duration;
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a consumer leaves the ring"]
 pub struct Consumer<T: ?Sized + Message = [u8]> {
     raw: RawConsumer,
     carries: PhantomData<fn() -> Box<T>>,

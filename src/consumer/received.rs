@@ -150,6 +150,18 @@ pub struct Batch<'a, T: ?Sized = [u8]> {
 }
 
 /// One message of a [`Batch`].
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start};
+///
+/// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
+/// let mut consumer = Consumer::<u64>::attach(&ring, Start::Earliest)?;
+/// Producer::<u64>::open(&ring)?.send((3, &7))?;
+/// for item in &consumer.recv_batch(32)? {
+///     assert_eq!((*item, item.kind(), item.position()), (7, 3, 0));
+/// }
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Item<'a, T: ?Sized = [u8]> {
     message: &'a T,
@@ -287,6 +299,17 @@ impl<T: Value> Batch<'_, T> {
     /// No word of a slot is read per value, and kinds are not told. A slice that was handed out is
     /// released as a whole, even if the loop ends in the middle of it; if the thread panics, the
     /// last slice is received again as a whole.
+    ///
+    /// ```
+    /// use slipring::{Consumer, Producer, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<f64>(64).create_in_memory()?;
+    /// let mut consumer = Consumer::<f64>::attach(&ring, Start::Earliest)?;
+    /// Producer::<f64>::open(&ring)?.send_batch(&[0.5; 32])?;
+    /// let batch = consumer.recv_batch(32)?;
+    /// assert_eq!(batch.slices().map(<[f64]>::len).collect::<Vec<_>>(), [32]);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     pub fn slices(&self) -> Slices<'_, T> {
         Slices { items: self.iter() }
     }
@@ -313,6 +336,7 @@ impl<T: ?Sized> Drop for Batch<'_, T> {
 
 /// Iterates over a [`Batch`].
 #[derive(Debug)]
+#[must_use = "iterators are lazy"]
 pub struct BatchIter<'b, T: ?Sized = [u8]> {
     batch: &'b Batch<'b, T>,
     next: u64,
@@ -389,6 +413,7 @@ impl<T: ?Sized> Drop for BatchIter<'_, T> {
 
 /// Iterates over the values of a [`Batch`] as slices ([`Batch::slices`]).
 #[derive(Debug)]
+#[must_use = "iterators are lazy"]
 pub struct Slices<'b, T> {
     items: BatchIter<'b, T>,
 }

@@ -57,6 +57,7 @@ impl ConsumerOptions {
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a consumer leaves the ring"]
 pub struct EvictableConsumer<T: ?Sized + Message = [u8]> {
     copying: Copying<Evictable>,
     carries: PhantomData<fn() -> Box<T>>,

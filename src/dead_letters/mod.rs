@@ -54,6 +54,19 @@ fn text_of(bytes: &[u8; 64]) -> String {
 }
 
 /// A message that a group gave up, with its history.
+///
+/// ```
+/// use slipring::{GroupSettings, Producer, Reason, RingOptions, Worker};
+///
+/// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send((3, &17))?;
+/// Worker::<u64>::join(&ring, "g")?.recv()?.reject("no such number")?;
+/// let letter = &ring.dead_letters()?[0];
+/// assert_eq!((letter.id.position, letter.kind, letter.attempts), (0, 3, 1));
+/// assert_eq!((letter.reason, letter.note.as_str()), (Reason::Rejected, "no such number"));
+/// assert_eq!(letter.bytes, 17_u64.to_le_bytes());
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -211,6 +224,7 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping it lets another process open the dead letters"]
 pub struct DeadLetters {
     consumer: Consumer,
     patience: Duration,
@@ -270,6 +284,18 @@ impl DeadLetters {
     }
 
     /// Removes the oldest letter and returns it.
+    ///
+    /// ```
+    /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&17)?;
+    /// Worker::<u64>::join(&ring, "g")?.recv()?.reject("")?;
+    /// let mut letters = DeadLetters::open(&ring)?;
+    /// assert!(letters.take()?.is_some_and(|letter| letter.group == "g"));
+    /// assert_eq!(letters.take()?, None);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

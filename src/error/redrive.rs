@@ -6,6 +6,24 @@ use std::path::Path;
 
 /// Why dead letters were not redriven. The letters that were redriven have left the dead-letter
 /// ring; the other letters are still in it.
+///
+/// ```
+/// use slipring::{ConsumerOptions, DeadLetters, GroupSettings, Producer, RedriveError, RingOptions};
+/// use slipring::{Start, Worker};
+/// use std::time::Duration;
+///
+/// let ring = RingOptions::of::<u64>(1).group("g", GroupSettings::new()).create_in_memory()?;
+/// let mut producer = Producer::<u64>::open(&ring)?;
+/// producer.send(&1)?;
+/// Worker::<u64>::join(&ring, "g")?.recv()?.reject("")?;
+/// producer.send(&2)?; // no worker takes it: the ring is full
+/// let mut letters = DeadLetters::open(&ring)?;
+/// letters.set_patience(Duration::ZERO);
+/// let error = letters.redrive(&mut producer, u64::MAX).unwrap_err();
+/// assert!(matches!(error, RedriveError::NoRoom { redriven: 0, .. }));
+/// assert_eq!(ring.dead_letters()?.len(), 1); // the letter is still there
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedriveError {

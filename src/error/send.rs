@@ -106,6 +106,18 @@ pub enum HolderRole {
 }
 
 /// The reader that holds the ring full: the reader with the lowest position.
+///
+/// ```
+/// use slipring::{GroupSettings, HolderRole, Producer, RingOptions, SendError};
+///
+/// let ring = RingOptions::of::<u64>(2).group("g", GroupSettings::new()).create_in_memory()?;
+/// let mut producer = Producer::<u64>::open(&ring)?;
+/// producer.send_batch(&[1, 2])?;
+/// let Err(SendError::Full { holder, .. }) = producer.try_send(&3) else { panic!("it is full") };
+/// assert_eq!((holder.role, holder.name.as_str(), holder.lag), (HolderRole::Group, "g", 2));
+/// assert!(!holder.alive); // the group has no worker
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {

@@ -7,6 +7,24 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A type whose values are some of the numbers of [`Repr`](Self::Repr): `bool`, and the enums that
 /// [`message_enum!`](crate::message_enum) declares.
+///
+/// ```
+/// use slipring::{Checked, Consumer, Producer, RingOptions, Start};
+///
+/// slipring::message_enum! {
+///     /// The side of an order.
+///     enum Side: u8 { Buy = 1, Sell = 2 }
+/// }
+/// slipring::message! {
+///     struct Order { side: Checked<Side>, urgent: Checked<bool>, lots: u16, price: u32 }
+/// }
+/// let ring = RingOptions::of::<Order>(64).create_in_memory()?;
+/// let mut consumer = Consumer::<Order>::attach(&ring, Start::Earliest)?;
+/// let (side, urgent) = (Checked::new(Side::Sell), Checked::new(true));
+/// Producer::<Order>::open(&ring)?.send(&Order { side, urgent, lots: 5, price: 1001 })?;
+/// assert!(matches!(consumer.recv()?.side.get(), Ok(Side::Sell))); // a number that is none: an error
+/// # Ok::<(), slipring::Error>(())
+/// ```
 pub trait Code: Copy + 'static {
     /// The number's type, as it lies in the ring.
     type Repr: Value + Copy + Eq + Into<i128>;

@@ -139,6 +139,20 @@ impl<T: Value> Message for T {
 /// Numbers, arrays of values, [`Checked`] and structs declared with
 /// [`message!`](macro@crate::message) are values. The alignment is at most 16: a handle for a type
 /// that needs more does not compile.
+///
+/// ```
+/// use slipring::{Consumer, Producer, RingOptions, Start, Value};
+///
+/// fn last<T: Value + Copy>(consumer: &mut Consumer<T>) -> Option<T> {
+///     std::iter::from_fn(|| consumer.try_recv().ok().map(|value| *value)).last()
+/// }
+///
+/// let ring = RingOptions::of::<[f32; 4]>(64).create_in_memory()?;
+/// let mut consumer = Consumer::<[f32; 4]>::attach(&ring, Start::Earliest)?;
+/// Producer::<[f32; 4]>::open(&ring)?.send(&[0.5; 4])?;
+/// assert_eq!(last(&mut consumer), Some([0.5; 4]));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 pub trait Value: FromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
     /// The description, built from the descriptions of the fields.
     #[doc(hidden)]

@@ -70,6 +70,16 @@ impl<'a, T: ?Sized> Claim<'a, T> {
 
 /// How many bytes of a block the caller filled, from a `usize`; with the message's kind, from a
 /// pair `(kind, bytes)`.
+///
+/// ```
+/// use slipring::{Producer, RingOptions};
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// let mut producer = Producer::<[u8]>::open(&ring)?;
+/// producer.claim()?.publish(5)?; // the first five bytes of the block
+/// producer.claim()?.publish((3, 5))?; // the same, of kind 3
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Filled {
     kind: Option<u32>,

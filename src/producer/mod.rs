@@ -56,6 +56,7 @@ use std::time::Duration;
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a producer gives its right back"]
 pub struct Producer<T: ?Sized + Message = [u8]> {
     raw: RawProducer,
     carries: PhantomData<fn(Box<T>)>,

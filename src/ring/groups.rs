@@ -17,6 +17,21 @@ use std::time::Duration;
 
 /// A snapshot of a group. The numbers are counted by looking at every message in the ring that the
 /// group has not settled.
+///
+/// ```
+/// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+///
+/// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
+/// let worker = Worker::<u64>::join(&ring, "g")?;
+/// worker.recv()?.ack()?;
+/// let held = worker.recv()?;
+/// let group = ring.group("g").expect("declared above");
+/// assert_eq!((group.ack_floor, group.num_ack_pending, group.num_pending), (1, 1, 1));
+/// assert_eq!(group.workers[0].acked, 1);
+/// held.ack()?;
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupInfo {

@@ -457,6 +457,16 @@ pub struct Ring {
 }
 
 /// A snapshot of a consumer entry.
+///
+/// ```
+/// use slipring::RingOptions;
+///
+/// let ring = RingOptions::new(48, 64).durable("audit").create_in_memory()?;
+/// let audit = &ring.consumers()[0];
+/// assert!(audit.durable && !audit.alive); // it is away
+/// assert_eq!((audit.name.as_str(), audit.tail, audit.lag), ("audit", Some(0), 0));
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
@@ -482,6 +492,17 @@ pub struct ConsumerInfo {
 }
 
 /// A snapshot of the producer.
+///
+/// ```
+/// use slipring::{Producer, RingOptions};
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// assert_eq!(ring.producer_info(), None); // the ring never had one
+/// drop(Producer::<[u8]>::open(&ring)?); // left, without closing the stream
+/// let producer = ring.producer_info().expect("it had one");
+/// assert!(!producer.alive && !producer.closed); // it is away
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProducerInfo {
@@ -506,6 +527,19 @@ pub struct ProducerInfo {
 
 impl Ring {
     /// Opens a ring, read-only.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("slipring-open-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// # let path = dir.join("ring");
+    /// use slipring::{Ring, RingOptions};
+    ///
+    /// RingOptions::new(48, 64).create(&path)?;
+    /// let ring = Ring::open(&path)?; // reads only, and needs no more than read permission
+    /// assert_eq!((ring.block_size(), ring.capacity(), ring.head()), (48, 64, 0));
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -16,6 +16,21 @@ use std::time::Duration;
 /// [`At`] a path or a ring with conditions.
 ///
 /// Implemented for everything that is a path to the standard library, for `&Ring`, and for [`At`].
+///
+/// ```
+/// use slipring::{At, Consumer, Place, RingOptions, Start};
+///
+/// fn lag(place: impl Place) -> Result<u64, slipring::Error> {
+///     let mut consumer = Consumer::<[u8]>::attach(place, Start::Earliest)?;
+///     Ok(std::iter::from_fn(|| consumer.try_recv().ok().map(drop)).count() as u64)
+/// }
+///
+/// let ring = RingOptions::new(48, 64).create_in_memory()?;
+/// assert_eq!(lag(&ring)?, 0); // an open ring
+/// assert_eq!(lag(At::ring(&ring).only_ring(ring.id()))?, 0); // with a condition
+/// assert!(lag("/dev/shm/no-such-ring").is_err()); // a path
+/// # Ok::<(), slipring::Error>(())
+/// ```
 pub trait Place: sealed::Sealed {
     #[doc(hidden)]
     fn at(self) -> At;

@@ -11,6 +11,17 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// Where a rejected message is now.
+///
+/// ```
+/// use slipring::{GroupSettings, Producer, Rejected, RingOptions, Worker};
+///
+/// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+/// Producer::<u64>::open(&ring)?.send(&7)?;
+/// let worker = Worker::<u64>::join(&ring, "g")?;
+/// assert_eq!(worker.recv()?.reject("no such order")?, Rejected::Settled);
+/// assert_eq!(ring.dead_letters()?.len(), 1);
+/// # Ok::<(), slipring::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejected {

@@ -46,6 +46,7 @@ pub(crate) use raw::{Outcome, RawWorker};
 /// # Ok::<(), slipring::Error>(())
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a worker leaves the group"]
 pub struct Worker<T: ?Sized + Message = [u8]> {
     raw: RawWorker,
     carries: PhantomData<fn() -> Box<T>>,
@@ -255,6 +256,18 @@ impl<T: ?Sized + Message> Worker<T> {
     }
 
     /// Acknowledges several deliveries at once: each one whose lease was not lost.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let batch = worker.recv_batch(32)?;
+    /// worker.ack_all(batch).expect("every lease is young");
+    /// assert_eq!(ring.group("g").map(|group| group.ack_floor), Some(3));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
