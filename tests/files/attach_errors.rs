@@ -586,7 +586,7 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
         let wrong = wrong.map(drop).map_err(|error| error.error);
         assert!(matches!(wrong, Err(AttachError::Open(OpenError::ForeignOwner { .. }))));
     }
-    Producer::<[u8]>::open(At::path(&theirs).trust_owner(1234)).unwrap();
+    drop(Producer::<[u8]>::open(At::path(&theirs).trust_owner(1234)).unwrap());
     let mut consumer =
         Consumer::<[u8]>::attach(At::path(&theirs).trust_owner(1234), Start::Earliest).unwrap();
     assert_eq!(&*consumer.try_recv().unwrap(), b"for everybody to see");
@@ -599,7 +599,7 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
     // Whoever has dropped its privileges can still make rings of its own.
     let own = directory.join("own");
     RingOptions::new(48, 8).create(&own).unwrap();
-    Consumer::<[u8]>::attach(&own, Start::Latest).unwrap();
+    drop(Consumer::<[u8]>::attach(&own, Start::Latest).unwrap());
 }
 
 #[test]
@@ -614,7 +614,7 @@ fn a_second_producer_is_told_who_the_first_is() {
     assert_eq!(Some(since_ms), Ring::open(&path).unwrap().producer_info().map(|info| info.opened_unix_ms));
     names(&error, &path, &[&pid.to_string()]);
     drop(first);
-    Producer::<[u8]>::open(&path).unwrap();
+    drop(Producer::<[u8]>::open(&path).unwrap());
 }
 
 #[test]
@@ -636,7 +636,7 @@ fn a_full_table_says_who_is_in_it() {
         Err(AtPath { error: AttachError::TableFull { .. }, .. })
     ));
     Ring::open(&path).unwrap().remove_consumer("two").unwrap();
-    Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
+    drop(Consumer::<[u8]>::attach(&path, Start::Latest).unwrap());
 }
 
 #[test]
@@ -813,7 +813,7 @@ fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     let AttachError::Open(OpenError::TableBusy { waited, .. }) = error.error else { panic!("{error:?}") };
     names(&error, &path, &[&format!("{waited:.1?}"), "lslocks"]);
     drop(holder);
-    Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
+    drop(Consumer::<[u8]>::attach(&path, Start::Latest).unwrap());
 }
 
 fn lock(file: &File, offset: i64) {
@@ -859,7 +859,7 @@ fn impossible_control_words_are_named_and_never_used() {
     // resume, and the name can be had again.
     fresh();
     write(&path, FIRST_ENTRY, &u64::MAX.to_le_bytes());
-    ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap();
+    drop(ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap());
 
     for tail in [1, 1 << 62] {
         fresh();

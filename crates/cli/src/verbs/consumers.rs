@@ -52,11 +52,13 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
             )));
         }
         let start = facts::start(&ring, args.from);
-        ConsumerOptions::new()
+        let consumer = ConsumerOptions::new()
             .name(name)
             .durable(true)
             .start(start)
             .attach::<[u8]>(args.trust.at(&args.path))?;
+        // It leaves, and its tail stays.
+        drop(consumer);
         return Ok(());
     }
     if let Some(name) = &args.rm {

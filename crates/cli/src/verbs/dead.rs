@@ -118,7 +118,7 @@ fn letters(path: &Path) -> Result<Vec<DeadLetter>, Failure> {
     let ring = Ring::open(path)?;
     if ring.group_entries() == 0 {
         // Says that it cannot have dead letters.
-        DeadLetters::open(&ring)?;
+        drop(DeadLetters::open(&ring)?);
     }
     Ok(ring.dead_letters()?)
 }
