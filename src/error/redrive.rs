@@ -8,8 +8,7 @@ use std::path::Path;
 /// ring; the other letters are still in it.
 ///
 /// ```
-/// use slipring::{ConsumerOptions, DeadLetters, GroupSettings, Producer, RedriveError, RingOptions};
-/// use slipring::{Start, Worker};
+/// use slipring::{DeadLetters, GroupSettings, Producer, RedriveError, RingOptions, Worker};
 /// use std::time::Duration;
 ///
 /// let ring = RingOptions::of::<u64>(1).group("g", GroupSettings::new()).create_in_memory()?;

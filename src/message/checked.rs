@@ -22,7 +22,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// let mut consumer = Consumer::<Order>::attach(&ring, Start::Earliest)?;
 /// let (side, urgent) = (Checked::new(Side::Sell), Checked::new(true));
 /// Producer::<Order>::open(&ring)?.send(&Order { side, urgent, lots: 5, price: 1001 })?;
-/// assert!(matches!(consumer.recv()?.side.get(), Ok(Side::Sell))); // a number that is none: an error
+/// let order = consumer.recv()?;
+/// assert!(matches!(order.side.get(), Ok(Side::Sell))); // an error for any other number
+/// # drop(order);
 /// # Ok::<(), slipring::Error>(())
 /// ```
 pub trait Code: Copy + 'static {
