@@ -1,6 +1,7 @@
 //! Why a consumer or a group was not found, or not removed.
 
 use crate::error::OpenError;
+use slipring_core::protocol::settings::SettingsError;
 use std::io;
 
 /// Why a consumer or a group of a ring was not found by its name, or not removed. The ring is as it
@@ -43,6 +44,15 @@ pub enum EntryError {
         /// The name asked for.
         name: String,
     },
+    /// A setting that was asked for is out of range.
+    #[error("group {group:?}: {error}")]
+    #[non_exhaustive]
+    Settings {
+        /// The group.
+        group: String,
+        /// The setting, and its range.
+        error: SettingsError,
+    },
     /// The group has living workers.
     #[error("group {group:?} has a living worker, process {pid}; stop its workers first")]
     #[non_exhaustive]
@@ -58,6 +68,7 @@ impl EntryError {
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
             EntryError::Open(error) => error.io_kind(),
+            EntryError::Settings { .. } => io::ErrorKind::InvalidInput,
             EntryError::NoSuchConsumer { .. } | EntryError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
             EntryError::ConsumerInUse { .. } | EntryError::GroupInUse { .. } => io::ErrorKind::ResourceBusy,
         }

@@ -380,7 +380,7 @@ fn join_errors() -> Table<JoinError> {
 }
 
 fn entry_errors() -> Table<EntryError> {
-    use ErrorKind::ResourceBusy;
+    use ErrorKind::{InvalidInput, ResourceBusy};
     let name = || "audit".to_owned();
     vec![
         (
@@ -402,6 +402,14 @@ fn entry_errors() -> Table<EntryError> {
             EntryError::NoSuchGroup { name: name() },
             ErrorKind::NotFound,
             "no group is named \"audit\"; check the name (`slipring group ls PATH` lists all)",
+        ),
+        (
+            EntryError::Settings {
+                group: name(),
+                error: GroupSettings::new().max_deliver(127).check().unwrap_err(),
+            },
+            InvalidInput,
+            "group \"audit\": max_deliver is 127, and must be from 1 to 126",
         ),
         (
             EntryError::GroupInUse { group: name(), pid: 7 },

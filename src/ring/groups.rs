@@ -8,10 +8,11 @@ use crate::ring::attach::{Attachment, patiently};
 use crate::system;
 use slipring_core::format::{Count, State, group as group_entry, worker};
 use slipring_core::memory::{Memory, Right};
+use slipring_core::protocol::eligibility::Eligibility;
 use slipring_core::protocol::group::{self, Group, members, table};
 use slipring_core::protocol::membership::RemoveError;
 use slipring_core::protocol::recorder::{self, EventKind};
-use slipring_core::protocol::settings::{Eligibility, GroupSettings};
+use slipring_core::protocol::settings::GroupSettings;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -186,7 +187,7 @@ impl Ring {
                         let owner =
                             u64::from(snapshot.word.owner()).min(geometry.workers().saturating_sub(1));
                         let entry = u32::try_from(owner).unwrap_or(0);
-                        let longest = settings.ack_wait_ms.saturating_add(64);
+                        let longest = settings.longest_ack_wait_ms.saturating_add(64);
                         let left_ms = snapshot.word.deadline().ahead_of(now, longest);
                         PendingState::Leased {
                             pid: members::pid(region, geometry, entry),
@@ -215,7 +216,7 @@ impl Ring {
         let count = |what: Count| group.load(group_entry::COUNTS + what as u64 * 8);
         Some(GroupInfo {
             name: group.name(),
-            settings: group.settings(),
+            settings: group.settings().settings,
             ack_floor: counts.floor,
             num_pending: counts.pending,
             num_ack_pending: counts.ack_pending,
@@ -254,6 +255,49 @@ impl Ring {
                 }
             })
             .collect()
+    }
+
+    /// Changes the settings of a group, under its workers: `change` gets the present settings and
+    /// returns those that shall be in force from now on. Returns the latter. Needs write
+    /// permission.
+    ///
+    /// A worker finds the old settings or the new ones, never some of each. It takes them up at its
+    /// next look for a message that comes a [tick](crate::WorkerOptions::tick) (10 ms) or more
+    /// after an earlier one, when it extends a lease, and when it fails at a message. A lease that
+    /// was given before lasts as long as it was meant to. A message that was delivered as often as
+    /// a lower `max_deliver` allows becomes a dead letter at the next sweep.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, RingOptions, Worker};
+    /// use std::time::Duration;
+    ///
+    /// let ring = RingOptions::new(48, 64).group("g", GroupSettings::new()).create_in_memory()?;
+    /// ring.change_group("g", |settings| settings.ack_wait(Duration::from_secs(5)))?;
+    /// let settings = Worker::<[u8]>::join(&ring, "g")?.settings();
+    /// assert_eq!((settings.ack_wait_ms, settings.max_deliver), (5000, 5));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError::NoSuchGroup`]; [`EntryError::Settings`] if one is out of range: then nothing
+    /// was changed; [`EntryError::Open`] as [`Ring::open`].
+    pub fn change_group(
+        &self,
+        name: &str,
+        change: impl FnOnce(GroupSettings) -> GroupSettings,
+    ) -> Result<GroupSettings, AtPath<EntryError>> {
+        let attachment = Attachment::open(self.place(), Access::Readers)?;
+        attachment.with_table(|| {
+            let found = Group::named(&attachment.region, attachment.geometry(), name);
+            let group = found.ok_or_else(|| EntryError::NoSuchGroup { name: name.to_owned() })?;
+            let settings = change(group.settings().settings);
+            settings.check().map_err(|error| EntryError::Settings { group: name.to_owned(), error })?;
+            group.change_settings(&settings);
+            let floor = group.stored_floor().unwrap_or(0);
+            attachment.record(EventKind::GroupChanged, floor, name, std::process::id().into());
+            Ok(settings)
+        })
     }
 
     /// Removes a group without living workers: its unsettled messages are no longer delivered, and

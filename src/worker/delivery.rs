@@ -120,7 +120,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// How long the lease still lasts, in steps of a millisecond; zero once it is over. A delivery
     /// whose lease is over can be settled until another worker takes the message.
     pub fn time_left(&self) -> Duration {
-        let longest = self.worker.protocol.settings().ack_wait_ms.saturating_add(64);
+        let longest = self.worker.protocol.settings().longest_ack_wait_ms.saturating_add(64);
         Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
     }
 

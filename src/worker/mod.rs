@@ -62,9 +62,10 @@ impl<T: ?Sized + Message> Worker<T> {
         WorkerOptions::new(group).join(place)
     }
 
-    /// The group's settings.
-    pub fn settings(&self) -> &GroupSettings {
-        self.raw.protocol.settings()
+    /// The group's settings, as this worker knows them:
+    /// [`Ring::change_group`](crate::Ring::change_group) changes them.
+    pub fn settings(&self) -> GroupSettings {
+        self.raw.protocol.settings().settings
     }
 
     /// The group's name.

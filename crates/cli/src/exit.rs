@@ -1,7 +1,8 @@
 //! How a verb ends: with a text that names the way out, and an exit code for scripts.
 
 use slipring::{
-    AtPath, AttachError, CreateError, Error, JoinError, OpenError, RecvError, RedriveError, SendError,
+    AtPath, AttachError, CreateError, EntryError, Error, JoinError, OpenError, RecvError, RedriveError,
+    SendError,
 };
 use std::io;
 use std::process::ExitCode;
@@ -102,6 +103,7 @@ fn is_usage(error: &Error) -> bool {
             matches!(at.error, CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. })
         }
         Error::Attach(at) => matches!(at.error, AttachError::Name(_)),
+        Error::Entry(at) => matches!(at.error, EntryError::Settings { .. }),
         Error::Join(at) => matches!(at.error, JoinError::Name(_) | JoinError::Settings { .. }),
         _ => false,
     }

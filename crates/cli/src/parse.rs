@@ -117,42 +117,46 @@ impl FromStr for GroupSpec {
         if name.is_empty() {
             return Err("a group needs a name".to_owned());
         }
-        let (mut settings, mut backoff, mut jitter) = (GroupSettings::new(), Backoff::None, None);
-        for item in list.split(',').filter(|item| !item.is_empty()) {
-            let (key, value) =
-                item.split_once('=').ok_or_else(|| format!("{item:?} is not SETTING=VALUE"))?;
-            let number =
-                || value.replace('_', "").parse().map_err(|_| format!("{key}={value:?}: not a number"));
-            settings = match key.replace('_', "-").as_str() {
-                "ack-wait" => settings.ack_wait(duration(value)?),
-                "max-deliver" if value == "unlimited" => settings.max_deliver(None),
-                "max-deliver" => settings
-                    .max_deliver(u32::try_from(number()?).map_err(|_| format!("{key}={value}: too large"))?),
-                "max-ack-pending" => settings.max_ack_pending(number()?),
-                "backoff" => {
-                    backoff = parse_backoff(value)?;
-                    settings
-                }
-                "jitter" => {
-                    let percent = number()?;
-                    let fits = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
-                    jitter = Some(fits.ok_or_else(|| format!("jitter={percent}: at most 100 percent"))?);
-                    settings
-                }
-                _ => {
-                    return Err(format!(
-                        "{key:?} is none of ack-wait, max-deliver, max-ack-pending, backoff, jitter"
-                    ));
-                }
-            };
-        }
-        if let (Backoff::Exponential { jitter_percent, .. }, Some(percent)) = (&mut backoff, jitter) {
-            *jitter_percent = percent;
-        } else if jitter.is_some() {
-            return Err("jitter needs a doubling backoff such as backoff=100ms..10s".to_owned());
-        }
-        Ok(GroupSpec { name: name.to_owned(), settings: settings.backoff(backoff) })
+        let items = list.split(',').filter(|item| !item.is_empty());
+        Ok(GroupSpec { name: name.to_owned(), settings: changed(GroupSettings::new(), items)? })
     }
+}
+
+/// Settings with some of them changed: each item is written SETTING=VALUE.
+pub(crate) fn changed<'a>(
+    mut settings: GroupSettings,
+    items: impl IntoIterator<Item = &'a str>,
+) -> Result<GroupSettings, String> {
+    let mut jitter = None;
+    for item in items {
+        let (key, value) = item.split_once('=').ok_or_else(|| format!("{item:?} is not SETTING=VALUE"))?;
+        let number = || value.replace('_', "").parse().map_err(|_| format!("{key}={value:?}: not a number"));
+        settings = match key.replace('_', "-").as_str() {
+            "ack-wait" => settings.ack_wait(duration(value)?),
+            "max-deliver" if value == "unlimited" => settings.max_deliver(None),
+            "max-deliver" => settings
+                .max_deliver(u32::try_from(number()?).map_err(|_| format!("{key}={value}: too large"))?),
+            "max-ack-pending" => settings.max_ack_pending(number()?),
+            "backoff" => settings.backoff(parse_backoff(value)?),
+            "jitter" => {
+                let percent = number()?;
+                let fits = u8::try_from(percent).ok().filter(|percent| *percent <= 100);
+                jitter = Some(fits.ok_or_else(|| format!("jitter={percent}: at most 100 percent"))?);
+                settings
+            }
+            _ => {
+                return Err(format!(
+                    "{key:?} is none of ack-wait, max-deliver, max-ack-pending, backoff, jitter"
+                ));
+            }
+        };
+    }
+    if let (Backoff::Exponential { jitter_percent, .. }, Some(percent)) = (&mut settings.backoff, jitter) {
+        *jitter_percent = percent;
+    } else if jitter.is_some() {
+        return Err("jitter needs a doubling backoff such as backoff=100ms..10s".to_owned());
+    }
+    Ok(settings)
 }
 
 fn parse_backoff(text: &str) -> Result<Backoff, String> {

@@ -328,7 +328,7 @@ fn join(
     let group = table::join(memory, geometry, rights, &wanted, BIRTH).expect("can always be had").group;
     let entry = members::enlist(&group, rights, &who("w")).ok();
     rights.release(Right::Table);
-    Some(protocol::Worker::new(group, entry?, leases::settings(), 0))
+    Some(protocol::Worker::new(group, entry?, leases::current(), 0))
 }
 
 /// Leases and acknowledges all that can be had before any lease has run out; how many.

@@ -1,7 +1,7 @@
 //! Groups and the producer: the floor, how a group begins and ends, and dead letters.
 
 use super::leases::{
-    NOW, check, create, drain, finish, geometry, group, lease, ring, settings, settle, worker,
+    NOW, check, create, current, drain, finish, geometry, group, lease, ring, settings, settle, worker,
 };
 use super::pins::lap;
 use super::{consumer, publish, take_over, words};
@@ -16,6 +16,7 @@ use slipring_core::protocol::group::{Kinds, members, table};
 use slipring_core::protocol::lease::Lease;
 use slipring_core::protocol::membership::Start;
 use slipring_core::protocol::read::Ready;
+use slipring_core::protocol::settings::CurrentSettings;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Two messages, settled by two workers; each worker then moves the floor.
@@ -116,7 +117,8 @@ pub(super) fn limit(bound: usize) -> usize {
             assert!(publish(&mut producer));
         }
         memory.store(worker_group(&geometry, 0), 1, Relaxed);
-        let worker = protocol::Worker::new(group(&memory, &geometry), 0, settings().max_ack_pending(2), 0);
+        let two = CurrentSettings::first(settings().max_ack_pending(2));
+        let worker = protocol::Worker::new(group(&memory, &geometry), 0, two, 0);
         let assert_limited = || {
             assert_eq!(worker.next(NOW), None, "by the quick way");
             let found = worker.search(Kinds::Any, NOW, false);
@@ -315,7 +317,7 @@ pub(super) fn dead_letter_killed(bound: usize) -> usize {
         let victim = memory.fatal_after(accesses);
         let victims_dead = dead.sharing_fate_of(&victim);
         let lived = mortal(|| {
-            let giving_up = protocol::Worker::new(group(&victim, &geometry), 0, settings(), 0);
+            let giving_up = protocol::Worker::new(group(&victim, &geometry), 0, current(), 0);
             let held = lease(&giving_up, NOW).expect("it is there");
             let _ = giving_up.reject(held, NOW);
             giving_up.unpin(held.position);

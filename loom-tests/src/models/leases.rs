@@ -11,7 +11,7 @@ use slipring_core::protocol;
 use slipring_core::protocol::group::table::{self, Birth};
 use slipring_core::protocol::group::{Group, Kinds, members};
 use slipring_core::protocol::lease::Lease;
-use slipring_core::protocol::settings::GroupSettings;
+use slipring_core::protocol::settings::{CurrentSettings, GroupSettings};
 use slipring_core::protocol::table::{Start, StartError};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -26,6 +26,11 @@ const ACK_WAIT: Duration = Duration::from_millis(100);
 
 pub(super) fn settings() -> GroupSettings {
     GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(None)
+}
+
+/// The settings of a model's group, as its workers know them.
+pub(super) fn current() -> CurrentSettings {
+    CurrentSettings::first(settings())
 }
 
 pub(super) fn geometry(capacity: u64) -> Geometry {
@@ -64,7 +69,7 @@ pub(super) fn ring_on(geometry: Geometry) -> (Geometry, LoomMemory) {
 
 pub(super) fn worker(memory: &LoomMemory, geometry: &Geometry, entry: u32) -> protocol::Worker<LoomMemory> {
     memory.store(worker_group(geometry, entry), 1, Relaxed);
-    protocol::Worker::new(group(memory, geometry), entry, settings(), 0)
+    protocol::Worker::new(group(memory, geometry), entry, current(), 0)
 }
 
 /// Leases what may be had, and asserts that it is what it says it is.
@@ -298,7 +303,7 @@ pub(super) fn worker_killed(bound: usize) -> usize {
         let fatal = memory.fatal_after(accesses);
         drop(worker(&memory, &geometry, 0));
         let lived = mortal(|| {
-            life(&protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0));
+            life(&protocol::Worker::new(group(&fatal, &geometry), 0, current(), 0));
         });
         let colleague = worker(&memory, &geometry, 1);
         let reaped = members::reap(&memory, &geometry, &LoomRights::new(), 0);
@@ -357,7 +362,7 @@ pub(super) fn killed_beside(bound: usize) -> usize {
         let acked_there = Arc::clone(&acked);
         let dying = thread::spawn(move || {
             mortal(|| {
-                let victim = protocol::Worker::new(group(&fatal, &geometry), 0, settings(), 0);
+                let victim = protocol::Worker::new(group(&fatal, &geometry), 0, current(), 0);
                 let Some(held) = lease(&victim, NOW) else { return };
                 let Ok(held) = victim.extend(held, NOW) else { return victim.unpin(held.position) };
                 acked_there.store(victim.ack(held).is_ok(), Relaxed);

@@ -15,6 +15,7 @@ mod leases;
 mod membership;
 mod parking;
 mod pins;
+mod settings;
 
 use crate::explore::{Model, explore};
 use crate::memory::{BLOCK_SIZE, LoomMemory};
@@ -386,6 +387,24 @@ pub const MODELS: &[Model] = &[
         question: "the same for an extension",
         executions: 13_772,
         run: leases::extend_expiry,
+    },
+    Model {
+        name: "settings",
+        question: "does a reader find some of the old settings and some of the new?",
+        executions: 1_952,
+        run: settings::settings,
+    },
+    Model {
+        name: "settings_killed",
+        question: "the same when the party that changes them was killed before any of its accesses",
+        executions: 12,
+        run: settings::settings_killed,
+    },
+    Model {
+        name: "longer_leases",
+        question: "is a lease taken from its owner by a worker that does not know yet that leases are longer?",
+        executions: 252,
+        run: settings::longer_leases,
     },
     Model {
         name: "old_token",

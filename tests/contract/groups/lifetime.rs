@@ -119,7 +119,7 @@ fn a_removed_group_lets_the_producer_go_on() {
     // One of the same name begins anew, with settings of its own.
     let worker =
         WorkerOptions::new("gone").settings(hasty()).start(Start::Latest).join::<[u8]>(&ring).unwrap();
-    assert_eq!((worker.settings(), group(&ring).ack_floor), (&hasty(), 5));
+    assert_eq!((worker.settings(), group(&ring).ack_floor), (hasty(), 5));
 }
 
 /// What is left of the old one in the words of its deliveries is of this very lap.

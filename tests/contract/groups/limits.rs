@@ -202,7 +202,7 @@ fn every_refusal_says_what_is_and_what_to_do() {
          the same, or remove the group first (`slipring group rm PATH one`)"
     );
     let same = WorkerOptions::new("one").settings(GroupSettings::new()).join::<[u8]>(&ring).unwrap();
-    assert_eq!((same.settings(), same.group(), same.ring_id()), (&GroupSettings::new(), "one", ring.id()));
+    assert_eq!((same.settings(), same.group(), same.ring_id()), (GroupSettings::new(), "one", ring.id()));
     let full = "all 2 worker entries are taken; stop one, or create the ring with more `workers`";
     assert_eq!(text(Worker::<[u8]>::join(&ring, "one")), full);
     assert_eq!(text(Worker::<[u8]>::join(&ring, "two")), full);

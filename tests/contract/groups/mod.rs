@@ -11,6 +11,7 @@ mod endings;
 mod leases;
 mod lifetime;
 mod limits;
+mod settings;
 
 use kit::{LONG, until};
 use slipring::{

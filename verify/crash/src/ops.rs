@@ -126,6 +126,7 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("reap-a-dead-worker",      group::dead_one,       group::claim_next,           group::taken_again).late(LOST),
     Op::new("remove-group",            upkeep::second_group,  upkeep::remove_group,        upkeep::group_is_removed)
         .late(&["err GroupInUse"]),
+    Op::new("change-group",            before::group,         upkeep::change_group,        upkeep::settings_are_whole),
 
     Op::new("redrive",                 dead::letter_alone,    dead::redrive,               dead::is_redriven),
     Op::new("purge",                   dead::letter,          dead::purge,                 dead::is_purged),

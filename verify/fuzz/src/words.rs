@@ -31,7 +31,7 @@ const CONSUMERS: u64 = 3;
 const PRODUCER_LEN: u64 = 65536;
 const RECORDER: u64 = 4096 + CONSUMERS * 256;
 const GROUPS: u64 = (RECORDER + 256 * 128).next_multiple_of(4096);
-const WORKERS: u64 = GROUPS + 2 * 1024;
+const WORKERS: u64 = GROUPS + 2 * 1280;
 const DELIVERIES: u64 = GROUPS + 4096;
 /// A batch of so many is filled and not published.
 const GIVEN_UP: u64 = 4;
@@ -164,7 +164,7 @@ impl Ring {
             if !group.is_taken() {
                 let _ = table::create(&group, "g", &settings, Start::Earliest, BIRTH);
             }
-            let entry = enlist(&group, &alive);
+            let (entry, settings) = (enlist(&group, &alive), group.settings());
             protocol::Worker::new(group, entry, settings, 0)
         });
         let mut ring = Ring {
@@ -222,7 +222,7 @@ impl Ring {
             3 => Word::readers(128 * nth(input, 5) + 8 * nth(input, 3)),
             4 | 5 => Word::readers(4096 + 128 * nth(input, 2 * CONSUMERS)),
             6 => Word::readers(GROUPS + 8 * nth(input, 256)),
-            7 => Word::readers(GROUPS + 1024 * nth(input, 2) + 128 * nth(input, 3) + 8 * nth(input, 2)),
+            7 => Word::readers(GROUPS + 1280 * nth(input, 2) + 128 * nth(input, 3) + 8 * nth(input, 2)),
             8 => Word::readers(WORKERS + 128 * nth(input, 4)),
             9 | 10 => Word::readers(DELIVERIES + 128 * nth(input, 2) + 8 * nth(input, CAPACITY)),
             _ => Word::readers(8 * nth(input, (DELIVERIES + 256) / 8)),

@@ -128,7 +128,7 @@ pub mod record {
 /// A group's entry: offsets in it.
 pub mod group {
     /// Bytes of an entry.
-    pub const LEN: u64 = 1024;
+    pub const LEN: u64 = 1280;
     /// 0 free, 1 a group, 2 unfinished.
     pub const FLAGS: u64 = 256;
 }

@@ -238,15 +238,12 @@ fn group() -> Vec<(&'static str, u64)> {
         ("flags", group::FLAGS),
         ("boot", group::BOOT),
         ("created", group::CREATED_MS),
-        ("`ack_wait`", group::ACK_WAIT_MS),
-        ("`max_deliver`", group::MAX_DELIVER),
-        ("`max_ack_pending`", group::MAX_ACK_PENDING),
-        ("backoff", group::BACKOFF_KIND),
-        ("number of steps", group::BACKOFF_DETAIL),
+        ("settings version", group::SETTINGS_VERSION),
         ("name", group::NAME),
-        ("16 steps", group::BACKOFF),
         ("8 counters", group::COUNTS),
         ("64 sightings", group::SIGHTINGS),
+        ("settings, if the version is even", group::SETTINGS),
+        ("settings, if the version is odd", group::SETTINGS + slipring_core::format::group_settings::LEN),
         ("flags", kit::format::group::FLAGS),
     ]
 }

@@ -179,7 +179,7 @@ impl DeliveryWord {
 pub mod group {
     use super::LINE;
     /// Bytes of an entry.
-    pub const LEN: u64 = 8 * LINE;
+    pub const LEN: u64 = 10 * LINE;
     /// Bytes of a delivery word.
     pub const WORD_LEN: u64 = 8;
     /// Lower bound of the lowest unsettled position, stored as a [`Tail`](crate::format::Tail).
@@ -203,31 +203,46 @@ pub mod group {
     pub const BOOT: u64 = 2 * LINE + 8;
     /// Time of the creation, in milliseconds since 1970.
     pub const CREATED_MS: u64 = 2 * LINE + 16;
-    /// Length of a lease, in milliseconds: 1 to 2^30.
-    pub const ACK_WAIT_MS: u64 = 2 * LINE + 24;
-    /// Most attempts: 1 to 126; 0: unlimited.
-    pub const MAX_DELIVER: u64 = 2 * LINE + 32;
-    /// Most unsettled deliveries, at least 1.
-    pub const MAX_ACK_PENDING: u64 = 2 * LINE + 40;
-    /// 0 none, 1 a list, 2 exponential.
-    pub const BACKOFF_KIND: u64 = 2 * LINE + 48;
-    /// Number of steps of a list, or percent of jitter.
-    pub const BACKOFF_DETAIL: u64 = 2 * LINE + 56;
+    /// Number of times that the settings were written; its lowest bit says in which of the two
+    /// places of [`SETTINGS`] the latest ones are.
+    pub const SETTINGS_VERSION: u64 = 2 * LINE + 24;
     /// The group's name: UTF-8, zero-padded.
     pub const NAME: u64 = 2 * LINE + 64;
-    /// Two steps of a list per word, low half first; or the first and the longest exponential
-    /// delay. Milliseconds.
-    pub const BACKOFF: u64 = 3 * LINE;
-    /// Most steps of a list.
-    pub const BACKOFF_STEPS_MAX: u64 = 16;
     /// One word per [`Count`](super::Count), each changed by compare-exchange.
     pub const COUNTS: u64 = 3 * LINE + 64;
     /// History of positions of the head with their times (`protocol/sightings.rs`).
     pub const SIGHTINGS: u64 = 4 * LINE;
-    const _: () = assert!(NAME + super::NAME_MAX as u64 == BACKOFF);
-    const _: () = assert!(BACKOFF + BACKOFF_STEPS_MAX / 2 * 8 == COUNTS);
+    /// Two places for the settings, each of [`LEN`](super::group_settings::LEN) bytes.
+    pub const SETTINGS: u64 = 8 * LINE;
+    const _: () = assert!(NAME + super::NAME_MAX as u64 <= COUNTS);
     const _: () = assert!(COUNTS + 8 * super::Count::KINDS == SIGHTINGS);
-    const _: () = assert!(SIGHTINGS + super::SIGHTING_LEVELS * super::SIGHTINGS_PER_LEVEL * 8 == LEN);
+    const _: () = assert!(SIGHTINGS + super::SIGHTING_LEVELS * super::SIGHTINGS_PER_LEVEL * 8 == SETTINGS);
+    const _: () = assert!(SETTINGS + 2 * super::group_settings::LEN == LEN);
+}
+
+/// Places of the words of a group's settings, in bytes from the start of one of their two places.
+pub mod group_settings {
+    use super::LINE;
+    /// Bytes of a place.
+    pub const LEN: u64 = LINE;
+    /// Length of a lease, in milliseconds: 1 to 2^30.
+    pub const ACK_WAIT_MS: u64 = 0;
+    /// Most attempts: 1 to 126; 0: unlimited.
+    pub const MAX_DELIVER: u64 = 8;
+    /// Most unsettled deliveries, at least 1.
+    pub const MAX_ACK_PENDING: u64 = 16;
+    /// 0 none, 1 a list, 2 exponential.
+    pub const BACKOFF_KIND: u64 = 24;
+    /// Number of steps of a list, or percent of jitter.
+    pub const BACKOFF_DETAIL: u64 = 32;
+    /// The longest lease that the group ever gave, in milliseconds.
+    pub const LONGEST_ACK_WAIT_MS: u64 = 40;
+    /// Two steps of a list per word, low half first; or the first and the longest exponential
+    /// delay. Milliseconds.
+    pub const BACKOFF: u64 = 64;
+    /// Most steps of a list.
+    pub const BACKOFF_STEPS_MAX: u64 = 16;
+    const _: () = assert!(BACKOFF + BACKOFF_STEPS_MAX / 2 * 8 == LEN);
 }
 
 /// Events that a group counts over its whole life.

@@ -13,7 +13,9 @@ mod slot;
 mod word;
 
 pub use delivery::{Count, DeliveryWord, Millis, State, group_flags};
-pub use delivery::{GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, worker};
+pub use delivery::{
+    GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, group_settings, worker,
+};
 pub use gating::GatingEntry;
 pub use header::{RawHeader, fnv1a};
 pub use slot::{Block, Message, Run, Sequence, Slot, Slots};

@@ -20,9 +20,10 @@
 //! it, and moves the floor to 1. The producer finds the floor 1, but then pin 0: its limit stays 0
 //! + 4, and position 4 cannot take slot 0.
 
+use super::eligibility::Eligibility;
 use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE, head};
 use super::read::copy_out;
-use super::settings::{Eligibility, GroupSettings, Reason, SLACK_MS};
+use super::settings::{CurrentSettings, Reason, SLACK_MS};
 use super::tenure::count_entry;
 use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
@@ -146,7 +147,8 @@ impl SweepTimes {
 pub struct Worker<M> {
     group: Group<M>,
     entry: u32,
-    settings: GroupSettings,
+    /// The settings that this worker goes by ([`current`](super::group::current)).
+    settings: Cell<CurrentSettings>,
     /// Resolution of the coarse clock, in milliseconds; added to every deadline.
     grain_ms: u32,
     /// The first position whose settling moves the stored floor up.
@@ -170,15 +172,15 @@ pub struct Worker<M> {
 
 impl<M: Memory> Worker<M> {
     /// A worker with `entry`, which belongs to this group.
-    pub fn new(group: Group<M>, entry: u32, settings: GroupSettings, grain_ms: u32) -> Worker<M> {
+    pub fn new(group: Group<M>, entry: u32, settings: CurrentSettings, grain_ms: u32) -> Worker<M> {
         // Before any pin: a party that finds a message settled that this worker claimed then finds
         // the count, and by the count the pin.
         count_entry(&group.memory, USED_WORKERS, entry);
-        let free_until = group.stored_floor().unwrap_or(0).saturating_add(settings.max_ack_pending);
+        let free_until = group.stored_floor().unwrap_or(0).saturating_add(settings.settings.max_ack_pending);
         Worker {
             group,
             entry,
-            settings,
+            settings: Cell::new(settings),
             grain_ms,
             help_at: Cell::new(0),
             free_until: Cell::new(free_until),
@@ -203,9 +205,25 @@ impl<M: Memory> Worker<M> {
     pub fn group(&self) -> &Group<M> {
         &self.group
     }
-    /// The group's settings.
-    pub fn settings(&self) -> &GroupSettings {
-        &self.settings
+    /// The group's settings, as this worker knows them.
+    pub fn settings(&self) -> CurrentSettings {
+        self.settings.get()
+    }
+    /// Takes up the settings by which a colleague wrote a deadline that looks impossible, if this
+    /// worker did not know them. True if it did not.
+    #[cold]
+    fn take_up_unknown_settings(&self) -> bool {
+        self.memory().fence(Acquire); // SET
+        self.take_up_settings()
+    }
+    /// Takes up the group's settings, if they were changed. True if they were.
+    #[cold]
+    fn take_up_settings(&self) -> bool {
+        let Some(changed) = self.group.settings_after(self.settings.get().version) else { return false };
+        self.settings.set(changed);
+        // The limit of what may be in flight may be lower.
+        self.free_until.set(0);
+        true
     }
     /// Number of the worker's entry.
     pub fn entry(&self) -> u32 {
@@ -254,8 +272,13 @@ impl<M: Memory> Worker<M> {
         let mut skipped = Skipped { fresh: None, old: None };
         let mut best: Option<(DeliverySnapshot, Message)> = None;
         let mut suspect = None;
+        let mut settings = self.settings.get();
         for snapshot in self.group.window(from).learning() {
-            let mut eligibility = self.settings.eligibility(snapshot.position, snapshot.word, now);
+            let mut eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
+            if eligibility.is_early(snapshot.word, now) && self.take_up_unknown_settings() {
+                settings = self.settings.get();
+                eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
+            }
             if eligibility.is_early(snapshot.word, now) && self.defer_suspect(snapshot, &mut suspect) {
                 eligibility = Eligibility::Later(1);
             }
@@ -322,6 +345,7 @@ impl<M: Memory> Worker<M> {
     /// Example: 64 workers wait. Each of them wakes once per tick, and the first to exchange the
     /// time of the last sweep sweeps. The others find a time that is younger than a tick.
     pub fn begin_sweep(&self, now: Millis, tick_ms: u32) -> Option<Sweep> {
+        self.take_up_settings();
         let word = self.group.entry_word(group::SWEPT);
         let seen = self.memory().load(word, Relaxed);
         let times = SweepTimes::read(seen);
@@ -421,7 +445,7 @@ impl<M: Memory> Worker<M> {
     #[cold]
     fn is_limit_reached(&self, position: u64) -> bool {
         let floor = self.group.help_floor().unwrap_or(0);
-        let max = self.settings.max_ack_pending;
+        let max = self.settings.get().settings.max_ack_pending;
         let by_floor = floor.saturating_add(max);
         if position < by_floor {
             self.free_until.set(by_floor);
@@ -446,12 +470,12 @@ impl<M: Memory> Worker<M> {
 
     #[inline(always)]
     fn claim(&self, snapshot: DeliverySnapshot, message: Message, now: Millis) -> Option<Lease> {
-        let deadline = now.after(self.settings.ack_wait_ms + self.grain_ms);
+        let deadline = now.after(self.settings.get().settings.ack_wait_ms + self.grain_ms);
         let word = snapshot.word.leased(self.entry, deadline);
         self.pin(snapshot.position);
         let delivery = self.geometry().delivery(self.group.number, snapshot.position);
-        let (memory, stored) = (self.memory(), snapshot.stored);
-        let won = memory.compare_exchange(delivery, stored, word.0, Release, Relaxed); // PIN, LAP
+        let (memory, old) = (self.memory(), snapshot.stored);
+        let won = memory.compare_exchange(delivery, old, word.0, Release, Relaxed); // PIN, LAP, SET
         if won.is_err() {
             self.unpin(snapshot.position);
             self.has_withdrawn.set(true);
@@ -520,8 +544,13 @@ impl<M: Memory> Worker<M> {
         if self.group.replace(DeliverySnapshot { position, stored: word.0, word }, new) {
             return Ok(());
         }
+        Err(self.lost(position))
+    }
+
+    #[cold]
+    fn lost(&self, position: u64) -> LeaseLost {
         self.group.count(Count::Lost, 1);
-        Err(LeaseLost { position })
+        LeaseLost { position }
     }
 
     /// Acknowledges the message: the group is done with it.
@@ -533,7 +562,8 @@ impl<M: Memory> Worker<M> {
     /// Ends the attempt as failed: a worker may lease the message again in `delay_ms`, or after the
     /// group's backoff.
     pub fn nack(&self, lease: Lease, delay_ms: Option<u32>, now: Millis) -> Result<(), LeaseLost> {
-        let rest = || self.settings.backoff.delay_ms(lease.position, lease.word.attempt());
+        self.take_up_settings();
+        let rest = || self.settings.get().settings.backoff.delay_ms(lease.position, lease.word.attempt());
         let new = match delay_ms.unwrap_or_else(rest) {
             0 => lease.word.delayed(now),
             ms => lease.word.delayed(now.after(ms + self.grain_ms)),
@@ -554,9 +584,16 @@ impl<M: Memory> Worker<M> {
 
     /// Makes the lease last for a whole `ack_wait` from now.
     pub fn extend(&self, lease: Lease, now: Millis) -> Result<Lease, LeaseLost> {
-        let word = lease.word.extended(now.after(self.settings.ack_wait_ms + self.grain_ms));
-        self.end(lease, word)?;
-        Ok(Lease { word, ..lease })
+        self.take_up_settings();
+        let deadline = now.after(self.settings.get().settings.ack_wait_ms + self.grain_ms);
+        let word = lease.word.extended(deadline);
+        let delivery = self.geometry().delivery(self.group.number, lease.position);
+        let (memory, old) = (self.memory(), lease.word.0);
+        let extended = memory.compare_exchange(delivery, old, word.0, Release, Relaxed); // SET
+        match extended {
+            Ok(_) => Ok(Lease { word, ..lease }),
+            Err(_) => Err(self.lost(lease.position)),
+        }
     }
 
     /// Gives the message up: it becomes dead-pending.
@@ -577,11 +614,9 @@ impl<M: Memory> Worker<M> {
 
     /// The dead-pending messages from `from` on that can be moved to the dead-letter ring now.
     pub fn dead_pending(&self, from: u64, now: Millis) -> impl Iterator<Item = u64> {
+        let settings = self.settings.get();
         let due = move |snapshot: &DeliverySnapshot| {
-            matches!(
-                self.settings.eligibility(snapshot.position, snapshot.word, now),
-                Eligibility::DeadPending(0)
-            )
+            matches!(settings.eligibility(snapshot.position, snapshot.word, now), Eligibility::DeadPending(0))
         };
         self.group.leased_before(from).filter(due).map(|snapshot| snapshot.position)
     }
@@ -594,7 +629,8 @@ impl<M: Memory> Worker<M> {
     /// afterwards: the producer overwrites no part of it before it is settled.
     pub(super) fn copy_dead_pending(&self, position: u64, now: Millis, buffer: &mut [u8]) -> Option<Lease> {
         let snapshot = self.group.snapshot(position);
-        if !matches!(self.settings.eligibility(position, snapshot.word, now), Eligibility::DeadPending(0)) {
+        let eligibility = self.settings.get().eligibility(position, snapshot.word, now);
+        if !matches!(eligibility, Eligibility::DeadPending(0)) {
             return None;
         }
         let message = self.group.message(position)?;

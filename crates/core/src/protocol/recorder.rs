@@ -60,6 +60,8 @@ pub enum EventKind {
     /// A worker cannot open or write the dead-letter ring: a message waits to be moved there. The
     /// name is the reason.
     DeadLettersUnavailable = 22,
+    /// The settings of the named group were changed.
+    GroupChanged = 23,
     /// A kind that this version does not know.
     Unknown = 0,
 }
@@ -67,7 +69,7 @@ pub enum EventKind {
 impl EventKind {
     fn from_word(word: u64) -> EventKind {
         use EventKind::*;
-        const ALL: [EventKind; 22] = [
+        const ALL: [EventKind; 23] = [
             Created,
             ProducerOpened,
             ProducerTookOver,
@@ -90,6 +92,7 @@ impl EventKind {
             DeadLetterDropped,
             DeadLettersFull,
             DeadLettersUnavailable,
+            GroupChanged,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == word).unwrap_or(Unknown)
     }

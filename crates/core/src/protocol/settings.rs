@@ -1,6 +1,6 @@
 //! The settings of a group: length of a lease, number of attempts, delays between them.
 
-use crate::format::{DeliveryWord, Millis, State, group};
+use crate::format::{DeliveryWord, group_settings};
 use crate::memory::{Memory, Word};
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
@@ -18,7 +18,7 @@ const DELIVER_MAX: u32 = DeliveryWord::ATTEMPT_MAX - 1;
 /// Stands for a `max_deliver` of 0, which `check` refuses: a stored 0 means "unlimited".
 const NO_ATTEMPT: u32 = u32::MAX;
 #[expect(clippy::cast_possible_truncation, reason = "16")]
-const STEPS_MAX: usize = group::BACKOFF_STEPS_MAX as usize;
+const STEPS_MAX: usize = group_settings::BACKOFF_STEPS_MAX as usize;
 
 /// Delay before a message is delivered again after a failed attempt.
 ///
@@ -118,7 +118,7 @@ fn millis(duration: Duration) -> u32 {
 
 /// The settings of a group. They belong to the group, not to a worker: the first worker that joins
 /// creates the group, or the ring's creator declares it, and a worker that joins with other
-/// settings is refused.
+/// settings is refused. `Ring::change_group` changes them.
 ///
 /// The defaults are those of NATS JetStream, except that a message is tried five times, not for
 /// ever.
@@ -172,37 +172,6 @@ pub struct SettingsError {
     pub low: u64,
     /// The largest possible value.
     pub high: u64,
-}
-
-/// Eligibility of a message for a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eligibility {
-    /// A worker may lease it now.
-    Ready,
-    /// A worker may lease it in so many milliseconds, unless its word changes before.
-    Later(u32),
-    /// No worker may lease it: it was tried as often as the settings allow.
-    Exhausted(Reason),
-    /// No worker may lease it: it is dead-pending, and the next attempt to move it is due in so
-    /// many milliseconds.
-    DeadPending(u32),
-    /// No worker may lease it: it is settled.
-    Settled,
-}
-
-impl Eligibility {
-    /// True if the message is eligible, or exhausted, although its deadline lies ahead of `now`.
-    /// Then the deadline is impossible, if the clock was read after the deadline was written.
-    #[inline(always)]
-    pub fn is_early(self, word: DeliveryWord, now: Millis) -> bool {
-        let by_the_clock = match self {
-            Eligibility::Ready => matches!(word.state(), State::Leased | State::Delayed),
-            Eligibility::Exhausted(_) => word.state() == State::Leased,
-            _ => false,
-        };
-        // Half a turn of the clock lies ahead; the other half has passed.
-        by_the_clock && word.deadline() != now && word.deadline().ahead_of(now, u32::MAX / 2) != 0
-    }
 }
 
 /// Reasons for which a message becomes a dead letter.
@@ -292,7 +261,6 @@ impl GroupSettings {
     }
 
     /// Checks every setting against its range.
-    /// Checks every setting against its range.
     pub fn check(&self) -> Result<(), SettingsError> {
         let bound = |what, found: u64, low, high| match (low..=high).contains(&found) {
             true => Ok(()),
@@ -319,12 +287,12 @@ impl GroupSettings {
         }
     }
 
-    /// Writes the settings into a group's entry.
-    pub fn store<M: Memory>(&self, memory: &M, word: impl Fn(u64) -> Word) {
+    /// Writes the settings to one of their places in a group's entry.
+    pub(super) fn store<M: Memory>(&self, memory: &M, word: impl Fn(u64) -> Word) {
         let store = |at, value| memory.store(word(at), value, Relaxed);
-        store(group::ACK_WAIT_MS, self.ack_wait_ms.into());
-        store(group::MAX_DELIVER, self.max_deliver.into());
-        store(group::MAX_ACK_PENDING, self.max_ack_pending);
+        store(group_settings::ACK_WAIT_MS, self.ack_wait_ms.into());
+        store(group_settings::MAX_DELIVER, self.max_deliver.into());
+        store(group_settings::MAX_ACK_PENDING, self.max_ack_pending);
         let (kind, detail, words) = match self.backoff {
             Backoff::None => (0, 0, [0; STEPS_MAX / 2]),
             Backoff::Steps(steps) => {
@@ -340,80 +308,61 @@ impl GroupSettings {
                 (2, u64::from(jitter_percent), words)
             }
         };
-        store(group::BACKOFF_KIND, kind);
-        store(group::BACKOFF_DETAIL, detail);
-        for (at, value) in (group::BACKOFF..).step_by(8).zip(words) {
+        store(group_settings::BACKOFF_KIND, kind);
+        store(group_settings::BACKOFF_DETAIL, detail);
+        for (at, value) in (group_settings::BACKOFF..).step_by(8).zip(words) {
             store(at, value);
         }
     }
 
-    /// Reads the settings of a group's entry. Another process wrote them: values outside their
-    /// range are brought into it.
-    pub fn load<M: Memory>(memory: &M, word: impl Fn(u64) -> Word) -> GroupSettings {
+    /// Reads them there. Another process wrote them: values outside their range are brought into
+    /// it.
+    pub(super) fn load<M: Memory>(memory: &M, word: impl Fn(u64) -> Word) -> GroupSettings {
         let load = |at| memory.load(word(at), Relaxed);
         let cut = |value: u64, high: u32| u32::try_from(value).unwrap_or(high).min(high);
         let halves = |value: u64| [cut(value & 0xFFFF_FFFF, WAIT_MAX_MS), cut(value >> 32, WAIT_MAX_MS)];
-        let detail = load(group::BACKOFF_DETAIL);
-        let backoff = match load(group::BACKOFF_KIND) {
+        let detail = load(group_settings::BACKOFF_DETAIL);
+        let backoff = match load(group_settings::BACKOFF_KIND) {
             1 => {
                 let mut ms = [0; STEPS_MAX];
-                for (to, at) in ms.chunks_exact_mut(2).zip((group::BACKOFF..).step_by(8)) {
+                for (to, at) in ms.chunks_exact_mut(2).zip((group_settings::BACKOFF..).step_by(8)) {
                     to.copy_from_slice(&halves(load(at)));
                 }
-                let len = u8::try_from(detail.min(group::BACKOFF_STEPS_MAX)).unwrap_or(0);
+                let len = u8::try_from(detail.min(group_settings::BACKOFF_STEPS_MAX)).unwrap_or(0);
                 Backoff::Steps(Steps { ms, len })
             }
             2 => {
-                let [first_ms, longest_ms] = halves(load(group::BACKOFF));
+                let [first_ms, longest_ms] = halves(load(group_settings::BACKOFF));
                 let jitter_percent = u8::try_from(detail.min(100)).unwrap_or(100);
                 Backoff::Exponential { first_ms, longest_ms, jitter_percent }
             }
             _ => Backoff::None,
         };
         GroupSettings {
-            ack_wait_ms: cut(load(group::ACK_WAIT_MS), WAIT_MAX_MS).max(1),
-            max_deliver: cut(load(group::MAX_DELIVER), DELIVER_MAX),
-            max_ack_pending: load(group::MAX_ACK_PENDING).max(1),
+            ack_wait_ms: cut(load(group_settings::ACK_WAIT_MS), WAIT_MAX_MS).max(1),
+            max_deliver: cut(load(group_settings::MAX_DELIVER), DELIVER_MAX),
+            max_ack_pending: load(group_settings::MAX_ACK_PENDING).max(1),
             backoff,
         }
     }
+}
 
-    /// Eligibility of the message at `position`, whose delivery word is `word`.
-    #[inline(always)]
-    pub fn eligibility(&self, position: u64, word: DeliveryWord, now: Millis) -> Eligibility {
-        if word.is_fresh() {
-            return Eligibility::Ready;
-        }
-        self.eligibility_of_old(position, word, now)
-    }
+/// A group's settings at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CurrentSettings {
+    /// The settings.
+    pub settings: GroupSettings,
+    /// The number of times that they were written. It comes round, and only tells two apart.
+    pub version: u64,
+    /// The longest lease, in milliseconds, that the group ever gave: a lease that began before a
+    /// change lasts as long as it was meant to.
+    pub longest_ack_wait_ms: u32,
+}
 
-    fn eligibility_of_old(&self, position: u64, word: DeliveryWord, now: Millis) -> Eligibility {
-        let exhausted = self.max_deliver != 0 && word.attempt() >= self.max_deliver;
-        match word.state() {
-            State::Acked | State::DeadLettered => Eligibility::Settled,
-            State::DeadPending => {
-                // A later deadline is of another boot.
-                Eligibility::DeadPending(word.deadline().ahead_of(now, RETRY_MAX_MS + SLACK_MS))
-            }
-            State::Available if exhausted => Eligibility::Exhausted(Reason::WorkerDied),
-            State::Available => Eligibility::Ready,
-            State::Delayed if exhausted => Eligibility::Exhausted(Reason::Failed),
-            State::Delayed => match word.deadline().ahead_of(now, WAIT_MAX_MS + SLACK_MS) {
-                0 => Eligibility::Ready,
-                ahead => Eligibility::Later(ahead),
-            },
-            State::Leased => {
-                // A lease that ran out rests where it is: its word changes when a worker leases the
-                // message again.
-                let rest = if exhausted { 0 } else { self.backoff.delay_ms(position, word.attempt()) };
-                let longest = self.ack_wait_ms + rest + SLACK_MS;
-                match word.deadline().after(rest).ahead_of(now, longest) {
-                    0 if exhausted => Eligibility::Exhausted(Reason::Expired),
-                    0 => Eligibility::Ready,
-                    ahead => Eligibility::Later(ahead),
-                }
-            }
-        }
+impl CurrentSettings {
+    /// The first settings of the first group in an entry.
+    pub fn first(settings: GroupSettings) -> CurrentSettings {
+        CurrentSettings { settings, version: 1, longest_ack_wait_ms: settings.ack_wait_ms }
     }
 }
 
@@ -421,58 +370,6 @@ impl GroupSettings {
 mod tests {
     use super::*;
     use std::prelude::v1::*;
-
-    const NOW: Millis = Millis(u32::MAX - 100);
-
-    fn leased(settings: &GroupSettings, attempts: u32) -> DeliveryWord {
-        let mut word = DeliveryWord::read(0, 7);
-        for _ in 0..attempts {
-            word = word.leased(3, NOW.after(settings.ack_wait_ms));
-        }
-        word
-    }
-
-    #[test]
-    fn a_dead_pending_message_waits_no_longer_than_until_the_next_attempt() {
-        let settings = GroupSettings::new();
-        let waits = |ms| {
-            let word = leased(&settings, 1).dead_pending(Reason::Rejected as u32, NOW.after(ms));
-            settings.eligibility(0, word, NOW)
-        };
-        assert_eq!(waits(RETRY_MAX_MS), Eligibility::DeadPending(RETRY_MAX_MS));
-        // The clock began anew: the deadline of the boot before is days ahead.
-        assert_eq!(waits(1 << 29), Eligibility::DeadPending(0));
-    }
-
-    #[test]
-    fn a_lease_lasts_as_long_as_it_says_and_then_rests() {
-        let rest = Duration::from_millis(500);
-        let settings = GroupSettings::new().ack_wait(Duration::from_secs(1)).backoff(Backoff::steps(&[rest]));
-        let word = leased(&settings, 1);
-        assert_eq!(settings.eligibility(5, word, NOW), Eligibility::Later(1500));
-        assert_eq!(settings.eligibility(5, word, NOW.after(1499)), Eligibility::Later(1));
-        assert_eq!(settings.eligibility(5, word, NOW.after(1500)), Eligibility::Ready);
-        let last = leased(&settings, 5);
-        assert_eq!(settings.eligibility(5, last, NOW.after(999)), Eligibility::Later(1));
-        assert_eq!(settings.eligibility(5, last, NOW.after(1000)), Eligibility::Exhausted(Reason::Expired));
-        assert_eq!(settings.eligibility(5, last.returned(), NOW), Eligibility::Exhausted(Reason::WorkerDied));
-        let endless = settings.max_deliver(None);
-        assert_eq!(endless.eligibility(5, leased(&endless, 200), NOW.after(1500)), Eligibility::Ready);
-    }
-
-    /// A deadline that another clock wrote, or a hostile hand, must not hold a message for days.
-    #[test]
-    fn a_deadline_that_nobody_can_have_meant_is_over() {
-        let settings = GroupSettings::new();
-        let word = DeliveryWord::read(0, 0).leased(1, NOW.after(1 << 20));
-        assert_eq!(settings.eligibility(0, word, NOW), Eligibility::Ready);
-        let delayed = |ms| settings.eligibility(0, word.delayed(NOW.after(ms)), NOW);
-        let longest = WAIT_MAX_MS + SLACK_MS;
-        assert_eq!(
-            (delayed(longest), delayed(longest + 1)),
-            (Eligibility::Later(longest), Eligibility::Ready)
-        );
-    }
 
     #[test]
     fn delays_double_up_to_the_longest_and_never_exceed_it() {

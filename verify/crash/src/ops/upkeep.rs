@@ -4,8 +4,9 @@ use super::before::{self, corpse, working};
 use super::{group, say};
 use crate::trace::Marks;
 use crate::world::{Ending, Mode, World, join};
-use slipring::{AtPath, EntryError, Ring, WorkerOptions};
+use slipring::{AtPath, Backoff, EntryError, GroupSettings, Ring, WorkerOptions};
 use std::path::Path;
+use std::time::Duration;
 
 /// A second group, whose only worker died with a lease.
 pub(super) fn second_group(directory: &Path, mode: Mode) -> World {
@@ -36,6 +37,32 @@ pub(super) fn ack_in_second(path: &Path, marks: &Marks) -> String {
 pub(super) fn remove_group(path: &Path, marks: &Marks) -> String {
     let ring = Ring::open(path).unwrap();
     say(marks.around(|| ring.remove_group("h")))
+}
+
+/// Changes several settings at once.
+pub(super) fn change_group(path: &Path, marks: &Marks) -> String {
+    let ring = Ring::open(path).unwrap();
+    say(marks.around(|| ring.change_group("g", patient)).map(|settings| settings.max_deliver))
+}
+
+fn patient(settings: GroupSettings) -> GroupSettings {
+    let backoff = Backoff::exponential(Duration::from_millis(1), Duration::from_millis(3));
+    settings.ack_wait(Duration::from_secs(3600)).max_deliver(97).max_ack_pending(500).backoff(backoff)
+}
+
+/// The settings are the old ones or the new ones, and can be changed again.
+pub(super) fn settings_are_whole(world: &mut World, end: &Ending) {
+    let ring = world.ring();
+    let found = ring.group("g").unwrap().settings;
+    if found.max_deliver == 97 {
+        assert_eq!(found, patient(found));
+    } else {
+        assert!(!end.succeeded());
+        assert!(found.ack_wait_ms != 3_600_000 && found.max_ack_pending != 500, "some of each: {found}");
+    }
+    if end.newcomers_first {
+        assert_eq!(ring.change_group("g", patient).unwrap(), patient(found));
+    }
 }
 
 pub(super) fn repair(path: &Path, marks: &Marks) -> String {

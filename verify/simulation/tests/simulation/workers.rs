@@ -40,10 +40,11 @@ impl Working {
         let wanted = Wanted { name, settings: Some(settings), start };
         let group = table::join(memory, &geometry, memory, &wanted, BIRTH).expect("can always be had").group;
         assert_eq!(group.number, self.number);
+        let current = group.settings();
         let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
         if let Ok(entry) = members::enlist(&group, memory, &who) {
             turn.oracle().groups.iter().for_each(|group| group.returned(entry));
-            self.worker = Some(protocol::Worker::new(group, entry, settings, GRAIN));
+            self.worker = Some(protocol::Worker::new(group, entry, current, GRAIN));
         }
         memory.release(Right::Table);
     }

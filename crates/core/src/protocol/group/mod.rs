@@ -1,12 +1,13 @@
 //! A group's floor and its window of deliveries, as every party sees them. [`table`] is the life of
 //! a group's entry, [`members`] that of its workers' entries.
 
+pub mod current;
 pub mod members;
 mod runs;
 pub mod table;
 
+use super::eligibility::Eligibility;
 use super::message::{find, last_published};
-use super::settings::{Eligibility, GroupSettings};
 use super::{recorder, sightings};
 use crate::format::producer_page::HEAD;
 use crate::format::{
@@ -110,11 +111,6 @@ impl<M: Memory> Group<M> {
     /// The group's name.
     pub fn name(&self) -> String {
         recorder::load_name(&self.memory, |at| self.entry_word(group::NAME + at))
-    }
-
-    /// The group's settings.
-    pub fn settings(&self) -> GroupSettings {
-        GroupSettings::load(&self.memory, |at| self.entry_word(at))
     }
 
     #[inline(always)]

@@ -82,7 +82,7 @@ pub fn join<M: Memory + Futex + Clone, L: Liveness>(
         clear_unfinished(&group);
     }
     if let Some(group) = Group::named(memory, geometry, wanted.name) {
-        let found = group.settings();
+        let found = group.settings().settings;
         if wanted.settings.is_some_and(|asked| asked != found) {
             return Err(GroupError::Settings(Box::new(found)));
         }
@@ -122,11 +122,11 @@ pub fn create<M: Memory>(
         }
     }
     group.forget_runs();
-    settings.store(memory, |at| group.entry_word(at));
+    group.store_settings(settings, settings.ack_wait_ms);
     recorder::store_name(memory, |at| group.entry_word(group::NAME + at), name);
     store(group::BOOT, birth.boot);
     store(group::CREATED_MS, birth.unix_ms);
-    for at in (group::COUNTS..group::LEN).step_by(8) {
+    for at in (group::COUNTS..group::SETTINGS).step_by(8) {
         store(at, 0);
     }
     store(group::FRONTIER, 0);

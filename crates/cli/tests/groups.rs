@@ -1,0 +1,54 @@
+//! Groups of workers, from the shell.
+
+mod shell;
+
+use shell::Place;
+
+#[test]
+fn settings_are_changed_under_a_running_worker() {
+    let place = Place::new();
+    place.good(
+        "slipring create $R -b 48 -c 64 --group g:max-deliver=unlimited,ack-wait=10s; slipring pub $R one",
+    );
+    // It fails for ever; one change later it fails once.
+    place.good(
+        "slipring work $R -g g --exec 'echo > tried; exit 75' 2>/dev/null & until [ -e tried ]; do :; done; \
+         slipring group set $R g max-deliver=1 > said; \
+         until slipring dead ls $R --json | grep -q '\"reason\":\"failed\"'; do :; done; kill %1; wait",
+    );
+    let said = "group \"g\" has ack-wait=10s,max-deliver=1,max-ack-pending=1000,backoff=none\n";
+    assert_eq!(place.good("cat said"), said);
+    assert!(place.good("slipring group info $R g").contains("ack-wait=10s,max-deliver=1,"));
+    assert!(place.good("slipring events $R").contains("group-changed"));
+    assert!(place.good("slipring check $R").contains("sound"));
+}
+
+#[test]
+fn several_settings_are_changed_at_once_and_a_wrong_one_changes_none() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group g");
+    place.good("slipring group set $R g ack-wait=1min,max-deliver=3 backoff=100ms..10s jitter=20");
+    place.good("slipring group set $R g jitter=30");
+    let settings = "ack-wait=1m,max-deliver=3,max-ack-pending=1000,backoff=100ms..10s,jitter=30";
+    let info = place.good("slipring group info $R g");
+    assert!(info.contains(settings), "{info}");
+    for (wrong, what) in [
+        ("max-deliver=127", "max_deliver is 127, and must be from 1 to 126"),
+        (
+            "ack-wait=2min max-ack-pending=0",
+            "max_ack_pending is 0, and must be from 1 to 18446744073709551615",
+        ),
+        ("ack-wait=0s", "ack_wait (in ms) is 0"),
+        ("ack-wait=2min speed=3", "\"speed\" is none of ack-wait, max-deliver"),
+        ("backoff=none jitter=3", "jitter needs a doubling backoff"),
+    ] {
+        let (code, error) = place.bad(&format!("slipring group set $R g {wrong}"));
+        assert!(code == 2 && error.contains(what), "{wrong}: {code} {error}");
+        let at_creation = wrong.replace(' ', ",");
+        let (code, error) = place.bad(&format!("slipring create other -b 48 -c 64 --group g:{at_creation}"));
+        assert!(code == 2 && error.contains(what), "{wrong}: {code} {error}");
+        assert!(place.good("slipring group info $R g").contains(settings), "{wrong}");
+    }
+    let (code, error) = place.bad("slipring group set $R h ack-wait=1s");
+    assert!(code == 1 && error.contains("no group is named \"h\""), "{error}");
+}
