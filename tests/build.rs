@@ -11,7 +11,7 @@
 //! -->
 //! ```
 //!
-//! Paths in `/dev/shm` are replaced by paths in a directory of the test's own.
+//! Names in `/dev/shm` get the snippet's own name in front.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -1,19 +1,87 @@
-//! What the documents promise.
+//! The documents keep their promises: every shell block with a command of `slipring` runs, every verb
+//! has its section, every metric of an alert exists.
 
 mod shell;
 
 use shell::Place;
 
+/// The root of the repository.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
 fn page(path: &str) -> String {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::fs::read_to_string(root.join(path)).unwrap()
+    std::fs::read_to_string(format!("{ROOT}/{path}")).unwrap()
 }
 
-/// The shell commands of a document, with line ends that are escaped taken away.
-fn commands(text: &str) -> Vec<String> {
-    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let lines = blocks.flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>());
-    lines.map(|line| line.split(" #").next().unwrap().trim().to_owned()).collect()
+/// README.md and every document of `docs`, from the root of the repository.
+fn documents() -> Vec<String> {
+    let mut found = vec!["README.md".to_owned()];
+    let mut folders = vec!["docs".to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(format!("{ROOT}/{folder}")).unwrap().map(Result::unwrap) {
+            let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if path.ends_with(".md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// A shell block of a document.
+struct Block {
+    /// The document and the line.
+    at: String,
+    /// Commands that a reader does not need, from a comment of the document before the block:
+    /// `<!-- sh`, then lines, then `-->`.
+    before: String,
+    /// False if a comment before the block says `<!-- sh: not run`.
+    runs: bool,
+    commands: Vec<String>,
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let text = page(document);
+    let mut lines = text.lines().zip(1..);
+    let (mut blocks, mut before, mut runs) = (Vec::new(), String::new(), true);
+    while let Some((line, number)) = lines.next() {
+        let mut until = |end: &str| -> Vec<&str> {
+            lines.by_ref().map(|(line, _)| line).take_while(|line| *line != end).collect()
+        };
+        match line {
+            "<!-- sh" => before = until("-->").join("\n"),
+            "```sh" => {
+                let at = format!("{document}:{number}");
+                let commands = until("```")
+                    .iter()
+                    .map(|line| line.split(" #").next().unwrap().trim().to_owned())
+                    .collect();
+                blocks.push(Block { at, before: std::mem::take(&mut before), runs, commands });
+                runs = true;
+            }
+            line if line.starts_with("<!-- sh: not run") => runs = false,
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// The command as one word of a shell.
+fn quoted(command: &str) -> String {
+    format!("'{}'", command.replace('\'', r"'\''"))
+}
+
+/// The command as the test runs it: in its folder, without a terminal, with few messages, and to an
+/// end.
+fn bounded(command: &str, folder: &str) -> String {
+    let command = command.replace("/dev/shm", folder).replace("20000000", "20000");
+    let command = command.replace("tail -f", "tail -n 2");
+    let once = if command.contains("--once") { "slipring top" } else { "slipring top --once --interval 1ms" };
+    let command = command.replace("slipring top", once).replace("--interval 5s", "--interval 1ms");
+    let command = command.replace("--listen 127.0.0.1:9469", "");
+    let waits = command.starts_with("slipring sub") || command.starts_with("slipring work");
+    if waits && !command.contains(" -e") { format!("{command} -e") } else { command }
 }
 
 #[test]
@@ -43,28 +111,6 @@ fn every_verb_has_its_section_and_every_code_its_line() {
 }
 
 #[test]
-fn every_command_in_the_documents_is_understood() {
-    let place = Place::new();
-    for command in [page("README.md"), page("docs/cli.md")].iter().flat_map(|text| commands(text)) {
-        // Of a pipeline, each of ours. What it would do is tested elsewhere; here an option that is
-        // not there is one.
-        for part in command.split(['|', '&']).map(str::trim).filter(|part| part.starts_with("slipring ")) {
-            let words: Vec<&str> = part.split_whitespace().skip(1).collect();
-            // These two have verbs of their own.
-            let verb = if ["group", "dead"].contains(&words[0]) {
-                words[..2].join(" ")
-            } else {
-                words[0].to_owned()
-            };
-            let help = place.good(&format!("slipring {verb} --help"));
-            for option in words.iter().filter(|word| word.starts_with("--")) {
-                assert!(help.contains(option), "{part}: there is no {option}");
-            }
-        }
-    }
-}
-
-#[test]
 fn alerts_go_by_metrics_that_there_are() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64 --group g --durable d; seq 2 | slipring pub $R");
@@ -84,23 +130,33 @@ fn alerts_go_by_metrics_that_there_are() {
     place.good(&format!("! command -v promtool || promtool check rules {root}/docs/alerts.yml"));
 }
 
+/// Every shell block with a command of `slipring` runs as it stands in its document, one after
+/// another, in a folder for each document that stands for `/dev/shm`.
 #[test]
-fn the_readme_works_as_written() {
-    let place = Place::new();
-    let text = page("README.md");
-    let section = text.split("## From a shell").nth(1).unwrap().split("\n## ").next().unwrap();
-    let ring = place.ring();
-    std::fs::write(place.file("app.log"), "one\ntwo\n").unwrap();
-    place.good("printf '#!/bin/sh\ncat >> sent; echo >> sent\n' > send-sms; chmod +x send-sms");
-    for command in
-        commands(section).into_iter().filter(|line| line.contains("slipring") && !line.starts_with("cargo"))
-    {
-        let command = command.replace("/dev/shm/news", &ring).replace("tail -f", "tail -n 2");
-        // The test has no terminal.
-        let command = command.replace("slipring top", "slipring top --once --interval 1ms");
-        // What would wait for more ends when there is nothing more.
-        let ends = command.starts_with("slipring sub") || command.starts_with("slipring work");
-        place.good(&if ends { format!("{command} -e") } else { command });
+fn every_shell_block_of_the_documents_works() {
+    let mut count = 0;
+    for document in documents() {
+        let place = Place::new();
+        let folder = place.file("").to_str().unwrap().trim_end_matches('/').to_owned();
+        for block in blocks(&document) {
+            if !block
+                .commands
+                .iter()
+                .any(|command| command.contains("slipring ") && !command.starts_with("cargo"))
+            {
+                continue;
+            }
+            let before = block.before.replace("/dev/shm", &folder);
+            for command in before.lines() {
+                place.good(command);
+            }
+            for command in block.commands.iter().filter(|_| block.runs) {
+                let command = bounded(command, &folder);
+                let output = place.shell(&format!("timeout 60 bash -o pipefail -c {}", quoted(&command)));
+                assert!(output.status.success(), "{}: {command}: {output:?}", block.at);
+                count += 1;
+            }
+        }
     }
-    assert_eq!(place.good("cat sent"), "one\ntwo\n");
+    assert!(count > 25, "{count} commands");
 }

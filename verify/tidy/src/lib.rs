@@ -4,6 +4,7 @@
 //! goes by, and tests with a planted offender. `verify/tidy/tests/tidy.rs` applies the rules to
 //! this repository. `cargo run -p tidy` prints the figures of the prose, file by file.
 
+pub mod commands;
 pub mod doors;
 pub mod names;
 pub mod orderings;

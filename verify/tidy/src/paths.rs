@@ -5,8 +5,8 @@ use crate::source::File;
 
 /// Directories at the top of the repository: a path that begins with one of these is one of its
 /// paths.
-const TOPS: [&str; 10] =
-    ["src", "crates", "tests", "verify", "loom-tests", "benches", "examples", "docs", "ci", ".github"];
+const TOPS: [&str; 11] =
+    [".ci", "src", "crates", "tests", "verify", "loom-tests", "benches", "examples", "docs", "ci", ".github"];
 
 /// Finds paths in backticks, and the targets of links in documents, that `exists` denies.
 ///
@@ -42,7 +42,7 @@ pub fn check(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<Finding> {
 }
 
 /// True if this text is a path of the repository, without wildcards.
-fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     text.split_once('/').is_some_and(|(top, _)| TOPS.contains(&top)) && text.chars().all(plain)
 }

@@ -1,8 +1,9 @@
 //! The rules of `tidy`, applied to this repository.
 
+use tidy::commands::Names;
 use tidy::prose::{Ceiling, of_comments, of_document};
 use tidy::source::{File, file, files};
-use tidy::{Finding, doors, names, orderings, paths, prose, rooms, source, tables};
+use tidy::{Finding, commands, doors, names, orderings, paths, prose, rooms, source, tables};
 
 /// Figures of the comments in `src` and the core.
 const COMMENTS: Ceiling = Ceiling { who: 1.5, begins: 0.5, long: 0 };
@@ -91,6 +92,14 @@ fn paths_that_are_named_exist() {
     let planted = "verify/tidy/src/paths.rs";
     let files: Vec<File> = everything().into_iter().filter(|file| file.path != planted).collect();
     nothing(&paths::check(&files, |path| source::root().join(path).exists()));
+}
+
+#[test]
+fn commands_name_what_exists() {
+    let all = ["crates", "tests", "verify", "loom-tests", "benches", "examples", "Cargo.toml"];
+    let names = Names::of(&files(&all, &[".toml"]), &files(&all, &[".rs"]));
+    let documents = files(tidy::DOCUMENTS, &[".md"]);
+    nothing(&commands::check(&documents, &names, |path| source::root().join(path).exists()));
 }
 
 #[test]
