@@ -5,7 +5,8 @@ use crate::consumer::{Consumer, Received};
 use crate::error::RecvError;
 use crate::message::Message;
 use crate::region::Region;
-use crate::wait::{CHECK_UP, NAP, Wait, Waiting, longest_sleep, wait_for};
+use crate::system;
+use crate::wait::{CHECK_UP, Wait, Waiting, longest_sleep, wait_for};
 use slipring_core::protocol::park::Side;
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
         };
         let slept = Side::Readers.sleep_unless_any(self, &rings, Self::region, look)?;
         if !slept {
-            std::thread::sleep(at_most.min(NAP));
+            system::nap(at_most);
         }
         Ok(())
     }

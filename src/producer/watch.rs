@@ -15,7 +15,7 @@ use crate::ring::presence::Presence;
 use crate::system;
 use crate::system::fork::ProcessWide;
 use slipring_core::protocol::park::Side;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ struct PathWatch {
 #[derive(Debug, Default)]
 struct Watched {
     /// By their addresses.
-    files: HashMap<usize, Arc<File>>,
+    files: BTreeMap<usize, Arc<File>>,
     runs: bool,
 }
 

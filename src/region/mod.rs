@@ -19,7 +19,7 @@ use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{self, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How much of a ring a party may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +187,11 @@ impl Region {
             },
             Backing::Heap { .. } => State::Whole,
         }
+    }
+
+    /// True if the low half of a word is still `expected`.
+    fn is_unchanged(&self, word: Word, expected: u32) -> bool {
+        self.load(word, Ordering::Relaxed) & u64::from(u32::MAX) == u64::from(expected)
     }
 
     /// The address of a word's low half, for a futex.
@@ -517,17 +522,26 @@ unsafe impl Memory for Region {
 
 impl Futex for Region {
     fn wait(&self, word: Word, expected: u32, timeout: Duration) {
+        let began = Instant::now();
         // SAFETY: the word lies in the region, aligned.
         unsafe { system::futex_wait(self.futex_address(word), expected, timeout) };
+        // A sandbox may refuse the sleep by a result that looks like its end.
+        if self.is_unchanged(word, expected) && began.elapsed() < timeout {
+            system::nap(timeout);
+        }
     }
 
     fn wait_any(words: &[(&Region, Word, u32)], timeout: Duration) -> bool {
-        let words = words
-            .iter()
-            .map(|(region, word, expected)| FutexWord::new(region.futex_address(*word), *expected));
-        let words: Vec<FutexWord> = words.collect();
+        let began = Instant::now();
+        let futex = |(region, word, expected): &(&Region, Word, u32)| {
+            FutexWord::new(region.futex_address(*word), *expected)
+        };
+        let futexes: Vec<FutexWord> = words.iter().map(futex).collect();
         // SAFETY: each word lies in its region, which is borrowed, aligned.
-        words.len() <= system::FUTEX_WAIT_ANY_MAX && unsafe { system::futex_wait_any(&words, timeout) }
+        let slept = futexes.len() <= system::FUTEX_WAIT_ANY_MAX
+            && unsafe { system::futex_wait_any(&futexes, timeout) };
+        let is_unchanged = || words.iter().all(|(region, word, value)| region.is_unchanged(*word, *value));
+        slept && (!is_unchanged() || began.elapsed() >= timeout)
     }
 
     fn wake_all(&self, word: Word) {

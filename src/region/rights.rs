@@ -4,7 +4,7 @@
 use crate::system;
 use crate::system::fork::ForkClosed;
 use slipring_core::memory::{Liveness, Right};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,11 +38,11 @@ pub(crate) enum Locks {
 /// The holder of each right in a ring on the heap.
 #[derive(Debug, Default)]
 pub(crate) struct HeapRights {
-    holders: Mutex<(u64, HashMap<Right, u64>)>,
+    holders: Mutex<(u64, BTreeMap<Right, u64>)>,
 }
 
 impl HeapRights {
-    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<Right, u64>)> {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<Right, u64>)> {
         // A panic elsewhere leaves the map whole: each change is one insertion or removal.
         self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }

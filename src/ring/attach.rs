@@ -151,7 +151,7 @@ impl Attachment {
         loop {
             let left = demands.wait.saturating_sub(start.elapsed());
             match Attachment::open_file(path, ring, access, demands) {
-                Err(OpenError::NotFound) if !left.is_zero() => std::thread::sleep(pause.min(left)),
+                Err(OpenError::NotFound) if !left.is_zero() => system::sleep(pause.min(left)),
                 opened => return opened,
             }
             pause = (2 * pause).min(LONGEST_PAUSE);

@@ -1,6 +1,6 @@
 //! Sleeping until a word of shared memory changes.
 
-use super::time::{monotonic_now, timespec};
+use super::time::{monotonic_now, sleep, timespec};
 use std::io;
 use std::time::Duration;
 
@@ -31,8 +31,13 @@ pub(crate) unsafe fn futex_wait(word: *const u32, expected: u32, timeout: Durati
         )
     };
     if result == -1 && !was_a_sleep(&io::Error::last_os_error()) {
-        std::thread::sleep(requested.min(NAP));
+        nap(requested);
     }
+}
+
+/// Sleeps for a moment, at most `at_most`.
+pub(crate) fn nap(at_most: Duration) {
+    sleep(at_most.min(NAP));
 }
 
 /// A sleep where the kernel, or a sandbox, refuses the sleep on a word.

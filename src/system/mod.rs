@@ -23,7 +23,7 @@ pub(crate) use file::{
     reserve,
 };
 pub(crate) use filesystem::{Filesystem, dont_copy_on_write};
-pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any, futex_wake_all};
+pub(crate) use futex::{FUTEX_WAIT_ANY_MAX, FutexWord, futex_wait, futex_wait_any, futex_wake_all, nap};
 pub(crate) use identity::{boot_id, effective_user, random_id};
 pub(crate) use lock::{is_locked, try_lock, unlock, unlock_from};
 pub(crate) use mapping::Mapping;
@@ -32,7 +32,8 @@ pub(crate) use process::process_id;
 pub(crate) use refusal::{Refusal, way_out};
 pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{
-    coarse_monotonic_ms, coarse_resolution, monotonic_ms, time_namespace_shift_ms, unix_now, unix_now_ms,
+    coarse_monotonic_ms, coarse_resolution, monotonic_ms, sleep, time_namespace_shift_ms, unix_now,
+    unix_now_ms,
 };
 
 use std::io;

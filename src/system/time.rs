@@ -1,5 +1,6 @@
 //! Clocks, and by how much a time namespace shifts one.
 
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) fn timespec(duration: Duration) -> libc::timespec {
@@ -19,6 +20,19 @@ fn read_clock(clock: libc::clockid_t) -> Duration {
     // clocks.
     let _ = unsafe { libc::clock_gettime(clock, &raw mut now) };
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Sleeps for so long, or less if a signal comes. The standard library's sleep panics where a
+/// sandbox refuses the call.
+pub(crate) fn sleep(duration: Duration) {
+    let requested = timespec(duration);
+    // SAFETY: the pointer is to a timespec that lives across the call.
+    let slept = unsafe { libc::nanosleep(&raw const requested, std::ptr::null_mut()) };
+    if slept == -1 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+        let ms = libc::c_int::try_from(duration.as_millis()).unwrap_or(libc::c_int::MAX).max(1);
+        // SAFETY: no descriptor is passed.
+        unsafe { libc::poll(std::ptr::null_mut(), 0, ms) };
+    }
 }
 
 fn whole_ms(time: Duration) -> u64 {

@@ -1,5 +1,6 @@
 //! The command that works on a message: fed, watched, and ended with its worker.
 
+use crate::output;
 use crate::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -9,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 /// What a command may take to end that was told to.
@@ -57,6 +59,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
+        tell_if_it_may_outlive_its_worker();
         // SAFETY: between fork and exec it makes two system calls, and allocates nothing.
         unsafe { shell.pre_exec(move || end_with(parent)) };
         let mut child = shell.spawn()?;
@@ -201,12 +204,23 @@ impl Drop for Running {
 
 /// In the child: asks the kernel to end it when the thread of the worker ends that began it.
 fn end_with(parent: Pid) -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A sandbox may refuse it: the lease ends with the worker all the same.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     match rustix::process::getppid() {
         Some(now) if now == parent => Ok(()),
         // It ended before the kernel was asked.
         _ => Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error())),
     }
+}
+
+/// Says once that the kernel would not end a command with its worker.
+fn tell_if_it_may_outlive_its_worker() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        if rustix::process::parent_process_death_signal().is_err() {
+            output::note("a sandbox refuses prctl: a command goes on when its worker is killed");
+        }
+    });
 }
 
 fn is_later(error: &io::Error) -> bool {

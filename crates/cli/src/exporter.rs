@@ -40,7 +40,7 @@ pub(crate) fn serve(address: &str, text: impl Fn() -> String) -> Outcome {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // No descriptor is free, for example: a later turn may find one.
-            Err(_) => std::thread::sleep(signals::SLICE),
+            Err(_) => signals::sleep(signals::SLICE),
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use crate::output;
 use crate::parse::Origin;
 use serde_json::{Value, json};
 use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, Ring, Start};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -251,8 +251,8 @@ pub(crate) fn dead_path(path: &Path) -> PathBuf {
 }
 
 /// The users that `/etc/passwd` knows.
-fn users() -> &'static HashMap<u32, String> {
-    static NAMES: OnceLock<HashMap<u32, String>> = OnceLock::new();
+fn users() -> &'static BTreeMap<u32, String> {
+    static NAMES: OnceLock<BTreeMap<u32, String>> = OnceLock::new();
     NAMES.get_or_init(|| {
         let text = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let entry = |line: &str| {
@@ -308,7 +308,7 @@ pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Rings without those that hold the dead letters of another one of them: they belong to its row.
 /// One whose ring is not there stays.
 pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
-    let of: HashSet<PathBuf> = paths.iter().map(|path| dead_path(path)).collect();
+    let of: BTreeSet<PathBuf> = paths.iter().map(|path| dead_path(path)).collect();
     let belongs = |path: &Path| {
         let id = Ring::open(path).ok().and_then(|ring| ring.dead_letters_of());
         let owner = Ring::open(path.with_extension("")).ok().map(|ring| ring.id());

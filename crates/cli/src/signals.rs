@@ -1,6 +1,8 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first one is noted, one that comes half a second later or more
 //! ends the process as it always does.
 
+use rustix::event::{Timespec, poll};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::low_level;
@@ -53,7 +55,16 @@ pub(crate) fn sleep_until(then: Instant) -> bool {
         if left.is_zero() {
             return true;
         }
-        std::thread::sleep(left.min(SLICE));
+        sleep(left.min(SLICE));
+    }
+}
+
+/// Sleeps for less than a second. The standard library's sleep panics where a sandbox refuses the
+/// call.
+pub(crate) fn sleep(slice: Duration) {
+    let time = Timespec { tv_sec: 0, tv_nsec: slice.subsec_nanos().into() };
+    if !matches!(poll(&mut [], Some(&time)), Ok(_) | Err(Errno::INTR)) {
+        std::thread::sleep(slice);
     }
 }
 

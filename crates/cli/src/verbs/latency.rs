@@ -128,7 +128,7 @@ fn send(path: &Path, args: &Latency, block_size: usize) -> Outcome {
             // A signal that comes in a long pause is seen at the next message, or here.
             if due - duet::now().min(due) > 50_000_000 {
                 duet::go_on()?;
-                std::thread::sleep(Duration::from_millis(10));
+                crate::signals::sleep(Duration::from_millis(10));
             }
             std::hint::spin_loop();
         }

@@ -9,7 +9,7 @@ use crate::parse;
 use crate::signals;
 use slipring::{ConsumerInfo, GroupInfo};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -69,7 +69,7 @@ fn all_opened(absent: &[String]) -> Outcome {
 /// being moved to the dead letters at the moment may be counted there before it is settled here, or
 /// after.
 #[derive(Debug, Default)]
-struct Counts(RefCell<HashMap<(String, String, u64), u64>>);
+struct Counts(RefCell<BTreeMap<(String, String, u64), u64>>);
 
 impl Counts {
     fn acknowledged(&self, path: &str, group: &GroupInfo) -> u64 {
@@ -85,7 +85,7 @@ impl Counts {
 /// The rings, each once, those of directories as they are now. A directory that cannot be read
 /// stands for itself.
 fn rings(places: &[PathBuf]) -> Vec<PathBuf> {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let in_place = |place: &PathBuf| match place.is_dir().then(|| rings_in(place)) {
         Some(Ok(rings)) => without_dead_letter_rings(rings),
         _ => vec![place.clone()],

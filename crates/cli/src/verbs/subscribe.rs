@@ -117,7 +117,7 @@ fn ended(error: RecvError, args: &Subscribe, deadline: Deadline) -> Result<Optio
                 return Err(came_too_late(args));
             }
             // No party wakes a reader for a stream that is opened again.
-            std::thread::sleep(deadline.slice().min(REOPENED));
+            signals::sleep(deadline.slice().min(REOPENED));
             Ok(Some(()))
         }
         RecvError::Closed => Ok(None),

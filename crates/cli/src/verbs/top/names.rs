@@ -1,7 +1,7 @@
 //! Names in a column of limited width, no two of them alike.
 
 use ratatui::text::Span;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The directory that all of the paths are in.
@@ -23,9 +23,9 @@ pub(super) fn fit(names: &[String], width: usize) -> Vec<String> {
     let mut fitted: Vec<String> = names.iter().map(|name| shorten(name, width, width / 3)).collect();
     for head in [width * 2 / 3, width / 6, width * 5 / 6, 0] {
         let alike = alike(&fitted);
-        let others: HashSet<String> = fitted.iter().filter(|name| !alike.contains(*name)).cloned().collect();
+        let others: BTreeSet<String> = fitted.iter().filter(|name| !alike.contains(*name)).cloned().collect();
         let again: Vec<String> = names.iter().map(|name| shorten(name, width, head)).collect();
-        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
         for (name, _) in again.iter().zip(&fitted).filter(|(_, old)| alike.contains(*old)) {
             *seen.entry(name).or_default() += 1;
         }
@@ -39,15 +39,15 @@ pub(super) fn fit(names: &[String], width: usize) -> Vec<String> {
 }
 
 /// The names that occur more than once.
-fn alike(names: &[String]) -> HashSet<String> {
-    let mut seen = HashSet::new();
+fn alike(names: &[String]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
     names.iter().filter(|name| !seen.insert(*name)).cloned().collect()
 }
 
 /// Gives those that are still alike a number, in their order.
 fn number(names: Vec<String>, width: usize) -> Vec<String> {
     let alike = alike(&names);
-    let mut taken: HashSet<String> = names.iter().filter(|name| !alike.contains(*name)).cloned().collect();
+    let mut taken: BTreeSet<String> = names.iter().filter(|name| !alike.contains(*name)).cloned().collect();
     let mut name_it = |name: String| {
         if !alike.contains(&name) || taken.insert(name.clone()) {
             return name;
