@@ -51,7 +51,7 @@ pub struct Campaign {
     pub what: &'static str,
     /// The changes of a site.
     pub changes: fn(&Site) -> Vec<Change>,
-    /// Those that no model catches.
+    /// The changes that no model catches, each with its reason.
     pub accepted: &'static [Accepted],
     /// Most preemptions per execution.
     pub bound: usize,

@@ -7,8 +7,9 @@
 //!   former too, but fences synchronise through it, which would hide outcomes of just the kind that
 //!   fences are there for.) `litmus_hidden_store` is the proof: without the shadow its outcome is
 //!   not explored.
-//! * loom's acquire fence goes through all atomics in the order of their creation and acquires what
-//!   this thread has read, and also what any thread had read whose work it has just acquired. A
+//! * loom's acquire fence goes through all atomics in the order of their creation and acquires
+//!   the stores that this thread has read, and also those that a thread had read whose work it has
+//!   just acquired. A
 //!   hand-over by a third party that forgets its own acquire is hidden that way, unless what the
 //!   third party reads was created before what it writes. So words are created in that order:
 //!   slots, deliveries, floors.
@@ -114,7 +115,7 @@ impl LoomMemory {
         LoomMemory::on(Arc::new(Kernel::new()), geometry, more)
     }
 
-    /// The memory of another ring, whose sleepers may be those of this one, too.
+    /// The memory of another ring. A party may sleep on this ring and on that one at once.
     pub fn beside(&self, geometry: &Geometry) -> LoomMemory {
         LoomMemory::on(Arc::clone(&self.shared.kernel), geometry, &[])
     }
@@ -198,10 +199,10 @@ impl LoomMemory {
         LoomMemory { fuse: Some(Arc::new(fuse)), ..self.clone() }
     }
 
-    /// A view whose copies count as reads in place, so that one which overlaps with the producer is
-    /// found. For models in which no copy is ever thrown away. (loom does not explore load
-    /// buffering, so that the values of a copy that was overtaken by its own release cannot show
-    /// it.)
+    /// A view whose copies count as reads in place, so that a copy that overlaps with the
+    /// producer's writing is found. For models in which no copy is ever thrown away. (loom does not
+    /// explore load buffering, so that the values of a copy that was overtaken by its own release
+    /// cannot show it.)
     pub fn copying_in_place(&self) -> LoomMemory {
         LoomMemory { copies_in_place: true, ..self.clone() }
     }
@@ -216,10 +217,11 @@ impl LoomMemory {
         LoomMemory { fuse: other.fuse.clone(), ..self.clone() }
     }
 
-    /// A view whose stores are exchanges. loom does not know that what an exchange has stored comes
-    /// right behind what it had read: it lets a store of another thread come between, which is a
-    /// false alarm where a store and a compare-exchange of one word meet. (An exchange carries
-    /// release sequences on, which a store ends: not for models in which that matters.)
+    /// A view whose stores are exchanges. loom does not know that the value that an exchange stores
+    /// comes right behind the value that it has read: it lets a store of another thread come
+    /// between, which is a false alarm where a store and a compare-exchange of one word meet. (An
+    /// exchange carries release sequences on, which a store ends: not for models in which that
+    /// matters.)
     pub fn storing_by_exchange(&self) -> LoomMemory {
         LoomMemory { stores_by_exchange: true, ..self.clone() }
     }

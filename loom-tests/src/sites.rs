@@ -194,7 +194,7 @@ pub fn remembers() -> bool {
     CHANGED.get().is_some_and(|(_, change)| *change == Change::Remembered)
 }
 
-/// What is done to an access at `location` in this process.
+/// The change of the access at `location` in this process; none if it runs as written.
 pub fn changed(location: &Location<'_>, operation: Operation, ordering: Ordering) -> Option<Change> {
     if let Some(recorded) = RECORDED.get() {
         note(recorded, location, operation, ordering);

@@ -252,7 +252,7 @@ pub(super) fn headerless(bound: usize) -> usize {
     })
 }
 
-/// A reader from the second message on, whose slot says nothing of it, and never will.
+/// A reader that begins at the second message, which is headerless: its slot never names it.
 pub(super) fn headerless_join(bound: usize) -> usize {
     explore_layouts(bound, |geometry| {
         let geometry = geometry(UNGATED, 1);

@@ -1,4 +1,4 @@
-//! The life of entries: parties that enter, are killed over it, and are followed by others in the
+//! The life of entries: parties that enter, are killed on the way, and have successors in the
 //! same entry, while the producer makes room.
 //!
 //! A victim is a thread of its own, and is dead before its successor and the producer meet: what it
@@ -457,8 +457,8 @@ pub(super) fn creator_followed(bound: usize) -> usize {
     })
 }
 
-/// A group is removed whose worker died, while the producer makes room and another worker joins: as
-/// long as it gates, it has a name.
+/// A group whose worker died is removed, while the producer makes room and another worker joins: as
+/// long as the group gates, it has a name.
 pub(super) fn removal(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory, rights) = crew(1);

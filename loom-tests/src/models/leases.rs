@@ -90,7 +90,7 @@ pub(super) fn check(worker: &protocol::Worker<LoomMemory>, lease: Lease) {
     assert_eq!(block.words(), words(lease.position), "the block of position {}", lease.position);
 }
 
-/// Acknowledges, and leaves the floor to others.
+/// Acknowledges, and leaves the floor to another worker.
 pub(super) fn settle(worker: &protocol::Worker<LoomMemory>, lease: Lease) -> bool {
     let acked = worker.ack(lease).is_ok();
     worker.unpin(lease.position);
@@ -130,8 +130,7 @@ pub(super) fn claim(bound: usize) -> usize {
     })
 }
 
-/// Something that the holder of a lease does while another takes the message over, whose lease ran
-/// out.
+/// A lease has run out. Its holder does one step, while another worker takes the message over.
 fn against_expiry(bound: usize, holders_word: fn(&protocol::Worker<LoomMemory>, Lease) -> bool) -> usize {
     explore(bound, move || {
         let (geometry, memory) = ring(1);

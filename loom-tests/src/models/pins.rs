@@ -72,8 +72,9 @@ pub(super) fn pin_floor(bound: usize) -> usize {
     })
 }
 
-/// A worker reads on after it has settled the last unsettled message of a run, a colleague stores how far all is
-/// settled, and the producer sees nothing but that: what the colleague knows of the pin must come with it.
+/// A worker reads on after it has settled the last unsettled message of a run, a colleague stores
+/// how far all is settled, and the producer sees nothing but that: what the colleague knows of the
+/// pin must come with it.
 pub(super) fn pin_run(bound: usize) -> usize {
     // With two preemptions: some millions of executions.
     explore(bound.min(1), || {
@@ -134,8 +135,8 @@ pub(super) fn pin_moves(bound: usize) -> usize {
     })
 }
 
-/// A worker goes that still holds the bytes of a message whose lease it lost: its delivery was
-/// forgotten, and ends with the worker.
+/// A worker leaves while it still holds the bytes of a message whose lease it lost: the program
+/// forgot the delivery, which ends with the worker.
 pub(super) fn worker_leaves(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory, mut producer, late, lost) = lost_lease(1);

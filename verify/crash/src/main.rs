@@ -1,4 +1,5 @@
-//! Kills a process at every instruction of every operation, and looks what the others make of it.
+//! Kills a process at every instruction of every operation, and checks that the other processes go
+//! on.
 
 mod matrix;
 mod message;

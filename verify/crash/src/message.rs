@@ -1,9 +1,9 @@
-//! Messages that say by their bytes which position they have, and whose they are.
+//! Messages whose bytes name their position and their sender.
 
 use crate::world::block;
 use kit::Dice;
 
-/// Whose message it is.
+/// The senders of messages.
 pub(crate) const SETUP: u8 = 0;
 pub(crate) const VICTIM: u8 = 1;
 pub(crate) const SURVIVOR: u8 = 2;

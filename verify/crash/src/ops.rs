@@ -32,8 +32,8 @@ pub(crate) struct Op {
     pub(crate) says: &'static [&'static str],
     /// And how besides when it was stopped meanwhile.
     pub(crate) says_late: &'static [&'static str],
-    /// Others change the file meanwhile, so that states cannot be told by the file: every
-    /// instruction is tried.
+    /// Other processes change the file meanwhile, so that the file does not tell the victim's
+    /// states apart: every instruction is tried.
     pub(crate) beside_others: bool,
     /// While the victim is stopped, another tries to become a consumer of its name.
     pub(crate) contested: bool,

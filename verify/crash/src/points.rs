@@ -31,7 +31,7 @@ impl Point {
         Point { at, ..Point::default() }
     }
 
-    /// The others go on, then newcomers come; and the other way round.
+    /// The other processes go on, then newcomers come; and the other way round.
     pub(crate) fn both_ways(self) -> [Point; 2] {
         [false, true].map(|newcomers_first| Point { newcomers_first, ..self })
     }

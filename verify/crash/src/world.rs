@@ -17,7 +17,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 pub(crate) const CAPACITY: u64 = 8;
-/// The smallest ring whose producer claims more than it was asked for: two positions at once.
+/// The smallest ring in which a producer claims ahead: two positions at once.
 const CAPACITY_AHEAD: u64 = 128;
 /// Bytes of a block: of one that has a place beside its header, and of one that has not.
 pub(crate) const BLOCKS: [usize; 2] = [48, 160];
@@ -39,7 +39,7 @@ pub(crate) fn set_block(bytes: usize) {
 }
 /// A party that makes no progress within this time is stuck.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// Leases of the others run out while the victim is stopped.
+/// So short that the leases of the other workers run out while the victim is stopped.
 const SHORT_LEASE: Duration = Duration::from_millis(30);
 const LONG_LEASE: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ impl Mode {
 /// How it ended.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    /// Newcomers come before the others go on, or after.
+    /// Newcomers come before the other processes go on; false: after.
     pub(crate) newcomers_first: bool,
     /// It had the message, as far as it got.
     pub(crate) handled: bool,

@@ -1,4 +1,5 @@
-//! Every seventh point of every other operation, others each time, and a few stopped processes. The
+//! Every seventh point of every second operation, a different sample each time, and a few stopped
+//! processes. The
 //! whole of it is `cargo run --release -p crash-tests -- full`.
 
 use std::process::{Command, ExitCode};

@@ -1,4 +1,4 @@
-//! Everybody at work, step by step, while the input overwrites any shared word between two steps.
+//! All roles at work, step by step, while the input overwrites any shared word between two steps.
 
 use crate::input::Input;
 use crate::memory::Checked;
@@ -269,7 +269,8 @@ impl Ring {
         producer.wake_readers();
     }
 
-    /// Lengths never reach beyond a block; what nobody forged is what was published.
+    /// A length never reaches beyond a block; a message that the input did not forge is the
+    /// published one.
     fn saw(&self, position: u64, meta: Meta, bytes: &[u8]) {
         assert!(self.geometry.index(position) < CAPACITY);
         if !self.forged {

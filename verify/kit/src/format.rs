@@ -87,7 +87,7 @@ pub mod slot {
 
 /// The readers' page: offsets in the readers' segment.
 pub mod readers {
-    /// Where the segment begins in the file of a ring whose slots and blocks fit into 56 KiB.
+    /// The offset at which the segment begins, in a ring whose slots and blocks fit into 56 KiB.
     pub const SEGMENT_OF_SMALL: u64 = 65536;
     /// Nonzero when a reader may sleep.
     pub const READERS_ASLEEP: u64 = 0;

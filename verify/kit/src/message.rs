@@ -1,4 +1,4 @@
-//! A message whose bytes say at which position it must be.
+//! A message whose bytes name its position.
 
 /// The message of a position: the position, then a number that follows from it.
 #[must_use]

@@ -74,7 +74,7 @@ impl Raw {
             + usize::try_from(position % self.capacity()).unwrap_or(0) * self.at(header::SLOT_STRIDE)
     }
 
-    /// What may be decided by, and what people are told: everything but the header.
+    /// Every word that the protocol decides by or that a snapshot shows: all but the header.
     #[must_use]
     pub fn control(&self) -> [&[u8]; 2] {
         let blocks = self.at(header::PACKED)

@@ -561,8 +561,7 @@ impl Harness {
                         self.check_message(tail + taken, item.position(), item.kind(), &item);
                         taken += 1;
                     }
-                    // What was handed out before is handed out again by another look at the same
-                    // batch.
+                    // A second iterator over the same batch hands the same messages out again.
                     if let Some(again) = batch.iter().take(take).next() {
                         assert_eq!(again.position(), tail);
                     }

@@ -24,8 +24,8 @@ struct Letter {
     bytes: [u8; BLOCK],
 }
 
-/// A System V queue that nobody else knows of. Removed when dropped, also while panicking: queues
-/// outlive their processes.
+/// A System V queue of this test alone. Removed when dropped, also while panicking: queues outlive
+/// their processes.
 #[derive(Debug)]
 struct Queue(libc::c_int);
 
@@ -73,7 +73,8 @@ impl Queue {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: the queue is ours, and nobody uses it after this. `IPC_RMID` reads no memory.
+        // SAFETY: the queue is this test's, and no call uses it after this. `IPC_RMID` reads no
+        // memory.
         unsafe { libc::msgctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
     }
 }

@@ -187,7 +187,7 @@ impl Cast {
         std::process::exit(wrong.code());
     }
 
-    /// Tries until it succeeds: others may be stopped while they have the table's lock.
+    /// Tries until it succeeds: another process may be stopped while it holds the table's lock.
     pub(crate) fn insist<T, E: fmt::Display>(
         &self,
         what: &str,

@@ -30,7 +30,7 @@ impl Pulse {
         }
     }
 
-    /// This process was stopped itself, with all others: that time does not count.
+    /// This process was stopped, with all processes of the soak: that time does not count.
     pub(crate) fn skip(&mut self, time: Duration) {
         for beat in &mut self.0 {
             beat.since += time;

@@ -103,8 +103,8 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Copies every file that belongs to the project. What has not changed since the last time is
-    /// left alone.
+    /// Copies every file that belongs to the project. A file that has not changed since the
+    /// last copy is left alone.
     fn take(&self, root: &Path) -> Result<(), String> {
         let listed = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])

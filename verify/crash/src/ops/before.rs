@@ -13,7 +13,7 @@ pub(super) fn working() -> Shape {
     Shape { group: true, worker: true, witness: true, deliver: 5, ..Shape::default() }
 }
 
-/// More than a lap, so that slots hold what is older, then two messages that nobody has read.
+/// More than a lap, so that slots hold older messages, then two messages that no party has read.
 pub(super) fn aged(directory: &Path, mode: Mode, shape: Shape) -> World {
     let mut world = World::new(directory, mode, shape);
     world.publish_and_settle(world.capacity() + 2);

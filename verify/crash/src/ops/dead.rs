@@ -23,7 +23,7 @@ pub(super) fn last_attempt(directory: &Path, mode: Mode) -> World {
     world
 }
 
-/// One dead letter, whose message was the newest.
+/// One dead letter: of the newest message.
 pub(super) fn letter(directory: &Path, mode: Mode) -> World {
     let mut world = World::new(directory, mode, working());
     world.publish_and_settle(CAPACITY + 2);

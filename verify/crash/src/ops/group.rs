@@ -174,7 +174,7 @@ pub(super) fn reject(path: &Path, marks: &Marks) -> String {
     say(marks.around(|| delivery.reject("never")))
 }
 
-/// What may have become of the oldest unsettled message, if nobody else had it meanwhile.
+/// The state of the oldest unsettled message is allowed, if no other worker had it meanwhile.
 pub(super) fn oldest_is(world: &World, allowed: impl Fn(Delivery) -> bool) {
     if world.mode == Mode::Kill {
         let oldest = world.base - 2;
@@ -197,8 +197,8 @@ pub(super) fn taken_again(world: &mut World, _: &Ending) {
     oldest_is(world, |delivery| matches!(delivery, Delivery::Leased(1 | 2) | Delivery::Open(1 | 2)));
 }
 
-/// What the victim may have settled, once it has handled it: up to so many of the two unsettled
-/// messages, oldest first. It reports the positions.
+/// The victim settled no message that it has not handled: up to `most` of the two unsettled
+/// messages, oldest first. The victim reports the positions.
 fn may_settle(world: &mut World, end: &Ending, most: u64) {
     let oldest = world.base - 2;
     match &end.report {
@@ -223,7 +223,7 @@ pub(super) fn may_settle_two(world: &mut World, end: &Ending) {
     may_settle(world, end, 2);
 }
 
-/// Whose lease had run out settles the message, or learns that he lost it.
+/// The worker whose lease had run out settles the message, or gets `LeaseLost`.
 pub(super) fn first_is_told(world: &mut World, end: &Ending) {
     let oldest = world.base - 2;
     let mut frozen = world.frozen.take().unwrap();

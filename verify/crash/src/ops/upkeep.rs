@@ -73,7 +73,7 @@ pub(super) fn repair(path: &Path, marks: &Marks) -> String {
 pub(super) fn group_is_removed(world: &mut World, end: &Ending) {
     let there = world.raw().group_flags(1) == 1;
     assert!(!there || !end.succeeded());
-    // Otherwise the others meet what was left.
+    // Otherwise the other processes meet what the victim left.
     if end.newcomers_first {
         let again = world.ring().remove_group("h");
         assert!(matches!(

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const RIVAL: &str = "rival";
 
 impl World {
-    /// The victim is stopped, the others go on for two laps; or they are told that the victim holds
-    /// them.
+    /// The victim is stopped, and the other processes go on for two laps; or an error tells them
+    /// that the victim holds them up.
     pub(crate) fn others_go_on(&mut self, victim: u64) {
         if !self.path.exists() {
             let created = World::options(self.shape, self.mode).create(&self.path);
@@ -109,7 +109,8 @@ impl World {
         }
     }
 
-    /// The victim is gone. All others go on at once; no message is lost, doubled or made up.
+    /// The victim is dead. All other processes go on at once; no message is lost, doubled or made
+    /// up.
     pub(crate) fn go_on(&mut self, end: &Ending) {
         let start = Instant::now();
         let raw = self.raw();
@@ -164,7 +165,7 @@ impl World {
         assert!(start.elapsed() < PATIENCE, "went on, but took {:?}", start.elapsed());
     }
 
-    /// What the words say that is not settled must come, once, as the next attempt.
+    /// Each message that its delivery word calls unsettled must come, once, as the next attempt.
     fn await_unsettled(&mut self, raw: &Raw) -> BTreeSet<u64> {
         self.awaited.clear();
         let mut dead = BTreeSet::new();

@@ -71,7 +71,7 @@ impl World {
         any
     }
 
-    /// Publishes one message, by whoever is the producer, while the others make room.
+    /// The producer publishes one message, while the readers make room.
     pub(super) fn send(&mut self, producer: &mut Producer) -> Result<(), Box<Holder>> {
         let position = producer.head();
         let start = Instant::now();

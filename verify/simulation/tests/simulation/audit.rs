@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 /// The readers' segment begins at a multiple of this.
 const SEGMENT_ALIGN: u64 = 65536;
 
-/// The file is nobody's: everybody counts as dead. Nothing but what the dead leave may be found,
-/// and nothing may be left of that after a repair.
+/// No process has the file: every party counts as dead. The check finds leftovers of the dead and
+/// nothing else, and after a repair it finds nothing.
 pub(crate) fn audit(shared: &Shared) {
     let geometry = shared.geometry;
     // A directory: beside a ring with groups lies its dead-letter ring.

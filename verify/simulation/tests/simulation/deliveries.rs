@@ -74,7 +74,7 @@ impl GroupBook {
         assert_ne!(self.last.get(&lease.position), Some(&lease.word.0), "{lease:?} was not lost");
     }
 
-    /// Whoever had this worker's entry is gone, and what it had can be had again.
+    /// The worker of this entry is dead or has left, and its messages can be leased again.
     pub(crate) fn returned(&self, owner: u32) {
         for position in &self.open {
             let Some(word) = self.last.get(position).map(|&word| DeliveryWord(word)) else { continue };

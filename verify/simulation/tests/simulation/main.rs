@@ -4,11 +4,11 @@
 //! The whole protocol on memory of the test's own, in one thread: a producer, durable, plain and
 //! evictable consumers, an observer, four workers of two groups, a dead-letter ring. A seed decides
 //! the order of turns. Any party may be killed before any access to shared memory, stopped for a
-//! while between two operations, or interrupted in the middle of one by the operations of others.
-//! The clock leaps, and is set back. Rings have two to sixteen blocks. After 400 turns calm begins:
-//! some have gone for good, and the others must finish within 20,000 turns. An oracle that knows
-//! nothing of the protocol but the layout sees every write as it happens, and now and then all of
-//! it becomes a file for `Ring::check` and `Ring::repair`.
+//! while between two operations, or interrupted in the middle of one by operations of other
+//! parties. The clock leaps, and is set back. Rings have two to sixteen blocks. After 400 turns
+//! calm begins: some parties are dead for good, and all other parties must finish within 20,000
+//! turns. An oracle that knows nothing of the protocol but the layout sees every write as it
+//! happens, and now and then all of it becomes a file for `Ring::check` and `Ring::repair`.
 //!
 //! `SLIPRING_SEEDS` says how many seeds (default 6,000), `SLIPRING_FIRST_SEED` from where on; a
 //! seed that fails says so, and `SLIPRING_SEED` plays it again and tells each turn and each write:

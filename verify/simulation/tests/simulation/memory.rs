@@ -1,5 +1,5 @@
 //! The protocol's memory on the heap, for one thread. Before each access its party may be killed,
-//! or others may get their turn; each write is shown to the oracle.
+//! or another party may get its turn; each write is shown to the oracle.
 
 use crate::oracle::{Intent, Oracle};
 use loom_tests::sites::{Change, Operation, changed, remembers};
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     pub(crate) history: Cell<u64>,
     talkative: bool,
     pub(crate) rights: RefCell<HashMap<Right, u32>>,
-    /// After so many accesses others get their turn.
+    /// After so many accesses another party gets its turn.
     pub(crate) interrupt: Cell<Option<u32>>,
     pub(crate) others: RefCell<Option<Rc<dyn Fn()>>>,
     segments: [Vec<Cell<u64>>; 2],
@@ -38,7 +38,7 @@ impl Shared {
     pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
         let slots = geometry.slots();
         let last = slots.end();
-        // More than there is: where it begins in the file is nobody's business here.
+        // More than there is: no party here looks at where the segment begins in the file.
         let readers = geometry.file_len();
         let words = |bytes: u64| vec![Cell::new(0); usize::try_from(bytes / 8).unwrap()];
         Shared {

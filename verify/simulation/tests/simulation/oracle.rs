@@ -19,8 +19,8 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// What a block shows, or a part of it that is no shorter than the message. Behind the message
-    /// are zeros.
+    /// The bytes that a block shows, or a part of it no shorter than the message, with zeros behind
+    /// the message.
     pub(crate) fn shown(block: &[u64], meta: Meta) -> Message {
         let (message, behind) = block.split_at(meta.len() / 8);
         let words = [message[0], message.get(1).copied().unwrap_or(0)];
@@ -176,7 +176,7 @@ impl Oracle {
         format!("kept from {}, published up to {}", self.kept_from(), self.end())
     }
 
-    /// The producer writes into a slot. What was there must be done with.
+    /// The producer writes into a slot: every gating reader must have released its old message.
     pub(crate) fn overwrites(&self, index: u64) {
         let (end, capacity) = (self.end(), self.geometry.capacity());
         let position = end + (index.wrapping_sub(end) & (capacity - 1));

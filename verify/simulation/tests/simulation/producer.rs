@@ -125,8 +125,8 @@ fn draw(turn: &mut Turn<'_>, position: u64, meant: bool) -> (Vec<u8>, u32) {
     (words.flat_map(u64::to_le_bytes).take(usize::try_from(len).unwrap()).collect(), kind)
 }
 
-/// As a caller who fills a block in place: all of it is written to, and then the message to where
-/// it belongs.
+/// Acts as a caller that fills a block in place: writes all of the block, then the message at its
+/// place.
 fn write_partly(turn: &mut Turn<'_>, producer: &protocol::Producer<SimMemory>, block: Block, bytes: &[u8]) {
     let blocks = producer.memory().blocks();
     let noise = vec![0xEE; if turn.dice.hits(2) { blocks.block_size() } else { bytes.len() }];

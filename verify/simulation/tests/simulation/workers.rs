@@ -53,7 +53,7 @@ impl Working {
         if self.held.len() >= HELD_MAX {
             return;
         }
-        // Read once: what follows may take longer than anybody thinks.
+        // Read once: the steps that follow may take any time.
         let now = turn.now();
         let sweeps = turn.dice.hits(3);
         let Some(worker) = &self.worker else { return };

@@ -94,7 +94,7 @@ pub(crate) struct World {
     pub(crate) dead_letters: RefCell<DeadLetterRing>,
     pub(crate) goal: u64,
     members: Vec<RefCell<Member>>,
-    /// Whose turn it may be, before calm begins. Some stand here more often than others.
+    /// The members that may get a turn before calm begins, some of them several times.
     order: Vec<usize>,
     dice: RefCell<Dice>,
     calm: Cell<bool>,
@@ -140,7 +140,7 @@ impl World {
         ];
         let crew = [(0, false), (0, true), (1, false), (1, true)];
         actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
-        // Some parties are absent, and some are quicker than others.
+        // Some parties are left out, and some get more turns.
         actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
         let order = (0..actors.len()).flat_map(|member| vec![member; dice.pick(&[1, 1, 4])]).collect();
         let parties = Cell::new(100);
@@ -271,8 +271,8 @@ impl World {
         *memory = SimMemory::of(&self.shared, self.parties.get());
     }
 
-    /// Calm begins: from now on nobody dies. Some are killed before, whom nobody succeeds: the
-    /// others must finish without them.
+    /// Calm begins: from now on no party dies. Some parties are killed first and have no successor:
+    /// the rest must finish without them.
     fn calm_down(&self) {
         self.calm.set(true);
         for member in &self.members {

@@ -47,8 +47,8 @@ impl<'c> Story<'c> {
         self.uncounted += 1;
     }
 
-    /// A publisher begins where the one before it ended. What that one wrote and did not live to
-    /// publish would show here.
+    /// A publisher begins where its predecessor ended. Messages that the predecessor wrote and did
+    /// not publish would show here.
     #[cold]
     fn turn_to(&mut self, publisher: u64) {
         let board = &self.cast.board;
