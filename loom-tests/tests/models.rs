@@ -1,7 +1,8 @@
-//! Runs the litmus tests of the checker, then every model, and prints how much each explored. Arguments
-//! that do not begin with a dash select by name, as with any test; `--bound=4` allows more preemptions, for a
-//! long run. Each model runs in a process of its own: every execution maps and unmaps its threads' stacks,
-//! and two cores that do so in one address space wait for each other more than they explore.
+//! Runs the litmus tests of the checker, then every model, and prints how much each explored.
+//! Arguments that do not begin with a dash select by name, as with any test; `--bound=4` allows
+//! more preemptions, for a long run. Each model runs in a process of its own: every execution maps
+//! and unmaps its threads' stacks, and two cores that do so in one address space wait for each
+//! other more than they explore.
 
 use loom_tests::explore::{BOUND, Model, on_every_core};
 use loom_tests::litmus::LITMUS;

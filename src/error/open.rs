@@ -115,7 +115,7 @@ pub enum OpenError {
         /// The way out.
         advice: &'static str,
     },
-    /// The file belongs to another user, who could change it under this process.
+    /// The file belongs to another user, which could change it under this process.
     #[error("{}", foreign_owner(*owner, *user))]
     #[non_exhaustive]
     ForeignOwner {
@@ -192,7 +192,7 @@ pub enum OpenError {
     },
 }
 
-/// The number that stands for every user whom a user namespace does not know.
+/// The number that stands for every user that a user namespace does not know.
 const UNMAPPED: u32 = 65534;
 
 fn foreign_owner(owner: u32, user: u32) -> String {

@@ -49,7 +49,7 @@ struct Mapped {
 }
 
 // SAFETY: the pointer is the sole owner of its allocation, which is shared by atomics and by blocks
-// whose exclusion the protocol provides, as a mapping between processes is.
+// that the protocol keeps exclusive, as a mapping between processes is.
 unsafe impl Send for Backing {}
 // SAFETY: as above.
 unsafe impl Sync for Backing {}
@@ -94,7 +94,7 @@ pub(crate) struct Region {
     backing: Arc<Backing>,
 }
 
-// SAFETY: shared by atomics and by blocks whose exclusion the protocol provides.
+// SAFETY: shared by atomics and by blocks that the protocol keeps exclusive.
 unsafe impl Send for Region {}
 // SAFETY: as above: every safe method makes atomic accesses or none.
 unsafe impl Sync for Region {}

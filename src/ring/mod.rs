@@ -104,7 +104,7 @@ impl RingOptions {
         }
     }
 
-    /// A ring whose messages are values of `T`, one per block. A program with another type cannot
+    /// A ring of values of `T`, one per block. A program with another type cannot
     /// attach.
     ///
     /// ```
@@ -551,7 +551,7 @@ impl Ring {
         Ok(Ring { attachment, source, demands })
     }
 
-    /// Creates a ring at `path` whose messages are values of `T`, with the defaults of
+    /// Creates a ring of values of `T` at `path`, with the defaults of
     /// [`RingOptions::of`].
     ///
     /// ```

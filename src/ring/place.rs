@@ -144,7 +144,7 @@ impl At {
     }
 
     /// Accepts a ring that carries another type than the handle's. A handle for bytes accepts any
-    /// ring; a handle for values accepts rings whose blocks have the length of a value. By default
+    /// ring; a handle for values accepts rings with blocks of a value's length. By default
     /// the types must be the same, and a ring of values refuses a handle for bytes: its producer
     /// could send bytes that are no value, and its reader could take numbers for text.
     ///
@@ -174,7 +174,7 @@ impl At {
         self
     }
 
-    /// For a handle whose messages are `T`.
+    /// For a handle of messages of type `T`.
     pub(crate) fn carrying<T: ?Sized + Message>(mut self) -> At {
         self.demands.carries = T::CARRIES.map_or(Carries::Bytes, Carries::Values);
         self

@@ -28,7 +28,7 @@ pub struct Salvage {
     /// The positions below the head, and not overwritten, whose messages are damaged: an observer
     /// must be attached behind each of them, since the copy has other bytes in their place.
     pub damaged: Vec<u64>,
-    /// What is wrong with the ring as a whole; empty if nothing is.
+    /// The faults of the ring as a whole.
     pub faults: Vec<String>,
 }
 

@@ -256,7 +256,7 @@ impl<T: ?Sized + Message> Worker<T> {
         Ok(batch)
     }
 
-    /// Acknowledges several deliveries at once: each one whose lease was not lost.
+    /// Acknowledges several deliveries at once: each one, unless its lease was lost.
     ///
     /// ```
     /// use slipring::{GroupSettings, Producer, RingOptions, Worker};

@@ -107,8 +107,8 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
     })
 }
 
-/// A group allows two messages in flight: a worker leases no third one, neither by the quick way nor
-/// by a search, until it has settled one of the two.
+/// A group allows two messages in flight: a worker leases no third one, neither by the quick way
+/// nor by a search, until it has settled one of the two.
 pub(super) fn limit(bound: usize) -> usize {
     explore(bound, || {
         let (geometry, memory) = ring(4);

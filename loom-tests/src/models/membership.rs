@@ -125,7 +125,8 @@ pub(super) fn join_beside(bound: usize) -> usize {
 }
 
 /// A reader joins a ring that nothing has gated for more than a lap. The producer's limit lies
-/// beyond what the joiner's first tail allows; a scan that finds this tail must not lower the limit.
+/// beyond what the joiner's first tail allows; a scan that finds this tail must not lower the
+/// limit.
 pub(super) fn join_ungated(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);

@@ -54,8 +54,8 @@ pub(super) fn settings(bound: usize) -> usize {
     })
 }
 
-/// A party is killed before each of its accesses while it changes the settings; the next one changes
-/// them again.
+/// A party is killed before each of its accesses while it changes the settings; the next one
+/// changes them again.
 pub(super) fn settings_killed(bound: usize) -> usize {
     killed_at_each(bound, |accesses| {
         let (geometry, memory) = ring();
