@@ -2,15 +2,15 @@
 
 use crate::error::HandleError;
 use crate::system;
-use crate::system::fork::Window;
+use crate::system::fork::{ProcessWide, Window};
 use slipring_core::format::{MAGIC, RawHeader, producer_page};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 /// Which file a ring was when it was opened.
 #[derive(Clone, Debug)]
@@ -19,8 +19,9 @@ pub(crate) struct Presence {
     inode: Inode,
     len: u64,
     ring_id: [u8; 16],
-    /// The process's root directory: in another one, the path says nothing of the file.
-    root: Option<Inode>,
+    /// The root directory in which the path was last seen to lead to the ring: in another one, the
+    /// path says nothing of the file.
+    root: OnceLock<Option<Inode>>,
     /// The highest head that was found in the file.
     head: Arc<AtomicU64>,
 }
@@ -32,13 +33,22 @@ fn inode(metadata: &Metadata) -> Inode {
     (metadata.dev(), metadata.ino())
 }
 
+/// The root directory of this process now.
 fn root() -> Option<Inode> {
     std::fs::metadata("/").ok().as_ref().map(inode)
 }
 
+/// The root directory when this process first opened a ring. To ask anew for each ring would cost
+/// an attach a twentieth of its time.
+fn first_root() -> Option<Inode> {
+    static ROOT: ProcessWide<OnceLock<Option<Inode>>> = ProcessWide::new();
+    *ROOT.get().get_or_init(root)
+}
+
 impl Presence {
     pub(crate) fn new(path: PathBuf, inode: Inode, len: u64, ring_id: [u8; 16]) -> Presence {
-        Presence { path, inode, len, ring_id, root: root(), head: Arc::default() }
+        first_root();
+        Presence { path, inode, len, ring_id, root: OnceLock::new(), head: Arc::default() }
     }
 
     /// Looks at the path and into the file there: [`HandleError::Replaced`] or
@@ -48,11 +58,14 @@ impl Presence {
         self.look_at_path().or_else(|| self.look_inside())
     }
 
-    /// Looks at the path alone: one system call.
+    /// Looks at the path alone: one system call, and a second when it first finds the ring there.
     pub(crate) fn look_at_path(&self) -> Option<HandleError> {
         match std::fs::symlink_metadata(&self.path) {
             Ok(metadata) if inode(&metadata) != self.inode => self.unless_elsewhere(HandleError::Replaced),
-            Ok(metadata) => (metadata.len() < self.len).then_some(HandleError::Truncated),
+            Ok(metadata) => {
+                self.root.get_or_init(root);
+                (metadata.len() < self.len).then_some(HandleError::Truncated)
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 self.unless_elsewhere(HandleError::Replaced)
             }
@@ -62,7 +75,8 @@ impl Presence {
 
     /// As of a process that has changed its root since, nothing is known.
     fn unless_elsewhere(&self, error: HandleError) -> Option<HandleError> {
-        (root() == self.root).then_some(error)
+        let opened_in = self.root.get().copied().unwrap_or_else(first_root);
+        (root() == opened_in).then_some(error)
     }
 
     /// The same file may hold another ring, or an earlier state of this one, which a copy was made

@@ -260,3 +260,32 @@ fn a_change_of_directory_does_not_change_which_file_is_meant() {
     });
     assert_eq!(status, 0);
 }
+
+#[test]
+fn a_change_of_root_takes_no_ring_for_removed_and_hides_no_removal() {
+    let dir = TempDir::new();
+    let (outside, jail) = (dir.file("outside"), dir.file("jail"));
+    std::fs::create_dir(&jail).unwrap();
+    for path in [&outside, &jail.join("inside")] {
+        RingOptions::new(8, 4).create(path).unwrap();
+    }
+    // Longer than it takes to look whether the file was replaced.
+    let long = std::time::Duration::from_millis(250);
+    let status = in_child(|| {
+        let mut before = Consumer::<[u8]>::attach(&outside, Start::Latest).unwrap();
+        if let Err(refused) = std::os::unix::fs::chroot(&jail) {
+            eprintln!("nothing was tried: chroot: {refused}");
+            return true;
+        }
+        let mut after = Consumer::<[u8]>::attach("/inside", Start::Latest).unwrap();
+        let both_wait = [&mut before, &mut after]
+            .into_iter()
+            .all(|consumer| matches!(consumer.recv_timeout(long), Err(RecvError::TimedOut(_))));
+        std::fs::remove_file("/inside").unwrap();
+        let found = after.recv_timeout(long);
+        let is_replaced =
+            |error: &RecvError| matches!(error, RecvError::Handle(at) if at.error == HandleError::Replaced);
+        both_wait && found.is_err_and(|error| is_replaced(&error))
+    });
+    assert_eq!(status, 0);
+}
