@@ -3,6 +3,24 @@
 //! Right behind the producer, the two fetch every cache line from each other more than once: the
 //! reader looks at the line that is being filled, or its core fetches that line ahead. A reader so
 //! near may never find the ring empty, and is no faster.
+//!
+//! A consumer is in one of four states:
+//!
+//! | state | in [`Pace`] | a receive |
+//! |---|---|---|
+//! | counting | `run` is below `long_run` | looks at the slot of its message, and counts it |
+//! | far | a long run, and `head` is `apart` or more ahead | reads `head`, and takes all that is there without polling |
+//! | near | a long run, and `head` is less than `apart` ahead | stands back once, reads `head` again, and counts anew |
+//! | caught up | a look found no message, and `flows` is set | stands back once before it waits |
+//!
+//! Example, capacity 1024, so `apart` is 64; `long_run` is 16:
+//!
+//! 1. Counting: the messages 100 to 115 are there one after another.
+//! 2. Far: the consumer reads `head` 200, so 85 messages are known. It takes 115 to 199 without
+//!    polling. 200 is there, too: the run goes on, and the consumer reads `head` again.
+//! 3. Near: `head` is 210. The consumer stands back for 0.4 µs and reads `head` 240. Now 40
+//!    messages are known, fewer than 64: it counts anew behind them.
+//! 4. Had `head` stayed at 210, standing back would have gained nothing: `long_run` becomes 32.
 
 use crate::region::Region;
 use slipring_core::protocol;
@@ -60,7 +78,8 @@ impl Pace {
     }
 
     /// In a long run: reads `head` to learn how many messages are published, so that the consumer
-    /// takes them without waiting at their slots. If they are few, stands back once.
+    /// takes them without waiting at their slots. If they are few, stands back once. The states
+    /// "far" and "near" of the [module](self).
     ///
     /// The message at the tail is in hand; damage is reported by the next call that needs `head`.
     #[cold]
@@ -73,8 +92,10 @@ impl Pace {
         let _ = reader.look_at_head();
         let known = reader.known();
         if known >= self.apart {
+            // Far.
             self.long_run = LONG_RUN;
         } else {
+            // Near.
             stand_back();
             let _ = reader.look_at_head();
             let gained = reader.known() > known;

@@ -77,6 +77,11 @@ impl RawConsumer {
         Ok(message)
     }
 
+    /// The error for a look that found no message.
+    ///
+    /// Example: a joiner began at 6, inside a batch of positions 4 to 9, and its look at slot 6
+    /// found a headerless message's silence. The check reads `head` 10 here, so the next call
+    /// returns 6; this one returns `Empty`.
     #[cold]
     fn nothing(&mut self) -> Result<RecvError, RecvError> {
         self.pace.found_nothing();

@@ -275,6 +275,9 @@ impl<T: ?Sized> Batch<'_, T> {
     ///
     /// From then on every message is handed out as a whole block, even if another process changes
     /// the length that was read here.
+    ///
+    /// Example, values of 8 bytes, a batch of positions 4 to 7: position 6 has 3 bytes. The batch
+    /// ends at 5. The next receive finds 6 first: it releases 6 and returns `WrongLength`.
     #[inline(always)]
     pub(crate) fn cut_to_whole_blocks(&mut self) -> Result<(), usize> {
         self.whole_blocks = true;

@@ -152,6 +152,9 @@ impl Source for Evictable {
                     return Ok(Next::Message { position, meta });
                 }
                 Copied::Empty => return Ok(Next::Empty),
+                // Example, capacity 4: this consumer stood at 2, and its tail was taken away for
+                // position 6. If the producer has not used that room yet, the consumer is back at
+                // 2: 0 missed. Otherwise it is at 3 or later.
                 Copied::Evicted => match membership::rejoin(&mut self.reader)? {
                     0 => {}
                     missed => return Ok(Next::Missed(missed)),

@@ -87,6 +87,14 @@ enum Next {
 }
 
 /// A reader that copies from a [`Source`].
+///
+/// Example, an observer at position 3 of a ring of 8, `claimed` is 20:
+///
+/// 1. `poll` asks the source, which missed 3 to 12: 12 is the oldest that is left, and the observer
+///    steps an eighth of the ring further. `missed` is 10, `pending` is none.
+/// 2. `fetch` returns `Lagged` with 10, and `missed` is 0 again.
+/// 3. The next `poll` copies message 13 into `buffer`. The position stays 13 until `fetch` hands
+///    the copy out.
 #[derive(Debug)]
 struct Copying<S> {
     source: S,

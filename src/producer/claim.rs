@@ -248,6 +248,9 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
 
     /// As [`push_blocks`](Self::push_blocks), but `fill` gets several blocks at once, as far as
     /// they lie in a row without a gap.
+    ///
+    /// Example, capacity 8, blocks without gaps, a batch that begins at position 6: of 5 blocks,
+    /// `fill` gets 6 and 7, which end the ring's row, then 8 to 10, which begin it.
     #[inline(always)]
     pub(crate) fn push_runs(&mut self, max: usize, mut fill: impl FnMut(&mut [u8])) -> usize {
         let count = max.min(self.remaining());

@@ -30,6 +30,15 @@ const ROOM_AT_ONCE: u64 = 64;
 const PAUSES: u32 = 16;
 
 impl RawProducer {
+    /// Looks for room, and waits for it as long as the caller's patience lasts.
+    ///
+    /// Example, capacity 8, head 8, consumer A at 0:
+    ///
+    /// 1. A look scans all tails and finds A at 0: no room. A lives, and is not evictable.
+    /// 2. The ring has become full: the flight recorder gets "full", with A's name.
+    /// 3. The producer waits, and looks every 10 ms whether A lives. A releases message 0: the
+    ///    limit is 9, and the producer has room for one message.
+    /// 4. Were A dead, the look of step 1 would have freed its entry, and the limit would be 16.
     #[cold]
     pub(crate) fn make_room(&mut self, patience: Patience) -> Result<(), SendError> {
         // Before room is granted: in the zeros that took a lost file's place nobody gates.

@@ -5,6 +5,13 @@
 //! at that word with each message, and before it wakes a reader it asks here. The file is not the
 //! ring at the path any more, so no reader that matters is woken for nothing.
 //!
+//! Example, one message per millisecond, a reader that spins:
+//!
+//! 1. At 3.2 s another program replaces the file. The producer goes on writing the old file.
+//! 2. At 4.0 s the thread looks, notes "replaced", and sets the word "readers are asleep".
+//! 3. At 4.001 s the producer publishes a message, and finds that word set. Before it wakes a
+//!    reader it asks here: `send` returns the error. The 800 messages in between are lost.
+//!
 //! Where no thread can be started, and for a producer that shall not have one
 //! ([`ProducerOptions::watched`](crate::ProducerOptions::watched)), the producer takes room for few
 //! messages at a time, and looks for itself when it has used that up, once a second at most.

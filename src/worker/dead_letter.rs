@@ -16,7 +16,6 @@ use slipring_core::protocol::settings::RETRY_MAX_MS;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::sightings;
 
-/// The time until a message that the dead-letter ring did not take is tried again.
 /// The most messages to move at a time: a millisecond's work.
 const AT_ONCE: usize = 64;
 

@@ -212,6 +212,12 @@ struct Waiter<'w> {
 
 impl Waiter<'_> {
     /// Sweeps, and returns for how long there will be no message to lease; none if there is one.
+    ///
+    /// Example, a tick of 10 ms, worker 2 holds position 7 until 42 ms from now. Worker 3 sweeps
+    /// now: something is outstanding, so it sleeps until the next tick, to see whether worker 2
+    /// lives. Worker 4 looks 3 ms later, finds the sweep of this tick made, and sleeps for 7 ms.
+    /// With nothing in flight worker 3 would sleep until a message or a check-up; worker 4 has not
+    /// seen that, and looks again at the next tick.
     fn sweep(&mut self) -> Option<Duration> {
         let (worker, now) = (self.worker, clock::now());
         let swept = worker.sweep_if_due(self.kinds, now);

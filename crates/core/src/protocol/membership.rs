@@ -232,6 +232,10 @@ pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Ide
 ///
 /// The consumer continues at its position if that is still there, and at the earliest otherwise: a
 /// reader never goes back.
+///
+/// Example, capacity 4, the consumer stood at 2 and was evicted for position 6. While `LIMIT` is 6
+/// the earliest message is 2: nothing was missed. Once the producer has raised `LIMIT` to 8, the
+/// earliest is 4: the consumer missed 2.
 pub fn rejoin<M: Memory>(reader: &mut EvictableConsumer<M>) -> Result<u64, Damage> {
     let (geometry, entry, old) = (*reader.geometry(), reader.entry(), reader.tail());
     let memory = reader.memory();

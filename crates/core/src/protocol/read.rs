@@ -274,6 +274,10 @@ impl<M: Memory> Consumer<M> {
     /// True if the stream is closed and no message is left to read. Looks at `CLOSED` before the
     /// slot, so that the look at the slot finds every message that was published before the
     /// closing.
+    ///
+    /// Example, the other way round: the consumer looks at slot 7 and finds nothing, the producer
+    /// publishes 7 and closes, the consumer finds `CLOSED`. It would call the stream drained, and
+    /// message 7 would be lost.
     #[cold]
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
         if !is_closed(&self.memory) {

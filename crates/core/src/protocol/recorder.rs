@@ -135,6 +135,14 @@ pub struct NewEvent<'a> {
 }
 
 /// Writes an event. The caller holds the table right.
+///
+/// Example, 256 records, `NEXT_EVENT` is 300. The writer uses record 44 (300 modulo 256), which has
+/// number 45, of event 44:
+///
+/// 1. It stores number 0: a reader of event 44 skips the record.
+/// 2. It fills the record, and stores number 301, then `NEXT_EVENT` 301.
+/// 3. Killed in between, it leaves number 0, or 301 with `NEXT_EVENT` 300: the next writer uses
+///    record 44 again, and readers see event 300 only if it is whole.
 pub fn record<M: Memory>(memory: &M, geometry: &Geometry, event: NewEvent<'_>) {
     // Another process wrote the number. An impossible one starts over at 0.
     let next = Some(memory.load(NEXT_EVENT, Relaxed)).filter(|&next| next < u64::MAX - 2).unwrap_or(0);

@@ -127,8 +127,8 @@ pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rig
 /// Clears up after the dead workers of the group, except for the entry `own`, whose right the
 /// caller holds already. `died` receives the process number of each.
 ///
-/// A worker that has no lease has no pin either, and waits: whether it lives is of no interest to
-/// the others. So unless `all` are asked for, only workers with a pin cost a system call.
+/// A worker without a lease has no pin either: its death holds no message up. So unless `all` are
+/// asked for, only workers with a pin cost a system call.
 pub fn reap_all<M: Memory + Clone, L: Liveness>(
     group: &Group<M>,
     rights: &L,
@@ -148,6 +148,10 @@ pub fn reap_all<M: Memory + Clone, L: Liveness>(
 
 /// Removes the pin of a worker that died. For the producer, which leaves the worker's leases to the
 /// group. False if the worker lives.
+///
+/// Example: worker 3 lost its lease on position 7 to worker 4, read on, and died; its pin is 7, and
+/// the floor 12. Only the pin gates the producer. It stores [`TAKEN_AWAY`], by which the next sweep
+/// still sees that worker 3 may have left leases; [`NOWHERE`] would say that it has none.
 pub fn unpin_dead<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
     if !rights.seize(Right::Worker(entry)) {
         return false;
