@@ -189,7 +189,7 @@ pub use copying::observer::{Observer, ObserverOptions};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use error::{
     AtPath, AttachError, CreateError, EntryError, Error, HandleError, Holder, HolderRole, JoinError,
-    NameError, OpenError, RecvError, RedriveError, SendError,
+    LockFileFault, NameError, OpenError, RecvError, RedriveError, SendError,
 };
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use message::{Checked, Code, InvalidCode, Message, Outgoing, Schema, Value};

@@ -24,7 +24,7 @@ pub use entry::EntryError;
 pub use handle::HandleError;
 pub use join::JoinError;
 pub use name::NameError;
-pub use open::OpenError;
+pub use open::{LockFileFault, OpenError};
 pub use receive::RecvError;
 pub use redrive::RedriveError;
 pub use send::{Holder, HolderRole, SendError};

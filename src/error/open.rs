@@ -5,6 +5,7 @@ use crate::system::{Refusal, way_out};
 use slipring_core::format::{FORMAT_VERSION, GeometryError};
 use slipring_core::protocol::Damage;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why this process cannot use the ring at a path: the file is missing, no ring, damaged, of
@@ -124,6 +125,27 @@ pub enum OpenError {
         /// The user that this process acts as.
         user: u32,
     },
+    /// Processes may read the file that may not write it, and the ring was not created for that: its
+    /// locks are on the file itself, and such a process could hold them.
+    #[error(
+        "lets processes read it that may not write it (mode {mode:o}), and could hold its locks; take that \
+         permission away (chmod go-r, setfacl -b), or create the ring with such a mode: its locks are then in a file beside it"
+    )]
+    #[non_exhaustive]
+    OpenToReaders {
+        /// Permission bits of the file.
+        mode: u32,
+    },
+    /// The file beside the ring that holds its locks is missing, or is not the one with which the
+    /// ring was created.
+    #[error("its lock file {path} {fault}", path = path.display())]
+    #[non_exhaustive]
+    LockFile {
+        /// The path of the lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: LockFileFault,
+    },
     /// A shared mapping is not shared across a network.
     #[error(
         "lies on {filesystem}, where neither mappings nor locks are shared; use a local path such as /dev/shm"
@@ -192,6 +214,98 @@ pub enum OpenError {
     },
 }
 
+// The lock file's.
+
+/// What is wrong with the file beside a ring that holds its locks. A ring has one if more users may
+/// read it than write it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockFileFault {
+    /// There is no such file: the ring was renamed, copied or linked without it, or the file was
+    /// removed.
+    #[error(
+        "is missing; a ring moves together with it: bring it back, or `slipring dump` the ring and create it again"
+    )]
+    Missing,
+    /// A directory, FIFO, socket, device or symbolic link.
+    #[error("is a {kind}; remove it, and bring the ring's own lock file back")]
+    #[non_exhaustive]
+    NotAFile {
+        /// The kind of file.
+        kind: &'static str,
+    },
+    /// A regular file of another content.
+    #[error("is not a lock file; move it away, and bring the ring's own lock file back")]
+    NotALockFile,
+    /// The lock file of another ring.
+    #[error("belongs to ring {found}; bring the ring's own lock file back")]
+    #[non_exhaustive]
+    OtherRing {
+        /// The ring that it belongs to.
+        found: RingId,
+    },
+    /// A copy of the ring's lock file: other processes may use the original.
+    #[error(
+        "is a copy of the ring's own, which other processes may use; bring that back, or `slipring dump` the ring \
+         and create it again"
+    )]
+    Copied,
+    /// It does not belong to the owner of the ring.
+    #[error("belongs to user {owner}, the ring to user {ring}; give both to one user")]
+    #[non_exhaustive]
+    ForeignOwner {
+        /// The user that the lock file belongs to.
+        owner: u32,
+        /// The user that the ring belongs to.
+        ring: u32,
+    },
+    /// Processes may read it that may not write it, and could hold the locks.
+    #[error(
+        "lets processes read it that may not write it (mode {mode:o}), and could hold its locks; chmod go-r it"
+    )]
+    #[non_exhaustive]
+    OpenToReaders {
+        /// Permission bits of the lock file.
+        mode: u32,
+    },
+    /// This user may not write it.
+    #[error(
+        "may not be written by this user; give it the permissions of those who may write the ring, or observe the ring"
+    )]
+    Permission,
+    /// The operating system refused to open it for another reason.
+    #[error("cannot be opened: {error}{}", way_out(error))]
+    #[non_exhaustive]
+    Io {
+        /// The error of the operating system.
+        error: io::Error,
+    },
+}
+
+impl LockFileFault {
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            LockFileFault::Permission => io::ErrorKind::PermissionDenied,
+            LockFileFault::Io { error } => error.kind(),
+            _ => io::ErrorKind::InvalidData,
+        }
+    }
+
+    /// The error of opening it.
+    pub(crate) fn of(error: io::Error) -> LockFileFault {
+        match error.kind() {
+            io::ErrorKind::NotFound => LockFileFault::Missing,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => LockFileFault::Permission,
+            io::ErrorKind::IsADirectory => LockFileFault::NotAFile { kind: "directory" },
+            _ => match Refusal::of(&error) {
+                Some(Refusal::Symlink) => LockFileFault::NotAFile { kind: "symbolic link" },
+                Some(Refusal::NoFile) => LockFileFault::NotAFile { kind: "socket or device" },
+                _ => LockFileFault::Io { error },
+            },
+        }
+    }
+}
+
 /// The number that stands for every user that a user namespace does not know.
 const UNMAPPED: u32 = 65534;
 
@@ -233,7 +347,10 @@ impl OpenError {
             OpenError::Version { .. } | OpenError::Features { .. } | OpenError::RemoteFilesystem { .. } => {
                 io::ErrorKind::Unsupported
             }
-            OpenError::Permission { .. } | OpenError::ForeignOwner { .. } => io::ErrorKind::PermissionDenied,
+            OpenError::Permission { .. }
+            | OpenError::ForeignOwner { .. }
+            | OpenError::OpenToReaders { .. } => io::ErrorKind::PermissionDenied,
+            OpenError::LockFile { fault, .. } => fault.io_kind(),
             OpenError::TableBusy { .. } => io::ErrorKind::ResourceBusy,
             OpenError::Io { error, .. } => error.kind(),
             OpenError::NotARing { .. }

@@ -61,6 +61,60 @@ fn refused(kind: ErrorKind) -> io::Error {
     io::Error::new(kind, "the kernel's words")
 }
 
+fn lock_file_faults() -> Table<LockFileFault> {
+    use ErrorKind::{InvalidData, OutOfMemory, PermissionDenied};
+    let fault = |kind| LockFileFault::of(refused(kind));
+    vec![
+        (
+            fault(ErrorKind::NotFound),
+            InvalidData,
+            "is missing; a ring moves together with it: bring it back, or `slipring dump` the ring and create it again",
+        ),
+        (
+            fault(ErrorKind::IsADirectory),
+            InvalidData,
+            "is a directory; remove it, and bring the ring's own lock file back",
+        ),
+        (
+            LockFileFault::NotALockFile,
+            InvalidData,
+            "is not a lock file; move it away, and bring the ring's own lock file back",
+        ),
+        (
+            LockFileFault::OtherRing { found: RingId([0x11; 16]) },
+            InvalidData,
+            "belongs to ring 11111111111111111111111111111111; bring the ring's own lock file back",
+        ),
+        (
+            LockFileFault::Copied,
+            InvalidData,
+            "is a copy of the ring's own, which other processes may use; bring that back, or `slipring dump` the ring \
+             and create it again",
+        ),
+        (
+            LockFileFault::ForeignOwner { owner: 7, ring: 8 },
+            InvalidData,
+            "belongs to user 7, the ring to user 8; give both to one user",
+        ),
+        (
+            LockFileFault::OpenToReaders { mode: 0o644 },
+            InvalidData,
+            "lets processes read it that may not write it (mode 644), and could hold its locks; chmod go-r it",
+        ),
+        (
+            fault(PermissionDenied),
+            PermissionDenied,
+            "may not be written by this user; give it the permissions of those who may write the ring, or observe \
+             the ring",
+        ),
+        (fault(OutOfMemory), OutOfMemory, "cannot be opened: the kernel's words"),
+    ]
+}
+
+fn in_lock_file(fault: LockFileFault) -> OpenError {
+    OpenError::LockFile { path: PathBuf::from("/dev/shm/q.locks"), fault }
+}
+
 fn open_errors() -> Table<OpenError> {
     use ErrorKind::{InvalidData, InvalidInput, IsADirectory, PermissionDenied, ResourceBusy, Unsupported};
     let (one, two) = (RingId([0x11; 16]), RingId([0x22; 16]));
@@ -184,6 +238,17 @@ fn open_errors() -> Table<OpenError> {
             InvalidData,
             "head is 9, but only 1..=2 can be true; the file is damaged: `slipring check` lists all damage; \
              restore the file, or create the ring again",
+        ),
+        (
+            OpenError::OpenToReaders { mode: 0o644 },
+            PermissionDenied,
+            "lets processes read it that may not write it (mode 644), and could hold its locks; take that permission \
+             away (chmod go-r, setfacl -b), or create the ring with such a mode: its locks are then in a file beside it",
+        ),
+        (
+            in_lock_file(LockFileFault::NotALockFile),
+            InvalidData,
+            "its lock file /dev/shm/q.locks is not a lock file; move it away, and bring the ring's own lock file back",
         ),
         (
             OpenError::TableBusy { waited: Duration::from_secs(5) },
@@ -547,6 +612,8 @@ fn no_attempts() -> SettingsError {
 #[test]
 fn every_variant_says_what_is_and_what_to_do_and_hides_no_source() {
     check(include_str!("open.rs"), OpenError::io_kind, &open_errors());
+    let (_, faults) = include_str!("open.rs").split_once("// The lock file's.").unwrap();
+    check(faults, LockFileFault::io_kind, &lock_file_faults());
     check(include_str!("create.rs"), CreateError::io_kind, &create_errors());
     check(include_str!("attach.rs"), AttachError::io_kind, &attach_errors());
     check(include_str!("join.rs"), JoinError::io_kind, &join_errors());

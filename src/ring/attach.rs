@@ -8,8 +8,9 @@ use crate::region::pages::Pages;
 use crate::region::rights::Locks;
 use crate::region::{Access, Region, State};
 use crate::ring::companion::DeadLetterOptions;
+use crate::ring::lock_file;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
-use crate::ring::presence::{Inode, Presence};
+use crate::ring::presence::Presence;
 use crate::system;
 use crate::system::fork::{Loss, Window};
 use slipring_core::format::{
@@ -18,7 +19,7 @@ use slipring_core::format::{
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::recorder::{self, EventKind};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,9 @@ use zerocopy::FromBytes;
 
 /// How long an edit of the tables may take before it counts as stuck.
 const TABLE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the holder of a lease on the file may take to give it up.
+const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pauses between two looks for a ring that is not there yet: they double up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -55,6 +59,8 @@ pub(crate) struct Header {
     pub(crate) dead_of: Option<RingId>,
     /// Of a ring with groups: capacity and policy of its dead-letter ring.
     pub(crate) dead_letters: DeadLetterOptions,
+    /// Inode number of the file that holds the locks; none if that is the ring's own.
+    pub(crate) lock_file: Option<u64>,
 }
 
 impl Header {
@@ -69,6 +75,7 @@ impl Header {
             durable_inactive_ms: raw.durable_inactive_ms,
             dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
             dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
+            lock_file: Some(raw.lock_file).filter(|&inode| inode != 0),
         }
     }
 
@@ -84,6 +91,8 @@ impl Header {
 pub(crate) struct Attachment {
     pub(crate) region: Region,
     pub(crate) locks: Locks,
+    /// What is wrong with the locks, of a ring that is observed all the same.
+    pub(crate) lock_fault: Option<String>,
     pub(crate) header: Arc<Header>,
     path: PathBuf,
     /// Which file it is; none on the heap.
@@ -117,6 +126,7 @@ impl Attachment {
             Kind::Heap { region, rights, header, dead } => Attachment {
                 region,
                 locks: Locks::heap(&rights),
+                lock_fault: None,
                 header,
                 path: PathBuf::from(IN_MEMORY),
                 presence: None,
@@ -152,6 +162,9 @@ impl Attachment {
             let left = demands.wait.saturating_sub(start.elapsed());
             match Attachment::open_file(path, ring, access, demands) {
                 Err(OpenError::NotFound) if !left.is_zero() => system::sleep(pause.min(left)),
+                Err(error) if is_leased(&error) && start.elapsed() < LEASE_PATIENCE => {
+                    system::sleep(pause);
+                }
                 opened => return opened,
             }
             pause = (2 * pause).min(LONGEST_PAUSE);
@@ -166,20 +179,21 @@ impl Attachment {
     ) -> Result<Attachment, OpenError> {
         let window = Window::open();
         let file = open_file(path, access)?;
-        let (header, inode) = validate(&file, access, demands.trusted_owner)?;
+        let (header, metadata) = validate(&file, access, demands.trusted_owner)?;
         if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
             return Err(OpenError::WrongRing { found: header.ring_id, expected });
         }
         let region = Region::map(&file, &header.geometry, access, demands.pages.huge)
             .map_err(|error| OpenError::io("map it", error))?;
-        let locks = Locks::file(file);
+        let (locks, lock_fault) = lock_file::locks_of(path, file, &metadata, &header, access)?;
         drop(window);
         prepare(&region, access, demands.pages)?;
         let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
-        let presence = Presence::new(path.to_path_buf(), inode, len, id);
+        let presence = Presence::new(path.to_path_buf(), (metadata.dev(), metadata.ino()), len, id);
         Ok(Attachment {
             region,
             locks,
+            lock_fault,
             header: Arc::new(header),
             path: path.to_path_buf(),
             presence: Some(presence),
@@ -351,6 +365,10 @@ impl Attachment {
     }
 }
 
+fn is_leased(error: &OpenError) -> bool {
+    matches!(error, OpenError::Io { error, .. } if error.kind() == io::ErrorKind::ResourceBusy)
+}
+
 /// The longest time for which a party that reaps holds an entry's lock.
 const ENTRY_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -379,20 +397,30 @@ pub(crate) fn open_file(path: &Path, access: Access) -> Result<File, OpenError> 
     })
 }
 
-fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(Header, Inode), OpenError> {
+/// The kind of a file that is not a regular one.
+pub(crate) struct NotRegular(pub(crate) &'static str);
+
+impl NotRegular {
+    pub(crate) fn check(metadata: &Metadata) -> Result<(), NotRegular> {
+        let kind = metadata.file_type();
+        match kind {
+            kind if kind.is_file() => Ok(()),
+            kind if kind.is_dir() => Err(NotRegular("directory")),
+            kind if kind.is_fifo() => Err(NotRegular("FIFO")),
+            kind if kind.is_symlink() => Err(NotRegular("symbolic link")),
+            _ => Err(NotRegular("device")),
+        }
+    }
+}
+
+fn validate(
+    file: &File,
+    access: Access,
+    trusted_owner: Option<u32>,
+) -> Result<(Header, Metadata), OpenError> {
     let failed = |action| move |error| OpenError::io(action, error);
     let metadata = file.metadata().map_err(failed("examine it"))?;
-    let kind = metadata.file_type();
-    if !kind.is_file() {
-        let kind = if kind.is_dir() {
-            "directory"
-        } else if kind.is_fifo() {
-            "FIFO"
-        } else {
-            "device"
-        };
-        return Err(OpenError::NotAFile { kind });
-    }
+    NotRegular::check(&metadata).map_err(|NotRegular(kind)| OpenError::NotAFile { kind })?;
     // An observer copies and validates: it accepts every owner's file. The other roles read in
     // place.
     let (owner, user) = (metadata.uid(), system::effective_user());
@@ -404,7 +432,7 @@ fn validate(file: &File, access: Access, trusted_owner: Option<u32>) -> Result<(
         return Err(OpenError::RemoteFilesystem { filesystem });
     }
     let header = parse(file, metadata.len())?;
-    Ok((header, (metadata.dev(), metadata.ino())))
+    Ok((header, metadata))
 }
 
 fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
@@ -470,9 +498,14 @@ pub(crate) fn schema(raw: &RawHeader) -> Option<&str> {
 
 /// The path of the dead-letter ring beside the ring at `path`.
 pub(crate) fn dead_path(path: &Path) -> PathBuf {
-    let mut dead = path.as_os_str().to_owned();
-    dead.push(".dead");
-    PathBuf::from(dead)
+    at_suffix(path, ".dead")
+}
+
+/// The path with this behind it.
+pub(crate) fn at_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut longer = path.as_os_str().to_owned();
+    longer.push(suffix);
+    PathBuf::from(longer)
 }
 
 /// Reads up to `len` bytes from the start of the file; fewer if it is shorter.

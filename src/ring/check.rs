@@ -118,6 +118,9 @@ impl Ring {
 
     fn look_once(&self) -> Findings {
         let mut findings = Findings::default();
+        if let Some(fault) = &self.attachment.lock_fault {
+            findings.note("locks", None, fault.clone(), false);
+        }
         let window = self.check_producer(&mut findings);
         self.check_slots(&mut findings, &window);
         self.check_counts(&mut findings);

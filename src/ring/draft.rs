@@ -1,10 +1,11 @@
 //! A ring's file until it is complete: invisible, and removed if its creator fails or dies.
 
-use crate::error::CreateError;
+use crate::error::{AtPath, CreateError};
 use crate::id::RingId;
+use crate::ring::lock_file;
 use crate::ring::storage::Storage;
-use crate::system;
 use crate::system::fork::{ForkClosed, Window};
+use crate::system::{self, Permissions};
 use slipring_core::format::Geometry;
 use std::fs::File;
 use std::io;
@@ -47,6 +48,18 @@ impl Draft {
         Ok(draft)
     }
 
+    /// A file that processes may open only if they may read and write the one with these
+    /// permissions.
+    pub(crate) fn for_writers(path: &Path, permissions: Permissions) -> Result<Draft, CreateError> {
+        let draft = Draft::new(path, 0o600)?;
+        system::drop_access_list(draft.file());
+        draft
+            .file()
+            .set_permissions(std::fs::Permissions::from_mode(permissions.mode_for_writers()))
+            .map_err(|error| CreateError::io("set its permissions", error))?;
+        Ok(draft)
+    }
+
     /// For filesystems on which every file has a name.
     fn temporary(path: &Path, directory: &Path) -> io::Result<Draft> {
         let temporary = directory.join(format!(".slipring-{}.creating", RingId(system::random_id()?)));
@@ -79,6 +92,10 @@ impl Draft {
         })
     }
 
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Makes the file visible under its name, unless the name is taken.
     pub(crate) fn name(&mut self) -> Result<(), CreateError> {
         let named = match self.temporary.take() {
@@ -101,6 +118,44 @@ impl Drop for Draft {
             // A failure is ignored: the caller reports the error that made it drop the draft.
             drop(std::fs::remove_file(temporary));
         }
+    }
+}
+
+/// The files of a ring until they are complete: its own and, if it has one, its lock file.
+#[derive(Debug)]
+pub(crate) struct RingDraft {
+    ring: Draft,
+    locks: Option<Draft>,
+}
+
+impl RingDraft {
+    pub(crate) fn new(ring: Draft, locks: Option<Draft>) -> RingDraft {
+        RingDraft { ring, locks }
+    }
+
+    /// The file that holds the locks.
+    pub(crate) fn rights(&self) -> &File {
+        self.locks.as_ref().unwrap_or(&self.ring).file()
+    }
+
+    /// Makes the ring visible. The lock file comes first, so that no ring is without it.
+    pub(crate) fn name(&mut self) -> Result<(), AtPath<CreateError>> {
+        let ring_path = self.ring.path().to_path_buf();
+        if let Some(locks) = &mut self.locks {
+            let mut named = locks.name();
+            if matches!(named, Err(CreateError::AlreadyExists)) {
+                lock_file::clear_leftover(&ring_path);
+                named = locks.name();
+            }
+            named.map_err(|error| AtPath { path: locks.path().to_path_buf(), error })?;
+        }
+        self.ring.name().map_err(|error| {
+            if let Some(locks) = &self.locks {
+                // Its right keeps other creators away; a failure leaves a leftover.
+                drop(std::fs::remove_file(locks.path()));
+            }
+            AtPath { path: ring_path, error }
+        })
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod companion;
 mod draft;
 pub(crate) mod groups;
+pub(crate) mod lock_file;
 mod open_or_create;
 pub(crate) mod place;
 pub(crate) mod presence;
@@ -17,7 +18,7 @@ use crate::message::{MessageType, Value};
 use crate::region::{Access, Region, clock, rights};
 use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
-use crate::ring::draft::Draft;
+use crate::ring::draft::{Draft, RingDraft};
 use crate::ring::place::{At, Demands, Kind, Place, Source};
 use crate::system;
 use crate::system::fork::Window;
@@ -207,6 +208,10 @@ impl RingOptions {
     /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write
     /// permission, observers read permission. Every process that may write is trusted: with a wider
     /// mode, choose the members of the file's group.
+    ///
+    /// Where more users may read the ring than write it, as with 0o644, its locks are in a file
+    /// beside it, at the same path with `.locks` appended, that only those can open that may write:
+    /// an observer holds up no other process. The two files move together.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> RingOptions {
         self.mode = mode & 0o777;
@@ -242,41 +247,52 @@ impl RingOptions {
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(failed(CreateError::AlreadyExists));
         }
+        let mut ring = self.draft(path, &geometry, &raw)?;
         if geometry.groups() == 0 {
-            self.draft(path, &geometry, &raw).and_then(|mut draft| draft.name()).map_err(failed)?;
+            ring.name()?;
             return Ok(Ring::open(path)?);
         }
-        // Both files have their space before either has its name. The dead-letter ring is named
-        // first, so that of two programs that create at once the loser leaves no file.
+        // Every file has its space before one has its name. The dead-letter ring is named first, so
+        // that of two programs that create at once the loser leaves no file.
         let dead_path = dead_path(path);
         let dead_failed = |error| AtPath { path: dead_path.clone(), error };
         clear_leftover(&dead_path);
         let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
-        let mut dead_draft = dead.draft(&dead_path, &dead_geometry, &dead_raw).map_err(dead_failed)?;
-        let mut draft = self.draft(path, &geometry, &raw).map_err(failed)?;
+        let mut dead = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
         // From before it has its name until the ring has: a dead-letter ring without its ring looks
         // like a leftover, which another creator removes, but for this right.
-        rights::hold(dead_draft.file(), Right::Producer)
+        rights::hold(dead.rights(), Right::Producer)
             .map_err(|error| dead_failed(CreateError::io("lock it", error)))?;
-        dead_draft.name().map_err(dead_failed)?;
-        let named = draft.name();
-        drop(dead_draft);
+        dead.name()?;
+        let named = ring.name();
+        drop(dead);
         if let Err(error) = named {
             clear_leftover(&dead_path);
-            return Err(failed(error));
+            return Err(error);
         }
         Ok(Ring::open(path)?)
     }
 
-    /// The complete file, before it has its name.
-    pub(crate) fn draft(
+    /// The complete files, before they have their names.
+    fn draft(
         &self,
         path: &Path,
         geometry: &Geometry,
         raw: &RawHeader,
-    ) -> Result<Draft, CreateError> {
-        let draft = Draft::new(path, self.mode)?;
+    ) -> Result<RingDraft, AtPath<CreateError>> {
+        let failed = |error| AtPath { path: path.to_path_buf(), error };
+        let ring = Draft::new(path, self.mode).map_err(failed)?;
+        let lock_path = lock_file::path_beside(path);
+        let locks = lock_file::draft(path, ring.file(), RingId(raw.ring_id))
+            .map_err(|error| AtPath { path: lock_path, error })?;
+        let raw = lock_file::recorded_in(raw, locks.as_ref()).map_err(failed)?;
+        self.fill(&ring, geometry, &raw).map_err(failed)?;
+        Ok(RingDraft::new(ring, locks))
+    }
+
+    /// Makes the file a ring.
+    fn fill(&self, draft: &Draft, geometry: &Geometry, raw: &RawHeader) -> Result<(), CreateError> {
         draft.reserve(geometry)?;
         let write = |raw: &RawHeader| {
             draft
@@ -293,8 +309,7 @@ impl RingOptions {
             .map_err(|error| CreateError::io("map it", error))?;
         drop(window);
         self.furnish(&region, geometry)?;
-        write(raw)?;
-        Ok(draft)
+        write(raw)
     }
 
     /// Creates the ring in this process's memory: the same protocol among threads, for tests and
@@ -326,6 +341,7 @@ impl RingOptions {
             durable_inactive_ms: raw.durable_inactive_ms,
             dead_of: self.dead_of,
             dead_letters: self.dead_letters,
+            lock_file: None,
         });
         let dead = match geometry.groups() {
             0 => None,
@@ -424,6 +440,8 @@ fn clear_leftover(dead_path: &Path) {
     if is_empty() && is_orphan() && !dead.attachment.is_replaced() {
         // If the removal fails, the creation returns `AlreadyExists`.
         drop(std::fs::remove_file(dead_path));
+        drop(dead_ring);
+        lock_file::clear_leftover(dead_path);
     }
 }
 
@@ -712,6 +730,35 @@ impl Ring {
     /// ```
     pub fn events(&self) -> Vec<Event> {
         recorder::events(&self.attachment.region, self.attachment.geometry())
+    }
+
+    /// Removes the ring's files: its own and, if it has one, its lock file. (The dead-letter ring is
+    /// a ring of its own.) Processes that use the ring go on in files without names, and notice it.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("slipring-remove-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir).unwrap();
+    /// # let path = dir.join("quotes");
+    /// use slipring::RingOptions;
+    ///
+    /// let ring = RingOptions::new(48, 64).mode(0o644).create(&path)?;
+    /// ring.remove()?;
+    /// assert!(std::fs::read_dir(&dir).unwrap().next().is_none());
+    /// # std::fs::remove_dir_all(&dir).unwrap();
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::NotFound`] if the path is not this ring's any more; [`OpenError::Permission`] or
+    /// [`OpenError::Io`] if the filesystem refuses.
+    pub fn remove(&self) -> Result<(), AtPath<OpenError>> {
+        let attachment = &self.attachment;
+        if attachment.presence().is_none() || attachment.is_replaced() {
+            return Err(attachment.at_path(OpenError::NotFound));
+        }
+        lock_file::remove_both(self.path(), &attachment.header)
+            .map_err(|error| attachment.at_path(OpenError::io("remove it", error)))
     }
 
     /// Removes a consumer that is not attached: a durable consumer that will not come back. Its

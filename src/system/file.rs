@@ -13,14 +13,24 @@ fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
 }
 
 /// Opens an existing file without following a symlink, without waiting for the other end of a FIFO
-/// and without making a terminal this process's controlling one.
+/// or for the holder of a lease, and without making a terminal this process's controlling one.
 pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
-    std::fs::OpenOptions::new()
+    let opened = std::fs::OpenOptions::new()
         .read(true)
         .write(write)
         .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
+        .open(path);
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, LEASED))
+        }
+        other => other,
+    }
 }
+
+/// The kernel has asked the holder for it.
+const LEASED: &str = "its owner, or a file server, has a lease on it (F_SETLEASE), and has not given it up yet; \
+                      try again: the kernel takes it back within /proc/sys/fs/lease-break-time seconds";
 
 /// Creates a new file; fails if the name is taken, be it by a dangling symlink.
 pub(crate) fn create_new(path: &Path, mode: u32) -> io::Result<File> {

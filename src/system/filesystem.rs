@@ -62,6 +62,11 @@ impl Filesystem {
         self.kind == OVERLAY
     }
 
+    /// True if `/proc/locks` names its files by the device that `stat` says.
+    pub(crate) fn lists_locks(&self) -> bool {
+        !matches!(self.kind, BTRFS | BCACHEFS | OVERLAY)
+    }
+
     /// True if a page that is written over is written to a new place, unless the file says
     /// otherwise ([`dont_copy_on_write`]).
     pub(crate) fn copies_on_write(&self) -> bool {
@@ -72,6 +77,7 @@ impl Filesystem {
 const BTRFS: i64 = 0x9123_683E;
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58F6;
+const BCACHEFS: i64 = 0xCA45_1A4E;
 const OVERLAY: i64 = 0x794C_7630;
 
 const fn unsuitable(kind: i64) -> Option<(&'static str, &'static str)> {
@@ -80,7 +86,7 @@ const fn unsuitable(kind: i64) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         0x9584_58F6 => ("hugetlbfs", "whose pages are larger than the parts of a ring"),
         0x2FC1_2FC1 => ("ZFS", NEW_PLACE),
-        0xCA45_1A4E => ("bcachefs", NEW_PLACE),
+        BCACHEFS => ("bcachefs", NEW_PLACE),
         0x3434 => ("NILFS", NEW_PLACE),
         _ => return None,
     })

@@ -242,18 +242,18 @@ fn unknown_required_features_keep_out_and_optional_ones_do_not() {
     small(&path);
     forge(&path, header::FEATURES_OPTIONAL, &u64::MAX.to_le_bytes());
     assert!(doors(&path).into_iter().all(|(_, result)| result.is_ok()));
-    for bits in [1 << 1, 1 << 63] {
+    for bits in [1 << 2, 1 << 63] {
         forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(bits));
         let is =
             |error: &OpenError| matches!(error, OpenError::Features { bits: found, .. } if *found == bits);
         all_refuse(&path, is, &[&format!("{bits:#x}")]);
     }
-    // Groups are known, but this ring has none.
-    forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(1));
-    let is = |error: &OpenError| {
-        matches!(error, OpenError::Layout { field: "features_required", found: 1, expected: 0, .. })
-    };
-    all_refuse(&path, is, &["features_required"]);
+    // Groups and lock files are known, but this ring has none.
+    for bits in [1, 2] {
+        forge(&path, header::FEATURES_REQUIRED, &u64::to_le_bytes(bits));
+        let is = |error: &OpenError| matches!(error, OpenError::Layout { field: "features_required", found, expected: 0, .. } if *found == bits);
+        all_refuse(&path, is, &["features_required"]);
+    }
 }
 
 #[test]

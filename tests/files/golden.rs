@@ -15,6 +15,7 @@ use slipring::{
     At, ConsumerOptions, EventKind, FORMAT_VERSION, Observer, Producer, ProducerOptions, RecvError, Ring,
     RingOptions, Start, message,
 };
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/files/golden/v1.ring");
@@ -83,6 +84,8 @@ fn write_ring(path: &Path) {
 fn copy(dir: &TempDir) -> std::path::PathBuf {
     let path = dir.file("golden");
     std::fs::copy(GOLDEN, &path).unwrap();
+    // A checkout lets everyone read, and this ring has no lock file.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
 }
 

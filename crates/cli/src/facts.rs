@@ -319,12 +319,26 @@ pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf>
 }
 
 fn looks_like_a_ring(path: &Path) -> bool {
+    begins_with(path, b"SLIPRING")
+}
+
+/// The lock files in a directory whose ring is not there.
+pub(crate) fn leftover_lock_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten();
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_leftover = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "locks")
+            && !path.with_extension("").exists()
+            && begins_with(path, b"SLIPLOCK")
+    };
+    paths.filter(is_leftover).collect()
+}
+
+fn begins_with(path: &Path, expected: &[u8; 8]) -> bool {
     // Opening a FIFO would block.
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut magic = [0; 8];
-    is_file
-        && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok()
-        && &magic == b"SLIPRING"
+    is_file && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == expected
 }
 
 /// Owner and permission bits of a file.

@@ -136,6 +136,14 @@ pub(crate) const OPS: &[Op] = &[
         .late(&["err AlreadyExists"]),
     Op::new("create-with-groups",      create::unborn_group,  create::working,             create::working_again)
         .late(&["err AlreadyExists"]),
+    Op::new("create-readable",         create::unborn_readable, create::create_readable,   create::readable_again)
+        .late(&["err AlreadyExists"]),
+    Op::new("create-readable-with-groups", create::unborn_readable_group, create::create_readable_group, create::readable_group_again)
+        .late(&["err AlreadyExists"]),
+    Op::new("create-over-a-lock-file", create::left_behind,   create::create_readable,     create::readable_again)
+        .late(&["err AlreadyExists"]),
+    Op::new("remove",                  create::unused,        create::remove,              create::is_removed)
+        .late(&["err NotFound"]),
 ];
 
 /// Roles of parties that are dead or stopped before the operation.

@@ -107,6 +107,8 @@ pub(crate) struct Shape {
     pub(crate) deliver: u32,
     /// The ring is so large that the producer claims ahead.
     pub(crate) ahead: bool,
+    /// More users may read the ring than write it: it has a lock file.
+    pub(crate) readable: bool,
 }
 
 impl Shape {
@@ -187,6 +189,9 @@ impl World {
             .consumers(2 + u32::from(shape.durable));
         if shape.durable {
             options = options.durable("audit");
+        }
+        if shape.readable {
+            options = options.mode(0o644);
         }
         if shape.group {
             let short = shape.short || mode == Mode::Freeze;

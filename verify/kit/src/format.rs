@@ -45,6 +45,8 @@ pub mod header {
     pub const SCHEMA_LEN: u64 = 304;
     /// Where the packed blocks begin.
     pub const PACKED: u64 = 352;
+    /// Inode number of the lock file; 0 if the ring's own file holds the locks.
+    pub const LOCK_FILE: u64 = 400;
     /// Distance between packed blocks.
     pub const PACKED_STRIDE: u64 = 360;
     /// The message type's description.

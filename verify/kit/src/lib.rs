@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows the library: a mistake in the library must not be able to repeat itself here.
 
+mod bystander;
 mod child;
 mod dice;
 pub mod format;
@@ -10,6 +11,7 @@ mod place;
 pub mod raw;
 mod wait;
 
+pub use bystander::{Bystander, NOBODY};
 pub use child::{Child, Player, command, play, tell};
 pub use dice::{Dice, mix};
 pub use message::message;

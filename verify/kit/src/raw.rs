@@ -46,10 +46,15 @@ impl Raw {
     ///
     /// The errors of opening and mapping a file.
     pub fn open(path: &Path) -> io::Result<Raw> {
-        let locks = File::options().read(true).write(true).open(path)?;
+        let open = |path: &Path| File::options().read(true).write(true).open(path);
+        let ring = open(path)?;
         // SAFETY: the bytes change under the mapping; nothing here depends on two looks agreeing.
-        let map = unsafe { Mmap::map(&locks)? };
-        Ok(Raw { map, locks })
+        let map = unsafe { Mmap::map(&ring)? };
+        let raw = Raw { map, locks: ring };
+        match raw.word(size(header::LOCK_FILE)) {
+            0 => Ok(raw),
+            _ => Ok(Raw { locks: open(&beside(path, ".locks"))?, ..raw }),
+        }
     }
 
     fn word(&self, at: usize) -> u64 {
@@ -228,7 +233,11 @@ impl Raw {
 /// The path of the dead-letter ring beside a ring.
 #[must_use]
 pub fn dead_path(path: &Path) -> PathBuf {
-    let mut dead = path.as_os_str().to_owned();
-    dead.push(".dead");
-    dead.into()
+    beside(path, ".dead")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    beside.into()
 }

@@ -141,7 +141,7 @@ fn header() -> Vec<(&'static str, u64)> {
         schema_len "length of the description", durable_inactive_ms "durable inactive threshold",
         dead_of "dead letters of", dead_capacity "dead-letter capacity", dead_policy "dead-letter policy",
         packed_offset "offset of the packed blocks", packed_stride "stride of the packed blocks",
-        schema "description of the message type", checksum "checksum"
+        lock_file "lock file", schema "description of the message type", checksum "checksum"
     ];
     all.extend([
         ("version", header::VERSION),
@@ -163,6 +163,7 @@ fn header() -> Vec<(&'static str, u64)> {
         ("length of the description", header::SCHEMA_LEN),
         ("offset of the packed blocks", header::PACKED),
         ("stride of the packed blocks", header::PACKED_STRIDE),
+        ("lock file", header::LOCK_FILE),
         ("description of the message type", header::SCHEMA),
         ("checksum", header::CHECKSUM),
     ]);

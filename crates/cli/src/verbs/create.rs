@@ -57,7 +57,8 @@ pub(crate) struct Create {
     #[arg(long, value_name = "POLICY", default_value = "block")]
     dead_letter_policy: Policy,
     /// Permission bits: whoever attaches needs to write, observers to read; other users than the
-    /// owner and root say --trust-owner besides
+    /// owner and root say --trust-owner besides. A ring that more users may read than write (644)
+    /// has its locks in a second file, PATH.locks, which moves with it
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = parse::mode)]
     mode: u32,
     /// Position of the first message, for a ring that continues another's numbering

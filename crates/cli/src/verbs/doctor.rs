@@ -1,7 +1,7 @@
 //! `doctor`: the settings of this system that matter to rings, and the changes to make.
 
 use crate::exit::{Failure, Outcome};
-use crate::facts::rings_in;
+use crate::facts::{leftover_lock_files, rings_in};
 use crate::output;
 use crate::verbs::check;
 use serde_json::{Value, json};
@@ -360,7 +360,14 @@ fn rings(dir: &Path) -> Result<Finding, Failure> {
         }
     }
     let found = format!("{}, {}", paths.len(), output::bytes(bytes));
+    let lock_files: Vec<String> =
+        leftover_lock_files(dir).iter().map(|path| path.display().to_string()).collect();
     Ok(match unsound.as_slice() {
+        [] if !lock_files.is_empty() => advice(
+            WHAT,
+            format!("{found}, all sound; lock files without a ring: {}", lock_files.join(" ")),
+            "each belongs beside a ring that was moved, or was removed without it: bring it there, or remove it",
+        ),
         [] => ok(WHAT, format!("{found}, all sound{}", check::to_be_cleared(leftovers))),
         names => problem(
             WHAT,

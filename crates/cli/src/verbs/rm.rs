@@ -48,7 +48,7 @@ fn remove(path: &Path, force: bool) -> Outcome {
     if facts.ring.group_entries() > 0 {
         remove_dead(&facts.ring, &dead_path(path), force)?;
     }
-    std::fs::remove_file(path).map_err(|error| Failure::error(format!("{shown}: cannot be removed: {error}")))
+    Ok(facts.ring.remove()?)
 }
 
 /// Removes the dead-letter ring only if it is this ring's.
@@ -72,6 +72,5 @@ fn remove_dead(ring: &Ring, path: &Path, force: bool) -> Outcome {
             path.display()
         )));
     }
-    std::fs::remove_file(path)
-        .map_err(|error| Failure::error(format!("{}: cannot be removed: {error}", path.display())))
+    Ok(dead.remove()?)
 }

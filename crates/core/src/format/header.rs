@@ -1,7 +1,8 @@
 //! The header page: a ring's description of itself.
 
 use super::{
-    BYTE_ORDER, FEATURE_GROUPS, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX, entry, event, group,
+    BYTE_ORDER, FEATURE_GROUPS, FEATURE_LOCK_FILE, FORMAT_VERSION, Geometry, HEADER_LEN, MAGIC, SCHEMA_MAX,
+    entry, event, group,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -103,8 +104,11 @@ pub struct RawHeader {
     /// Reserved: one more than the ring's number in the doorbell of its directory. Zero in this
     /// version.
     pub bell: u64,
+    /// Inode number of the file beside the ring that holds the locks; zero if the ring's own file
+    /// does.
+    pub lock_file: u64,
     /// Zero.
-    pub reserved_2: [u8; 624],
+    pub reserved_2: [u8; 616],
     /// Description of the message type: UTF-8, zero-padded.
     pub schema: [u8; SCHEMA_MAX],
     /// Zero.
@@ -132,7 +136,8 @@ const _: () = {
     assert!(offset_of!(RawHeader, continues_ring) == 368);
     assert!(offset_of!(RawHeader, continues_from) == 384);
     assert!(offset_of!(RawHeader, bell) == 392);
-    assert!(offset_of!(RawHeader, reserved_2) == 400);
+    assert!(offset_of!(RawHeader, lock_file) == 400);
+    assert!(offset_of!(RawHeader, reserved_2) == 408);
     assert!(offset_of!(RawHeader, schema) == 1024);
     assert!(offset_of!(RawHeader, checksum) == 4088);
 };
@@ -182,7 +187,10 @@ impl RawHeader {
 
     /// The first geometry field that differs from that of `geometry`, with both values.
     pub fn geometry_mismatch(&self, geometry: &Geometry) -> Option<(&'static str, u64, u64)> {
-        let expected = RawHeader::of(geometry);
+        let mut expected = RawHeader::of(geometry);
+        if self.lock_file != 0 {
+            expected.features_required |= FEATURE_LOCK_FILE;
+        }
         macro_rules! first_difference {
             ($($field:ident),*) => {
                 $(if self.$field != expected.$field {

@@ -29,8 +29,11 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 /// The ring has groups. A producer that ignored the groups would overwrite unsettled messages.
 pub const FEATURE_GROUPS: u64 = 1;
+/// The locks are on a file beside the ring. A program that locked the ring's own file would have
+/// none of them.
+pub const FEATURE_LOCK_FILE: u64 = 2;
 /// Feature bits that a program must understand before it touches the ring.
-pub const KNOWN_REQUIRED_FEATURES: u64 = FEATURE_GROUPS;
+pub const KNOWN_REQUIRED_FEATURES: u64 = FEATURE_GROUPS | FEATURE_LOCK_FILE;
 
 /// Bytes of the header.
 pub const HEADER_LEN: u64 = 4096;

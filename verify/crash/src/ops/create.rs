@@ -1,4 +1,4 @@
-//! Creating a ring, with and without groups.
+//! Creating a ring and removing it, with and without groups, with and without a lock file.
 
 use super::before::{reading as read_only, working as with_group};
 use super::say;
@@ -16,6 +16,48 @@ pub(super) fn unborn_group(directory: &Path, mode: Mode) -> World {
     World::unborn(directory, mode, with_group())
 }
 
+fn readable() -> Shape {
+    Shape { readable: true, ..read_only() }
+}
+
+fn readable_group() -> Shape {
+    Shape { readable: true, ..with_group() }
+}
+
+pub(super) fn unborn_readable(directory: &Path, mode: Mode) -> World {
+    World::unborn(directory, mode, readable())
+}
+
+pub(super) fn unborn_readable_group(directory: &Path, mode: Mode) -> World {
+    World::unborn(directory, mode, readable_group())
+}
+
+/// Where a creation was killed when it had named the lock file.
+pub(super) fn left_behind(directory: &Path, mode: Mode) -> World {
+    let path = directory.join("ring");
+    World::options(readable(), mode).create(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    World::unborn(directory, mode, readable())
+}
+
+/// A ring that no party uses.
+pub(super) fn unused(directory: &Path, mode: Mode) -> World {
+    let world = World::unborn(directory, mode, readable());
+    World::options(readable(), mode).create(&world.path).unwrap();
+    world
+}
+
+pub(super) fn remove(path: &Path, marks: &Marks) -> String {
+    let ring = Ring::open(path).unwrap();
+    say(marks.around(|| ring.remove()))
+}
+
+pub(super) fn is_removed(world: &mut World, end: &Ending) {
+    whole_or_absent(&world.path, readable());
+    assert!(!world.path.exists() || !end.succeeded() || world.mode == Mode::Freeze);
+    make_again(world, readable());
+}
+
 fn create(path: &Path, marks: &Marks, shape: Shape) -> String {
     say(marks.around(|| World::options(shape, Mode::Kill).create(path)).map(drop))
 }
@@ -26,6 +68,22 @@ pub(super) fn reading(path: &Path, marks: &Marks) -> String {
 
 pub(super) fn working(path: &Path, marks: &Marks) -> String {
     create(path, marks, with_group())
+}
+
+pub(super) fn create_readable(path: &Path, marks: &Marks) -> String {
+    create(path, marks, readable())
+}
+
+pub(super) fn create_readable_group(path: &Path, marks: &Marks) -> String {
+    create(path, marks, readable_group())
+}
+
+pub(super) fn readable_again(world: &mut World, end: &Ending) {
+    create_again(world, end, readable());
+}
+
+pub(super) fn readable_group_again(world: &mut World, end: &Ending) {
+    create_again(world, end, readable_group());
 }
 
 pub(super) fn reading_again(world: &mut World, end: &Ending) {
@@ -39,8 +97,12 @@ pub(super) fn working_again(world: &mut World, end: &Ending) {
 /// Creates again, and then the ring is as any other.
 fn create_again(world: &mut World, end: &Ending, shape: Shape) {
     whole_or_absent(&world.path, shape);
+    assert!(world.path.exists() || !end.succeeded());
+    make_again(world, shape);
+}
+
+fn make_again(world: &mut World, shape: Shape) {
     let there = world.path.exists();
-    assert!(there || !end.succeeded());
     match World::options(shape, world.mode).create(&world.path) {
         Ok(_) => assert!(!there),
         Err(AtPath { error: CreateError::AlreadyExists, .. }) => assert!(there),
@@ -50,8 +112,10 @@ fn create_again(world: &mut World, end: &Ending, shape: Shape) {
     let mut names: Vec<_> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    let all = ["ring", "ring.dead"];
-    assert_eq!(names, all[..1 + usize::from(shape.group)], "left behind");
+    let all = ["ring", "ring.dead", "ring.dead.locks", "ring.locks"];
+    let has =
+        |name: &&str| (shape.group || !name.contains("dead")) && (shape.readable || !name.contains("locks"));
+    assert_eq!(names, all.into_iter().filter(has).collect::<Vec<_>>(), "left behind");
     *world = World::found(directory, world.mode, shape);
     world.publish_and_settle(CAPACITY);
     assert_eq!(world.ring().dead_letters().unwrap(), []);
