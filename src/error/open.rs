@@ -125,8 +125,8 @@ pub enum OpenError {
         /// The user that this process acts as.
         user: u32,
     },
-    /// Processes may read the file that may not write it, and the ring was not created for that: its
-    /// locks are on the file itself, and such a process could hold them.
+    /// Processes may read the file that may not write it, and the ring was not created for that:
+    /// its locks are on the file itself, and such a process could hold them.
     #[error(
         "lets processes read it that may not write it (mode {mode:o}), and could hold its locks; take that \
          permission away (chmod go-r, setfacl -b), or create the ring with such a mode: its locks are then in a file beside it"
@@ -143,7 +143,7 @@ pub enum OpenError {
     LockFile {
         /// The path of the lock file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Its fault.
         fault: LockFileFault,
     },
     /// A shared mapping is not shared across a network.
@@ -216,8 +216,8 @@ pub enum OpenError {
 
 // The lock file's.
 
-/// What is wrong with the file beside a ring that holds its locks. A ring has one if more users may
-/// read it than write it.
+/// A fault of the file beside a ring that holds its locks. A ring has one if more users may read it
+/// than write it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockFileFault {

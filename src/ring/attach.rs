@@ -91,7 +91,7 @@ impl Header {
 pub(crate) struct Attachment {
     pub(crate) region: Region,
     pub(crate) locks: Locks,
-    /// What is wrong with the locks, of a ring that is observed all the same.
+    /// A fault of the locks, of a ring that is observed all the same.
     pub(crate) lock_fault: Option<String>,
     pub(crate) header: Arc<Header>,
     path: PathBuf,

@@ -732,8 +732,9 @@ impl Ring {
         recorder::events(&self.attachment.region, self.attachment.geometry())
     }
 
-    /// Removes the ring's files: its own and, if it has one, its lock file. (The dead-letter ring is
-    /// a ring of its own.) Processes that use the ring go on in files without names, and notice it.
+    /// Removes the ring's files: its own and, if it has one, its lock file. (The dead-letter ring
+    /// is a ring of its own.) Processes that use the ring go on in files without names, and notice
+    /// it.
     ///
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("slipring-remove-{}", std::process::id()));
@@ -750,8 +751,8 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`OpenError::NotFound`] if the path is not this ring's any more; [`OpenError::Permission`] or
-    /// [`OpenError::Io`] if the filesystem refuses.
+    /// [`OpenError::NotFound`] if the path is not this ring's any more;
+    /// [`OpenError::Permission`] or [`OpenError::Io`] if the filesystem refuses.
     pub fn remove(&self) -> Result<(), AtPath<OpenError>> {
         let attachment = &self.attachment;
         if attachment.presence().is_none() || attachment.is_replaced() {

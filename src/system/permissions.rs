@@ -8,8 +8,8 @@ const ACCESS_LIST: &std::ffi::CStr = c"system.posix_acl_access";
 const READ: u32 = 4;
 const WRITE: u32 = 2;
 
-/// What users other than the owner may do with a file. (The owner may do anything: to change the
-/// mode, or the file.)
+/// The permissions of users other than the owner. (The owner may do anything: to change the mode,
+/// or the file.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Permissions {
     group: u32,
