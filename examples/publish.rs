@@ -36,7 +36,7 @@ goes on where it stopped.
 
 Try it:   publish /dev/shm/news --durable archive       in one terminal
           subscribe /dev/shm/news --name archive        in another
-          subscribe /dev/shm/news --observe             in a third, which slows nobody
+          subscribe /dev/shm/news --observe             in a third, which slows no process
           rm /dev/shm/news                              when done";
 
 struct Options {

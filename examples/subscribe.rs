@@ -25,7 +25,7 @@ Usage: subscribe PATH [options]
                     as soon as the ring is full
   --from WHERE      begin at the `earliest` message that is there (default), with what comes `latest`, or at
                     a position: a number. A durable subscriber that comes back ignores it
-  --observe         read along without holding anybody up, or even the right to write the file: lines that
+  --observe         read along without holding the publisher up, or even the right to write the file: lines that
                     were overwritten before they could be read are counted, and the count is told
   -h, --help        this text
 

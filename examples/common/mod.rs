@@ -44,7 +44,7 @@ impl std::fmt::Display for Usage {
 
 impl Error for Usage {}
 
-/// 0 if it went well or nobody wants to read the output any more, 2 for a bad command line, 130 if
+/// 0 if it went well or the reader of the output has gone, 2 for a bad command line, 130 if
 /// Ctrl-C ended it before its end, else 1.
 pub(crate) fn exit(program: &str, result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };

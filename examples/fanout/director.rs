@@ -213,7 +213,7 @@ impl Stage<'_> {
         self.ring.consumers().into_iter().find(|consumer| consumer.name == VICTIM)?.tail
     }
 
-    /// A consumer that was killed by somebody else is started again: it is durable. Every other
+    /// A consumer that another program killed is started again: it is durable. Every other
     /// early end is the end of the run.
     fn see_to_the_living(&mut self) -> Result<(), Failure> {
         for index in 0..self.readers.len() {

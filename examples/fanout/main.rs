@@ -2,7 +2,7 @@
 //! back.
 //!
 //! `cargo run --release --example fanout` sends a text through a ring, line by line, and proves to
-//! the end that nobody lost, doubled or altered a message. `-- --help` says what else it can do.
+//! the end that no process lost, doubled or altered a message. `-- --help` says what else it can do.
 //!
 //! Where to read what: [`publisher`] publishes, [`readers`] read (there is how a consumer counts
 //! everything exactly once although it is killed), [`director`] kills, [`report`] judges.
@@ -42,7 +42,7 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 Sends the lines of a text from one process to three consumers and an observer, all at once, through a ring;
-kills one consumer in the middle and starts it again; and shows what everybody saw.
+kills one consumer in the middle and starts it again; and shows what each process saw.
 
 Usage: fanout [FILE|-] [options]      (cargo run --release --example fanout -- [FILE|-] [options])
 
@@ -58,7 +58,7 @@ Usage: fanout [FILE|-] [options]      (cargo run --release --example fanout -- [
   --keep            leave the ring and the records of the consumers there afterwards
   -h, --help        this text
 
-The consumers are durable: the ring keeps a place for each name, and whoever attaches by that name goes on
+The consumers are durable: the ring keeps a place for each name, and a process that attaches by it goes on
 where the last one stopped. Kill any of them yourself (their process numbers are shown) and see.
 
 Exit code: 0 if nothing was lost, doubled or altered; 1 if something was, or on an error; 2 for a command line

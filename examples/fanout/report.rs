@@ -149,7 +149,7 @@ fn story(
         grouped(resumed.again)
     )?;
     let whole = if seen.missed == 0 { "missed nothing" } else { "missed some, knows how many" };
-    writeln!(out, "The observer holds nobody up, and cannot even write to the ring; it {whole}.")
+    writeln!(out, "The observer holds no process up, and cannot even write to the ring; it {whole}.")
 }
 
 fn latency(out: &mut impl Write, times: &Times) -> io::Result<()> {

@@ -54,7 +54,7 @@ pub(crate) struct Tally {
     pub(crate) missed: u64,
     /// Messages that did not come although the ring did not say so.
     pub(crate) gaps: u64,
-    /// Messages that came although they had come before, and that nobody announced.
+    /// Messages that came although they had come before, without announcement.
     pub(crate) doubled: u64,
     /// Messages received again by a successor, and not counted again.
     pub(crate) again: u64,

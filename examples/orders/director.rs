@@ -161,7 +161,7 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Nobody need be waited for: groups and audit are declared, nothing is lost before they come.
+    /// Waits for no reader: groups and audit are declared, and no message is lost before they come.
     /// But the times mean more if all begin together.
     fn await_processes(&mut self, seed: u64) -> Result<Owner, Failure> {
         let start = Instant::now();
@@ -180,7 +180,9 @@ impl Stage<'_> {
                 not_yet => gateway = not_yet,
             }
             if start.elapsed() > PATIENCE {
-                return Err(format!("not everybody came within {PATIENCE:?}; is the machine busy?").into());
+                return Err(
+                    format!("not every process came within {PATIENCE:?}; is the machine busy?").into()
+                );
             }
             thread::sleep(TICK);
         }
@@ -336,7 +338,7 @@ impl Stage<'_> {
         })
     }
 
-    /// Whoever was killed is started again: nobody's place is lost. Every other early end is the
+    /// A process that was killed is started again: it has its place still. Every other early end is the
     /// end of the run, and so is the gateway's.
     fn see_to_the_living(&mut self) -> Result<(), Failure> {
         if common::interrupted() {
@@ -361,7 +363,7 @@ impl Stage<'_> {
 fn redrive(ring: &Ring, producer: &mut Producer<Order>) -> Result<u64, Failure> {
     let mut dead = DeadLetters::open(ring)?;
     let redriven = dead.redrive_with(producer, u64::MAX, |letter, bytes| {
-        // What is not an order is redriven as it is; nobody but this program publishes here.
+        // A letter that is no order is redriven as it is; only this program publishes here.
         let Ok(mut order) = Order::parse(bytes) else { return };
         if !is_possible(order.phone) {
             order.phone = phone_of(order.customer);

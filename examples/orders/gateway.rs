@@ -77,7 +77,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Sends the SMS for this order. After an error nobody here knows whether it was sent.
+    /// Sends the SMS for this order. After an error the caller does not know whether it was sent.
     pub(crate) fn send(&mut self, key: MessageId, order: &Order) -> io::Result<Answer> {
         // An answer that comes too late must not pass for that of the next call.
         let mut connection = self.connection.take().ok_or(io::ErrorKind::NotConnected)?;

@@ -1,6 +1,6 @@
 //! Paid orders, and what must be done about each: an SMS, by one of three workers, through a
 //! gateway that is slow and fails; points; a line in the audit file. One worker is killed at work,
-//! one hangs, some orders cannot be done before somebody repairs them.
+//! one hangs, some orders cannot be done before they are repaired.
 //!
 //! `cargo run --release --example orders` shows it and proves at the end that everything was done
 //! about every order, once. `-- --help` says what else it can do.

@@ -103,7 +103,7 @@ fn story(out: &mut impl Write, run: &Run) -> io::Result<()> {
         out,
         "\nTimes are per publish. One that finds readers asleep wakes them, a system call; in a burst hardly any are."
     )?;
-    writeln!(out, "Dead letters, before somebody saw to them:")?;
+    writeln!(out, "Dead letters, before they were repaired:")?;
     for letter in &run.letters {
         let order = Order::parse(&letter.bytes);
         let number = order.map_or("?".to_owned(), |order| grouped(order.number));
@@ -122,7 +122,7 @@ fn story(out: &mut impl Write, run: &Run) -> io::Result<()> {
     match run.sleep {
         Some(sleep) => writeln!(
             out,
-            "Another hung for {:.1?} at position {}; its lease ran out, somebody else did the work{}.",
+            "Another hung for {:.1?} at position {}; its lease ran out, another worker did the work{}.",
             sleep.slept,
             grouped(sleep.position),
             if sleep.refused { ", and its own ack was refused" } else { "" }

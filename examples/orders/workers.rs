@@ -93,7 +93,7 @@ fn too_late(_: LeaseLost) -> Result<(), Failure> {
 /// Bytes of a booking: points, and how often they were booked.
 pub(crate) const BOOKING: u64 = 8;
 
-/// A booking has its place by the position of the order's first message, so that whoever comes to
+/// A booking has its place by the position of the order's first message, so that a worker that comes to
 /// an order again, after a kill or by a redriven message, finds it booked.
 fn add_points(place: &Place) -> Result<(), Failure> {
     let worker = WorkerOptions::new(POINTS)

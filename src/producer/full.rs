@@ -41,7 +41,7 @@ impl RawProducer {
     /// 4. Were A dead, the look of step 1 would have freed its entry, and the limit would be 16.
     #[cold]
     pub(crate) fn make_room(&mut self, patience: Patience) -> Result<(), SendError> {
-        // Before room is granted: in the zeros that took a lost file's place nobody gates.
+        // Before room is granted: in the zeros that took a lost file's place no entry gates.
         self.glance()?;
         if self.look_for_room() {
             if !matches!(patience, Patience::None) {

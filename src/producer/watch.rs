@@ -168,7 +168,7 @@ impl PathWatch {
         while !watched.files.is_empty() {
             watched = self.changed.wait_timeout(watched, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
             let files: Vec<Arc<File>> = watched.files.values().map(Arc::clone).collect();
-            // A look may take long on a filesystem that does not answer: nobody waits for it.
+            // A look may take long on a filesystem that does not answer: no lock is held meanwhile.
             drop(watched);
             files.iter().for_each(|file| file.look_and_tell());
             drop(files);

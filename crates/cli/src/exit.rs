@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Shown by `--help`.
 pub(crate) const CODES: &str = "\
 Exit codes:
-  0  done; also when whoever read the output went away
+  0  done; also when the reader of the output went away
   1  an error, and what to do about it is on standard error
   2  the command line cannot be understood
   3  a lease was lost: another worker may do, or have done, the same message

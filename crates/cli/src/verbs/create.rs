@@ -56,9 +56,9 @@ pub(crate) struct Create {
     /// When the dead-letter ring is full
     #[arg(long, value_name = "POLICY", default_value = "block")]
     dead_letter_policy: Policy,
-    /// Permission bits: whoever attaches needs to write, observers to read; other users than the
-    /// owner and root say --trust-owner besides. A ring that more users may read than write (644)
-    /// has its locks in a second file, PATH.locks, which moves with it
+    /// Permission bits: producers, consumers and workers need to write, observers to read; other
+    /// users than the owner and root say --trust-owner besides. A ring that more users may read
+    /// than write (644) has its locks in a second file, PATH.locks, which moves with it
     #[arg(long, value_name = "OCTAL", default_value = "600", value_parser = parse::mode)]
     mode: u32,
     /// Position of the first message, for a ring that continues another's numbering

@@ -228,7 +228,7 @@ impl System<'_> {
             Some(slow @ ("hpet" | "acpi_pm" | "jiffies" | "refined-jiffies")) => advice(
                 WHAT,
                 slow,
-                "reading it is a system call, and whoever waits with a timeout reads it:\n\
+                "reading it is a system call, and every wait with a timeout reads it:\n\
                  see whether dmesg says why tsc was given up",
             ),
             Some(source) => ok(WHAT, source),
@@ -241,7 +241,7 @@ fn membarrier() -> Finding {
     const WHAT: &str = "membarrier";
     let wanted = rustix::thread::MembarrierQuery::GLOBAL_EXPEDITED;
     if rustix::thread::membarrier_query().contains(wanted) {
-        ok(WHAT, "there: whoever does not sleep pays nothing for those who do")
+        ok(WHAT, "there: a party that does not sleep pays nothing for the sleepers")
     } else {
         advice(
             WHAT,

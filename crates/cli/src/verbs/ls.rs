@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Lists the rings in a directory, as ipcs does with queues
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
-USED is what somebody has not read yet and the producer may not overwrite.
+USED counts the messages that a reader has not read yet and the producer may not overwrite.
 
 Examples:
   slipring ls

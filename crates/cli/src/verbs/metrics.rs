@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Metrics) -> Outcome {
     }
 }
 
-/// Metrics of what is no ring are one sample that says so; somebody at a shell is told, too.
+/// The metrics of a file that is no ring are one sample that says so; the exit code says it, too.
 fn all_opened(absent: &[String]) -> Outcome {
     match absent {
         [] => Ok(()),

@@ -173,7 +173,7 @@ impl Target {
     fn publish(&mut self, message: &Message) -> Result<bool, Failure> {
         if self.free == 0 {
             return Err(Failure::Full(
-                "nobody reads the ring, and more would overwrite what was restored; make it larger, or give it a \
+                "no reader gates the ring, and more would overwrite the restored messages; make it larger, or give it a \
                  durable consumer or a group (slipring create --help)"
                     .to_owned(),
             ));

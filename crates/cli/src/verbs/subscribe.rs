@@ -24,7 +24,7 @@ const REOPENED: Duration = Duration::from_millis(50);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 A message is given back to the producer when it has been written out. With --observe the ring is opened for \
-reading only: nobody is held up, and what was missed is said on standard error.
+reading only: it holds no party up, and says on standard error how many messages it missed.
 
 Examples:
   slipring sub /dev/shm/news --from latest

@@ -227,7 +227,7 @@ impl Shift<'_> {
         let mut out = Vec::new();
         let view = View { position: delivery.position(), kind: delivery.kind(), bytes: &delivery };
         self.format.append(&mut out, number, view);
-        // A message that nobody could be shown is handed back: dropping the delivery does that.
+        // A message that could not be shown: dropping the delivery hands it back.
         self.out.lock().unwrap_or_else(PoisonError::into_inner).write_all(&out)?;
         Ok(delivery.ack())
     }
