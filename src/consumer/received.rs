@@ -3,7 +3,7 @@
 use crate::error::RecvError;
 use crate::message::{self, Value, wrong_length};
 use crate::region::Region;
-use slipring_core::format::{Block, Message, Run};
+use slipring_core::format::{Block, Message, Run, to_usize};
 use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use std::cell::Cell;
@@ -244,7 +244,7 @@ impl<'a, T: ?Sized + message::Message> Batch<'a, T> {
 impl<T: ?Sized> Batch<'_, T> {
     /// The number of messages of the batch.
     pub fn len(&self) -> usize {
-        usize::try_from(self.count).unwrap_or(usize::MAX)
+        to_usize(self.count)
     }
     /// Never true: a batch has at least one message, unless `max` was 0.
     pub fn is_empty(&self) -> bool {
@@ -398,7 +398,7 @@ impl<'b, T: ?Sized + message::Message> Iterator for BatchIter<'b, T> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        let left = usize::try_from(self.batch.count - self.next).unwrap_or(usize::MAX);
+        let left = to_usize(self.batch.count - self.next);
         (left, Some(left))
     }
 }

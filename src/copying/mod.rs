@@ -10,7 +10,7 @@ use crate::message::{Message, is_length_of, wrong_length};
 use crate::region::Region;
 use crate::ring::attach::Attachment;
 use crate::wait::{Wait, Waiting, wait_for};
-use slipring_core::format::Meta;
+use slipring_core::format::{Meta, to_usize};
 use slipring_core::protocol::park::Side;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -117,7 +117,7 @@ struct Pending {
 impl<S: Source> Copying<S> {
     fn new(source: S, wait: Wait) -> Copying<S> {
         let block_size = source.attachment().geometry().block_size();
-        let buffer = Buffer::new(usize::try_from(block_size).unwrap_or(0));
+        let buffer = Buffer::new(to_usize(block_size));
         Copying { source, buffer, pending: None, missed: 0, wait }
     }
 

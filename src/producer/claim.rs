@@ -4,7 +4,7 @@ use crate::error::SendError;
 use crate::message::{Message, Outgoing, Value};
 use crate::producer::raw::RawProducer;
 use crate::region::Blocks;
-use slipring_core::format::{Block, Slot};
+use slipring_core::format::{Block, Slot, to_usize};
 use slipring_core::memory::{BlockWriter, Memory};
 use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::single::ClaimedSlot;
@@ -206,12 +206,12 @@ impl<'a, T: ?Sized> BatchClaim<'a, T> {
 impl<T: ?Sized + Message> BatchClaim<'_, T> {
     /// The number of messages that still fit.
     pub fn remaining(&self) -> usize {
-        count(self.batch.remaining())
+        to_usize(self.batch.remaining())
     }
     /// The number of messages that were pushed.
     pub fn len(&self) -> usize {
         let filled = self.batch.filled();
-        count(filled.end - filled.start)
+        to_usize(filled.end - filled.start)
     }
     /// True before the first push.
     pub fn is_empty(&self) -> bool {
@@ -309,8 +309,8 @@ impl<T: ?Sized + Message> BatchClaim<'_, T> {
     fn prefetch_after(&self, first: Block, bytes: u64) {
         if self.batch.slots().packed_stride() <= PREFETCH_BLOCK_MAX {
             let to_a_line = first.offset().wrapping_neg() % PREFETCH_LINE;
-            for ahead in (to_a_line..bytes.min(PREFETCH_RUN_MAX)).step_by(count(PREFETCH_LINE)) {
-                self.batch.blocks().prefetch(first, PREFETCH + count(ahead));
+            for ahead in (to_a_line..bytes.min(PREFETCH_RUN_MAX)).step_by(to_usize(PREFETCH_LINE)) {
+                self.batch.blocks().prefetch(first, PREFETCH + to_usize(ahead));
             }
         }
     }
@@ -397,9 +397,4 @@ impl<T: Value> BatchClaim<'_, T> {
     pub fn push_slice(&mut self, messages: &[T]) -> usize {
         self.push_copies(messages.len(), messages.as_bytes())
     }
-}
-
-#[inline(always)]
-fn count(n: u64) -> usize {
-    usize::try_from(n).unwrap_or(usize::MAX)
 }

@@ -9,7 +9,7 @@ pub(crate) mod rights;
 pub(crate) use crate::system::fork::State;
 use crate::system::fork::{HoleFilled, Window};
 use crate::system::{self, FutexWord, Mapping};
-use slipring_core::format::{Block, Geometry, Run};
+use slipring_core::format::{Block, Geometry, Run, to_usize};
 use slipring_core::memory::{BlockWriter, Futex, Memory, Segment, Word};
 use std::alloc;
 use std::fs::File;
@@ -206,12 +206,8 @@ impl Region {
             Segment::Producer => self.producer,
             Segment::Readers => self.readers,
         };
-        // The targets are 64-bit: no offset is cut.
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
         // SAFETY: by the invariant of `Region`, the word lies inside its segment.
-        unsafe {
-            base.add(word.offset as usize).cast::<u64>()
-        }
+        unsafe { base.add(to_usize(word.offset)).cast::<u64>() }
     }
 
     #[inline(always)]
@@ -245,10 +241,7 @@ impl Region {
 
     #[inline(always)]
     pub(crate) fn block_len(&self) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        {
-            self.geometry.block_size() as usize
-        }
+        to_usize(self.geometry.block_size())
     }
 }
 
@@ -308,8 +301,7 @@ impl Blocks {
     #[inline(always)]
     pub(crate) fn prefetch_word(self, word: Word) {
         debug_assert!(word.segment == Segment::Producer);
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-        prefetch_for_writing(self.segment.wrapping_add(word.offset as usize));
+        prefetch_for_writing(self.segment.wrapping_add(to_usize(word.offset)));
     }
 
     /// Asks for the line so many bytes behind where a block begins, ahead of writing it.
@@ -330,9 +322,8 @@ unsafe impl BlockWriter for Blocks {
     #[inline(always)]
     unsafe fn store_relaxed(&self, word: Word, value: u64) {
         debug_assert!(word.segment == Segment::Producer);
-        #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
         // SAFETY: the word is the region's, so that it lies inside the segment.
-        let word = unsafe { self.segment.add(word.offset as usize) }.cast::<u64>();
+        let word = unsafe { self.segment.add(to_usize(word.offset)) }.cast::<u64>();
         // SAFETY: mapped and aligned, as `Region::atomic` has it.
         unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
     }
@@ -387,19 +378,13 @@ fn prefetch_for_reading(at: *const u8) {
 /// The offset of a block in the producer's segment, in bytes.
 #[inline(always)]
 fn offset(block: Block) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-    {
-        block.offset() as usize
-    }
+    to_usize(block.offset())
 }
 
 /// The number of blocks of a run.
 #[inline(always)]
 fn blocks(run: Run) -> usize {
-    #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits on every supported target")]
-    {
-        run.blocks() as usize
-    }
+    to_usize(run.blocks())
 }
 
 /// Read access to one block in place. The handle that made it knows whether the reader may still

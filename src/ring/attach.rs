@@ -15,7 +15,7 @@ use crate::system;
 use crate::system::fork::{Loss, Window};
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
-    RawHeader, SCHEMA_MAX, producer_page,
+    RawHeader, SCHEMA_MAX, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::recorder::{self, EventKind};
@@ -452,7 +452,7 @@ fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
 
 /// The header's bytes, of a file that begins as a ring does.
 pub(crate) fn read_header(file: &File, len: u64) -> Result<RawHeader, OpenError> {
-    let header_len = usize::try_from(HEADER_LEN).unwrap_or(usize::MAX);
+    let header_len = to_usize(HEADER_LEN);
     let mut bytes = Vec::with_capacity(header_len);
     read_start(file, &mut bytes, header_len).map_err(|error| OpenError::io("read its header", error))?;
     if !bytes.starts_with(&MAGIC) {

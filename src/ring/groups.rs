@@ -4,13 +4,13 @@ use crate::error::{AtPath, EntryError};
 use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::Ring;
-use crate::ring::attach::{Attachment, patiently};
+use crate::ring::attach::Attachment;
 use crate::system;
 use slipring_core::format::{Count, State, group as group_entry, worker};
 use slipring_core::memory::{Memory, Right};
 use slipring_core::protocol::eligibility::Eligibility;
 use slipring_core::protocol::group::{self, Group, members, table};
-use slipring_core::protocol::membership::RemoveError;
+use slipring_core::protocol::membership::{RemoveError, Removed};
 use slipring_core::protocol::recorder::{self, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
 use std::sync::atomic::Ordering::Relaxed;
@@ -317,21 +317,16 @@ impl Ring {
     /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as
     /// [`Ring::open`].
     pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
-        let attachment = Attachment::open(self.place(), Access::Readers)?;
-        let Attachment { region, locks, .. } = &attachment;
-        attachment.with_table(|| {
-            let removed = patiently(
-                || table::remove(region, attachment.geometry(), locks, name),
-                |error| matches!(error, RemoveError::InUse { .. }),
-            );
-            let removed = removed.map_err(|error| match error {
+        self.remove_entry(
+            |it| table::remove(&it.region, it.geometry(), &it.locks, name),
+            |it, Removed { position, .. }| {
+                it.record(EventKind::GroupRemoved, position, name, system::process_id().into());
+            },
+            |error| match error {
                 RemoveError::NotFound => EntryError::NoSuchGroup { name: name.to_owned() },
                 RemoveError::InUse { pid } => EntryError::GroupInUse { group: name.to_owned(), pid },
-            })?;
-            let pid = system::process_id().into();
-            attachment.record(EventKind::GroupRemoved, removed.position, name, pid);
-            Ok(())
-        })
+            },
+        )
     }
 }
 

@@ -24,13 +24,13 @@ use crate::system;
 use crate::system::fork::Window;
 use slipring_core::format::{
     BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, Geometry, GeometryError, RawHeader, Tail, entry,
-    fnv1a, producer_page,
+    fnv1a, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
 use slipring_core::protocol::furnish::{Declared, furnish};
 use slipring_core::protocol::group::table::Birth;
-use slipring_core::protocol::membership::{self, RemoveError, StartError};
+use slipring_core::protocol::membership::{self, RemoveError, Removed, StartError};
 use slipring_core::protocol::recorder::{self, Event, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
 use std::os::unix::fs::FileExt;
@@ -412,8 +412,8 @@ pub(crate) fn dead_options(
     dead_letters: &DeadLetterOptions,
     mode: u32,
 ) -> RingOptions {
-    let block_size = usize::try_from(geometry.block_size() + DEAD_LETTER_HEADER_LEN).unwrap_or(usize::MAX);
-    let capacity = usize::try_from(dead_letters.capacity_for(geometry.capacity())).unwrap_or(usize::MAX);
+    let block_size = to_usize(geometry.block_size() + DEAD_LETTER_HEADER_LEN);
+    let capacity = to_usize(dead_letters.capacity_for(geometry.capacity()));
     let mut options =
         RingOptions::new(block_size, capacity).durable(REDRIVE_CONSUMER).consumers(4).mode(mode);
     options.dead_of = Some(of);
@@ -617,7 +617,7 @@ impl Ring {
     }
     /// The bytes of a block.
     pub fn block_size(&self) -> usize {
-        usize::try_from(self.attachment.geometry().block_size()).unwrap_or(usize::MAX)
+        to_usize(self.attachment.geometry().block_size())
     }
     /// Number of blocks.
     pub fn capacity(&self) -> u64 {
@@ -779,18 +779,28 @@ impl Ring {
     /// [`EntryError::NoSuchConsumer`]; [`EntryError::ConsumerInUse`] while it is attached;
     /// [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_consumer(&self, name: &str) -> Result<(), AtPath<EntryError>> {
-        let attachment = Attachment::open(self.place(), Access::Readers)?;
-        let Attachment { region, locks, .. } = &attachment;
-        attachment.with_table(|| {
-            let removed = patiently(
-                || membership::remove(region, attachment.geometry(), locks, name),
-                |error| matches!(error, RemoveError::InUse { .. }),
-            );
-            let removed = removed.map_err(|error| match error {
+        self.remove_entry(
+            |it| membership::remove(&it.region, it.geometry(), &it.locks, name),
+            |it, Removed { position, pid }| it.record(EventKind::Removed, position, name, pid),
+            |error| match error {
                 RemoveError::NotFound => EntryError::NoSuchConsumer { name: name.to_owned() },
                 RemoveError::InUse { pid } => EntryError::ConsumerInUse { name: name.to_owned(), pid },
-            })?;
-            attachment.record(EventKind::Removed, removed.position, name, removed.pid);
+            },
+        )
+    }
+
+    /// Removes an entry under the table right, and records that. A party that reaps may hold the
+    /// entry for a moment: `remove` is tried again then.
+    fn remove_entry(
+        &self,
+        remove: impl Fn(&Attachment) -> Result<Removed, RemoveError>,
+        record: impl FnOnce(&Attachment, Removed),
+        refusal: impl FnOnce(RemoveError) -> EntryError,
+    ) -> Result<(), AtPath<EntryError>> {
+        let attachment = Attachment::open(self.place(), Access::Readers)?;
+        attachment.with_table(|| {
+            let is_held = |error: &RemoveError| matches!(error, RemoveError::InUse { .. });
+            record(&attachment, patiently(|| remove(&attachment), is_held).map_err(refusal)?);
             Ok(())
         })
     }

@@ -9,6 +9,7 @@ use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
 use crate::worker::{Outcome, RawWorker};
+use slipring_core::format::to_usize;
 use slipring_core::protocol::dead_letter::{Moved, Overflow};
 use slipring_core::protocol::lease::{Lease, LeaseLost};
 use slipring_core::protocol::recorder::EventKind;
@@ -65,7 +66,7 @@ impl RawWorker {
             // No letter is dropped because a file cannot be opened.
             Err(Overflow::Retry(RETRY_MAX_MS))
         };
-        let mut buffer = vec![0; usize::try_from(worker.geometry().block_size()).unwrap_or(0)];
+        let mut buffer = vec![0; to_usize(worker.geometry().block_size())];
         let moved = worker.move_to_dead_letters(position, clock::now(), &mut buffer, publish);
         let (event, became) = match moved {
             None => return Rejected::Waiting,

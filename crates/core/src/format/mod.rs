@@ -9,6 +9,7 @@ use core::ops::Range;
 mod delivery;
 pub mod gating;
 mod header;
+mod size;
 mod slot;
 mod word;
 
@@ -18,6 +19,7 @@ pub use delivery::{
 };
 pub use gating::GatingEntry;
 pub use header::{RawHeader, fnv1a};
+pub use size::to_usize;
 pub use slot::{Block, Message, Run, Sequence, Slot, Slots};
 pub use word::{Segment, Word};
 
