@@ -13,7 +13,7 @@ use crate::wait::Wait;
 use slipring_core::protocol;
 use slipring_core::protocol::group::Group;
 use slipring_core::protocol::group::members::{self, EnlistError};
-use slipring_core::protocol::group::table::{self, Birth, GroupError, Wanted};
+use slipring_core::protocol::group::table::{self, Birth, GroupError, Joined, Wanted};
 use slipring_core::protocol::membership::Identity;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
@@ -121,8 +121,11 @@ impl WorkerOptions {
         self.check().map_err(|error| at.at_path(error))?;
         let attachment = Attachment::open(at, Access::Readers)?;
         let (group, entry) = attachment.with_table(|| {
-            let group = self.join_group(&attachment)?;
-            let entry = self.enlist(&attachment, &group)?;
+            let Joined { group, created } = self.join_group(&attachment)?;
+            let enlisted = self.enlist(&attachment, &group);
+            // Without its first worker, the group would hold the producer for ever.
+            let entry = enlisted.inspect_err(|_| created.iter().for_each(|_| table::take_back(&group)))?;
+            self.record(&attachment, &group, created);
             Ok::<_, JoinError>((group, entry))
         })?;
         let settings = group.settings();
@@ -149,16 +152,22 @@ impl WorkerOptions {
     }
 
     /// Finds the group, or creates it. The table right is held.
-    fn join_group(&self, attachment: &Attachment) -> Result<Group<Region>, JoinError> {
+    fn join_group(&self, attachment: &Attachment) -> Result<Joined<Region>, JoinError> {
         let wanted = Wanted { name: &self.group, settings: self.settings, start: self.start };
         let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms(), now: clock::now() };
         let joined =
             table::join(&attachment.region, attachment.geometry(), &attachment.locks, &wanted, birth);
-        let joined = joined.map_err(|error| self.refusal(attachment, error))?;
-        if let Some(floor) = joined.created {
-            attachment.record(EventKind::GroupCreated, floor, &self.group, system::process_id().into());
+        joined.map_err(|error| self.refusal(attachment, error))
+    }
+
+    /// Records that the worker has joined, and whether it created the group. The table right is
+    /// held.
+    fn record(&self, attachment: &Attachment, group: &Group<Region>, created: Option<u64>) {
+        let pid = system::process_id().into();
+        if let Some(floor) = created {
+            attachment.record(EventKind::GroupCreated, floor, &self.group, pid);
         }
-        Ok(joined.group)
+        attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
     }
 
     fn refusal(&self, attachment: &Attachment, error: GroupError) -> JoinError {
@@ -184,12 +193,10 @@ impl WorkerOptions {
             || members::enlist(group, &attachment.locks, &who),
             |error| matches!(error, EnlistError::Full),
         );
-        let entry = enlisted.map_err(|error| match error {
+        enlisted.map_err(|error| match error {
             EnlistError::Full => JoinError::WorkersFull { workers: attachment.geometry().workers() },
             EnlistError::Unknown(error) => OpenError::io("lock a worker entry", error).into(),
-        })?;
-        attachment.record(EventKind::WorkerJoined, group.stored_floor().unwrap_or(0), &self.group, pid);
-        Ok(entry)
+        })
     }
 }
 

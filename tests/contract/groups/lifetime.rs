@@ -199,3 +199,18 @@ fn what_is_told_of_a_group_is_what_is_so() {
     drop((worker, idle));
     assert_eq!(group(&ring).workers, []);
 }
+
+#[test]
+fn a_worker_for_which_there_is_no_entry_leaves_no_group_behind() {
+    let ring = RingOptions::new(16, 8).groups(2).workers(1).create_in_memory().unwrap();
+    let _only = join(&ring, "first");
+    let refused = Worker::<[u8]>::join(&ring, "second").map(drop);
+    assert!(matches!(refused, Err(AtPath { error: JoinError::WorkersFull { workers: 1, .. }, .. })));
+    assert_eq!(ring.groups().iter().map(|group| &*group.name).collect::<Vec<_>>(), ["first"]);
+    let created = ring.events().iter().filter(|event| event.kind == EventKind::GroupCreated).count();
+    assert_eq!(created, 1);
+    ring.remove_group("first").unwrap_err(); // it has a worker
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    assert!((0..8).all(|_| producer.try_send(b"m").is_ok()));
+    assert_eq!(holder(&mut producer).1, "first");
+}

@@ -171,6 +171,13 @@ pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
     Ok(Removed { position, pid: 0 })
 }
 
+/// Removes a group that the caller has created in this edit of the tables, so that no worker can
+/// have joined it. The caller holds the table right.
+pub fn take_back<M: Memory + Futex>(group: &Group<M>) {
+    clear(group);
+    wake_producer(&group.memory);
+}
+
 /// Stops gating and frees the entry. The caller holds the table right and every worker's right.
 pub fn clear<M: Memory>(group: &Group<M>) {
     let Group { memory, geometry, .. } = group;
