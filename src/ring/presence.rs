@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, OnceLock};
 
 /// Which file a ring was when it was opened.
@@ -94,10 +94,20 @@ impl Presence {
         if !start.starts_with(&MAGIC) || start[ID_OFFSET..] != self.ring_id {
             return Some(HandleError::Replaced);
         }
-        let mut head = [0; 8];
-        read(&file, &mut head, producer_page::HEAD.offset)?;
-        let head = u64::from_le_bytes(head);
-        (head < self.head.fetch_max(head, Relaxed)).then_some(HandleError::Replaced)
+        self.compare_head(|| {
+            let mut head = [0; 8];
+            read(&file, &mut head, producer_page::HEAD.offset)?;
+            Some(u64::from_le_bytes(head))
+        })
+    }
+
+    /// Reads the head, and compares it with the highest that was found before this reading: another
+    /// thread may read a later head meanwhile.
+    fn compare_head(&self, read: impl FnOnce() -> Option<u64>) -> Option<HandleError> {
+        let before = self.head.load(Acquire);
+        let head = read()?;
+        self.head.fetch_max(head, AcqRel);
+        (head < before).then_some(HandleError::Replaced)
     }
 }
 
@@ -106,4 +116,23 @@ const ID_OFFSET: usize = std::mem::offset_of!(RawHeader, ring_id);
 
 fn read(file: &File, bytes: &mut [u8], offset: u64) -> Option<()> {
     file.read_exact_at(bytes, offset).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The producer's own look and that of the thread that watches its file may cross.
+    #[test]
+    fn a_look_that_a_later_one_overtakes_finds_nothing_wrong() {
+        let presence = Presence::new(PathBuf::from("ring"), (0, 0), 0, [0; 16]);
+        let crossed = presence.compare_head(|| {
+            let own = Some(10); // read here, and compared after the other look
+            assert_eq!(presence.compare_head(|| Some(20)), None);
+            own
+        });
+        assert_eq!(crossed, None);
+        assert_eq!(presence.compare_head(|| Some(20)), None);
+        assert_eq!(presence.compare_head(|| Some(19)), Some(HandleError::Replaced));
+    }
 }
