@@ -601,8 +601,10 @@ impl Ring {
     pub(crate) fn source_of(&self) -> Source {
         match &self.source.0 {
             Kind::Heap { .. } => self.source.clone(),
-            Kind::File { path, .. } => {
-                Source(Kind::File { path: path.clone(), ring: Some(self.attachment.header.ring_id) })
+            // From the root on: the process may have changed its directory since.
+            Kind::File { .. } => {
+                let path = self.attachment.path().to_path_buf();
+                Source(Kind::File { path, ring: Some(self.attachment.header.ring_id) })
             }
         }
     }

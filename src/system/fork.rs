@@ -2,11 +2,12 @@
 //!
 //! A descriptor in the child would keep the parent's locks alive after the parent's death; its
 //! number stays taken (it becomes `/dev/null`), since the child's copy of the owner will close it
-//! again. A mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to
-//! the child's next allocation, which a stale handle could then write into or unmap; so the hole is
-//! filled with zeros of the child's own and marked, so that a handle in the child reports
-//! [`State::Foreign`]. A child made by a raw `clone` runs no fork handlers: there the owners of a
-//! mapping compare process numbers.
+//! again. Where `/dev/null` is not to be had, the child closes the descriptor and notes that. A
+//! mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to the child's
+//! next allocation, which a stale handle could then write into or unmap; so the hole is filled with
+//! zeros of the child's own and marked, so that a handle in the child reports [`State::Foreign`]. A
+//! child made by a raw `clone` runs no fork handlers: there the owners of a mapping compare process
+//! numbers.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fs::File;
@@ -26,6 +27,10 @@ const FOREIGN: usize = 4;
 
 /// The mapping of a page that the hardware lost, replaced likewise.
 const POISONED: usize = 5;
+
+/// A descriptor that a forked child closed, having nothing to put in its place: its number may be
+/// another file's.
+const CLOSED: usize = 6;
 
 /// How a mapping was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +56,8 @@ pub(crate) enum State {
 /// nodes are used again.
 #[derive(Debug)]
 struct Node {
-    /// [`FREE`], [`DESCRIPTOR`], [`MAPPING`] or [`LOST`]. `what` and `len` are stored before `kind`
-    /// becomes [`DESCRIPTOR`] or [`MAPPING`].
+    /// One of the numbers above. `what` and `len` are stored before `kind` becomes [`DESCRIPTOR`]
+    /// or [`MAPPING`].
     kind: AtomicUsize,
     /// The descriptor, or the address of the mapping.
     what: AtomicUsize,
@@ -259,10 +264,13 @@ pub(crate) struct ForkClosed {
 impl Drop for ForkClosed {
     fn drop(&mut self) {
         let _window = Window::open();
+        let is_closed = self.entry.0.kind.load(Acquire) == CLOSED;
         // SAFETY: dropped once, here.
         unsafe { ManuallyDrop::drop(&mut self.entry) };
-        // SAFETY: as above.
-        unsafe { ManuallyDrop::drop(&mut self.file) };
+        if !is_closed {
+            // SAFETY: as above.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
     }
 }
 
@@ -370,7 +378,9 @@ extern "C" fn in_child() {
             unsafe { fill_hole(what, len) };
         } else if let Ok(descriptor) = libc::c_int::try_from(what) {
             // SAFETY: the descriptor belongs to a file that only the parent may use.
-            unsafe { replace(descriptor, null) };
+            if !unsafe { replace(descriptor, null) } {
+                node.kind.store(CLOSED, Release);
+            }
         }
     }
     if null != -1 {
@@ -401,16 +411,19 @@ unsafe fn fill_hole(address: usize, len: usize) {
     }
 }
 
+/// Puts `null` in the place of a descriptor, or closes it; false if it was closed.
+///
 /// # Safety
 ///
 /// Called in a forked child, for a descriptor that no code in the child uses.
-unsafe fn replace(descriptor: libc::c_int, null: libc::c_int) {
+unsafe fn replace(descriptor: libc::c_int, null: libc::c_int) -> bool {
     // SAFETY: dup3 is async-signal-safe, and so is close.
     let replaced = null != -1 && unsafe { libc::dup3(null, descriptor, libc::O_CLOEXEC) } != -1;
     if !replaced {
         // SAFETY: as above.
         unsafe { libc::close(descriptor) };
     }
+    replaced
 }
 
 #[cfg(test)]

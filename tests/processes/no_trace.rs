@@ -5,6 +5,9 @@ use slipring::{
     AtPath, AttachError, Consumer, ConsumerOptions, GroupSettings, HandleError, Observer, OpenError,
     Producer, ProducerOptions, RecvError, Ring, RingOptions, Selector, SendError, Start, Wait, Worker,
 };
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 slipring::message! {
     struct Right { value: u64 }
@@ -37,12 +40,14 @@ fn a_refused_type_does_not_reopen_a_closed_stream() {
     assert!(matches!(consumer.try_recv(), Err(RecvError::Closed)));
 }
 
-/// Runs `life` in a forked child and returns how it ended, as `waitpid` has it.
+/// Runs `life` in a forked child and returns how it ended, as `waitpid` has it: a failure, if it
+/// returns false or panics.
 fn in_child(life: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child only runs `life` and leaves; the C library makes allocation usable in it.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let code = i32::from(!life());
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(life));
+        let code = i32::from(!ended.unwrap_or(false));
         // SAFETY: ends the child without running anything of the parent's.
         unsafe { libc::_exit(code) };
     }
@@ -69,6 +74,30 @@ fn a_forked_child_that_drops_a_handle_unmaps_nothing_of_its_own() {
     });
     assert_eq!(status, 0, "the child is sound");
     assert!(Ring::open(&path).unwrap().consumers()[0].alive, "and took nothing from its parent");
+}
+
+/// Without `/dev/null`, the child's fork handler has nothing to put in the place of a descriptor.
+#[test]
+fn a_forked_child_that_drops_a_handle_closes_no_file_of_its_own() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    RingOptions::new(8, 4).create(&path).unwrap();
+    let root = std::ffi::CString::new(path.parent().unwrap().to_str().unwrap()).unwrap();
+    let status = in_child(|| {
+        let consumer = Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
+        // SAFETY: the string is NUL-terminated and outlives the call.
+        if unsafe { libc::chroot(root.as_ptr()) } != 0 {
+            eprintln!("nothing tried: this process may not change its root");
+            return true;
+        }
+        let of_the_grandchild = in_child(|| {
+            let files: Vec<File> = (0..8).map(|_| File::open("/ring").unwrap()).collect();
+            drop(consumer);
+            files.iter().all(|file| file.metadata().is_ok())
+        });
+        of_the_grandchild == 0
+    });
+    assert_eq!(status, 0);
 }
 
 #[test]
@@ -175,21 +204,19 @@ fn a_child_that_is_forked_while_another_thread_attaches_has_nothing_of_the_ring(
         });
         let mut held = 0;
         for _ in 0..400 {
-            // SAFETY: the child only waits to be killed.
+            let (mut told, mut telling) = UnixStream::pair().unwrap();
+            // SAFETY: the child only writes a byte, and waits to be killed.
             let child = unsafe { libc::fork() };
             if child == 0 {
+                // The handlers of the fork have run.
+                telling.write_all(&[1]).unwrap();
                 loop {
                     // SAFETY: takes nothing.
                     unsafe { libc::pause() };
                 }
             }
-            // The handlers of a fork have run in the parent; in the child, its first steps may be
-            // still to come, in which it closes what was registered.
-            let closed = (0..200).any(|_| {
-                std::thread::yield_now();
-                holdings(child, &path) == 0
-            });
-            held += usize::from(!closed);
+            told.read_exact(&mut [0]).unwrap();
+            held += usize::from(holdings(child, &path) > 0);
             // SAFETY: takes numbers; the process is the child.
             unsafe { libc::kill(child, libc::SIGKILL) };
             // SAFETY: as above; nothing is written through a null pointer.
@@ -253,9 +280,11 @@ fn a_change_of_directory_does_not_change_which_file_is_meant() {
         let home = path.parent().unwrap();
         std::env::set_current_dir(home).unwrap();
         let mut consumer = Consumer::<[u8]>::attach("ring", Start::Latest).unwrap();
+        let ring = Ring::open("ring").unwrap();
         std::env::set_current_dir("/").unwrap();
         // Longer than it takes to look whether the file was replaced.
         let waited = consumer.recv_timeout(std::time::Duration::from_millis(250));
+        drop(Producer::<[u8]>::open(&ring).unwrap());
         matches!(waited, Err(RecvError::TimedOut(_)))
     });
     assert_eq!(status, 0);
