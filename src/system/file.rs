@@ -102,17 +102,25 @@ pub(crate) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
 /// Reserves `len` bytes for the file, so that no later store can fail for want of space.
 pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
-    loop {
+    let (mut at, mut part) = (0, len);
+    while at < len {
         // SAFETY: no memory is passed.
-        let result = check(unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) });
+        let result = check(unsafe { libc::fallocate(file.as_raw_fd(), 0, at, part.min(len - at)) });
         match result {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) => at += part.min(len - at),
+            // A tmpfs gives up what it has reserved when a signal interrupts it. Under a timer, a
+            // long call would never end.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => part = (part / 2).max(PART_MIN),
             // Older filesystems have no such call, and a sandbox may refuse it.
             Err(error) if Refusal::of(&error).is_none() => return write_zeros(file, len.unsigned_abs()),
-            other => return other.map(drop),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
+
+/// The fewest bytes that are reserved at a time: some microseconds of work.
+const PART_MIN: libc::off_t = 1 << 16;
 
 /// Writes all of the file, so that every page of it has its place.
 fn write_zeros(file: &File, len: u64) -> io::Result<()> {

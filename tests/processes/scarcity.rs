@@ -8,7 +8,7 @@ use slipring::{
     Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -133,14 +133,28 @@ fn a_lack_of_descriptors_is_an_error_and_loses_nothing() {
     Child::start("scarcity/no_descriptors", &[path.to_str().unwrap()]).finish();
 }
 
+/// One step of a filter of system calls.
+fn step(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code: code.try_into().unwrap(), jt, jf, k }
+}
+
+/// From here on, the filter decides about every system call of this process.
+fn filter_calls(filter: &mut [libc::sock_filter]) {
+    let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: takes numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and what it points to live across the call.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// From here on, every lock that this process asks for, or asks about, is `ENOLCK`: the kernel has no memory for it.
 fn refuse_locks() {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let end = libc::BPF_RET | libc::BPF_K;
-    let step = |code: u32, k: u32, jt, jf| libc::sock_filter { code: code.try_into().unwrap(), jt, jf, k };
     let second_argument = std::mem::offset_of!(libc::seccomp_data, args) + 8;
-    let mut filter = [
+    filter_calls(&mut [
         step(load, std::mem::offset_of!(libc::seccomp_data, nr).try_into().unwrap(), 0, 0),
         step(compare, libc::SYS_fcntl.try_into().unwrap(), 0, 4),
         step(load, second_argument.try_into().unwrap(), 0, 0),
@@ -148,13 +162,39 @@ fn refuse_locks() {
         step(compare, libc::F_OFD_GETLK.try_into().unwrap(), 0, 1),
         step(end, libc::SECCOMP_RET_ERRNO | u32::try_from(libc::ENOLCK).unwrap(), 0, 0),
         step(end, libc::SECCOMP_RET_ALLOW, 0, 0),
-    ];
-    let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
-    // SAFETY: takes numbers.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
-    // SAFETY: the program and what it points to live across the call.
-    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    ]);
+}
+
+/// From here on, a signal interrupts each reservation of more than 100 KiB, as the tmpfs of an
+/// older kernel has it that takes longer than the next tick of a timer.
+fn interrupt_long_reservations() {
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let exceeds = libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K;
+    let end = libc::BPF_RET | libc::BPF_K;
+    let fourth_argument = std::mem::offset_of!(libc::seccomp_data, args) + 3 * 8;
+    filter_calls(&mut [
+        step(load, std::mem::offset_of!(libc::seccomp_data, nr).try_into().unwrap(), 0, 0),
+        step(compare, libc::SYS_fallocate.try_into().unwrap(), 0, 3),
+        step(load, fourth_argument.try_into().unwrap(), 0, 0),
+        step(exceeds, 100 << 10, 0, 1),
+        step(end, libc::SECCOMP_RET_ERRNO | u32::try_from(libc::EINTR).unwrap(), 0, 0),
+        step(end, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ]);
+}
+
+fn interrupted_reservation(path: &Path) {
+    interrupt_long_reservations();
+    let ring = RingOptions::new(4096, 256).create(path).unwrap();
+    let reserved = std::fs::metadata(path).unwrap().blocks() * 512;
+    assert!(reserved >= ring.file_len(), "{reserved} of {}", ring.file_len());
+}
+
+#[test]
+fn signals_that_interrupt_every_long_reservation_do_not_keep_a_ring_from_being_made() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    Child::start("scarcity/interrupted_reservation", &[path.to_str().unwrap()]).finish();
 }
 
 fn no_locks(path: &Path) {
@@ -278,6 +318,7 @@ pub(crate) fn play(role: &str, given: &[String]) {
         "full_filesystem" => full_filesystem(&path),
         "no_descriptors" => no_descriptors(&path),
         "no_locks" => no_locks(&path),
+        "interrupted_reservation" => interrupted_reservation(&path),
         "storm" => storm(&path),
         _ => panic!("no such role: {role}"),
     }
