@@ -4,9 +4,12 @@ use crate::error::{AtPath, CreateError, OpenError};
 use crate::ring::place::{Kind, Place};
 use crate::ring::{Ring, RingOptions};
 use std::fmt::Display;
+use std::time::Duration;
 
 /// How often to try a path at which other programs create and remove rings meanwhile.
 const TRIES: u32 = 100;
+/// The time between two tries.
+const PAUSE: Duration = Duration::from_millis(1);
 
 impl RingOptions {
     /// Opens the ring at `place`, or creates it if the path is free: for programs that start in any
@@ -52,10 +55,19 @@ impl RingOptions {
             let Kind::File { path, .. } = &at.source.0 else {
                 return Err(at.at_path(CreateError::AlreadyExists));
             };
+            // No new ring has the id of an old one.
+            if at.demands.ring_id.is_some() {
+                return Err(at.at_path(OpenError::NotFound.into()));
+            }
             match self.create(path) {
-                // Another program created the ring meanwhile.
-                Err(AtPath { error: CreateError::AlreadyExists, .. }) if tries < TRIES => tries += 1,
-                created => return created,
+                // Opened on the conditions of `at`.
+                Ok(created) => return Ok(Ring::open(at.only_ring(created.id()))?),
+                // Another program creates the ring at this moment, or did so meanwhile.
+                Err(AtPath { error: CreateError::AlreadyExists, .. }) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(error),
             }
         }
     }

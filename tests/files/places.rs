@@ -2,7 +2,8 @@
 
 use kit::TempDir;
 use slipring::{
-    At, AtPath, AttachError, Backoff, CreateError, GroupSettings, OpenError, Producer, Ring, RingOptions,
+    At, AtPath, AttachError, Backoff, CreateError, Error, GroupSettings, OpenError, Producer, Ring,
+    RingOptions,
 };
 use std::sync::Barrier;
 use std::time::Duration;
@@ -77,4 +78,17 @@ fn a_ring_that_is_there_must_be_what_was_asked_for() {
     let other = GroupSettings::new().ack_wait(Duration::from_secs(9));
     differs(options().group("g", other), &[&format!("group \"g\" has {settings}, not {other}")]);
     assert_eq!(Ring::open(&path).unwrap().head(), 0);
+}
+
+/// A new ring would have another id, and the positions that were saved beside the old one would
+/// name messages that never were.
+#[test]
+fn a_ring_that_must_be_a_certain_one_is_not_created_in_its_place() {
+    let dir = TempDir::new();
+    let (path, options) = (dir.file("ring"), RingOptions::new(16, 4));
+    let id = options.create(&path).unwrap().id();
+    std::fs::remove_file(&path).unwrap();
+    let refused = options.open_or_create(At::path(&path).only_ring(id));
+    assert!(Error::from(refused.unwrap_err()).is_not_found());
+    assert!(!path.exists());
 }
