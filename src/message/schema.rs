@@ -35,11 +35,11 @@ impl Schema {
     /// `Name{field:type,...}`.
     #[doc(hidden)]
     pub const fn of_struct(name: &str, fields: &[(&str, &Schema)]) -> Schema {
-        let mut schema = Schema::EMPTY.then(name);
+        let mut schema = Schema::EMPTY.then_name(name);
         let mut n = 0;
         while n < fields.len() {
             let (field, of) = fields[n];
-            schema = schema.then(if n == 0 { "{" } else { "," }).then(field).then(":").then(of.as_str());
+            schema = schema.then(if n == 0 { "{" } else { "," }).then_name(field).then(":").then(of.as_str());
             n += 1;
         }
         schema.then("}")
@@ -48,18 +48,31 @@ impl Schema {
     /// `Name:number(Variant=value,...)`.
     #[doc(hidden)]
     pub const fn of_enum(name: &str, of: &Schema, variants: &[(&str, i128)]) -> Schema {
-        let mut schema = Schema::EMPTY.then(name).then(":").then(of.as_str());
+        let mut schema = Schema::EMPTY.then_name(name).then(":").then(of.as_str());
         let mut n = 0;
         while n < variants.len() {
             let (variant, value) = variants[n];
-            schema = schema.then(if n == 0 { "(" } else { "," }).then(variant).then("=").then_number(value);
+            schema =
+                schema.then(if n == 0 { "(" } else { "," }).then_name(variant).then("=").then_number(value);
             n += 1;
         }
         schema.then(")")
     }
 
-    const fn then(mut self, text: &str) -> Schema {
-        let (bytes, mut n) = (text.as_bytes(), 0);
+    /// A name without the mark by which Rust tells it from a keyword, which other languages lack:
+    /// `type` for `r#type`.
+    const fn then_name(self, name: &str) -> Schema {
+        match name.as_bytes() {
+            [b'r', b'#', name @ ..] | name => self.then_bytes(name),
+        }
+    }
+
+    const fn then(self, text: &str) -> Schema {
+        self.then_bytes(text.as_bytes())
+    }
+
+    const fn then_bytes(mut self, bytes: &[u8]) -> Schema {
+        let mut n = 0;
         assert!(self.len + bytes.len() <= SCHEMA_MAX, "the description of a message type exceeds 2048 bytes");
         while n < bytes.len() {
             self.text[self.len + n] = bytes[n];

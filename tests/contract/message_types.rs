@@ -73,6 +73,21 @@ mod renumbered {
     }
 }
 
+slipring::message_enum! {
+    /// With names that Rust marks.
+    enum r#Kind: u8 { r#Loop = 1 }
+}
+slipring::message! {
+    /// The same.
+    struct r#Marked { r#type: Checked<Kind>, r#match: u8 }
+}
+
+/// Programs in other languages write the same text: the mark is Rust's own.
+#[test]
+fn a_name_that_is_a_keyword_of_rust_has_no_mark() {
+    assert_eq!(Marked::SCHEMA, "Marked{type:Kind:u8(Loop=1),match:u8}");
+}
+
 #[test]
 fn the_numbers_of_an_enum_count() {
     assert_eq!(Checked::<Side>::SCHEMA, "Side:i16(Buy=-1,Sell=1)");
