@@ -100,7 +100,7 @@ fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) ->
     let mut turn = 0_u32;
     loop {
         if who.poll()? {
-            return Ok(FIRST_LOOKS + turn);
+            return Ok(FIRST_LOOKS.saturating_add(turn));
         }
         turn = turn.wrapping_add(1);
         let sleeps = how == Wait::Park && turn >= SPINS_BEFORE_SLEEP;
@@ -117,7 +117,8 @@ fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) ->
             if left.is_zero() {
                 // A message may have come while this thread was not running: one more look before
                 // the error.
-                return if who.poll()? { Ok(FIRST_LOOKS + turn) } else { Err(who.timed_out(waited)) };
+                let found = who.poll()?;
+                return if found { Ok(FIRST_LOOKS.saturating_add(turn)) } else { Err(who.timed_out(waited)) };
             }
             if sleeps {
                 who.sleep(left.min(CHECK_UP - (now - *checked_up)))?;
