@@ -175,7 +175,7 @@ impl Actor for InPlace {
     }
 
     fn name(&self) -> &'static str {
-        if self.durable.is_some() { "durable consumer" } else { "consumer" }
+        self.durable.unwrap_or("consumer")
     }
 }
 

@@ -108,7 +108,7 @@ impl GroupBook {
         let is_owner = |word: DeliveryWord| shared.holder(Right::Worker(word.owner())) == Some(life.party);
         let means = |intent| life.intent.get() == intent;
         // A clock that was set back changes nothing: the time was there.
-        let due = old.deadline().ahead_of(shared.latest.get(), LONGEST) == 0;
+        let due = old.deadline().ahead_of(shared.machine.latest.get(), LONGEST) == 0;
         let exhausted = self.max_deliver != 0 && old.attempt() >= self.max_deliver;
         let again = new.attempt() == old.attempt() + 1;
         let same = new.attempt() == old.attempt();
@@ -135,7 +135,7 @@ impl GroupBook {
             "{old:?} {:?} becomes {:?} at {:?}: {}",
             old.state(),
             new.state(),
-            shared.now.get(),
+            shared.machine.now.get(),
             story()
         );
         self.last.insert(position, new.0);

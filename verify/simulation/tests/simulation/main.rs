@@ -2,7 +2,8 @@
 //! message, delivers one that is settled, or stops everything.
 //!
 //! The whole protocol on memory of the test's own, in one thread: a producer, durable, plain and
-//! evictable consumers, an observer, four workers of two groups, a dead-letter ring. A seed decides
+//! evictable consumers, an observer, four workers of two groups, and a dead-letter ring, which is a
+//! ring like the first, with a consumer that redrives. A seed decides
 //! the order of turns. Any party may be killed before any access to shared memory, stopped for a
 //! while between two operations, or interrupted in the middle of one by operations of other
 //! parties. The clock leaps, and is set back. Rings have two to sixteen blocks. After 400 turns
@@ -59,7 +60,7 @@ fn play(seed: u64, talkative: bool) -> Done {
         messages: oracle.end() - world.shared.geometry.first_position(),
         leases: oracle.groups.iter().map(|group| group.leases).sum(),
         kills: world.kills.get(),
-        history: world.shared.history.get(),
+        history: world.shared.machine.history.get(),
     }
 }
 

@@ -17,25 +17,62 @@ use std::time::Duration;
 /// The payload with which a killed party unwinds.
 pub(crate) struct Killed;
 
-/// The state that all parties share: the ring, the kernel's locks, the clock.
-pub(crate) struct Shared {
-    pub(crate) geometry: Geometry,
-    pub(crate) oracle: RefCell<Oracle>,
+/// The clock, and the order in which parties get their turn.
+pub(crate) struct Machine {
     pub(crate) now: Cell<Millis>,
     /// The latest that the clock ever showed.
     pub(crate) latest: Cell<Millis>,
     /// A digest of every write: two plays of a seed have the same.
     pub(crate) history: Cell<u64>,
     talkative: bool,
-    pub(crate) rights: RefCell<HashMap<Right, u32>>,
     /// After so many accesses another party gets its turn.
     pub(crate) interrupt: Cell<Option<u32>>,
     pub(crate) others: RefCell<Option<Rc<dyn Fn()>>>,
+}
+
+impl Machine {
+    pub(crate) fn new(now: Millis, talkative: bool) -> Machine {
+        Machine {
+            now: Cell::new(now),
+            latest: Cell::new(now),
+            history: Cell::new(0),
+            talkative,
+            interrupt: Cell::new(None),
+            others: RefCell::new(None),
+        }
+    }
+
+    /// The clock goes on, or back.
+    pub(crate) fn set_clock(&self, now: Millis) {
+        self.now.set(now);
+        if now.ahead_of(self.latest.get(), 1 << 30) > 0 {
+            self.latest.set(now);
+        }
+    }
+
+    fn record(&self, party: u32, word: Word, old: u64, new: u64) {
+        if self.talkative {
+            println!("        {party}: {:?} {:#x}: {old:#x} -> {new:#x}", word.segment, word.offset);
+        }
+        let parts = [party.into(), self.now.get().0.into(), word.offset, old, new];
+        let digest = parts.into_iter().fold(self.history.get(), |digest, part: u64| {
+            (digest ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
+        });
+        self.history.set(digest);
+    }
+}
+
+/// The state of a ring that all its parties share: its words and blocks, and the kernel's locks.
+pub(crate) struct Shared {
+    pub(crate) geometry: Geometry,
+    pub(crate) oracle: RefCell<Oracle>,
+    pub(crate) machine: Rc<Machine>,
+    rights: RefCell<HashMap<Right, u32>>,
     segments: [Vec<Cell<u64>>; 2],
 }
 
 impl Shared {
-    pub(crate) fn new(geometry: Geometry, oracle: Oracle, now: Millis, talkative: bool) -> Shared {
+    pub(crate) fn new(geometry: Geometry, oracle: Oracle, machine: &Rc<Machine>) -> Shared {
         let slots = geometry.slots();
         let last = slots.end();
         // More than there is: no party here looks at where the segment begins in the file.
@@ -44,13 +81,8 @@ impl Shared {
         Shared {
             geometry,
             oracle: RefCell::new(oracle),
-            now: Cell::new(now),
-            latest: Cell::new(now),
-            history: Cell::new(0),
-            talkative,
+            machine: Rc::clone(machine),
             rights: RefCell::default(),
-            interrupt: Cell::new(None),
-            others: RefCell::new(None),
             segments: [words(last), words(readers)],
         }
     }
@@ -79,25 +111,6 @@ impl Shared {
         words.iter().flat_map(|word| word.get().to_le_bytes()).collect()
     }
 
-    /// The clock goes on, or back.
-    pub(crate) fn set_clock(&self, now: Millis) {
-        self.now.set(now);
-        if now.ahead_of(self.latest.get(), 1 << 30) > 0 {
-            self.latest.set(now);
-        }
-    }
-
-    fn record(&self, party: u32, word: Word, old: u64, new: u64) {
-        if self.talkative {
-            println!("        {party}: {:?} {:#x}: {old:#x} -> {new:#x}", word.segment, word.offset);
-        }
-        let parts = [party.into(), self.now.get().0.into(), word.offset, old, new];
-        let digest = parts.into_iter().fold(self.history.get(), |digest, part: u64| {
-            (digest ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29)
-        });
-        self.history.set(digest);
-    }
-
     pub(crate) fn holder(&self, right: Right) -> Option<u32> {
         self.rights.borrow().get(&right).copied()
     }
@@ -115,10 +128,11 @@ pub(crate) struct Life {
     pub(crate) fuse: Cell<Option<u32>>,
     pub(crate) dead: Cell<bool>,
     pub(crate) intent: Cell<Intent>,
-    known: RefCell<HashMap<Word, u64>>,
+    /// The value of a word that this process last saw.
+    known: RefCell<HashMap<*const Cell<u64>, u64>>,
 }
 
-/// One process's view of the memory. Also its hand for the kernel's locks.
+/// One process's view of a ring's memory. Also its hand for the kernel's locks.
 #[derive(Clone)]
 pub(crate) struct SimMemory {
     pub(crate) shared: Rc<Shared>,
@@ -130,6 +144,11 @@ impl SimMemory {
         let (fuse, dead, intent) = (Cell::new(None), Cell::new(false), Cell::new(Intent::Nothing));
         let known = RefCell::default();
         SimMemory { shared: Rc::clone(shared), life: Rc::new(Life { party, fuse, dead, intent, known }) }
+    }
+
+    /// The same process's view of another ring.
+    pub(crate) fn on(&self, shared: &Rc<Shared>) -> SimMemory {
+        SimMemory { shared: Rc::clone(shared), life: Rc::clone(&self.life) }
     }
 
     /// One step of this process. False when it is dead, and nothing it does has an effect.
@@ -144,11 +163,12 @@ impl SimMemory {
             };
             self.life.fuse.set(Some(left));
         }
-        if let Some(left) = self.shared.interrupt.get() {
+        let machine = &self.shared.machine;
+        if let Some(left) = machine.interrupt.get() {
             let left = left.checked_sub(1);
-            self.shared.interrupt.set(left);
+            machine.interrupt.set(left);
             if left.is_none() {
-                let others = self.shared.others.borrow().clone();
+                let others = machine.others.borrow().clone();
                 others.expect("the world is made")();
             }
         }
@@ -157,7 +177,7 @@ impl SimMemory {
 
     fn write(&self, word: Word, new: u64) {
         let old = self.shared.word(word).replace(new);
-        self.shared.record(self.life.party, word, old, new);
+        self.shared.machine.record(self.life.party, word, old, new);
         self.shared.oracle.borrow_mut().wrote(&self.shared, &self.life, word, old, new);
     }
 
@@ -174,7 +194,7 @@ impl SimMemory {
     /// Keeps what this party knows of a word, for a load that gives what was known.
     fn learn(&self, word: Word, value: u64) {
         if remembers() {
-            self.life.known.borrow_mut().insert(word, value);
+            self.life.known.borrow_mut().insert(self.shared.word(word), value);
         }
     }
 
@@ -227,8 +247,9 @@ unsafe impl Memory for SimMemory {
         if !self.step() {
             return 0;
         }
-        let remembered = change.and_then(|_| self.life.known.borrow().get(&word).copied());
-        let value = remembered.unwrap_or_else(|| self.shared.word(word).get());
+        let cell = self.shared.word(word);
+        let known = || self.life.known.borrow().get(&std::ptr::from_ref(cell)).copied();
+        let value = change.and_then(|_| known()).unwrap_or_else(|| cell.get());
         self.learn(word, value);
         value
     }
@@ -316,7 +337,7 @@ impl Liveness for SimMemory {
 /// The system clock is the lease clock here: it leaps, and is set back.
 impl Clock for SimMemory {
     fn now(&self) -> Millis {
-        self.shared.now.get()
+        self.shared.machine.now.get()
     }
 
     fn unix_ms(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Workers of a group: what `Worker` and `Delivery` do with the protocol.
 
+use crate::dead_letters::Writer;
 use crate::memory::SimMemory;
 use crate::oracle::{Intent, Message, Oracle};
 use crate::world::{ACK_WAIT, Actor, BIRTH, CREWS, GRAIN, Turn};
@@ -93,15 +94,11 @@ impl Working {
     fn move_dead_letters_from(&self, turn: &Turn<'_>, first: u64) {
         let Some(worker) = &self.worker else { return };
         let dead_pending: Vec<u64> = worker.dead_pending(first, turn.now()).take(4).collect();
-        let party = turn.memory.life.party;
-        if !turn.memory.step() || !turn.world.dead_letters.borrow_mut().seize(party) {
-            return;
-        }
+        let Some(mut writer) = Writer::open(turn.memory, &turn.world.dead_letters) else { return };
         for position in dead_pending {
             let publish = |dead_pending: &Lease, bytes: &[u8]| {
                 turn.oracle().read(position, Message::shown_in(bytes, dead_pending.message.meta));
-                // It may be killed before the copy is published, or after.
-                let published = turn.memory.step() && turn.world.dead_letters.borrow_mut().publish(position);
+                let published = writer.publish(bytes, dead_pending.message.meta);
                 if published {
                     turn.oracle().groups[self.number as usize].letters.insert(position);
                 }
@@ -109,7 +106,7 @@ impl Working {
             };
             worker.move_to_dead_letters(position, turn.now(), &mut turn.buffer(), publish);
         }
-        turn.world.dead_letters.borrow_mut().drop_holder(party);
+        writer.close();
     }
 
     /// Ends one of the leases it has, in one of the ways there are.

@@ -2,9 +2,9 @@
 
 use crate::audit::audit;
 use crate::consumers::{EvictableReader, InPlace, Onlooker};
-use crate::dead_letters::DeadLetterRing;
+use crate::dead_letters::{self, REDRIVER};
 use crate::deliveries::GroupBook;
-use crate::memory::{Shared, SimMemory, survives};
+use crate::memory::{Machine, Shared, SimMemory, survives};
 use crate::oracle::{CREATOR, GROUPS, Oracle};
 use crate::producer::Publishing;
 use crate::workers::Working;
@@ -53,7 +53,7 @@ impl Turn<'_> {
         vec![0; usize::try_from(self.geometry().block_size()).unwrap()]
     }
     pub(crate) fn now(&self) -> Millis {
-        self.memory.shared.now.get()
+        self.memory.shared.machine.now.get()
     }
     /// No party is killed any more, and every party finishes.
     pub(crate) fn calm(&self) -> bool {
@@ -83,15 +83,15 @@ struct Member {
 }
 
 impl Member {
-    fn is_done(&self, oracle: &Oracle) -> bool {
-        self.is_gone || self.actor.is_done(oracle)
+    fn is_done(&self) -> bool {
+        self.is_gone || self.actor.is_done(&self.memory.shared.oracle.borrow())
     }
 }
 
 pub(crate) struct World {
     pub(crate) shared: Rc<Shared>,
     pub(crate) settings: [GroupSettings; GROUPS],
-    pub(crate) dead_letters: RefCell<DeadLetterRing>,
+    pub(crate) dead_letters: Rc<Shared>,
     pub(crate) goal: u64,
     members: Vec<RefCell<Member>>,
     /// The members that may get a turn before calm begins, some of them several times.
@@ -121,7 +121,8 @@ impl World {
         let limits = [0, dice.pick(&[1, 2, 3])];
         let books = [0, 1].map(|number| GroupBook::new(number, geometry, limits[number]));
         let now = Millis(dice.pick(&[0, 1000, u32::MAX - 200]));
-        let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), now, talkative));
+        let machine = Rc::new(Machine::new(now, talkative));
+        let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), &machine));
         let base = GroupSettings::new().ack_wait(Duration::from_millis(ACK_WAIT.into()));
         let pending = dice.pick(&[1, 3, 1000]);
         let rest = [Duration::from_millis(20), Duration::from_millis(200)];
@@ -140,20 +141,23 @@ impl World {
         ];
         let crew = [(0, false), (0, true), (1, false), (1, true)];
         actors.extend(crew.map(|(number, spare)| Box::new(Working::of(number, spare)) as Box<dyn Actor>));
+        actors.push(Box::new(InPlace::durable(REDRIVER)));
         // Some parties are left out, and some get more turns.
         actors.retain(|actor| !actor.may_be_missed() || !dice.hits(3));
         let order = (0..actors.len()).flat_map(|member| vec![member; dice.pick(&[1, 1, 4])]).collect();
         let parties = Cell::new(100);
         Rc::new_cyclic(|weak: &std::rc::Weak<World>| {
             let weak = weak.clone();
-            *shared.others.borrow_mut() = Some(Rc::new(move || {
+            *machine.others.borrow_mut() = Some(Rc::new(move || {
                 if let Some(world) = weak.upgrade() {
                     world.interlude();
                 }
             }));
-            let member = |(party, actor)| {
+            let dead_letters = dead_letters::create(block_size, dice.pick(&[1, 4, 64]), &machine);
+            let member = |(party, actor): (u32, Box<dyn Actor>)| {
+                let ring = if actor.name() == REDRIVER { &dead_letters } else { &shared };
                 RefCell::new(Member {
-                    memory: SimMemory::of(&shared, party),
+                    memory: SimMemory::of(ring, party),
                     actor,
                     paused_until: 0,
                     is_gone: false,
@@ -162,9 +166,9 @@ impl World {
             World {
                 order,
                 settings,
-                dead_letters: RefCell::new(DeadLetterRing::new(dice.pick(&[1, 4, 100]))),
                 goal: first + dice.pick(&[20, 60, 150]),
                 members: (1..).zip(actors).map(member).collect(),
+                dead_letters: Rc::clone(&dead_letters),
                 shared: Rc::clone(&shared),
                 goes_back: dice.hits(2),
                 dice: RefCell::new(dice),
@@ -199,7 +203,7 @@ impl World {
         }
         self.depth.set(self.depth.get() - 1);
         let again = self.roll(2) == 0;
-        self.shared.interrupt.set(again.then(|| self.dice.borrow_mut().roll32(20)));
+        self.shared.machine.interrupt.set(again.then(|| self.dice.borrow_mut().roll32(20)));
     }
 
     /// Time goes by; now and then a lot of it.
@@ -210,12 +214,13 @@ impl World {
             4..60 => self.dice.borrow_mut().roll32(8),
             _ => 0,
         };
-        let mut now = self.shared.now.get().after(step);
+        let mut now = self.shared.machine.now.get().after(step);
         if self.goes_back && !self.calm.get() && self.roll(100) == 0 {
-            now =
-                Millis(self.shared.latest.get().0.wrapping_sub(self.dice.borrow_mut().roll32(STEP_BACK_MAX)));
+            now = Millis(
+                self.shared.machine.latest.get().0.wrapping_sub(self.dice.borrow_mut().roll32(STEP_BACK_MAX)),
+            );
         }
-        self.shared.set_clock(now);
+        self.shared.machine.set_clock(now);
     }
 
     /// A party's operation, or its death.
@@ -246,11 +251,11 @@ impl World {
         life.fuse.set((wild && dice.hits(10)).then(|| dice.roll32(50)));
         let interrupted = wild && self.depth.get() < 2 && dice.hits(3);
         let longest = dice.pick(&[8, 20, 40]);
-        self.shared.interrupt.set(interrupted.then(|| dice.roll32(longest)));
+        self.shared.machine.interrupt.set(interrupted.then(|| dice.roll32(longest)));
         self.say(|| format!("{} {}", actor.name(), life.party));
         let killed = wild && dice.hits(60)
             || !survives(|| actor.act(&mut Turn { world: self, memory: &*memory, dice }));
-        self.shared.interrupt.set(None);
+        self.shared.machine.interrupt.set(None);
         life.fuse.set(None);
         if killed {
             self.kill(&mut member);
@@ -265,10 +270,10 @@ impl World {
         self.kills.set(self.kills.get() + 1);
         memory.life.dead.set(true);
         self.shared.drop_rights(party);
-        self.dead_letters.borrow_mut().drop_holder(party);
-        actor.died(&mut self.shared.oracle.borrow_mut());
+        self.dead_letters.drop_rights(party);
+        actor.died(&mut memory.shared.oracle.borrow_mut());
         self.parties.set(self.parties.get() + 1);
-        *memory = SimMemory::of(&self.shared, self.parties.get());
+        *memory = SimMemory::of(&memory.shared, self.parties.get());
     }
 
     /// Calm begins: from now on no party dies. Some parties are killed first and have no successor:
@@ -289,35 +294,35 @@ impl World {
         for turn in 0..WILD_TURNS + CALM_TURNS {
             self.turns.set(turn);
             if turn == WILD_TURNS {
-                if audited {
-                    audit(&self.shared);
-                }
+                self.audit(audited);
                 self.calm_down();
             }
             self.tick();
             self.turn();
             self.check();
-            if self.roll(10) == 0 {
-                self.dead_letters.borrow_mut().redrive();
-            }
             if self.calm.get() && self.is_done() {
-                if audited {
-                    audit(&self.shared);
-                }
+                self.audit(audited);
                 return;
             }
         }
         let oracle = self.shared.oracle.borrow();
         let left = self.members.iter().map(|member| member.borrow());
         let left: Vec<&str> =
-            left.filter(|member| !member.is_done(&oracle)).map(|member| member.actor.name()).collect();
+            left.filter(|member| !member.is_done()).map(|member| member.actor.name()).collect();
         panic!("stuck: published up to {} of {}, and not done: {left:?}", oracle.end(), self.goal);
+    }
+
+    /// Both rings as files.
+    fn audit(&self, audited: bool) {
+        if audited {
+            [&self.shared, &self.dead_letters].into_iter().for_each(|ring| audit(ring));
+        }
     }
 
     fn is_done(&self) -> bool {
         let oracle = self.shared.oracle.borrow();
         oracle.end() >= self.goal
-            && self.members.iter().all(|member| member.borrow().is_done(&oracle))
+            && self.members.iter().all(|member| member.borrow().is_done())
             && oracle.groups.iter().all(|group| group.open().1 == 0)
     }
 
@@ -325,13 +330,14 @@ impl World {
     fn check(&self) {
         let oracle = self.shared.oracle.borrow();
         oracle.check(&self.shared);
+        self.dead_letters.oracle.borrow().check(&self.dead_letters);
         let spectator = SimMemory::of(&self.shared, CREATOR);
         for (number, book) in (0..).zip(&oracle.groups).filter(|(_, book)| book.exists()) {
             let group = Group::new(spectator.clone(), self.shared.geometry, number);
             let ((open, count), floor) = (book.open(), group.floor());
             assert!(open.is_none_or(|open| floor <= Some(open)), "floor {floor:?} above {open:?}");
             if self.turns.get() % 8 == 0 {
-                let counts = group.window_counts(self.shared.now.get()).expect("the group is there");
+                let counts = group.window_counts(self.shared.machine.now.get()).expect("the group is there");
                 let counted = counts.pending + counts.ack_pending + counts.dead_pending;
                 assert_eq!(counted, count, "unsettled messages of group {number}, {counts:?}");
             }
