@@ -52,6 +52,7 @@ fn begin(op: &Op, mode: Mode, directory: &TempDir) -> (World, Victim) {
     let mut world = (op.before)(directory.as_ref(), mode);
     world.base = world.head();
     let victim = Victim::start(op.name, directory.as_ref(), mode.name()).unwrap();
+    world.note_words();
     (world, victim)
 }
 
@@ -126,7 +127,9 @@ fn judge(op: &Op, world: &mut World, end: &Ending, late: bool) {
         assert!(allowed.clone().any(|said| report.starts_with(said)), "the victim says {report:?}");
     }
     (op.judge)(world, end);
+    world.words_never_go_back();
     world.go_on(end);
+    world.words_never_go_back();
 }
 
 pub(crate) fn kill(op: &Op, point: Point) -> bool {
@@ -141,6 +144,7 @@ pub(crate) fn kill(op: &Op, point: Point) -> bool {
         None => Some(victim.report().unwrap()),
     };
     let end = Ending { newcomers_first: point.newcomers_first, handled: victim.has_handled(), report };
+    world.words_follow(end.report.is_none());
     judge(op, &mut world, &end, false);
     on_course.unwrap_or(point.at == u64::MAX)
 }

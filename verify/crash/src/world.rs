@@ -1,6 +1,7 @@
 //! A ring, and the parties that use it besides the victim.
 
 mod verdict;
+mod words;
 mod work;
 
 use crate::message::{SETUP, SURVIVOR, VICTIM, message};
@@ -150,6 +151,8 @@ pub(crate) struct World {
     pub(crate) redriven: Option<u64>,
     /// The ring is what the victim creates.
     unborn: bool,
+    /// The words of the entries when they were last looked at.
+    words: Vec<words::Words>,
 }
 
 impl World {
@@ -175,6 +178,7 @@ impl World {
             base: 0,
             redriven: None,
             unborn: false,
+            words: Vec::new(),
         }
     }
 

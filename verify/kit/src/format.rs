@@ -35,8 +35,14 @@ pub mod header {
     pub const RECORDER: u64 = 136;
     /// Where the group table begins in the readers' segment.
     pub const GROUP_TABLE: u64 = 160;
+    /// Number of group entries.
+    pub const GROUPS: u64 = 168;
     /// Where the delivery words begin in the readers' segment.
     pub const DELIVERIES: u64 = 184;
+    /// Where the worker table begins in the readers' segment.
+    pub const WORKER_TABLE: u64 = 192;
+    /// Number of worker entries.
+    pub const WORKERS: u64 = 200;
     /// Position of the first message.
     pub const FIRST_POSITION: u64 = 232;
     /// The ring's id.
@@ -95,6 +101,12 @@ pub mod readers {
     pub const READERS_ASLEEP: u64 = 0;
     /// Nonzero when the producer may sleep.
     pub const PRODUCER_ASLEEP: u64 = 128;
+    /// One past the highest consumer entry that was ever taken.
+    pub const USED_CONSUMERS: u64 = 512;
+    /// The same of group entries.
+    pub const USED_GROUPS: u64 = 520;
+    /// The same of worker entries.
+    pub const USED_WORKERS: u64 = 528;
     /// Where the consumer table begins.
     pub const CONSUMERS: u64 = 4096;
 }
@@ -105,6 +117,14 @@ pub mod consumer {
     pub const LEN: u64 = 256;
     /// The next position to read, or a value that gates no position.
     pub const TAIL: u64 = 0;
+    /// Number of owners so far. A group's entry has this word and the next three, too.
+    pub const GENERATION: u64 = 8;
+    /// Where an owner left.
+    pub const LEFT_AT: u64 = 16;
+    /// Reserved.
+    pub const FOLLOWERS_ASLEEP: u64 = 24;
+    /// Reserved.
+    pub const PROGRESS: u64 = 32;
     /// 1 taken, 2 durable, 4 evictable.
     pub const FLAGS: u64 = 128;
     /// The consumer's process.
@@ -139,6 +159,8 @@ pub mod group {
 pub mod worker {
     /// Bytes of an entry.
     pub const LEN: u64 = 256;
+    /// The lowest position that the worker may be reading in place.
+    pub const PIN: u64 = 0;
 }
 
 /// Locks: bytes beyond the file's data.

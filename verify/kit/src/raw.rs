@@ -1,6 +1,6 @@
 //! A ring's file as `docs/format.md` describes it, read without the library.
 
-use crate::format::{consumer, group, header, lock, producer, readers, size, slot};
+use crate::format::{consumer, group, header, lock, producer, readers, size, slot, worker};
 use memmap2::Mmap;
 use std::fs::File;
 use std::io;
@@ -29,6 +29,45 @@ impl Delivery {
     #[must_use]
     pub fn is_settled(self) -> bool {
         matches!(self, Delivery::Acked | Delivery::Dead)
+    }
+}
+
+/// A table of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Of consumers.
+    Consumers,
+    /// Of groups.
+    Groups,
+    /// Of workers.
+    Workers,
+}
+
+/// The first words of the entry of a consumer or of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gating {
+    /// A consumer's tail, or a group's floor.
+    pub tail: u64,
+    /// Number of owners so far.
+    pub generation: u64,
+    /// Where an owner left; [`NOT_LEFT`](Self::NOT_LEFT): none of this generation did.
+    pub left_at: u64,
+    /// Zero in this version.
+    pub reserved: [u64; 2],
+}
+
+impl Gating {
+    /// The tail of an entry that gates no position.
+    pub const NONE: u64 = u64::MAX;
+    /// The tail of a consumer that was evicted.
+    pub const EVICTED: u64 = u64::MAX - 1;
+    /// No owner of this generation left.
+    pub const NOT_LEFT: u64 = u64::MAX;
+
+    /// The position at which the entry gates, if it does.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        (self.tail < Gating::EVICTED).then_some(self.tail & !(1 << 63))
     }
 }
 
@@ -146,30 +185,71 @@ impl Raw {
         (&block[..len], block[len..].iter().all(|&byte| byte == 0))
     }
 
+    /// Number of entries of a table.
+    #[must_use]
+    pub fn entries(&self, table: Table) -> usize {
+        self.at(match table {
+            Table::Consumers => header::CONSUMERS,
+            Table::Groups => header::GROUPS,
+            Table::Workers => header::WORKERS,
+        })
+    }
+
+    /// One past the highest entry of a table that was ever taken.
+    #[must_use]
+    pub fn used(&self, table: Table) -> u64 {
+        let word = match table {
+            Table::Consumers => readers::USED_CONSUMERS,
+            Table::Groups => readers::USED_GROUPS,
+            Table::Workers => readers::USED_WORKERS,
+        };
+        self.word(self.readers() + size(word))
+    }
+
+    fn entry(&self, table: Table, number: usize) -> usize {
+        let (first, len) = match table {
+            Table::Consumers => (header::CONSUMER_TABLE, consumer::LEN),
+            Table::Groups => (header::GROUP_TABLE, group::LEN),
+            Table::Workers => (header::WORKER_TABLE, worker::LEN),
+        };
+        self.readers() + self.at(first) + number * size(len)
+    }
+
+    /// The first words of an entry of consumers or groups.
+    #[must_use]
+    pub fn gating(&self, table: Table, number: usize) -> Gating {
+        let word = |at| self.word(self.entry(table, number) + size(at));
+        Gating {
+            tail: word(consumer::TAIL),
+            generation: word(consumer::GENERATION),
+            left_at: word(consumer::LEFT_AT),
+            reserved: [consumer::FOLLOWERS_ASLEEP, consumer::PROGRESS].map(word),
+        }
+    }
+
+    /// The pin of a worker's entry, if it gates.
+    #[must_use]
+    pub fn pin(&self, number: usize) -> Option<u64> {
+        let pin = self.word(self.entry(Table::Workers, number) + size(worker::PIN));
+        (pin < u64::MAX - 1).then_some(pin)
+    }
+
     /// A consumer entry's tail, if it gates.
     #[must_use]
     pub fn tail(&self, entry: usize) -> Option<u64> {
-        let tail = self.word(self.readers() + self.at(header::CONSUMER_TABLE) + entry * size(consumer::LEN));
-        (tail < u64::MAX - 1).then_some(tail & !(1 << 63))
+        self.gating(Table::Consumers, entry).position()
     }
 
     /// Flags of a consumer entry: 1 taken, 2 durable, 4 evictable.
     #[must_use]
     pub fn flags(&self, entry: usize) -> u64 {
-        self.word(
-            self.readers()
-                + self.at(header::CONSUMER_TABLE)
-                + entry * size(consumer::LEN)
-                + size(consumer::FLAGS),
-        )
+        self.word(self.entry(Table::Consumers, entry) + size(consumer::FLAGS))
     }
 
     /// Flags of a group's entry: 0 free, 1 a group, 2 unfinished.
     #[must_use]
     pub fn group_flags(&self, index: usize) -> u64 {
-        self.word(
-            self.readers() + self.at(header::GROUP_TABLE) + index * size(group::LEN) + size(group::FLAGS),
-        )
+        self.word(self.entry(Table::Groups, index) + size(group::FLAGS))
     }
 
     /// The state of a position in a group.

@@ -155,6 +155,9 @@ fn header() -> Vec<(&'static str, u64)> {
         ("offset of the readers' segment", header::READERS),
         ("consumer table", header::CONSUMER_TABLE),
         ("consumer entries", header::CONSUMERS),
+        ("group entries", header::GROUPS),
+        ("worker table", header::WORKER_TABLE),
+        ("worker entries", header::WORKERS),
         ("flight recorder", header::RECORDER),
         ("group table", header::GROUP_TABLE),
         ("delivery words", header::DELIVERIES),
@@ -205,8 +208,14 @@ fn readers_page() -> Vec<(&'static str, u64)> {
         ("producer asleep", page::PRODUCER_ASLEEP.offset),
         ("`room`", page::ROOM.offset),
         ("number of the next event", page::NEXT_EVENT.offset),
+        ("used consumer entries", page::USED_CONSUMERS.offset),
+        ("the same of group entries", page::USED_GROUPS.offset),
+        ("the same of worker entries", page::USED_WORKERS.offset),
         ("readers asleep", readers::READERS_ASLEEP),
         ("producer asleep", readers::PRODUCER_ASLEEP),
+        ("used consumer entries", readers::USED_CONSUMERS),
+        ("the same of group entries", readers::USED_GROUPS),
+        ("the same of worker entries", readers::USED_WORKERS),
     ]
 }
 
@@ -221,7 +230,13 @@ fn consumer() -> Vec<(&'static str, u64)> {
         ("detached", entry::DETACHED_MS),
         ("messages missed", entry::MISSED),
         ("name", entry::NAME),
+        ("generation", entry::GENERATION),
+        ("left at", entry::LEFT_AT),
         ("tail", consumer::TAIL),
+        ("generation", consumer::GENERATION),
+        ("left at", consumer::LEFT_AT),
+        ("asleep", consumer::FOLLOWERS_ASLEEP),
+        ("progress", consumer::PROGRESS),
         ("flags", consumer::FLAGS),
         ("pid", consumer::PID),
         ("joined", consumer::JOINED),
@@ -245,6 +260,8 @@ fn group() -> Vec<(&'static str, u64)> {
         ("64 sightings", group::SIGHTINGS),
         ("settings, if the version is even", group::SETTINGS),
         ("settings, if the version is odd", group::SETTINGS + slipring_core::format::group_settings::LEN),
+        ("generation", group::GENERATION),
+        ("left at", group::LEFT_AT),
         ("flags", kit::format::group::FLAGS),
     ]
 }
@@ -261,6 +278,7 @@ fn worker() -> Vec<(&'static str, u64)> {
         ("pid", worker::PID),
         ("joined", worker::JOINED_MS),
         ("name", worker::NAME),
+        ("pin", kit::format::worker::PIN),
     ]
 }
 

@@ -230,7 +230,9 @@ impl World {
 
     /// The dead one's entries can be had.
     fn newcomers_come(&mut self) {
+        self.words_never_go_back();
         self.read("child", Start::Latest, false);
+        self.words_follow(true);
         if self.shape.group {
             if self.worker.is_none() {
                 self.worker = Some(join(&self.path, "g"));
