@@ -1,7 +1,8 @@
 //! Publishing, reading in place, and reading by copy.
 
 use super::{
-    consumer, copied_words, fill, geometry, kind_of, publish, read, read_many, take, take_over, words,
+    consumer, copied_words, explore_layouts, fill, geometry, kind_of, publish, read, read_many, take,
+    take_over, words,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
@@ -157,8 +158,8 @@ pub(super) fn abandoned_claim(bound: usize) -> usize {
 /// Each has a thread of its own, and the join stands for the kernel's lock: in one thread the
 /// successor would have its predecessor's fence.
 pub(super) fn takeover_watched(bound: usize) -> usize {
-    explore(bound, || {
-        let geometry = geometry(2, 1);
+    explore_layouts(bound, |layout| {
+        let geometry = layout(2, 1);
         let memory = LoomMemory::new(&geometry);
         let mut predecessor = take_over(&memory, &geometry);
         for _ in 0..2 {

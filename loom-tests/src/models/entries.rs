@@ -30,13 +30,17 @@ const LONG_AGO: u64 = 1;
 /// For how long they may be away.
 const AWAY_MAX: u64 = 100;
 
-/// A clock that goes on with every look, so that no proof of life is believed for long.
-struct Ticking(Cell<u32>);
+/// The producer's clock.
+struct Ticking {
+    ms: Cell<u32>,
+    /// It goes on so far with every look.
+    per_look: u32,
+}
 
 impl Clock for Ticking {
     fn now(&self) -> Millis {
-        self.0.set(self.0.get() + 1000);
-        Millis(self.0.get())
+        self.ms.set(self.ms.get() + self.per_look);
+        Millis(self.ms.get())
     }
 
     fn unix_ms(&self) -> u64 {
@@ -52,6 +56,9 @@ struct Maker {
     clock: Ticking,
 }
 
+/// No proof of life is believed for so long.
+const LONG_MS: u32 = 1000;
+
 impl Maker {
     fn new(memory: &LoomMemory, geometry: &Geometry, rights: &LoomRights, durable_inactive_ms: u64) -> Maker {
         let policy = Policy { required_readers: 0, durable_inactive_ms };
@@ -59,7 +66,7 @@ impl Maker {
             producer: take_over(memory, geometry),
             room: RoomMaker::new(policy),
             rights: rights.party(9),
-            clock: Ticking(Cell::new(0)),
+            clock: Ticking { ms: Cell::new(0), per_look: LONG_MS },
         }
     }
 
@@ -70,6 +77,12 @@ impl Maker {
             return false;
         }
         publish(producer)
+    }
+
+    /// Tries to publish the next message at this time.
+    fn publish_at(&mut self, ms: u32) -> bool {
+        self.clock = Ticking { ms: Cell::new(ms), per_look: 0 };
+        self.publish()
     }
 
     /// Tries so often, in a thread of its own.
@@ -103,7 +116,7 @@ fn who(name: &str) -> Identity<'_> {
 }
 
 /// Enters the table as the shipped consumers do.
-fn enter(
+pub(super) fn enter(
     memory: &LoomMemory,
     geometry: &Geometry,
     rights: &LoomRights,
@@ -225,6 +238,45 @@ pub(super) fn durable_killed(bound: usize) -> usize {
     })
 }
 
+/// The producer has asked whether a consumer lives, and believes the answer for a while. Meanwhile
+/// that consumer leaves, and another one enters in its place, at the same tail, and dies.
+pub(super) fn proof(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, rights) = (geometry(1, 2), LoomRights::new());
+        let memory = LoomMemory::new(&geometry);
+        let mut maker = Maker::new(&memory, &geometry, &rights, 0);
+        let hands = [1, 2].map(|party| rights.party(party));
+        let [first, second] = [0, 1].map(|nth: usize| {
+            let entered = enter(&memory, &geometry, &hands[nth], ConsumerKind::Ephemeral);
+            entered.expect("two entries are free")
+        });
+        assert!(maker.publish_at(0) && !maker.publish_at(0), "both live, and gate");
+        let mut reader = protocol::Consumer::new(memory.clone(), geometry, first.entry, first.tail);
+        assert!(take(&mut reader));
+        assert_eq!((first.entry, second.entry), (0, 1), "the proof is the first one's");
+        let [hand, dead] = hands;
+        dead.drop_all();
+        assert!(maker.publish_at(1), "the proof is not of the dead one");
+        assert!(!maker.publish_at(1), "the first lives, and gates");
+        let there = memory.clone();
+        let owners = thread::spawn(move || {
+            membership::leave(&there, &geometry, &hand, first.entry, ConsumerKind::Ephemeral, 2);
+            let entered = enter(&there, &geometry, &hand, ConsumerKind::Ephemeral);
+            if let Ok(Entered { entry, tail, .. }) = entered {
+                // In place, and not released: the producer must keep off while it lives.
+                read(&mut protocol::Consumer::new(there, geometry, entry, tail));
+            }
+            hand.drop_all();
+        });
+        maker.publish_at(2);
+        maker.publish_at(LONG_MS);
+        owners.join().expect("the consumers end");
+        for turn in 2..4 {
+            assert!(maker.publish_at(turn * LONG_MS), "the dead gate for no longer than a proof is believed");
+        }
+    })
+}
+
 /// A durable consumer comes back at the moment at which the producer gives it up.
 pub(super) fn expire_resume(bound: usize) -> usize {
     explore(bound, || {
@@ -306,7 +358,7 @@ pub(super) fn evict_entered(bound: usize) -> usize {
 }
 
 /// An empty ring of one group and one worker entry.
-fn crew(capacity: u64) -> (Geometry, LoomMemory, LoomRights) {
+pub(super) fn crew(capacity: u64) -> (Geometry, LoomMemory, LoomRights) {
     let plan = Geometry::plan(crate::memory::BLOCK_SIZE, capacity, 1);
     let geometry = plan.and_then(|geometry| geometry.with_groups(1, 1)).expect("a valid geometry");
     let memory = LoomMemory::new(&geometry);
@@ -316,7 +368,16 @@ fn crew(capacity: u64) -> (Geometry, LoomMemory, LoomRights) {
 
 /// Joins the group as the shipped workers do. None if the producer has the table, or the only
 /// entry, for a moment.
-fn join(
+pub(super) fn join(
+    memory: &LoomMemory,
+    geometry: &Geometry,
+    rights: &LoomRights,
+) -> Option<protocol::Worker<LoomMemory>> {
+    join_group("g", memory, geometry, rights)
+}
+
+fn join_group(
+    name: &str,
     memory: &LoomMemory,
     geometry: &Geometry,
     rights: &LoomRights,
@@ -324,7 +385,7 @@ fn join(
     if !rights.seize(Right::Table) {
         return None;
     }
-    let wanted = Wanted { name: "g", settings: Some(leases::settings()), start: Start::Earliest };
+    let wanted = Wanted { name, settings: Some(leases::settings()), start: Start::Earliest };
     let group = table::join(memory, geometry, rights, &wanted, BIRTH).expect("can always be had").group;
     let entry = members::enlist(&group, rights, &who("w")).ok();
     rights.release(Right::Table);
@@ -425,6 +486,38 @@ pub(super) fn enlist_sweep(bound: usize) -> usize {
         }
         drain_now(&colleague);
         assert_eq!(colleague.group().help_floor(), Some(1), "what the dead had was returned");
+    })
+}
+
+/// The workers of two groups use the only entry in turn, and die. A colleague clears up after the
+/// first while the second takes the entry, leases and dies: each lease returns to its own group.
+pub(super) fn two_groups(bound: usize) -> usize {
+    explore(bound, || {
+        let plan = Geometry::plan(crate::memory::BLOCK_SIZE, 1, 1);
+        let geometry = plan.and_then(|geometry| geometry.with_groups(2, 1)).expect("a valid geometry");
+        let (memory, rights) = (LoomMemory::new(&geometry), LoomRights::new());
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer));
+        let hand = rights.party(1);
+        for group in ["h", "g"] {
+            let worker = join_group(group, &memory, &geometry, &hand).expect("the entry is free");
+            let _ = lease(&worker, NOW).expect("it is there");
+            hand.drop_all();
+        }
+        let (there, its_hand) = (memory.clone(), rights.party(2));
+        let clearing = thread::spawn(move || members::reap(&there, &geometry, &its_hand, 0));
+        let hand = rights.party(3);
+        if let Some(worker) = join_group("h", &memory, &geometry, &hand) {
+            let _ = lease(&worker, NOW).expect("its group's worker is dead");
+        }
+        hand.drop_all();
+        clearing.join().expect("the colleague ends");
+        for group in ["g", "h"] {
+            let hand = rights.party(4);
+            let worker = join_group(group, &memory, &geometry, &hand).expect("the entry is a dead worker's");
+            assert_eq!(drain_now(&worker), 1, "what the dead had was returned to {group}");
+            hand.drop_all();
+        }
     })
 }
 

@@ -104,6 +104,31 @@ pub(super) fn floor_unmoved(bound: usize) -> usize {
             assert!(publish(&mut producer), "what was overwritten was settled");
         }
         assert_eq!((worker.group().stored_floor(), settled), (Some(0), 5));
+        assert_eq!(worker.group().floor(), Some(5), "one walk finds the floor, however far it lies behind");
+    })
+}
+
+/// A producer is killed before each of its accesses over the first message of the next lap, while
+/// the stored floor lies a lap behind. The message may be published although the head does not
+/// count it: a worker leases it, and the floor is exact all the same.
+pub(super) fn floor_uncounted(bound: usize) -> usize {
+    killed_at_each(bound, move |accesses| {
+        let (geometry, memory) = ring(1);
+        let mut producer = take_over(&memory, &geometry);
+        let worker = worker(&memory, &geometry, 0);
+        assert!(publish(&mut producer));
+        let first = lease(&worker, NOW).expect("it is there");
+        assert!(settle(&worker, first));
+        drop(producer);
+        let fatal = memory.fatal_after(accesses);
+        let lived = mortal(|| publish(&mut take_over(&fatal, &geometry))).is_some();
+        let second = lease(&worker, NOW);
+        assert_eq!(worker.group().floor(), Some(1), "the first is settled, the second is not");
+        if let Some(second) = second {
+            assert!(settle(&worker, second));
+            assert_eq!(worker.group().floor(), Some(2), "both are settled");
+        }
+        lived
     })
 }
 

@@ -1,12 +1,13 @@
 //! Leases: the owner of a message, and the effect of a late settlement. Time is an argument: a
 //! lease runs out when a worker asks at a later time.
 
+use super::entries::{crew, join};
 use super::{kind_of, publish, take_over, words};
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
 use slipring_core::format::{Geometry, Meta, Millis, worker_group};
-use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use slipring_core::protocol::group::table::{self, Birth};
 use slipring_core::protocol::group::{Group, Kinds, members};
@@ -245,31 +246,54 @@ pub(super) fn release_claim(bound: usize) -> usize {
     })
 }
 
+/// Leases the message of a kind, and gives it up.
+fn give_up(worker: &protocol::Worker<LoomMemory>, kind: u32) {
+    let lease = worker.search(Kinds::Equal(kind), NOW, false).lease.expect("one is of this kind");
+    assert!(worker.reject(lease, NOW).is_ok());
+    worker.unpin(lease.position);
+}
+
+/// Two workers choose by kind, pass messages that neither of them wants, and give up those behind:
+/// whoever looks for what was given up looks so far.
+pub(super) fn reached(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(4);
+        let mut producer = take_over(&memory, &geometry);
+        producer.rescan(0);
+        for kind in [0, 1, 0, 2] {
+            let claimed = producer.claim_next();
+            producer.send(claimed, kind, &super::bytes(claimed.position()));
+        }
+        let [here, there] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let working = thread::spawn(move || give_up(&there, 2));
+        give_up(&here, 1);
+        working.join().expect("the worker ends");
+        assert_eq!(here.dead_pending(0, NOW).collect::<Vec<u64>>(), [1, 3]);
+    })
+}
+
 /// A worker died with a lease. One colleague clears up after it while a new worker takes the entry
 /// over, and leases: the new one's lease must not go with the old one's.
 pub(super) fn entry_reuse(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, memory) = ring(2);
+        let (geometry, memory, rights) = crew(2);
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer));
-        let rights = LoomRights::new();
-        let dead = worker(&memory, &geometry, 0);
-        let _ = lease(&dead, NOW).expect("it is there");
-        drop(dead);
-        let (memory_there, hand) = (memory.clone(), rights.party(1));
+        let dead = rights.party(1);
+        let _ = lease(&join(&memory, &geometry, &dead).expect("the entry is free"), NOW);
+        dead.drop_all();
+        let (memory_there, hand) = (memory.clone(), rights.party(2));
         let reaping = thread::spawn(move || members::reap(&memory_there, &geometry, &hand, 0));
-        let hand = rights.party(2);
-        if hand.seize(Right::Worker(0)) {
-            members::free(&memory, &geometry, 0);
-            let new = worker(&memory, &geometry, 0);
+        let hand = rights.party(3);
+        if let Some(new) = join(&memory, &geometry, &hand) {
             let leased = lease(&new, NOW).expect("what the dead had was returned");
             assert_eq!(leased.word.attempt(), 2, "the attempt that killed its worker counts");
             reaping.join().expect("the colleague ends");
             assert!(finish(&new, leased), "the new worker's lease was taken for the dead one's");
         } else {
-            reaping.join().expect("the colleague ends");
-            let colleague = worker(&memory, &geometry, 1);
-            assert_eq!(drain(&colleague), 1, "what the dead had was returned");
+            assert!(reaping.join().expect("the colleague ends"), "the entry was held");
+            let new = join(&memory, &geometry, &hand).expect("the entry is free");
+            assert_eq!(drain(&new), 1, "what the dead had was returned");
         }
     })
 }

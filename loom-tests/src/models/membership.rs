@@ -1,5 +1,6 @@
 //! Joining, leaving, being evicted, and being cleared away.
 
+use super::entries::enter;
 use super::{consumer, copied_words, fill, geometry, kind_of, leases, publish, read, take, take_over, words};
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
@@ -7,10 +8,11 @@ use loom::thread;
 use slipring_core::format::{EntryFlags, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
-use slipring_core::protocol::membership;
+use slipring_core::protocol::membership::{self, ConsumerKind, EnterError};
 use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::{self, Eviction, Start, StartError};
 use slipring_core::protocol::tenure::{self, Tenure};
+use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A reader joins while the producer laps the ring. From its start on, nothing may be overwritten,
@@ -393,10 +395,11 @@ pub(super) fn reap(bound: usize) -> usize {
         let memory = LoomMemory::new(&geometry);
         let rights = LoomRights::new();
         let mut producer = take_over(&memory, &geometry);
-        drop(consumer(&memory, &geometry, 0, Start::Earliest));
-        memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
+        let dead = rights.party(1);
+        enter(&memory, &geometry, &dead, ConsumerKind::Ephemeral).expect("the entry is free");
+        dead.drop_all();
         assert!(publish(&mut producer));
-        let hand = rights.party(1);
+        let hand = rights.party(2);
         let thread = thread::spawn(move || {
             for _ in 0..2 {
                 if !publish(&mut producer) {
@@ -406,20 +409,22 @@ pub(super) fn reap(bound: usize) -> usize {
             publish(&mut producer);
             producer
         });
-        let hand = rights.party(2);
-        let mut reader = hand.seize(Right::Consumer(0)).then(|| {
-            memory.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-            let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let entered = enter(&memory, &geometry, &rights.party(3), ConsumerKind::Ephemeral);
+        let mut reader = entered.map(|entered| {
+            let mut reader = protocol::Consumer::new(memory.clone(), geometry, entered.entry, entered.tail);
             read(&mut reader);
             reader
         });
         let producer = thread.join().expect("the producer ends");
-        if reader.is_none() {
-            assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
-        }
-        if let Some(reader) = &mut reader {
-            while take(reader) {}
-            assert_eq!(reader.tail(), producer.head(), "published and read");
+        match &mut reader {
+            Ok(reader) => {
+                while take(reader) {}
+                assert_eq!(reader.tail(), producer.head(), "published and read");
+            }
+            Err(error) => {
+                assert_eq!(*error, EnterError::TableFull, "the producer held the entry");
+                assert_eq!(memory.load(geometry.flags(0), Relaxed), EntryFlags::FREE.0, "the entry is free");
+            }
         }
     })
 }
@@ -536,20 +541,22 @@ pub(super) fn owner_killed(bound: usize) -> usize {
         tenure::succeed(&memory, entry);
         take(&mut consumer(&memory, &geometry, 0, Start::At(1)));
         membership::free(&memory, &geometry, 0);
-        let fatal = memory.fatal_after(accesses);
+        let (fatal, joined) = (memory.fatal_after(accesses), Cell::new(false));
         let lived = mortal(|| {
             tenure::succeed(&fatal, entry);
             fatal.store(geometry.flags(0), EntryFlags::taken(false, false).0, Relaxed);
-            take(&mut consumer(&fatal, &geometry, 0, Start::At(0)));
+            let mut second = consumer(&fatal, &geometry, 0, Start::At(0));
+            joined.set(true);
+            take(&mut second);
             membership::free(&fatal, &geometry, 0);
         });
         let found = tenure::look_at(&memory, entry);
         match (found.generation, found.tail.position()) {
             (1, position) => assert_eq!((position, found.left_at), (None, Some(2)), "of the first"),
             (_, Some(position)) => assert!(position <= 1 && found.is_counted, "of the second"),
-            (_, None) if lived.is_some() => assert_eq!(found.left_at, Some(1), "of the second"),
-            // Killed before the mark, or behind its last tail.
-            (_, None) => assert!([None, Some(1), Some(2)].contains(&found.left_at)),
+            (_, None) if joined.get() => assert_eq!(found.left_at, Some(1), "of the second"),
+            // Killed before it had joined.
+            (_, None) => assert!([None, Some(2)].contains(&found.left_at)),
         }
         assert!(membership::reap(&memory, &geometry, &rights.party(1), 0), "its right is free");
         let cleared = tenure::look_at(&memory, entry);

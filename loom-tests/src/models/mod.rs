@@ -145,7 +145,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover_watched",
         question: "does an observer notice a successor that writes where its predecessor had claimed?",
-        executions: 6_615,
+        executions: 13_866,
         run: broadcast::takeover_watched,
     },
     Model {
@@ -265,13 +265,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "resume",
         question: "does a durable reader that comes back ever mistake the ring for damaged?",
-        executions: 902,
+        executions: 1_410,
         run: membership::resume,
     },
     Model {
         name: "reap",
         question: "does clearing up after a dead reader ever hit the one who took its entry?",
-        executions: 1_528,
+        executions: 48_800,
         run: membership::reap,
     },
     Model {
@@ -285,6 +285,12 @@ pub const MODELS: &[Model] = &[
         question: "the same of a durable consumer that comes back: is anything lost from where it had gated?",
         executions: 3_556,
         run: entries::durable_killed,
+    },
+    Model {
+        name: "proof",
+        question: "does a dead consumer gate for longer than a proof of life is believed, or by the proof of another?",
+        executions: 46_523,
+        run: entries::proof,
     },
     Model {
         name: "expire_resume",
@@ -355,7 +361,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 377_718,
+        executions: 54_470,
         run: ending::takeover,
     },
     Model {
@@ -425,9 +431,15 @@ pub const MODELS: &[Model] = &[
         run: leases::release_claim,
     },
     Model {
+        name: "reached",
+        question: "is a message overlooked that was given up behind messages that nobody has leased?",
+        executions: 3_710,
+        run: leases::reached,
+    },
+    Model {
         name: "entry_reuse",
         question: "does clearing up after a dead worker ever end the lease of who took its entry?",
-        executions: 79,
+        executions: 305,
         run: leases::entry_reuse,
     },
     Model {
@@ -439,8 +451,14 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "enlist_sweep",
         question: "does a sweep after a dead worker ever end the lease of the worker that enlists in its entry?",
-        executions: 161_066,
+        executions: 288_350,
         run: entries::enlist_sweep,
+    },
+    Model {
+        name: "two_groups",
+        question: "does a lease return to its own group when workers of two groups use an entry in turn?",
+        executions: 381,
+        run: entries::two_groups,
     },
     Model {
         name: "creator_followed",
@@ -463,7 +481,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "pin_floor",
         question: "the same when somebody else has moved the floor over it",
-        executions: 130_948,
+        executions: 256_651,
         run: pins::pin_floor,
     },
     Model {
@@ -493,7 +511,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "lap_reuse",
         question: "is a word or a slot of one lap ever taken for that of another?",
-        executions: 119_528,
+        executions: 36_574,
         run: pins::lap_reuse,
     },
     Model {
@@ -507,6 +525,12 @@ pub const MODELS: &[Model] = &[
         question: "does the producer stand still if nobody moves the floor?",
         executions: 2_443,
         run: groups::floor_unmoved,
+    },
+    Model {
+        name: "floor_uncounted",
+        question: "is the floor exact while a message of the next lap is published and not counted?",
+        executions: 32,
+        run: groups::floor_uncounted,
     },
     Model {
         name: "limit",
@@ -559,7 +583,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "unpin_dead",
         question: "does the producer ever take away the pin of who took a dead worker's entry?",
-        executions: 12_312,
+        executions: 15_643,
         run: pins::unpin_dead,
     },
     Model {
@@ -571,7 +595,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 122_706,
+        executions: 156_571,
         run: leases::killed_beside,
     },
     Model {

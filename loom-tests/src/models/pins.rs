@@ -1,12 +1,12 @@
 //! Slots and workers that read them in place: pins keep the producer off once a lease is over.
 
+use super::entries::join;
 use super::leases::{LATER, NOW, check, drain, finish, group, lease, ring, ring_on, settle, worker};
 use super::{batches, explore_layouts, kind_of, publish, take_over};
 use crate::explore::explore;
 use crate::memory::{LoomMemory, LoomRights};
 use loom::thread;
 use slipring_core::format::Geometry;
-use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol;
 use slipring_core::protocol::group::{Kinds, members};
 use slipring_core::protocol::lease::Lease;
@@ -158,12 +158,15 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let (geometry, memory) = ring(1);
         let mut producer = take_over(&memory, &geometry);
         let rights = LoomRights::new();
-        let [dead, colleague] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
+        let hands = [1, 2].map(|party| rights.party(party));
+        let [dead, colleague] =
+            [0, 1].map(|nth: usize| join(&memory, &geometry, &hands[nth]).expect("two entries are free"));
         assert!(publish(&mut producer));
         let held = lease(&dead, NOW).expect("it is there");
         assert!(dead.hand_back(held).is_ok());
         drop(dead);
-        let hand = rights.party(1);
+        hands[0].drop_all();
+        let hand = rights.party(3);
         let publishing = thread::spawn(move || {
             for _ in 0..2 {
                 if !publish(&mut producer) {
@@ -172,10 +175,7 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
             }
             producer
         });
-        let hand = rights.party(2);
-        if hand.seize(Right::Worker(0)) {
-            members::free(&memory, &geometry, 0);
-            let new = worker(&memory, &geometry, 0);
+        if let Some(new) = join(&memory, &geometry, &rights.party(4)) {
             let held = new.search(Kinds::Any, NOW, false).lease.expect("it was handed back");
             assert!(new.ack(held).is_ok());
             check(&new, held);
@@ -184,7 +184,7 @@ pub(super) fn unpin_dead(bound: usize) -> usize {
         let mut producer = publishing.join().expect("the producer ends");
         drain(&colleague);
         if producer.head() < 2 {
-            members::unpin_dead(producer.memory(), &geometry, &rights.party(1), 0);
+            members::unpin_dead(producer.memory(), &geometry, &rights.party(3), 0);
             assert!(publish(&mut producer), "the dead hold nobody up");
         }
     })
@@ -237,8 +237,8 @@ pub(super) fn lap_headerless(bound: usize) -> usize {
 /// lap's, and the producer publishes the next lap's. Neither a word nor a slot of one lap may be
 /// taken for the other's.
 pub(super) fn lap_reuse(bound: usize) -> usize {
-    explore(bound, || {
-        let (geometry, memory) = ring(1);
+    explore_layouts(bound.min(2), |layout| {
+        let (geometry, memory) = ring_on(layout(1, 1));
         let mut producer = take_over(&memory, &geometry);
         let [slow, quick] = [0, 1].map(|entry| worker(&memory, &geometry, entry));
         assert!(publish(&mut producer));

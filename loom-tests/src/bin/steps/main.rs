@@ -80,18 +80,6 @@ const ACCEPTED: &[Accepted] = &[
     ),
     accepted(
         "group/mod.rs",
-        "match self.memory.compare_exchange(word, seen, position + 1, Relaxed, Relaxed)",
-        "skipped",
-        "open: it matters to a worker that chooses by kind, and the models have none",
-    ),
-    accepted(
-        "group/mod.rs",
-        "match self.memory.compare_exchange(word, seen, position + 1, Relaxed, Relaxed)",
-        "blind",
-        "open: the same",
-    ),
-    accepted(
-        "group/mod.rs",
         "memory.load(HEAD, Relaxed).min(POSITION_MAX)",
         "remembered",
         "a hint where to begin: an older head makes the floor lower for a while",
@@ -100,7 +88,7 @@ const ACCEPTED: &[Accepted] = &[
         "members.rs",
         "memory.load(word(worker::GROUP), Relaxed);",
         "remembered",
-        "open: it matters to an entry that two groups used in turn, and the models have one group",
+        "the right to the entry is held, and under it an older look differs only by a worker that left, and left no lease",
     ),
     accepted(
         "members.rs",
@@ -216,10 +204,10 @@ const ACCEPTED: &[Accepted] = &[
         "events are for display, and written under the table right",
     ),
     accepted(
-        "table.rs",
-        "memory.load(",
+        "protocol/table.rs",
+        "let head = Damage::bound(\"head\", memory.load(HEAD, Relaxed)",
         "remembered",
-        "under the table right, which is taken before the first look",
+        "a position beyond an older head is looked for in its slot, and by another look at the head",
     ),
 ];
 

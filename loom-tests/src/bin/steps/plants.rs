@@ -347,6 +347,41 @@ pub(crate) const PLANTS: &[Plant] = &[
         Model("leaver_killed"),
     ),
     plant(
+        "left_after_gating",
+        "an entry stops gating before it says where its owner left",
+        "tenure.rs",
+        r"if let Some(position) = Tail(memory.load(entry.tail(), Relaxed)).position() {
+            memory.store(entry.left_at(), position, Relaxed);
+        }
+        memory.store(entry.tail(), Tail::NONE.0, Release);",
+        r"let position = Tail(memory.load(entry.tail(), Relaxed)).position();
+        memory.store(entry.tail(), Tail::NONE.0, Release);
+        if let Some(position) = position {
+            memory.store(entry.left_at(), position, Relaxed);
+        }",
+        Model("owner_killed"),
+    ),
+    plant(
+        "not_left_too_early",
+        "the mark that no owner left comes before the generation that it is of",
+        "tenure.rs",
+        r"memory.store(entry.generation(), generation, Relaxed);
+        memory.store(entry.left_at(), gating::NOT_LEFT, Release);",
+        r"memory.store(entry.left_at(), gating::NOT_LEFT, Release);
+        memory.store(entry.generation(), generation, Relaxed);",
+        Model("owner_killed"),
+    ),
+    plant(
+        "counted_late",
+        "an entry gates before it is counted",
+        "table.rs",
+        r"count_entry(memory, entry.used(), entry.number());
+        memory.store(tail, lowest.0, Relaxed);",
+        r"memory.store(tail, lowest.0, Relaxed);
+        count_entry(memory, entry.used(), entry.number());",
+        Model("used"),
+    ),
+    plant(
         "gate_by_word",
         "nor for the producer",
         "",
@@ -368,9 +403,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "position >= end || !self.is_reused(position)",
         "true",
-        Nothing(
-            "open: either of this step and `walk_from_floor` keeps the floor from staying behind; one is enough",
-        ),
+        Model("floor_uncounted"),
     ),
     plant(
         "walk_from_floor",
@@ -378,7 +411,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "self.stored_floor()?.max(head(&self.memory).saturating_sub(capacity))",
         "self.stored_floor()?",
-        Nothing("open: `floor_by_word` says why"),
+        Model("floor_unmoved"),
     ),
     plant(
         "gate_sees_no_settled",
@@ -413,6 +446,30 @@ pub(crate) const PLANTS: &[Plant] = &[
         "!is_taken(memory, geometry, entry) || !rights.seize(Right::Worker(entry))",
         "!is_taken(memory, geometry, entry)",
         Model("entry_reuse"),
+    ),
+    plant(
+        "leases_of_the_first_group",
+        "a dead worker's leases are returned in the first group, whichever it worked for",
+        "members.rs",
+        "let of = memory.load(word(worker::GROUP), Relaxed);",
+        "let of = 1;",
+        Model("two_groups"),
+    ),
+    plant(
+        "proof_for_ever",
+        "a consumer that was once proved alive is never asked for again",
+        "",
+        "now.0.wrapping_sub(at.0) < PROOF_MS",
+        "true",
+        Model("proof"),
+    ),
+    plant(
+        "proof_of_another",
+        "that one party lives is believed of another",
+        "",
+        "proved == who",
+        "true",
+        Model("proof"),
     ),
     plant(
         "floor_of_nobody",
@@ -495,6 +552,14 @@ pub(crate) const PLANTS: &[Plant] = &[
         "self.group.snapshot(position) == snapshot",
         "true",
         Model("dead_letter_copy"),
+    ),
+    plant(
+        "settled_before_the_copy",
+        "a dead-pending message is settled before the dead-letter ring has its copy",
+        "",
+        "let dead_pending = self.copy_dead_pending(position, now, buffer)?;",
+        "let dead_pending = { let copied = self.copy_dead_pending(position, now, buffer)?; self.settle_dead_pending(copied, Count::DeadLettered); copied };",
+        Model("dead_letter_killed"),
     ),
     plant(
         "limit_ignored",
