@@ -1,4 +1,6 @@
-//! The producer: claim, publish, scan for room, close, and taking over from a dead one.
+//! The producer: claiming, the scan for room, closing, and taking over from a dead one. A message
+//! that is sent by itself is published in [`single`](super::single), a batch in
+//! [`batch`](super::batch).
 
 use super::tenure::used_entries;
 use super::{Damage, group, park};
