@@ -1,8 +1,8 @@
-//! The fear: a message counts as done although nobody finished it, or as held although nobody holds
-//! it.
+//! The fear: a message counts as done although no reader finished it, or as held although no reader
+//! holds it.
 //!
-//! What holds a message, what lets go of it, and what the producer is told about it, within one
-//! process. Then what blocks may hold: published messages and not a byte more.
+//! The calls that hold a message, those that release it, and the holder that the producer names,
+//! within one process. Then the bytes of blocks: published messages and not a byte more.
 
 use kit::format::{size, slot};
 use kit::{LONG, TempDir, panic_quietly, until};

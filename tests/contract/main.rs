@@ -1,4 +1,4 @@
-//! What one process may expect of a ring that it uses as it should.
+//! The promises of a ring to one process that uses it as it should.
 
 mod groups;
 mod holding;

@@ -1,4 +1,4 @@
-//! The fear: values that are sent and received as slices lie where others do not look for them.
+//! The fear: values that are sent and received as slices lie where other readers do not look for them.
 //!
 //! Slices go around the ring's edge, stand beside values that were sent by themselves, and end before a message that is none.
 

@@ -1,9 +1,9 @@
-//! The fear: a file that was damaged after its creation crashes, hangs or misleads whoever uses it.
+//! The fear: a file that was damaged after its creation crashes, hangs or misleads its users.
 //!
 //! Every single bit of a ring's control words and of its slots is flipped in turn, pages are overwritten by
-//! noise, and whatever can be done with a ring is done with the result. Each step must be refused with an error
-//! or work, in a bounded number of operations; what a producer publishes into such a ring must reach every reader
-//! that takes it as it was published. A child process does the work, so that a signal or an endless loop is seen
+//! noise, and every operation of a ring is tried on the result. Each step must be refused with an error
+//! or work, in a bounded number of operations; a message that a producer publishes into such a ring must reach every
+//! reader that takes it as it was published. A child process does the work, so that a signal or an endless loop is seen
 //! for what it is, and says at which damage it happened.
 //!
 //! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands what was found

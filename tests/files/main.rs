@@ -1,4 +1,4 @@
-//! Files: what is in them, what is not, and what damaged or foreign ones may do.
+//! Files: their bytes, and the harm that damaged or foreign files may do.
 
 mod any_file;
 mod attach_errors;

@@ -1,4 +1,4 @@
-//! What a handle asks of its pages.
+//! The conditions of a handle on its pages.
 
 use kit::TempDir;
 use slipring::{At, AtPath, AttachError, Consumer, Observer, OpenError, Pages, Producer, RingOptions, Start};

@@ -1,4 +1,4 @@
-//! Blocks hold what was published, and nothing else: looked at in the file, after every step of random producers.
+//! Blocks hold published messages, and nothing else: read in the file, after every step of random producers.
 
 use kit::format::{header, producer, slot, word_in};
 use kit::{Dice, TempDir};

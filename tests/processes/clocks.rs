@@ -1,8 +1,9 @@
-//! The fear: a clock that is not what it was makes somebody give up what is still held, or hold what is given up.
+//! The fear: a clock that was set makes a party give up a message that is still held, or hold one that is given
+//! up.
 //!
 //! The system clock is for people, and for one decision: how long a durable consumer has been away. Set back, it
 //! leaves time stamps of the future; set forward, some of long ago. Leases go by the machine's monotonic clock, which
-//! nobody sets, but which a container may see shifted (`time_namespaces(7)`).
+//! no program sets, but which a container may see shifted (`time_namespaces(7)`).
 
 use kit::format::{consumer, header, producer, word};
 use kit::{Child, LONG, TempDir, command, tell};

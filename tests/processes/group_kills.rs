@@ -2,7 +2,7 @@
 //! message is done twice, or never, or is lost.
 //!
 //! One producer and four workers of one group, all of them processes, are killed with SIGKILL and stopped
-//! with SIGSTOP at random, and started again. Each message says by itself at which position it must be. Each
+//! with SIGSTOP at random, and started again. Each message names its position. Each
 //! acknowledgement that the library confirmed sets the message's bit in a map that all of them share; a bit
 //! that was set before is the thing that must never happen.
 //!

@@ -1,7 +1,7 @@
 //! The fear: a process dies, at any instruction, and takes a message, a place or a wake-up with it.
 //!
-//! Real processes over a real file. They are killed while they publish, read, wait and sleep; the others
-//! go on, and every message that anybody sees says by itself which one it is.
+//! Real processes over a real file. They are killed while they publish, read, wait and sleep; the other
+//! processes go on, and every message that they see names its number.
 
 use kit::format::{readers, word};
 use kit::{Child, Dice, LONG, TempDir, tell, until};

@@ -1,7 +1,7 @@
-//! The fear: somebody else breaks the rules, and takes those who keep the rules with it.
+//! The fear: one process breaks the rules, and takes the processes that keep them with it.
 //!
 //! A process that writes noise over all that readers may write; a file that is cut short while it is used; roles
-//! that are stopped for a while; more readers than cores. What may run out is in `scarcity.rs`.
+//! that are stopped for a while; more readers than cores. Resources that run out are in `scarcity.rs`.
 
 use kit::format::readers::SEGMENT_OF_SMALL;
 use kit::{Child, Dice, LONG, TempDir, message, tell};

@@ -1,4 +1,4 @@
-//! What must leave no trace: a refusal, a forked child, a consumer that drains while its thread unwinds.
+//! Events that must leave no trace: a refusal, a forked child, a consumer that drains while its thread unwinds.
 
 use kit::TempDir;
 use slipring::{

@@ -1,4 +1,4 @@
-//! The fear: something runs out, and those who were at work lose a message, hang, or die of it.
+//! The fear: a resource runs out, and the processes at work lose a message, hang, or die of it.
 //!
 //! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every wait.
 

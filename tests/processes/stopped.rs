@@ -1,5 +1,5 @@
-//! The fear: a process is stopped for a while, by a debugger or a suspended container, and the others hang, lose a
-//! message, or take what is not theirs; or it goes on afterwards as if nothing had happened.
+//! The fear: a process is stopped for a while, by a debugger or a suspended container, and the other processes hang,
+//! lose a message, or take one that is not theirs; or it goes on afterwards as if nothing had happened.
 //!
 //! One role at a time is stopped with SIGSTOP wherever it happens to be, again and again, and let go. That it is
 //! stopped at *every* instruction of every operation is the business of `crash-tests`.

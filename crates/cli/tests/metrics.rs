@@ -1,4 +1,4 @@
-//! What Prometheus gets.
+//! The metrics that Prometheus gets.
 
 mod shell;
 

@@ -1,4 +1,4 @@
-//! What may become of a delivery: acknowledged, failed, handed back, rejected, chosen by kind, one
+//! The fates of a delivery: acknowledged, failed, handed back, rejected, chosen by kind, one
 //! or several at once.
 
 use super::{HOUR, fill, group, hasty, in_memory, join, next, patient, take_over};

@@ -1,4 +1,4 @@
-//! Groups that come late, go, are replaced, and what is told of them.
+//! Groups that come late, leave, are replaced, and how snapshots show them.
 
 use super::{HOUR, fill, group, hasty, holder, in_memory, join, next, patient, recorded};
 use kit::{LONG, TempDir, until};

@@ -1,8 +1,8 @@
-//! The fear: a message is done although nobody finished it, comes back although somebody did, or is
-//! gone although nobody gave it up.
+//! The fear: a message is done although no worker finished it, comes back although one did, or is
+//! lost although no worker gave it up.
 //!
-//! Point by point, what may become of a delivery, of a group and of a dead letter, and what the
-//! producer and whoever looks on are told about it. Within one process; `processes/group_kills.rs`
+//! Point by point: the fates of a delivery, of a group and of a dead letter, and the accounts that
+//! the producer and the snapshots give of them. Within one process; `processes/group_kills.rs`
 //! has several, and kills them.
 
 mod dead_letters;
