@@ -215,6 +215,8 @@ pub use worker::{DeliveryBatch, Worker, WorkerOptions};
 pub use slipring_core::format::{FORMAT_VERSION, GeometryError, NAME_MAX};
 #[doc(inline)]
 pub use slipring_core::protocol::Damage;
+/// The kinds of messages that a worker asks for.
+///
 /// ```
 /// use slipring::{GroupSettings, Kinds, Producer, RecvError, RingOptions, Worker};
 ///
@@ -227,6 +229,8 @@ pub use slipring_core::protocol::Damage;
 /// ```
 #[doc(inline)]
 pub use slipring_core::protocol::group::Kinds;
+/// A message was settled after its lease.
+///
 /// ```
 /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
 /// use std::time::Duration;
@@ -244,6 +248,8 @@ pub use slipring_core::protocol::group::Kinds;
 pub use slipring_core::protocol::lease::LeaseLost;
 #[doc(inline)]
 pub use slipring_core::protocol::recorder::{Event, EventKind};
+/// The wait before another attempt.
+///
 /// ```
 /// use slipring::Backoff;
 /// use std::time::Duration;
@@ -257,6 +263,8 @@ pub use slipring_core::protocol::recorder::{Event, EventKind};
 /// ```
 #[doc(inline)]
 pub use slipring_core::protocol::settings::Backoff;
+/// How a group delivers: leases, attempts, limits.
+///
 /// ```
 /// use slipring::{GroupSettings, RingOptions};
 /// use std::time::Duration;
@@ -273,6 +281,8 @@ pub use slipring_core::protocol::settings::Backoff;
 pub use slipring_core::protocol::settings::GroupSettings;
 #[doc(inline)]
 pub use slipring_core::protocol::settings::{Reason, SettingsError, Steps};
+/// Where a reader begins.
+///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
 ///
