@@ -110,8 +110,8 @@ impl RoomMaker {
         removed: &mut impl FnMut(Removal),
     ) -> bool {
         let Gate { who, position } = gate;
-        let (name, pid) = name_and_pid(producer.memory(), producer.geometry(), who);
         if matches!(who, Who::Consumer(_, tail) if tail.is_evictable()) {
+            let (name, pid) = name_and_pid(producer.memory(), producer.geometry(), who);
             // If the tail moved instead, there is room.
             if producer.evict(gate) {
                 removed(Removal { kind: EventKind::Evicted, position, name, pid });
@@ -122,6 +122,8 @@ impl RoomMaker {
         if self.proved.is_some_and(|(proved, at)| proved == who && now.0.wrapping_sub(at.0) < PROOF_MS) {
             return false;
         }
+        // Removal clears the name.
+        let (name, pid) = name_and_pid(producer.memory(), producer.geometry(), who);
         let done = self.remove(producer.memory(), producer.geometry(), who, rights, clock);
         self.proved = done.is_none().then_some((who, now));
         if let Some(kind) = done {
