@@ -144,8 +144,11 @@ pub(crate) struct Writer {
 /// Why a worker did not get the right to write the dead-letter ring.
 #[derive(Clone, Debug)]
 pub(crate) enum NoWriter {
-    /// Another worker has the right.
-    Busy,
+    /// A process has the right, usually another worker.
+    Busy {
+        /// Its number, in its own pid namespace.
+        pid: u64,
+    },
     /// The file cannot be opened or created, or belongs to another ring: the error.
     Unavailable(String),
 }
@@ -153,7 +156,7 @@ pub(crate) enum NoWriter {
 impl NoWriter {
     fn of(error: AtPath<AttachError>) -> NoWriter {
         match error.error {
-            AttachError::ProducerExists { .. } => NoWriter::Busy,
+            AttachError::ProducerExists { pid, .. } => NoWriter::Busy { pid },
             error => NoWriter::Unavailable(error.to_string()),
         }
     }
@@ -435,5 +438,59 @@ impl Ring {
             letters.extend(DeadLetter::decode(message.position(), &message));
         }
         Ok(letters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GroupSettings, RingOptions};
+
+    fn letter(ring: &Ring) -> DeadLetter {
+        DeadLetter {
+            id: MessageId { ring: ring.id(), position: 0 },
+            group: "g".to_owned(),
+            attempts: 1,
+            reason: Reason::Rejected,
+            note: String::new(),
+            kind: 0,
+            seen_unix_ms: None,
+            dead_lettered_unix_ms: 0,
+            bytes: vec![7; 16],
+            position: 0,
+        }
+    }
+
+    /// A worker is stopped between its opening of the dead-letter ring and its writing. Meanwhile
+    /// the file loses its name, or the name its file.
+    #[test]
+    fn a_letter_is_not_written_into_a_file_that_lost_its_name() {
+        let dir = std::env::temp_dir().join(format!("slipring-letters-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("ring");
+        let dead = dir.join("ring.dead");
+        let ring = RingOptions::new(16, 8).group("g", GroupSettings::new()).create(&path).unwrap();
+        let lose: [fn(&std::path::Path); 3] = [
+            |dead| std::fs::remove_file(dead).unwrap(),
+            |dead| std::fs::rename(dead, dead.with_extension("aside")).unwrap(),
+            |dead| {
+                std::fs::copy(dead, dead.with_extension("copy")).unwrap();
+                std::fs::rename(dead.with_extension("copy"), dead).unwrap();
+            },
+        ];
+        for lose in lose {
+            let mut writer = Writer::open(&ring.attachment).unwrap();
+            lose(&dead);
+            assert!(writer.publish(&letter(&ring)).is_err(), "settled, and the letter is nowhere");
+            drop(writer);
+            // The next one makes the file anew, where it is missing, and the letter is there.
+            let mut writer = Writer::open(&ring.attachment).unwrap();
+            writer.publish(&letter(&ring)).unwrap();
+            assert_eq!(ring.dead_letters().unwrap().len(), 1);
+            drop(writer);
+            std::fs::remove_file(&dead).unwrap();
+            drop(Writer::open(&ring.attachment).unwrap());
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -35,7 +35,7 @@ use std::io;
 use std::path::Path;
 
 /// A number with its unit: "1 message", "2 messages".
-fn counted(count: u64, unit: &str) -> String {
+pub(crate) fn counted(count: u64, unit: &str) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 

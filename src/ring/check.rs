@@ -1,16 +1,17 @@
 //! Verifies the invariants of a ring, read-only, while other processes use it.
 
-use crate::error::{AtPath, OpenError};
+use crate::error::{AtPath, OpenError, counted};
 use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::Attachment;
+use crate::ring::{birth, boot_tag};
 use slipring_core::format::{
-    DeliveryWord, EntryFlags, Meta, Sequence, Tail, group as group_entry, group_flags, producer_page,
+    DeliveryWord, EntryFlags, Meta, Sequence, State, Tail, group as group_entry, group_flags, producer_page,
     readers_page, worker,
 };
 use slipring_core::memory::{Memory, Right, Word};
 use slipring_core::protocol::clear::{self, Cleared, used_tables};
-use slipring_core::protocol::group::{Group, TAKEN_AWAY};
+use slipring_core::protocol::group::{Group, TAKEN_AWAY, members, table};
 use slipring_core::protocol::tenure::{self, Tenure};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -285,6 +286,7 @@ impl Ring {
         // The stored floor may lie below the overwritten positions: the producer looks past the
         // settled ones above it.
         findings.bound(&place, "ack floor", floor, geometry.first_position(), reached, false);
+        self.check_deadlines(findings, &place, group, floor);
         if let Some(position) = group.falsely_settled(floor) {
             let what = "is not settled, and a run of settled messages covers it".to_owned();
             findings.note(&place, Some(position), what, false);
@@ -301,6 +303,23 @@ impl Ring {
                     false,
                 );
             }
+        }
+    }
+
+    /// After a reboot the clock of the deadlines began anew: no worker waits for them, and the
+    /// next one makes the messages due.
+    fn check_deadlines(&self, findings: &mut Findings, place: &str, group: &Group<Region>, floor: u64) {
+        let is_alive = |entry| self.attachment.locks.is_held(Right::Worker(entry));
+        if group.load(group_entry::BOOT) == boot_tag() || members::of(group).any(is_alive) {
+            return;
+        }
+        let states = [State::Leased, State::Delayed, State::DeadPending];
+        let waiting = group.window(floor).filter(|snapshot| states.contains(&snapshot.word.state())).count();
+        if waiting > 0 {
+            let messages = counted(waiting as u64, "message");
+            let what =
+                format!("{messages} with deadlines of an earlier boot: the next worker makes them due");
+            findings.note_leftover(place, what);
         }
     }
 
@@ -338,15 +357,26 @@ impl Ring {
     pub fn repair(&self) -> Result<Vec<String>, AtPath<OpenError>> {
         let attachment = Attachment::open(self.place(), Access::Readers)?;
         let Attachment { region, locks, .. } = &attachment;
-        let cleared = attachment
-            .with_table(|| Ok::<_, OpenError>(clear::clear_dead(region, attachment.geometry(), locks)))?;
+        let birth = birth();
+        let (cleared, made_due) = attachment.with_table(|| {
+            let cleared = clear::clear_dead(region, attachment.geometry(), locks);
+            let groups = Group::all(region, attachment.geometry()).filter(Group::is_taken);
+            let made_due = groups.map(|group| (table::after_reboot(&group, locks, birth), group.name()));
+            Ok::<_, OpenError>((cleared, made_due.filter(|(count, _)| *count > 0).collect::<Vec<_>>()))
+        })?;
         let tell = |cleared| match cleared {
             Cleared::Group(n) => format!("cleared group entry {n}, which was never finished"),
             Cleared::Consumer(n) => format!("cleared consumer entry {n}, whose owner is dead"),
             Cleared::Worker(n) => format!("returned the leases of worker entry {n}, whose owner is dead"),
             Cleared::Count(table) => format!("counted the used entries of the table of {table}"),
         };
-        Ok(cleared.into_iter().map(tell).collect())
+        let told_due = made_due.iter().map(|(count, name)| {
+            format!(
+                "made {} of group {name:?} due: the clock of its deadlines began anew",
+                counted(*count, "message")
+            )
+        });
+        Ok(cleared.into_iter().map(tell).chain(told_due).collect())
     }
 }
 

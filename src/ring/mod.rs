@@ -252,12 +252,25 @@ impl RingOptions {
             ring.name()?;
             return Ok(Ring::open(path)?);
         }
-        // Every file has its space before one has its name. The dead-letter ring is named first, so
-        // that of two programs that create at once the loser leaves no file.
+        self.name_dead_letters(path, &geometry, &raw, ring)?.name(path)?;
+        Ok(Ring::open(path)?)
+    }
+
+    /// Creates the dead-letter ring of a ring with groups, and gives it its name.
+    ///
+    /// Every file has its space before one has its name. The dead-letter ring is named first, so
+    /// that of two programs that create at once the loser leaves no file.
+    fn name_dead_letters(
+        &self,
+        path: &Path,
+        geometry: &Geometry,
+        raw: &RawHeader,
+        ring: RingDraft,
+    ) -> Result<HalfNamed, AtPath<CreateError>> {
         let dead_path = dead_path(path);
         let dead_failed = |error| AtPath { path: dead_path.clone(), error };
         clear_leftover(&dead_path);
-        let dead = dead_options(&geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
+        let dead = dead_options(geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
         let mut dead = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
         // From before it has its name until the ring has: a dead-letter ring without its ring looks
@@ -265,13 +278,7 @@ impl RingOptions {
         rights::hold(dead.rights(), Right::Producer)
             .map_err(|error| dead_failed(CreateError::io("lock it", error)))?;
         dead.name()?;
-        let named = ring.name();
-        drop(dead);
-        if let Err(error) = named {
-            clear_leftover(&dead_path);
-            return Err(error);
-        }
-        Ok(Ring::open(path)?)
+        Ok(HalfNamed { ring, dead })
     }
 
     /// The complete files, before they have their names.
@@ -400,8 +407,26 @@ impl RingOptions {
     /// Fills the control pages of a ring that no other party can see yet.
     fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
         let declared = Declared { durables: &self.durable, groups: &self.declared_groups };
-        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms(), now: clock::now() };
-        furnish(region, geometry, declared, std::process::id().into(), birth)
+        furnish(region, geometry, declared, std::process::id().into(), birth())
+    }
+}
+
+/// A ring with groups whose dead-letter ring has its name already.
+struct HalfNamed {
+    ring: RingDraft,
+    /// Holds the right to publish there.
+    dead: RingDraft,
+}
+
+impl HalfNamed {
+    /// Gives the ring its name, unless the name is taken: then the dead-letter ring is removed.
+    fn name(mut self, path: &Path) -> Result<(), AtPath<CreateError>> {
+        let named = self.ring.name();
+        drop(self.dead);
+        if named.is_err() {
+            clear_leftover(&dead_path(path));
+        }
+        named
     }
 }
 
@@ -443,6 +468,11 @@ fn clear_leftover(dead_path: &Path) {
         drop(dead_ring);
         lock_file::clear_leftover(dead_path);
     }
+}
+
+/// The present moment, for a group.
+pub(crate) fn birth() -> Birth {
+    Birth { boot: boot_tag(), unix_ms: system::unix_now_ms(), now: clock::now() }
 }
 
 /// Tells one boot of the machine from another.
@@ -805,5 +835,51 @@ impl Ring {
             record(&attachment, patiently(|| remove(&attachment), is_held).map_err(refusal)?);
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One creator is stopped between its two names; another begins meanwhile.
+    #[test]
+    fn of_two_creators_at_once_the_winner_has_its_dead_letter_ring() {
+        let dir = std::env::temp_dir().join(format!("slipring-creators-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join("ring");
+        let options = RingOptions::new(16, 8).group("g", GroupSettings::new());
+        let stopped = || {
+            let (geometry, raw) = options.plan().unwrap();
+            let ring = options.draft(&path, &geometry, &raw).unwrap();
+            options.name_dead_letters(&path, &geometry, &raw, ring).unwrap()
+        };
+        let complete = || {
+            let ring = Ring::open(&path).unwrap();
+            assert_eq!(Ring::open(dead_path(&path)).unwrap().dead_letters_of(), Some(ring.id()));
+            assert_eq!((ring.dead_letters().unwrap(), ring.check()), (vec![], vec![]));
+        };
+        // The other one finds a dead-letter ring whose creator lives, and leaves it alone.
+        let first = stopped();
+        let AtPath { path: taken, error } = options.create(&path).unwrap_err();
+        assert!(matches!(error, CreateError::AlreadyExists) && taken == dead_path(&path), "{error}");
+        first.name(&path).unwrap();
+        complete();
+        for file in [&path, &dead_path(&path)] {
+            std::fs::remove_file(file).unwrap();
+        }
+        // The stopped one dies: what it left is cleared away.
+        drop(stopped());
+        options.create(&path).unwrap();
+        complete();
+        // A ring of that name came meanwhile: the loser removes its own dead-letter ring only.
+        for file in [&path, &dead_path(&path)] {
+            std::fs::remove_file(file).unwrap();
+        }
+        let loser = stopped();
+        RingOptions::new(16, 8).create(&path).unwrap();
+        assert!(matches!(loser.name(&path).unwrap_err().error, CreateError::AlreadyExists));
+        assert!(!dead_path(&path).exists());
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -39,7 +39,11 @@ impl RawWorker {
     fn move_dead_letters(&self, dead_pending: &[u64], note: &str) -> Rejected {
         let mut writer = match Writer::open(&self.attachment) {
             // The worker that writes there moves these messages too, or a later sweep finds them.
-            Err(NoWriter::Busy) => return Rejected::Waiting,
+            Err(NoWriter::Busy { pid }) => {
+                let busy = format!("process {pid} is writing there");
+                self.obstacle.replace(Some(busy));
+                return Rejected::Waiting;
+            }
             writer => writer,
         };
         let mut became = Rejected::Waiting;
@@ -60,7 +64,7 @@ impl RawWorker {
                     Err(error) => error.to_string(),
                 },
                 Err(NoWriter::Unavailable(error)) => error.clone(),
-                Err(NoWriter::Busy) => String::new(),
+                Err(NoWriter::Busy { .. }) => String::new(),
             };
             failure = Some(refused);
             // No letter is dropped because a file cannot be opened.
@@ -77,6 +81,10 @@ impl RawWorker {
         };
         if became == Rejected::Settled {
             self.wake_producer();
+            self.obstacle.replace(None);
+        } else {
+            let full = || "it is full; redrive letters, or purge them".to_owned();
+            self.obstacle.replace(Some(failure.clone().unwrap_or_else(full)));
         }
         let name = failure.as_deref().unwrap_or(self.group());
         self.attachment.try_record(event, position, name, system::process_id().into());

@@ -68,6 +68,28 @@ impl<T: ?Sized + Message> Worker<T> {
         self.raw.protocol.settings().settings
     }
 
+    /// Why the dead-letter ring did not take the last message that this worker tried to move there;
+    /// none if it did, or if this worker has tried to move none. The message waits, and no message
+    /// is lost: any worker of the group tries again after a second.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let options = RingOptions::of::<u64>(8).group("g", GroupSettings::new());
+    /// let ring = options.dead_letter_capacity(1).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// producer.send_batch(&[1, 2])?;
+    /// worker.recv()?.reject("no such customer")?;
+    /// assert_eq!(worker.dead_letters_wait(), None);
+    /// worker.recv()?.reject("no such customer")?;
+    /// assert!(worker.dead_letters_wait().is_some_and(|why| why.contains("full")));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn dead_letters_wait(&self) -> Option<String> {
+        self.raw.obstacle.borrow().clone()
+    }
+
     /// The group's name.
     pub fn group(&self) -> &str {
         self.raw.group()

@@ -6,19 +6,19 @@ use crate::message::Message;
 use crate::region::clock;
 use crate::region::{Access, Region};
 use crate::ring::attach::{Attachment, patiently};
-use crate::ring::boot_tag;
+use crate::ring::birth;
 use crate::ring::place::Place;
 use crate::system;
 use crate::wait::Wait;
 use slipring_core::protocol;
 use slipring_core::protocol::group::Group;
 use slipring_core::protocol::group::members::{self, EnlistError};
-use slipring_core::protocol::group::table::{self, Birth, GroupError, Joined, Wanted};
+use slipring_core::protocol::group::table::{self, GroupError, Joined, Wanted};
 use slipring_core::protocol::membership::Identity;
 use slipring_core::protocol::recorder::EventKind;
 use slipring_core::protocol::settings::GroupSettings;
 use slipring_core::protocol::table::Start;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -136,6 +136,7 @@ impl WorkerOptions {
             tick_ms: u32::try_from(self.tick.as_millis()).unwrap_or(1000).clamp(1, 1000),
             notice_producer_away: self.notice_producer_away,
             swept: Cell::new(clock::coarse_now()),
+            obstacle: RefCell::default(),
             attachment,
         };
         Ok(Worker { raw, carries: PhantomData })
@@ -154,9 +155,8 @@ impl WorkerOptions {
     /// Finds the group, or creates it. The table right is held.
     fn join_group(&self, attachment: &Attachment) -> Result<Joined<Region>, JoinError> {
         let wanted = Wanted { name: &self.group, settings: self.settings, start: self.start };
-        let birth = Birth { boot: boot_tag(), unix_ms: system::unix_now_ms(), now: clock::now() };
         let joined =
-            table::join(&attachment.region, attachment.geometry(), &attachment.locks, &wanted, birth);
+            table::join(&attachment.region, attachment.geometry(), &attachment.locks, &wanted, birth());
         joined.map_err(|error| self.refusal(attachment, error))
     }
 
@@ -203,6 +203,7 @@ impl WorkerOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::boot_tag;
     use crate::{Producer, RingOptions};
     use slipring_core::format::group as group_entry;
     use slipring_core::memory::Memory;
@@ -253,5 +254,34 @@ mod tests {
         group.memory.store(group.entry_word(group_entry::BOOT), !boot_tag(), Relaxed);
         let after = Worker::<[u8]>::join(&ring, "g").unwrap();
         assert_eq!(attempts(&after), [(0, 2)]);
+    }
+
+    /// A message that waited for the dead-letter ring when the machine went down.
+    #[test]
+    fn after_a_reboot_a_dead_pending_message_is_due_and_check_and_repair_know_it() {
+        let options = RingOptions::new(16, 8).group("g", GroupSettings::new()).dead_letter_capacity(1);
+        let ring = options.create_in_memory().unwrap();
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+        (0..2).for_each(|_| assert!(producer.send(b"m").is_ok()));
+        let before = Worker::<[u8]>::join(&ring, "g").unwrap();
+        (0..2).for_each(|_| assert!(before.recv().unwrap().reject("").is_ok()));
+        let group = before.raw.protocol().group().clone();
+        assert_eq!(ring.group("g").unwrap().num_dead_pending, 1);
+        // Days ahead, by the clock that began anew.
+        let snapshot = group.snapshot(1);
+        let far = clock::now().after(1 << 29);
+        assert!(group.replace(snapshot, snapshot.word.dead_pending(snapshot.word.owner(), far)));
+        group.memory.store(group.entry_word(group_entry::BOOT), !boot_tag(), Relaxed);
+        assert_eq!(ring.check(), [], "a living worker keeps its deadlines");
+        drop(before);
+        let [found] = ring.check().try_into().unwrap();
+        assert!(found.to_be_cleared && found.what.contains("earlier boot"), "{found}");
+        crate::DeadLetters::open(&ring).unwrap().purge(1).unwrap();
+        // By a worker that joins, or by a repair.
+        assert_eq!(ring.repair().unwrap().len(), 1);
+        assert_eq!((ring.check(), ring.repair().unwrap()), (vec![], vec![]));
+        let after = Worker::<[u8]>::join(&ring, "g").unwrap();
+        assert!(after.recv_timeout(Duration::from_millis(500)).is_err());
+        assert_eq!(ring.group("g").unwrap().num_dead_pending, 0, "it was due at once");
     }
 }

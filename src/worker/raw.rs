@@ -15,7 +15,7 @@ use slipring_core::protocol::lease::{Found, Lease, LeaseLost, Sweep, Tally};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::is_closed;
 use slipring_core::protocol::recorder::EventKind;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 /// How a lease ended.
@@ -36,6 +36,8 @@ pub(crate) struct RawWorker {
     pub(super) notice_producer_away: bool,
     /// The time of this worker's last sweep.
     pub(super) swept: Cell<Millis>,
+    /// Why the last message that this worker gave up was not moved; none if it was.
+    pub(super) obstacle: RefCell<Option<String>>,
     pub(crate) attachment: Attachment,
 }
 

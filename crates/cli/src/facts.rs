@@ -4,7 +4,7 @@ use crate::exit::Failure;
 use crate::output;
 use crate::parse::Origin;
 use serde_json::{Value, json};
-use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, Ring, Start};
+use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, EventKind, GroupInfo, GroupSettings, Ring, Start};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -89,6 +89,19 @@ impl Facts {
         is_ours.then(|| DeadLetterRing { count: dead.used(), capacity: dead.ring.capacity() })
     }
 
+    /// How many messages wait for the dead-letter ring, and why the last one that was tried did.
+    /// None if none waits.
+    pub(crate) fn dead_letters_wait(&self) -> Option<(u64, String)> {
+        let waiting: u64 = self.groups.iter().map(|group| group.num_dead_pending).sum();
+        let events = if waiting > 0 { self.ring.events() } else { Vec::new() };
+        let told = events.iter().rev().find_map(|event| match event.kind {
+            EventKind::DeadLettersUnavailable => Some(event.name.clone()),
+            EventKind::DeadLettersFull => Some("the dead-letter ring is full".to_owned()),
+            EventKind::DeadLettered => Some("no worker has tried again".to_owned()),
+            _ => None,
+        });
+        (waiting > 0).then(|| (waiting, told.unwrap_or_else(|| "no worker has tried".to_owned())))
+    }
     /// The group of this name, or an error that names those that are there.
     pub(crate) fn group(&self, name: &str) -> Result<&GroupInfo, Failure> {
         self.groups.iter().find(|group| group.name == name).ok_or_else(|| no_such_group(&self.ring, name))
@@ -118,6 +131,7 @@ impl Facts {
             "dead_letter_ring": dead(dead_path(ring.path())),
             "dead_letter_capacity": ring.dead_letter_capacity(),
             "dead_letter_policy": ring.dead_letter_policy().map(policy_name),
+            "dead_letters_wait": self.dead_letters_wait().map(|(waiting, why)| json!({ "count": waiting, "why": why })),
             "producer": producer.map(|producer| json!({
                 "pid": producer.pid,
                 "alive": producer.alive,

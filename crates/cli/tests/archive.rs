@@ -182,3 +182,29 @@ fn check_names_a_message_that_is_no_value_of_the_type() {
     place.good("for n in $(seq 16); do printf 0123456789abcdef; done | slipring pub $R --any-type --raw");
     place.good("slipring check $R");
 }
+
+#[test]
+fn a_dump_to_a_full_device_or_over_a_file_or_interrupted_fails_and_changes_nothing() {
+    let place = Place::new();
+    place
+        .good("slipring create $R -b 48 -c 64Ki && seq 60000 | slipring pub $R; echo mine > file; mkdir dir");
+    for options in ["", "--binary"] {
+        let (code, error) = place.bad(&format!("slipring dump $R {options} > /dev/full"));
+        assert!(code == 1 && error.contains("make room"), "{code} {error}");
+        for there in ["file", "dir", "/dev/full"] {
+            let (code, error) = place.bad(&format!("slipring dump $R {options} -o {there}"));
+            assert!(code == 1 && error.contains("is there already"), "{there}: {code} {error}");
+        }
+        assert_eq!(place.good("cat file"), "mine\n");
+        // SIGINT, wherever it comes.
+        for pause in ["", "sleep .01;", "sleep .03;"] {
+            place.shell(&format!(
+                "slipring dump $R {options} -o out & {pause} kill -INT $!; wait $!; code=$?; \
+                 if [ $code = 0 ]; then rm out; else [ $code = 1 ] || [ $code = 130 ]; fi"
+            ));
+            assert_eq!(place.good("ls"), "dir\nfile\nring\n");
+        }
+        // On a pipe whose reader went away.
+        place.good(&format!("(slipring dump $R {options}; [ $? = 0 ]) | head -c 10 > /dev/null"));
+    }
+}

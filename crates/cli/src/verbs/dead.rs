@@ -1,14 +1,18 @@
 //! `dead`: messages that groups of workers gave up.
 
 use crate::exit::{Failure, Outcome};
+use crate::facts::Facts;
 use crate::format::{self, FormatOptions, View};
 use crate::output::{self, Table};
+use crate::parse;
 use crate::place::Trust;
-use crate::signals;
+use crate::signals::{self, Deadline};
 use crate::typed::Type;
+use crate::verbs::stat;
 use serde_json::{Value, json};
 use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Lists messages that groups gave up, publishes them again, or removes them
 #[derive(Debug, clap::Args)]
@@ -62,6 +66,9 @@ Examples:
         /// Fails with exit code 5 when the ring is full, instead of waiting for room
         #[arg(long)]
         nowait: bool,
+        /// Waits for room for a message so long, then fails with exit code 5
+        #[arg(long, value_name = "TIME", value_parser = parse::duration, default_value = "5s", conflicts_with = "nowait")]
+        timeout: Duration,
         #[command(flatten)]
         trust: Trust,
     },
@@ -105,7 +112,9 @@ pub(crate) fn run(args: &Dead) -> Outcome {
         Verb::Redrive { path, which, apply: false, .. } => {
             announce(path, *which, "would be published once more; --apply does it")
         }
-        Verb::Redrive { path, which, nowait, trust, .. } => redrive(path, *which, *nowait, *trust),
+        Verb::Redrive { path, which, nowait, timeout, trust, .. } => {
+            redrive(path, *which, if *nowait { Duration::ZERO } else { *timeout }, *trust)
+        }
         Verb::Purge { path, which, apply: false, .. } => {
             announce(path, *which, "would be removed; --apply does it")
         }
@@ -232,7 +241,7 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
     Ok(())
 }
 
-fn redrive(path: &Path, which: Which, nowait: bool, trust: Trust) -> Outcome {
+fn redrive(path: &Path, which: Which, timeout: Duration, trust: Trust) -> Outcome {
     // Without letters nothing is opened: a closed stream stays closed.
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
@@ -247,13 +256,11 @@ fn redrive(path: &Path, which: Which, nowait: bool, trust: Trust) -> Outcome {
         _ => error.into(),
     })?;
     let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
+        let deadline = Deadline::after(Some(timeout));
         while !signals::interrupted() {
-            let sent = match nowait {
-                true => producer.try_send((letter.kind, &letter.bytes)),
-                false => producer.send_timeout((letter.kind, &letter.bytes), signals::SLICE),
-            };
-            match sent {
-                Err(SendError::Full { .. }) if !nowait => {}
+            match producer.send_timeout((letter.kind, &letter.bytes), deadline.slice()) {
+                Err(SendError::Full { .. }) if !deadline.is_over() => {}
+                Err(error @ SendError::Full { .. }) => return Err(no_room(path, &error)),
                 Err(error) => return Err(error.into()),
                 Ok(_) => return Ok(true),
             }
@@ -264,6 +271,24 @@ fn redrive(path: &Path, which: Which, nowait: bool, trust: Trust) -> Outcome {
         producer.close()?;
     }
     report(letters.len(), "published once more", settled, outcome)
+}
+
+/// The ring is full. It may be full of messages that wait for room in the dead-letter ring, which
+/// is full, too: then waiting does not help.
+fn no_room(path: &Path, error: &SendError) -> Failure {
+    let facts = Facts::open(path).ok();
+    let full = facts.as_ref().and_then(Facts::dead).filter(|dead| dead.count >= dead.capacity);
+    let waiting = facts.and_then(|facts| facts.dead_letters_wait());
+    Failure::Full(match full.zip(waiting) {
+        Some((_, (waiting, _))) => format!(
+            "{error}. Its dead-letter ring is full, too, and {} for room there: neither has room for the other. Keep \
+             a letter (slipring dead view {1} > FILE), remove it (slipring dead purge {1} -c 1 --apply), and redrive \
+             once a worker has moved a message there",
+            stat::wait(waiting),
+            path.display()
+        ),
+        None => error.to_string(),
+    })
 }
 
 fn purge(path: &Path, which: Which, trust: Trust) -> Outcome {

@@ -1,9 +1,9 @@
 //! `doctor`: the settings of this system that matter to rings, and the changes to make.
 
 use crate::exit::{Failure, Outcome};
-use crate::facts::{leftover_lock_files, rings_in};
+use crate::facts::{Facts, leftover_lock_files, rings_in};
 use crate::output;
-use crate::verbs::check;
+use crate::verbs::{check, stat};
 use serde_json::{Value, json};
 use slipring::{AtPath, CreateError, Ring, Storage};
 use std::fmt::Write as _;
@@ -345,7 +345,7 @@ fn memory_limit(storage: Option<&Storage>) -> Finding {
 fn rings(dir: &Path) -> Result<Finding, Failure> {
     const WHAT: &str = "rings";
     let paths = rings_in(dir)?;
-    let (mut unsound, mut bytes, mut leftovers) = (Vec::new(), 0, 0);
+    let (mut unsound, mut waiting, mut bytes, mut leftovers) = (Vec::new(), Vec::new(), 0, 0);
     for path in &paths {
         match Ring::open(path) {
             Ok(ring) => {
@@ -355,6 +355,9 @@ fn rings(dir: &Path) -> Result<Finding, Failure> {
                 if found.iter().any(|violation| !violation.to_be_cleared) {
                     unsound.push(path.display().to_string());
                 }
+                if let Some((count, why)) = Facts::of(ring).dead_letters_wait() {
+                    waiting.push(format!("{}: {}: {why}", path.display(), stat::wait(count)));
+                }
             }
             Err(_) => unsound.push(path.display().to_string()),
         }
@@ -363,6 +366,14 @@ fn rings(dir: &Path) -> Result<Finding, Failure> {
     let lock_files: Vec<String> =
         leftover_lock_files(dir).iter().map(|path| path.display().to_string()).collect();
     Ok(match unsound.as_slice() {
+        [] if !waiting.is_empty() => problem(
+            WHAT,
+            format!(
+                "{found}; messages that were given up do not reach the dead-letter ring: {}",
+                waiting.join("; ")
+            ),
+            "until they do, their rings fill up: make room there (slipring dead), or mend what is in the way",
+        ),
         [] if !lock_files.is_empty() => advice(
             WHAT,
             format!("{found}, all sound; lock files without a ring: {}", lock_files.join(" ")),

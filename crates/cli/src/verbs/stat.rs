@@ -29,6 +29,12 @@ pub(crate) fn run(args: &Stat) -> Outcome {
     output::print(&text(&facts))
 }
 
+/// `1 message waits`.
+pub(crate) fn wait(messages: u64) -> String {
+    let waits = if messages == 1 { "waits" } else { "wait" };
+    format!("{} {waits}", output::count(messages, "message"))
+}
+
 fn text(facts: &Facts) -> String {
     let ring = &facts.ring;
     let (owner, mode) = owner_and_mode(ring.path());
@@ -95,8 +101,14 @@ fn text(facts: &Facts) -> String {
         let workers = facts.groups.iter().map(|group| group.workers.len()).sum();
         line("groups", entries(facts.groups.len(), ring.group_entries()));
         line("workers", entries(workers, ring.worker_entries()));
-        let letters = ring.dead_letters().map_or("none can be read".to_owned(), |all| all.len().to_string());
+        let letters = match ring.dead_letters() {
+            Ok(all) => all.len().to_string(),
+            Err(error) => format!("none can be read ({error})"),
+        };
         line("dead letters", format!("{letters} of {blocks}, policy {}", policy_name(policy)));
+        if let Some((waiting, why)) = facts.dead_letters_wait() {
+            line("", format!("{} for it: {why}", wait(waiting)));
+        }
     }
     let sections: [(&str, bool, Table); 2] = [
         ("CONSUMERS", facts.consumers.is_empty(), consumers::table(&facts.consumers)),

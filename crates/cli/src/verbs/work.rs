@@ -130,6 +130,8 @@ struct Shift<'a> {
     /// When a message was settled last.
     settled: Mutex<Instant>,
     over: AtomicBool,
+    /// Why the dead-letter ring takes no message, as it was told last.
+    obstacle: Mutex<Option<String>>,
 }
 
 impl Shift<'_> {
@@ -144,6 +146,7 @@ impl Shift<'_> {
             busy: AtomicU64::new(0),
             settled: Mutex::new(Instant::now()),
             over: AtomicBool::new(false),
+            obstacle: Mutex::default(),
         })
     }
 
@@ -173,6 +176,7 @@ impl Shift<'_> {
                 Err(RecvError::TimedOut(_)) => self.goes_on(&mut dead_pending),
                 Err(error) => Err(error.into()),
             };
+            self.tell_obstacle(worker);
             self.busy.fetch_sub(1, Relaxed);
             if !is_one {
                 self.left.fetch_add(1, Relaxed);
@@ -182,6 +186,19 @@ impl Shift<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Says why the dead-letter ring takes no message, once for each reason.
+    fn tell_obstacle(&self, worker: &Worker) {
+        let now = worker.dead_letters_wait();
+        let mut told = self.obstacle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = now.as_ref().filter(|_| now != *told) {
+            output::note(&format!(
+                "{}.dead: takes no message that is given up: {why}; the message waits, and no new attempt is made",
+                self.args.path.display()
+            ));
+        }
+        *told = now;
     }
 
     /// Whether a worker that found nothing looks again.

@@ -202,8 +202,8 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
 }
 
 /// After a reboot the clock began anew: every message that a worker of an earlier boot leased or
-/// delayed is due now, and so is every attempt to move a message to the dead-letter ring. The
-/// caller holds the table right.
+/// delayed is due now, and so is every attempt to move a message to the dead-letter ring. Returns
+/// the number of such messages. The caller holds the table right.
 ///
 /// The tag of the boot alone proves nothing: a container may have a tag of its own, or none. After
 /// a reboot no worker holds its right. So while one worker of the group lives, nothing is changed:
@@ -212,16 +212,18 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
 /// Example: worker 3 lives and has leased position 7. A worker of another container joins, and
 /// reads another tag. The kernel says that worker 3 holds its right, so the lease on position 7
 /// stays.
-pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth: Birth) {
+pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth: Birth) -> u64 {
     if group.load(group::BOOT) == birth.boot || has_living_worker(group, rights) {
-        return;
+        return 0;
     }
+    let mut made_due = 0;
     if let Some(floor) = group.floor() {
         for snapshot in group.window(floor) {
-            make_due(group, snapshot, birth.now);
+            made_due += u64::from(make_due(group, snapshot, birth.now));
         }
     }
     group.memory.store(group.entry_word(group::BOOT), birth.boot, Relaxed);
+    made_due
 }
 
 fn has_living_worker<M: Memory, L: Liveness>(group: &Group<M>, rights: &L) -> bool {
@@ -234,17 +236,16 @@ fn has_living_worker<M: Memory, L: Liveness>(group: &Group<M>, rights: &L) -> bo
     })
 }
 
-fn make_due<M: Memory>(group: &Group<M>, snapshot: DeliverySnapshot, now: Millis) {
+fn make_due<M: Memory>(group: &Group<M>, snapshot: DeliverySnapshot, now: Millis) -> bool {
     let word = snapshot.word;
     match word.state() {
         State::Leased | State::Delayed => {
-            group.replace(snapshot, word.returned());
+            let replaced = group.replace(snapshot, word.returned());
             group.hint_returned(snapshot.position);
+            replaced
         }
-        State::DeadPending => {
-            group.replace(snapshot, word.dead_pending(word.owner(), now));
-        }
-        _ => {}
+        State::DeadPending => group.replace(snapshot, word.dead_pending(word.owner(), now)),
+        _ => false,
     }
 }
 
