@@ -14,6 +14,7 @@ use std::time::Duration;
 /// a ring of its own.
 ///
 /// Fair: after a message from one ring, every other ring is looked at before the same one again.
+/// Example, rings 0 to 2: a message came from ring 1, so the next look goes to 2, then 0, then 1.
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Selector, Start, Wait};

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// A file without a name, or with a temporary one; dropping the draft before it is named removes
 /// the file.
 #[derive(Debug)]
+#[must_use = "dropping a draft removes its file"]
 pub(crate) struct Draft {
     file: ForkClosed,
     path: PathBuf,

@@ -176,6 +176,7 @@ static FORKING: Forking = Forking(UnsafeCell::new(None));
 /// As long as one is open, no thread of this process forks: from before a file is opened or mapped
 /// until the list names it, and from when it is taken off the list until it is closed.
 #[derive(Debug)]
+#[must_use = "the window lasts as long as this value"]
 pub(crate) struct Window(Option<RwLockReadGuard<'static, ()>>);
 
 impl Window {
