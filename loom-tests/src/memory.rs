@@ -570,6 +570,12 @@ impl Liveness for LoomRights {
         Ok(*holders.entry(right).or_insert(self.party) == self.party)
     }
 
+    /// The producers of the models hold no right, and live as long as the model.
+    fn is_held(&self, right: Right) -> bool {
+        let holders = self.holders.lock().expect("no model panics in the kernel");
+        right == Right::Producer || holders.get(&right).is_some_and(|holder| *holder != self.party)
+    }
+
     fn release(&self, right: Right) {
         let mut holders = self.holders.lock().expect("no model panics in the kernel");
         if holders.get(&right) == Some(&self.party) {

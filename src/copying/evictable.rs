@@ -10,10 +10,10 @@ use crate::region::Region;
 use crate::ring::attach::Attachment;
 use crate::ring::place::Place;
 use crate::wait::{CHECK_UP, longest_sleep};
-use slipring_core::protocol;
-use slipring_core::protocol::membership;
+use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::Start;
+use slipring_core::protocol::{self, Damage, membership};
 use std::marker::PhantomData;
 use std::time::Duration;
 
@@ -132,6 +132,12 @@ struct Evictable {
 }
 
 impl Evictable {
+    /// Comes back after an eviction; returns how many messages were missed.
+    fn rejoin(&mut self) -> Result<u64, Damage> {
+        let locks = &self.membership.attachment.locks;
+        membership::rejoin(&mut self.reader, || locks.is_held(Right::Producer))
+    }
+
     fn new(membership: Membership) -> Evictable {
         let (region, geometry) = (membership.attachment.region.clone(), *membership.attachment.geometry());
         Evictable {
@@ -155,7 +161,7 @@ impl Source for Evictable {
                 // Example, capacity 4: this consumer stood at 2, and its tail was taken away for
                 // position 6. If the producer has not used that room yet, the consumer is back at
                 // 2: 0 missed. Otherwise it is at 3 or later.
-                Copied::Evicted => match membership::rejoin(&mut self.reader)? {
+                Copied::Evicted => match self.rejoin()? {
                     0 => {}
                     missed => return Ok(Next::Missed(missed)),
                 },

@@ -6,7 +6,7 @@ use crate::producer::raw::{Patience, RawProducer};
 use crate::region::clock::SystemClock;
 use crate::ring::attach::Attachment;
 use crate::wait::{Waiting, longest_sleep, wait_for};
-use slipring_core::memory::Right;
+use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol::group::{Group, members};
 use slipring_core::protocol::make_room::{self, Removal};
 use slipring_core::protocol::membership;

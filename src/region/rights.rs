@@ -91,18 +91,6 @@ impl Locks {
         holders.0 += 1;
         Locks::Heap { ring: Arc::clone(ring), party: holders.0 }
     }
-
-    /// True if another party, alive, holds the right.
-    pub(crate) fn is_held(&self, right: Right) -> bool {
-        match self {
-            // A failed query counts as alive: the entry of a living party must not be reaped for a
-            // failed system call.
-            Locks::File { file, .. } => system::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
-            Locks::Seen(seen) => seen.is_held(right).unwrap_or(true),
-            Locks::Unknown => true,
-            Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
-        }
-    }
 }
 
 impl Liveness for Locks {
@@ -113,6 +101,17 @@ impl Liveness for Locks {
             Locks::File { file, .. } => system::try_lock(file.file(), lock_offset(right)),
             Locks::Seen(_) | Locks::Unknown => Err(io::ErrorKind::PermissionDenied.into()),
             Locks::Heap { ring, party } => Ok(*ring.lock().1.entry(right).or_insert(*party) == *party),
+        }
+    }
+
+    fn is_held(&self, right: Right) -> bool {
+        match self {
+            // A failed query counts as alive: the entry of a living party must not be reaped for a
+            // failed system call.
+            Locks::File { file, .. } => system::is_locked(file.file(), lock_offset(right)).unwrap_or(true),
+            Locks::Seen(seen) => seen.is_held(right).unwrap_or(true),
+            Locks::Unknown => true,
+            Locks::Heap { ring, party } => ring.lock().1.get(&right).is_some_and(|holder| holder != party),
         }
     }
 

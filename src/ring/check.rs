@@ -9,7 +9,7 @@ use slipring_core::format::{
     DeliveryWord, EntryFlags, Meta, Sequence, State, Tail, group as group_entry, group_flags, producer_page,
     readers_page, worker,
 };
-use slipring_core::memory::{Memory, Right, Word};
+use slipring_core::memory::{Liveness, Memory, Right, Word};
 use slipring_core::protocol::clear::{self, Cleared, used_tables};
 use slipring_core::protocol::group::{Group, TAKEN_AWAY, members, table};
 use slipring_core::protocol::tenure::{self, Tenure};

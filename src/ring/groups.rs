@@ -7,7 +7,7 @@ use crate::ring::Ring;
 use crate::ring::attach::Attachment;
 use crate::system;
 use slipring_core::format::{Count, State, group as group_entry, worker};
-use slipring_core::memory::{Memory, Right};
+use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::eligibility::Eligibility;
 use slipring_core::protocol::group::{self, Group, members, table};
 use slipring_core::protocol::membership::{RemoveError, Removed};

@@ -47,6 +47,24 @@ fn a_batch_takes_no_more_of_the_past_than_it_fills() {
 }
 
 #[test]
+fn a_producer_that_left_takes_no_part_of_the_past_with_it() {
+    let (ring, mut consumer) = ring();
+    for round in 1..=3 {
+        let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+        for _ in 0..CAPACITY / 2 + round {
+            producer.send(b"half a lap").unwrap();
+        }
+        drain(&mut consumer);
+        // A whole lap of room is granted, and one message of it used.
+        assert!(producer.claim_batch(CAPACITY).unwrap().push(b"one").unwrap());
+        drop(producer);
+        let late = Consumer::<[u8]>::attach(&ring, Start::Earliest).unwrap();
+        let retained = ring.head() - late.position();
+        assert!(retained >= ring.head().min(CAPACITY as u64 - AHEAD), "{retained} of {}", ring.head());
+    }
+}
+
+#[test]
 fn a_batch_that_is_given_up_takes_no_more_than_it_had_filled() {
     let (ring, mut consumer) = ring();
     let mut producer = Producer::<[u8]>::open(&ring).unwrap();

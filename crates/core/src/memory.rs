@@ -201,6 +201,10 @@ pub trait Liveness {
         self.try_seize(right).unwrap_or(false)
     }
 
+    /// True if another living party holds `right`, or if the kernel cannot tell. Where it is false,
+    /// everything that the holders wrote happens before the return.
+    fn is_held(&self, right: Right) -> bool;
+
     /// Gives `right` back.
     fn release(&self, right: Right);
 }

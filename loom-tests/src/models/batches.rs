@@ -158,8 +158,8 @@ pub(super) fn batched_copied(bound: usize) -> usize {
     explore_layouts(bound, |geometry| {
         let geometry = geometry(4, 1);
         let memory = LoomMemory::new(&geometry);
-        let tail =
-            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true)
+            .expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let producer = take_over(&memory, &geometry);
         let publishing = thread::spawn(move || life(producer));
@@ -263,7 +263,7 @@ pub(super) fn headerless_join(bound: usize) -> usize {
             producer.rescan(0);
             send_headerless(&mut producer, 2);
         });
-        let joined = table::join(&memory, &geometry, 0, Start::At(1), Eviction::Refused);
+        let joined = table::join(&memory, &geometry, 0, Start::At(1), Eviction::Refused, || true);
         let reader = joined.ok().map(|tail| protocol::Consumer::new(memory.clone(), geometry, 0, tail));
         if let Some(mut reader) = reader {
             assert!(take_headerless(&mut reader), "the message it joined at was published before");

@@ -211,8 +211,8 @@ pub(super) fn impossible_head(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(2, 1);
         let memory = LoomMemory::new(&geometry);
-        let tail =
-            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true)
+            .expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let mut observer = protocol::Observer::new(memory.clone(), geometry, 0);
         memory.store(producer_page::HEAD, 3, Relaxed);

@@ -51,7 +51,7 @@ pub(super) const BIRTH: Birth = Birth { boot: 0, unix_ms: 0, now: NOW };
 
 /// Creates the group, from the earliest message on.
 pub(super) fn create(group: &Group<LoomMemory>) -> Result<u64, StartError> {
-    table::create(group, "g", &settings(), Start::Earliest, BIRTH)
+    table::create(group, "g", &settings(), Start::Earliest, BIRTH, || true)
 }
 
 /// An empty ring with one group.

@@ -4,6 +4,7 @@ use super::entries::enter;
 use super::{consumer, copied_words, fill, geometry, kind_of, leases, publish, read, take, take_over, words};
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use slipring_core::format::{EntryFlags, Meta, Tail};
 use slipring_core::memory::{Liveness, Memory, Right};
@@ -29,7 +30,7 @@ fn join(bound: usize, start: Start) -> usize {
             }
             producer
         });
-        let joined = table::join(&memory, &geometry, 0, start, Eviction::Refused);
+        let joined = table::join(&memory, &geometry, 0, start, Eviction::Refused, || true);
         let mut reader = match joined {
             Ok(tail) => Some(protocol::Consumer::new(memory.clone(), geometry, 0, tail)),
             Err(StartError::BeforeEarliest { requested, earliest }) => {
@@ -91,6 +92,42 @@ pub(super) fn join_takeover(bound: usize) -> usize {
         let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
         read(&mut reader);
         let producer = scanning.join().expect("the successor ends");
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), producer.head(), "published and read");
+    })
+}
+
+/// A reader joins while a producer goes and another one comes: while there is none, the reader does
+/// not ask for the limit.
+///
+/// The lock stands for the kernel's, under which the right is asked for and given.
+pub(super) fn join_left(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let right = Arc::new(Mutex::new(true));
+        let set = |right: &Mutex<bool>, is_held| *right.lock().expect("no model panics there") = is_held;
+        let mut predecessor = take_over(&memory, &geometry);
+        assert!(publish(&mut predecessor));
+        let kernel = Arc::clone(&right);
+        let leaving = thread::spawn(move || {
+            publish(&mut predecessor);
+            set(&kernel, false);
+        });
+        let (its_memory, kernel) = (memory.clone(), Arc::clone(&right));
+        let coming = thread::spawn(move || {
+            leaving.join().expect("the predecessor ends");
+            set(&kernel, true);
+            let mut producer = take_over(&its_memory, &geometry);
+            publish(&mut producer);
+            producer
+        });
+        let lives = || *right.lock().expect("no model panics there");
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Refused, lives)
+            .expect("the earliest can always be had");
+        let mut reader = protocol::Consumer::new(memory.clone(), geometry, 0, tail);
+        read(&mut reader);
+        let producer = coming.join().expect("the producer ends");
         while take(&mut reader) {}
         assert_eq!(reader.tail(), producer.head(), "published and read");
     })
@@ -236,8 +273,8 @@ pub(super) fn eviction(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry);
-        let tail =
-            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true)
+            .expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer));
@@ -266,7 +303,7 @@ pub(super) fn eviction(bound: usize) -> usize {
                 }
                 Copied::Evicted => {
                     // It may have come back before the producer used what it had taken.
-                    let lost = membership::rejoin(reader).expect("the earliest can always be had");
+                    let lost = membership::rejoin(reader, || true).expect("the earliest can always be had");
                     assert_eq!(reader.tail(), next + lost, "a reader never goes back");
                     missed += lost;
                     next = reader.tail();
@@ -310,7 +347,7 @@ pub(super) fn join_evicted(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer));
         let publishing = thread::spawn(move || evict_and_publish(&mut producer));
-        let joined = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed);
+        let joined = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true);
         let mut reader =
             protocol::EvictableConsumer::new(memory.clone(), geometry, 0, joined.expect("can always be had"));
         take_copy(&mut reader);
@@ -324,7 +361,8 @@ pub(super) fn evict_reuse(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry).storing_by_exchange();
-        table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true)
+            .expect("an empty ring");
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer));
         let publishing = thread::spawn(move || {
@@ -346,8 +384,8 @@ pub(super) fn copy_release(bound: usize) -> usize {
     explore(bound, || {
         let geometry = geometry(1, 1);
         let memory = LoomMemory::new(&geometry).copying_in_place();
-        let tail =
-            table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed).expect("an empty ring");
+        let tail = table::join(&memory, &geometry, 0, Start::Earliest, Eviction::Agreed, || true)
+            .expect("an empty ring");
         let mut reader = protocol::EvictableConsumer::new(memory.clone(), geometry, 0, tail);
         let mut producer = take_over(&memory, &geometry);
         assert!(publish(&mut producer));
@@ -438,7 +476,8 @@ pub(super) fn used(bound: usize) -> usize {
         let joining = memory.clone();
         let thread = thread::spawn(move || {
             tenure::succeed(&joining, geometry.consumer_entry(0));
-            table::join(&joining, &geometry, 0, Start::Earliest, Eviction::Refused).expect("an empty ring");
+            table::join(&joining, &geometry, 0, Start::Earliest, Eviction::Refused, || true)
+                .expect("an empty ring");
         });
         let seen = tenure::look_at(&memory, geometry.consumer_entry(0));
         if seen.tail.position().is_some() {

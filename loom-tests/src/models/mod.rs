@@ -157,7 +157,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_earliest",
         question: "is anything overwritten from the earliest position on, once a reader has joined?",
-        executions: 2_672,
+        executions: 13_246,
         run: membership::join_earliest,
     },
     Model {
@@ -169,8 +169,14 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_at",
         question: "the same from a position",
-        executions: 1_028,
+        executions: 4_497,
         run: membership::join_at,
+    },
+    Model {
+        name: "join_left",
+        question: "the same while a producer goes and another one comes?",
+        executions: 107_137,
+        run: membership::join_left,
     },
     Model {
         name: "join_beside",
@@ -193,7 +199,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_takeover",
         question: "the same while a producer takes over that finds more claimed than it may have",
-        executions: 5_890,
+        executions: 8_740,
         run: membership::join_takeover,
     },
     Model {
@@ -253,7 +259,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "eviction",
         question: "is a copy believed that the producer overwrote, or a loss not told?",
-        executions: 18_069,
+        executions: 22_301,
         run: membership::eviction,
     },
     Model {
@@ -367,7 +373,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover_killed",
         question: "killed before any access of a takeover: does the next one reach the same state?",
-        executions: 992,
+        executions: 1_182,
         run: ending::takeover_killed,
     },
     Model {
@@ -658,8 +664,8 @@ fn consumer(
     entry: u32,
     start: Start,
 ) -> protocol::Consumer<LoomMemory> {
-    let tail =
-        table::join(memory, geometry, entry, start, Eviction::Refused).expect("a start that can be had");
+    let tail = table::join(memory, geometry, entry, start, Eviction::Refused, || true)
+        .expect("a start that can be had");
     protocol::Consumer::new(memory.clone(), *geometry, entry, tail)
 }
 

@@ -72,6 +72,10 @@ impl Liveness for Alive {
     fn try_seize(&self, right: Right) -> Result<bool, Infallible> {
         Ok(self.0.get() & Alive::bit(right) == 0)
     }
+    /// The producer may live at any time.
+    fn is_held(&self, right: Right) -> bool {
+        right == Right::Producer || self.0.get() & Alive::bit(right) != 0
+    }
     fn release(&self, right: Right) {
         self.0.set(self.0.get() & !Alive::bit(right));
     }
@@ -162,7 +166,7 @@ impl Ring {
         let workers = [0, 1].map(|n| {
             let group = Group::new(memory.clone(), geometry, n % 2 * u32::from(input.byte() % 2 == 0));
             if !group.is_taken() {
-                let _ = table::create(&group, "g", &settings, Start::Earliest, BIRTH);
+                let _ = table::create(&group, "g", &settings, Start::Earliest, BIRTH, || true);
             }
             let (entry, settings) = (enlist(&group, &alive), group.settings());
             protocol::Worker::new(group, entry, settings, 0)
@@ -324,7 +328,7 @@ impl Ring {
             }
             Copied::Empty => drop(reader.is_drained()),
             // Without a tail it is in the table no more.
-            Copied::Evicted if membership::rejoin(&mut reader).is_err() => {
+            Copied::Evicted if membership::rejoin(&mut reader, || true).is_err() => {
                 return self.alive.release(Right::Consumer(reader.entry()));
             }
             Copied::Evicted => {}

@@ -276,7 +276,7 @@ impl Harness {
                     assert!(got <= most && got >= most.min(1), "{got} of {most}");
                 }
                 let start = self.head;
-                self.claimed = self.claimed.max(start + got as u64);
+                self.claimed = self.claimed.max(start + got.min(1) as u64);
                 let mut pushed = Vec::new();
                 for (n, &len) in lens.iter().enumerate() {
                     let position = start + pushed.len() as u64;
@@ -292,6 +292,9 @@ impl Harness {
                         })
                     };
                     let room_left = pushed.len() < got;
+                    if room_left && (n % 2 == 1 || len <= self.block_size) {
+                        self.claimed = self.claimed.max(position + 1);
+                    }
                     match result {
                         Ok(added) => {
                             assert_eq!(added, room_left);
@@ -377,6 +380,9 @@ impl Harness {
             entry.attached = true;
         } else {
             self.check_start(start, position);
+            if self.producer.is_none() && matches!(start, Start::Earliest) {
+                assert_eq!(position, self.oldest(), "all that is retained");
+            }
             let evictable = matches!(role, Role::Evictable);
             self.entries[n] = Some(Entry { name, evictable, evicted: false, attached: true, tail: position });
         }

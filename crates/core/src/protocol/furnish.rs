@@ -42,7 +42,7 @@ pub fn furnish<M: Memory + Clone>(
     }
     for (number, (name, settings)) in geometry.group_entries().zip(declared.groups) {
         let group = Group::new(memory.clone(), *geometry, number);
-        table::create(&group, name, settings, Start::At(first), birth)?;
+        table::create(&group, name, settings, Start::At(first), birth, || false)?;
     }
     let created = recorder::NewEvent { kind: EventKind::Created, position: first, pid, unix_ms, name: "" };
     recorder::record(memory, geometry, created);

@@ -121,7 +121,7 @@ pub fn enter<M: Memory + Futex, L: Liveness>(
 ) -> Result<Entered, EnterError<L::Error>> {
     let (entry, resumed, tail) = match seize_entry(memory, geometry, rights, kind, who.name)? {
         Vacancy::Own(entry) => (entry, true, resume(memory, geometry, entry, who)),
-        Vacancy::Free(entry) => (entry, false, settle(memory, geometry, entry, kind, start, who)),
+        Vacancy::Free(entry) => (entry, false, settle(memory, geometry, rights, entry, kind, start, who)),
     };
     match tail {
         Ok(tail) => Ok(Entered { entry, tail, resumed }),
@@ -175,6 +175,7 @@ fn can_be_resumed<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> boo
 fn settle<M: Memory + Futex>(
     memory: &M,
     geometry: &Geometry,
+    rights: &impl Liveness,
     entry: u32,
     kind: ConsumerKind,
     start: Start,
@@ -184,7 +185,8 @@ fn settle<M: Memory + Futex>(
     tenure::succeed(memory, geometry.consumer_entry(entry));
     describe(memory, geometry, entry, who);
     memory.store(geometry.flags(entry), kind.flags_while_entering().0, Relaxed);
-    let joined = table::join(memory, geometry, entry, start, kind.eviction());
+    let producer_lives = || rights.is_held(Right::Producer);
+    let joined = table::join(memory, geometry, entry, start, kind.eviction(), producer_lives);
     let flags = if joined.is_ok() { kind.flags() } else { EntryFlags::FREE };
     memory.store(geometry.flags(entry), flags.0, Relaxed);
     // The producer may have gone to sleep over the first, lowest tail.
@@ -236,10 +238,13 @@ pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Ide
 /// Example, capacity 4, the consumer stood at 2 and was evicted for position 6. While `LIMIT` is 6
 /// the earliest message is 2: nothing was missed. Once the producer has raised `LIMIT` to 8, the
 /// earliest is 4: the consumer missed 2.
-pub fn rejoin<M: Memory>(reader: &mut EvictableConsumer<M>) -> Result<u64, Damage> {
+pub fn rejoin<M: Memory>(
+    reader: &mut EvictableConsumer<M>,
+    producer_lives: impl Fn() -> bool,
+) -> Result<u64, Damage> {
     let (geometry, entry, old) = (*reader.geometry(), reader.entry(), reader.tail());
     let memory = reader.memory();
-    let join = |start| table::join(memory, &geometry, entry, start, Eviction::Agreed);
+    let join = |start| table::join(memory, &geometry, entry, start, Eviction::Agreed, &producer_lives);
     let joined = match join(Start::At(old)) {
         Err(StartError::BeforeEarliest { .. }) => join(Start::Earliest),
         joined => joined,

@@ -13,7 +13,7 @@
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
 //! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
-//! | JOIN | [`table`]: count of used entries, tail; `SeqCst` fence; limit, head | [`publish`] scan: limit; `SeqCst` fence; count, tails | either the scan sees the counted tail or the joiner sees the limit | `join_*` |
+//! | JOIN | [`table`]: count of used entries, tail; `SeqCst` fence; limit, head; without a producer, `claimed` | [`publish`] scan: limit; `SeqCst` fence; count, tails | either the scan sees the counted tail or the joiner sees the limit | `join_*` |
 //! | USED | [`tenure`]: count of used entries; release fence; tail or pin | [`tenure`]: tail, relaxed; acquire fence; count | that an entry which gates is counted and taken | `used` |
 //! | SUCCEED | [`tenure`]: generation; no owner left, release | [`tenure`]: left at, relaxed; acquire fence; generation | that where an owner left is not taken for another's | `succeed` |
 //! | CLOSE | [`publish`]: closed, release | [`read`], [`observe`]: closed, relaxed; acquire fence; sequence word and head once more | everything published before | `close` |

@@ -130,6 +130,8 @@ impl<M: Memory> Producer<M> {
         }
         let all_have_headers = memory.load(HEADERS_UNTIL, Relaxed) == ALL_HAVE_HEADERS;
         memory.store(HEAD, head, Release); // HEAD
+        // What the predecessor was granted and did not claim is no reader's loss.
+        memory.store(LIMIT, claimed, Relaxed);
         memory.store(EPOCH, memory.load(EPOCH, Relaxed).wrapping_add(1), Relaxed);
         memory.store(CLOSED, 0, Relaxed);
         // Observers lose the claimed positions, so the claim takes little of the ring.

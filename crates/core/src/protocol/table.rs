@@ -7,7 +7,7 @@
 use super::Damage;
 use super::message::is_published;
 use super::tenure::count_entry;
-use crate::format::producer_page::{HEAD, LIMIT};
+use crate::format::producer_page::{CLAIMED, HEAD, LIMIT};
 use crate::format::readers_page::USED_CONSUMERS;
 use crate::format::{GatingEntry, Geometry, POSITION_MAX, Tail};
 use crate::memory::Memory;
@@ -16,10 +16,10 @@ use core::sync::atomic::Ordering::{Relaxed, SeqCst};
 /// The position at which a new reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The oldest message that is certainly still there. With other consumers attached: the oldest
-    /// that the slowest of them had not released when the producer last scanned. Without any gate
-    /// for a lap: at least seven eighths of the last lap. The default of every reader, so that no
-    /// reader skips a message unasked.
+    /// The oldest message that is certainly still there. While no producer lives: all that is
+    /// retained. Beside a producer, if no reader gates it for a lap: at least seven eighths of the
+    /// last lap; else, the oldest that the slowest reader had not released when the producer last
+    /// looked for room. The default of every reader, so that no reader skips a message unasked.
     #[default]
     Earliest,
     /// The first message published after the attach.
@@ -82,6 +82,12 @@ pub enum StartError {
 ///    its fence, at least L, and starts no lower than that limit - capacity. So L overwrites
 ///    nothing from the start on.
 ///
+/// The limit is of interest as long as its producer lives. If no party holds the producer's right
+/// after the joiner has stored its first tail, then the earlier producers wrote below `claimed`,
+/// and a later one, which takes the right afterwards, finds the tail. So the joiner may start at
+/// `claimed` - capacity: a producer that went takes no part of the past with it, however much room
+/// it was granted.
+///
 /// Example, capacity 8, head 20, the scan wants L = 26. Case 1: the scan finds the first tail, 0,
 /// and grants nothing. Case 2: the joiner loads `LIMIT` 26, and starts at 18 or above; L overwrites
 /// positions below 18 only.
@@ -97,8 +103,9 @@ pub fn join<M: Memory>(
     entry: u32,
     start: Start,
     eviction: Eviction,
+    producer_lives: impl FnOnce() -> bool,
 ) -> Result<u64, StartError> {
-    join_at(memory, geometry, geometry.consumer_entry(entry), start, eviction)
+    join_at(memory, geometry, geometry.consumer_entry(entry), start, eviction, producer_lives)
 }
 
 /// As [`join`], for any entry that gates: a group's floor gates as a consumer's tail does.
@@ -108,6 +115,7 @@ pub fn join_at<M: Memory>(
     entry: GatingEntry,
     start: Start,
     eviction: Eviction,
+    producer_lives: impl FnOnce() -> bool,
 ) -> Result<u64, StartError> {
     let (tail, evictable) = (entry.tail(), eviction == Eviction::Agreed);
     let lowest = Tail::at(geometry.first_position(), evictable);
@@ -117,7 +125,8 @@ pub fn join_at<M: Memory>(
     // way.)
     memory.store(tail, lowest.0, Relaxed);
     memory.fence(SeqCst); // JOIN
-    let earliest = geometry.earliest(memory.load(LIMIT, Relaxed));
+    let overwritable = if producer_lives() { LIMIT } else { CLAIMED };
+    let earliest = geometry.earliest(memory.load(overwritable, Relaxed));
     let head = memory.load(HEAD, Relaxed);
     let chosen = choose(memory, geometry, start, earliest, head);
     match chosen {

@@ -111,6 +111,22 @@ pub(crate) const PLANTS: &[Plant] = &[
         Model("takeover"),
     ),
     plant(
+        "joiner_asks_early",
+        "a joiner asks whether a producer lives before a later producer can see its tail",
+        "",
+        "memory.store(tail, lowest.0, Relaxed);\n    memory.fence(SeqCst); // JOIN\n    let overwritable = if producer_lives() { LIMIT } else { CLAIMED };",
+        "let overwritable = if producer_lives() { LIMIT } else { CLAIMED };\n    memory.store(tail, lowest.0, Relaxed);\n    memory.fence(SeqCst);",
+        Model("join_left"),
+    ),
+    plant(
+        "limit_unasked",
+        "a joiner does not ask for the limit of a living producer",
+        "",
+        "if producer_lives() { LIMIT } else { CLAIMED }",
+        "CLAIMED",
+        Model("join_left"),
+    ),
+    plant(
         "no_second_look",
         "a scan grants what its first look allowed",
         "",

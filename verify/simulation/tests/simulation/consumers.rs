@@ -189,7 +189,8 @@ impl EvictableReader {
     /// Goes on where it was, or at the earliest that is left.
     fn rejoin(turn: &Turn<'_>, reader: &mut protocol::EvictableConsumer<SimMemory>) {
         let old = reader.tail();
-        let missed = membership::rejoin(reader).expect("an earliest one can always be had");
+        let missed = membership::rejoin(reader, || turn.memory.is_held(Right::Producer))
+            .expect("an earliest one can always be had");
         assert_eq!(reader.tail(), old + missed, "a reader never goes back");
         begins(turn, reader.entry(), reader.tail(), true);
     }

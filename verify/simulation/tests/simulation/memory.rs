@@ -327,6 +327,10 @@ impl Liveness for SimMemory {
         Ok(self.step() && seize() == self.life.party)
     }
 
+    fn is_held(&self, right: Right) -> bool {
+        self.step() && self.shared.holder(right).is_some_and(|holder| holder != self.life.party)
+    }
+
     fn release(&self, right: Right) {
         if self.step() && self.shared.holder(right) == Some(self.life.party) {
             self.shared.rights.borrow_mut().remove(&right);

@@ -93,7 +93,9 @@ pub fn join<M: Memory + Futex + Clone, L: Liveness>(
         let names = Group::all(memory, geometry).map(|group| group.name());
         return Err(GroupError::Full(names.collect()));
     };
-    let created = create(&group, wanted.name, &wanted.settings.unwrap_or_default(), wanted.start, birth);
+    let settings = wanted.settings.unwrap_or_default();
+    let producer_lives = || rights.is_held(Right::Producer);
+    let created = create(&group, wanted.name, &settings, wanted.start, birth, producer_lives);
     // The producer may have gone to sleep over the first, lowest floor.
     wake_producer(memory);
     let created = Some(created.map_err(GroupError::Start)?);
@@ -110,6 +112,7 @@ pub fn create<M: Memory>(
     settings: &GroupSettings,
     start: Start,
     birth: Birth,
+    producer_lives: impl FnOnce() -> bool,
 ) -> Result<u64, StartError> {
     let Group { memory, geometry, .. } = group;
     let store = |at, value| memory.store(group.entry_word(at), value, Relaxed);
@@ -135,7 +138,7 @@ pub fn create<M: Memory>(
     store(group::SWEPT, 0);
     let entry = geometry.group_entry(group.number);
     succeed(memory, entry);
-    let joined = join_at(memory, geometry, entry, start, Eviction::Refused);
+    let joined = join_at(memory, geometry, entry, start, Eviction::Refused, producer_lives);
     match joined {
         Ok(floor) => {
             store(group::FRONTIER, floor);
