@@ -44,9 +44,8 @@ pub(crate) fn now() -> Millis {
 
 /// A container may have a clock of its own, shifted by a constant (`time_namespaces(7)`). Deadlines
 /// are read by other processes, so all of them reckon in the time of the machine's first namespace.
-/// A process that has asked for a new namespace for its children, and stays in another one itself,
-/// cannot learn its own shift and counts as unshifted. Its error about a lease is bounded by the
-/// longest lease; deaths are noticed by the kernel's locks in any case.
+/// Without `/proc`, and in a process that has asked for a new namespace for its children, the shift
+/// is known to about half a second; deaths are noticed by the kernel's locks in any case.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "reckoned modulo 2^32")]
 fn in_the_first_namespace(ms: u64) -> Millis {

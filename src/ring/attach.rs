@@ -190,6 +190,8 @@ impl Attachment {
         prepare(&region, access, demands.pages)?;
         let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
         let presence = Presence::new(path.to_path_buf(), (metadata.dev(), metadata.ino()), len, id);
+        // From here on the head is known. What the file holds now was validated.
+        let _ = presence.look_at_map(&region);
         Ok(Attachment {
             region,
             locks,
@@ -267,7 +269,10 @@ impl Attachment {
     /// An error if the file under a reader was replaced, removed or cut short.
     pub(crate) fn still_readable(&self) -> Result<(), AtPath<HandleError>> {
         self.not_lost()?;
-        let found = self.presence.as_ref().and_then(Presence::look_at_path);
+        let look = |presence: &Presence| presence.look_at_path_and_map(&self.region);
+        let found = self.presence.as_ref().and_then(look);
+        // The look itself may have lost the memory.
+        self.not_lost()?;
         found.map_or(Ok(()), |error| Err(self.at_path(error)))
     }
 

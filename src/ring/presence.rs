@@ -1,15 +1,17 @@
 //! Whether the file at a ring's path is still the ring.
 
 use crate::error::HandleError;
+use crate::region::Region;
 use crate::system;
 use crate::system::fork::{ProcessWide, Window};
-use slipring_core::format::{MAGIC, RawHeader, producer_page};
+use slipring_core::format::{MAGIC, RawHeader, Word, producer_page};
+use slipring_core::memory::Memory;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::{Arc, OnceLock};
 
 /// Which file a ring was when it was opened.
@@ -56,6 +58,20 @@ impl Presence {
     /// cannot look at counts as unchanged.
     pub(crate) fn look(&self) -> Option<HandleError> {
         self.look_at_path().or_else(|| self.look_inside())
+    }
+
+    /// Looks at the path, and at the file as it is mapped. Makes no further system call.
+    pub(crate) fn look_at_path_and_map(&self, region: &Region) -> Option<HandleError> {
+        self.look_at_path().or_else(|| self.look_at_map(region))
+    }
+
+    /// The same file may hold another ring, or an earlier state of this one.
+    pub(crate) fn look_at_map(&self, region: &Region) -> Option<HandleError> {
+        let [low, high] = RING_ID.map(|word| region.load(word, Relaxed).to_le_bytes());
+        if self.ring_id[..8] != low || self.ring_id[8..] != high {
+            return Some(HandleError::Replaced);
+        }
+        self.compare_head(|| Some(region.load(producer_page::HEAD, Relaxed)))
     }
 
     /// Looks at the path alone: one system call, and a second when it first finds the ring there.
@@ -113,6 +129,7 @@ impl Presence {
 
 /// Where the ring's id is in the file.
 const ID_OFFSET: usize = std::mem::offset_of!(RawHeader, ring_id);
+const RING_ID: [Word; 2] = [Word::producer(ID_OFFSET as u64), Word::producer(ID_OFFSET as u64 + 8)];
 
 fn read(file: &File, bytes: &mut [u8], offset: u64) -> Option<()> {
     file.read_exact_at(bytes, offset).ok()

@@ -63,17 +63,45 @@ pub(crate) fn coarse_resolution() -> Duration {
 }
 
 /// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first
-/// time namespace, modulo 2^64; 0 where the kernel knows no such namespaces, or does not tell.
+/// time namespace, modulo 2^64.
 pub(crate) fn time_namespace_shift_ms() -> u64 {
     if cfg!(miri) {
         return 0;
     }
     let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
     // The offsets are those of the namespace that children get: usually this process's own.
-    if namespace("time") != namespace("time_for_children") {
+    let own = namespace("time").filter(|own| namespace("time_for_children").as_ref() == Some(own));
+    let offsets = own.and_then(|_| std::fs::read_to_string("/proc/self/timens_offsets").ok());
+    match offsets {
+        Some(offsets) => parse_shift(&offsets),
+        None => shift_by_ticks(monotonic_ms(), ticks_ms()),
+    }
+}
+
+/// As the kernel's count of its own ticks has it, which no namespace shifts: it starts with the
+/// monotonic clock, but for less than a second. A shift is a number of seconds, as a rule.
+fn shift_by_ticks(monotonic_ms: u64, ticks_ms: Option<u64>) -> u64 {
+    /// More than the two can differ, and less than a shift that matters.
+    const NEGLIGIBLE_MS: u64 = 5000;
+    let Some(ticks_ms) = ticks_ms else { return 0 };
+    let shift = monotonic_ms.cast_signed().wrapping_sub(ticks_ms.cast_signed());
+    if shift.unsigned_abs() < NEGLIGIBLE_MS {
         return 0;
     }
-    parse_shift(&std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default())
+    ((shift + 500 * shift.signum()) / 1000 * 1000).cast_unsigned()
+}
+
+/// Milliseconds since the kernel began to count its ticks; none if it does not tell how long a
+/// tick is.
+fn ticks_ms() -> Option<u64> {
+    let mut of_this_process = std::mem::MaybeUninit::<libc::tms>::uninit();
+    // SAFETY: the pointer is to a structure that the call fills.
+    let hundredths = unsafe { libc::times(of_this_process.as_mut_ptr()) };
+    let nanoseconds = u64::try_from(coarse_resolution().as_nanos()).ok()?;
+    let per_second = [100, 250, 300, 1000].into_iter().find(|hz| 1_000_000_000 / hz == nanoseconds)?;
+    // The count begins 300 seconds before it passes 2^32.
+    let begins_ms = ((1 << 32) - 300 * per_second) * 1000 / per_second;
+    u64::try_from(hundredths).ok()?.checked_mul(10)?.checked_sub(begins_ms)
 }
 
 fn parse_shift(offsets: &str) -> u64 {
@@ -102,6 +130,20 @@ pub(crate) fn unix_now_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shift_without_proc_is_that_between_clock_and_ticks() {
+        let shift = |monotonic, ticks| shift_by_ticks(monotonic, Some(ticks)).cast_signed();
+        assert_eq!(shift(17_466_660, 17_466_420), 0);
+        assert_eq!(shift(1_017_466_660_u64, 17_466_420), 1_000_000_000);
+        assert_eq!(shift(7_466_420 + 240, 17_466_420), -10_000_000);
+        assert_eq!(shift(1000, 4000), 0);
+        assert_eq!(shift_by_ticks(1_000_000, None), 0);
+        // This machine's.
+        if let (Some(ticks), 0) = (ticks_ms(), time_namespace_shift_ms()) {
+            assert_eq!(shift_by_ticks(monotonic_ms(), Some(ticks)), 0);
+        }
+    }
 
     #[test]
     fn the_shift_of_a_time_namespace_is_read_with_its_sign() {

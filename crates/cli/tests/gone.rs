@@ -1,4 +1,5 @@
-//! The fear: a producer goes on in a file that no reader finds any more, and says nothing.
+//! The fear: a producer goes on in a file that no reader finds any more, or a reader waits in one that no
+//! producer finds, and says nothing.
 
 mod shell;
 
@@ -150,4 +151,134 @@ fn a_publisher_of_a_ring_that_only_looks_different_goes_on() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(publisher.end_of_input().0, Some(0));
+}
+
+/// A verb that has had the first message of the ring and waits for another.
+struct Waiting(Child);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Waiting {
+    fn start(place: &Place, verb: &str) -> Waiting {
+        let create = |path: &str| format!("slipring create {path} -b 48 -c 64 -g g");
+        // Two messages, and a copy of the time when there was one.
+        place.good(&format!(
+            "mkdir d && {} && {} && echo first | slipring pub d/ring && cp d/ring old && echo first | slipring pub d/ring",
+            create("d/ring"),
+            create("other")
+        ));
+        let mut child = Command::new("bash");
+        child.args(["-c", &format!("exec slipring {verb} >got 2>said")]).stdin(Stdio::null());
+        let bin = std::path::Path::new(env!("CARGO_BIN_EXE_slipring")).parent().unwrap();
+        child.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+        let waiting = Waiting(child.current_dir(place.file("")).spawn().unwrap());
+        let start = Instant::now();
+        while std::fs::read_to_string(place.file("got")).unwrap_or_default() != "first\nfirst\n" {
+            assert!(start.elapsed() < LONG, "{verb}: it reads");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        waiting
+    }
+
+    fn end(&mut self, place: &Place, what: &str) -> (Option<i32>, String) {
+        let start = Instant::now();
+        let status = loop {
+            match self.0.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(start.elapsed() < LONG, "{what}: it waits on"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        (status.code(), std::fs::read_to_string(place.file("said")).unwrap())
+    }
+}
+
+/// Every verb that waits for messages ends with an error after this script, also if no message comes.
+fn ends_readers(script: &str) {
+    for verb in [
+        "sub d/ring",
+        "sub d/ring --name durable",
+        "sub d/ring --observe",
+        "work d/ring -g g",
+        "work d/ring -g g --exec 'cat; echo'",
+    ] {
+        let place = Place::new();
+        let mut waiting = Waiting::start(&place, verb);
+        place.good(script);
+        let (code, error) = waiting.end(&place, &format!("{script}: {verb}"));
+        let said = ["was removed or replaced", "was cut short", "lost its memory of the ring"];
+        assert!(
+            code == Some(1) && said.iter().any(|said| error.contains(said)),
+            "{script}: {verb}: {code:?} {error}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_of_a_ring_that_went_from_its_path_ends_with_an_error() {
+    for script in ["rm d/ring", "mv d/ring d/elsewhere", "rm -r d", "mv d e", "mv other d/ring"] {
+        ends_readers(script);
+    }
+}
+
+#[test]
+fn a_reader_of_a_ring_that_was_written_over_in_place_ends_with_an_error() {
+    for script in [
+        "dd if=other of=d/ring conv=notrunc 2>/dev/null",
+        "dd if=old of=d/ring conv=notrunc 2>/dev/null",
+        "dd if=/dev/zero of=d/ring bs=4096 count=1 conv=notrunc 2>/dev/null",
+        "cp other d/ring",
+        "cp old d/ring",
+    ] {
+        ends_readers(script);
+    }
+}
+
+#[test]
+fn a_reader_of_a_ring_that_was_cut_or_punched_ends_with_an_error() {
+    for script in [
+        ": >d/ring",
+        "truncate -s -4096 d/ring",
+        "len=$(stat -c %s d/ring); : >d/ring; truncate -s $len d/ring",
+        "fallocate -p -o 0 -l 8192 d/ring",
+        "fallocate -p -o 0 -l $(stat -c %s d/ring) d/ring",
+    ] {
+        ends_readers(script);
+    }
+}
+
+#[test]
+fn a_publisher_that_waits_for_room_in_a_ring_that_is_gone_ends_with_an_error() {
+    for script in ["rm $R", "cp other $R", "fallocate -p -o 0 -l 8192 $R", ": >$R", "mv other $R"] {
+        let place = Place::new();
+        place.good("slipring create $R -b 48 -c 1024 --durable away && slipring create other -b 48 -c 1024");
+        place.good("seq 1024 | slipring pub $R");
+        let mut waiting = Command::new(env!("CARGO_BIN_EXE_slipring"));
+        waiting.args(["pub", &place.ring(), "more"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let waiting = waiting.spawn().unwrap();
+        let start = Instant::now();
+        while !place.good("slipring events $R").contains("full") {
+            assert!(start.elapsed() < LONG, "it waits for room");
+        }
+        place.good(script);
+        let output = waiting.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        let said = ["was removed or replaced", "was cut short", "lost its memory of the ring"];
+        assert!(
+            output.status.code() == Some(1) && said.iter().any(|said| error.contains(said)),
+            "{script}: {output:?}"
+        );
+    }
+}
+
+#[test]
+fn a_publisher_of_a_ring_that_was_punched_or_emptied_and_grown_ends_with_an_error() {
+    ends("fallocate -p -o 0 -l 8192 $R", "was removed or replaced");
+    ends("len=$(stat -c %s $R); : >$R; truncate -s $len $R", "");
+    ends("cp other $R", "");
 }
