@@ -308,8 +308,9 @@ impl Attachment {
                 Some("the hardware reports that a page of it is defective: see dmesg, and restore the ring")
             }
             Loss::Storage if is_whole() => Some(
-                "the filesystem has no place for a page of it: no space is left, the disk reports an error, or \
-                 the file was cut short for a moment; mend that, and open the ring again",
+                "the filesystem has no place for a page of it: no space is left, and a snapshot or a reflink copy took \
+                 what was reserved, the disk reports an error, or the file was cut short for a moment; mend \
+                 that, and open the ring again",
             ),
             Loss::Storage => None,
         }

@@ -84,11 +84,12 @@ fn shift_by_ticks(monotonic_ms: u64, ticks_ms: Option<u64>) -> u64 {
     /// More than the two can differ, and less than a shift that matters.
     const NEGLIGIBLE_MS: u64 = 5000;
     let Some(ticks_ms) = ticks_ms else { return 0 };
-    let shift = monotonic_ms.cast_signed().wrapping_sub(ticks_ms.cast_signed());
-    if shift.unsigned_abs() < NEGLIGIBLE_MS {
+    let difference = monotonic_ms.abs_diff(ticks_ms);
+    if difference < NEGLIGIBLE_MS {
         return 0;
     }
-    ((shift + 500 * shift.signum()) / 1000 * 1000).cast_unsigned()
+    let seconds = (difference + 500) / 1000 * 1000;
+    if monotonic_ms > ticks_ms { seconds } else { seconds.wrapping_neg() }
 }
 
 /// Milliseconds since the kernel began to count its ticks; none if it does not tell how long a
@@ -133,10 +134,10 @@ mod tests {
 
     #[test]
     fn the_shift_without_proc_is_that_between_clock_and_ticks() {
-        let shift = |monotonic, ticks| shift_by_ticks(monotonic, Some(ticks)).cast_signed();
+        let shift = |monotonic, ticks| shift_by_ticks(monotonic, Some(ticks));
         assert_eq!(shift(17_466_660, 17_466_420), 0);
-        assert_eq!(shift(1_017_466_660_u64, 17_466_420), 1_000_000_000);
-        assert_eq!(shift(7_466_420 + 240, 17_466_420), -10_000_000);
+        assert_eq!(shift(1_017_466_660, 17_466_420), 1_000_000_000);
+        assert_eq!(shift(7_466_420 + 240, 17_466_420), 10_000_000_u64.wrapping_neg());
         assert_eq!(shift(1000, 4000), 0);
         assert_eq!(shift_by_ticks(1_000_000, None), 0);
         // This machine's.

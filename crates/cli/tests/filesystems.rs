@@ -62,6 +62,42 @@ fn a_ring_on_a_filesystem_that_copies_on_write_asks_it_not_to() {
     assert!(code == 0 && flagged == 2, "{code} {out} {error}");
 }
 
+/// On a full filesystem, after `copy` has made the pages of the ring shared: a message that does not
+/// fit is an error, and no published message is lost.
+fn copies_take_no_message(mkfs: &str, megabytes: u32, copy: &str) {
+    let place = Place::new();
+    let script = format!(
+        "truncate -s {megabytes}M image && {mkfs} image >/dev/null && mount -o loop image m || exit 77
+         mkdir m/v; slipring create m/v/ring -b 48 -c 16Ki || exit 1
+         seq 16384 | slipring pub m/v/ring || exit 2
+         sync; {copy} || exit 77
+         dd if=/dev/urandom of=m/filler bs=64K 2>/dev/null; sync; dd if=/dev/urandom of=m/more bs=1K 2>/dev/null; sync
+         seq 20001 36384 | slipring pub m/v/ring 2>said; echo ended $?
+         umount m && mount -o loop image m || exit 3
+         slipring sub m/v/ring --observe -e | tail -1; slipring check m/v/ring || exit 4
+         rm m/filler m/more; echo again | slipring pub m/v/ring || exit 5
+         umount m || umount -l m"
+    );
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0, "{copy}: {code} {out} {error}");
+    // A filesystem that finds another place has lost nothing, either.
+    if out.contains("ended 0\n") {
+        assert!(out.contains("\n36384\n"), "{copy}: {out}");
+        return;
+    }
+    let said = std::fs::read_to_string(place.file("said")).unwrap();
+    assert!(out.contains("ended 1\n16384\n"), "{copy}: {out} {said}");
+    assert!(said.contains("snapshot or a reflink") && said.contains("published: 0 messages"), "{said}");
+}
+
+#[test]
+fn a_snapshot_or_a_reflink_that_takes_reserved_space_costs_no_message() {
+    copies_take_no_message("mkfs.xfs -q", 320, "cp --reflink=always m/v/ring m/copy");
+    let into_its_like = "touch m/copy && chattr +C m/copy && cp --reflink=always m/v/ring m/copy";
+    copies_take_no_message("mkfs.btrfs -q", 128, into_its_like);
+    copies_take_no_message("mkfs.btrfs -q", 128, "btrfs subvolume snapshot m m/snapshot >/dev/null");
+}
+
 #[test]
 fn a_ring_is_made_on_a_filesystem_that_does_not_say_how_much_room_it_has() {
     let place = Place::new();
