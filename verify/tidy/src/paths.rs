@@ -1,4 +1,4 @@
-//! Paths that documents and comments name exist.
+//! Paths and functions that documents and comments name exist.
 
 use crate::Finding;
 use crate::source::File;
@@ -41,6 +41,27 @@ pub fn check(files: &[File], exists: impl Fn(&str) -> bool) -> Vec<Finding> {
     findings
 }
 
+/// Finds functions in backticks, as `tests/a.rs::f`, that the text of their file does not have.
+///
+/// `text` gives the text of a file of the repository, if there is one.
+#[must_use]
+pub fn check_functions(documents: &[File], text: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for document in documents {
+        for (line, number) in document.text.lines().zip(1..) {
+            let quoted = line.split('`').skip(1).step_by(2);
+            for (path, function) in quoted.filter_map(|name| name.split_once("::")) {
+                let has = |text: String| text.contains(&format!("fn {function}("));
+                if is_path(path) && !text(path).is_some_and(has) {
+                    let found = format!("`{path}` has no function {function}");
+                    findings.push(Finding::new(&document.path, number, found));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// True if this text is a path of the repository, without wildcards.
 pub(crate) fn is_path(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -50,6 +71,18 @@ pub(crate) fn is_path(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_is_gone_is_found() {
+        let text = "`src/a.rs::f`, `src/a.rs::g`, `src/b.rs::f`, `std::fmt`\n";
+        let source = |path: &str| (path == "src/a.rs").then(|| "fn f() {}\nfn go() {}".to_owned());
+        let found = check_functions(&[File::planted("docs/d.md", text)], source);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["docs/d.md:1: `src/a.rs` has no function g", "docs/d.md:1: `src/b.rs` has no function f",]
+        );
+    }
 
     #[test]
     fn a_path_that_is_gone_is_found() {

@@ -95,6 +95,12 @@ fn paths_that_are_named_exist() {
 }
 
 #[test]
+fn tests_that_documents_name_exist() {
+    let text = |path: &str| std::fs::read_to_string(source::root().join(path)).ok();
+    nothing(&paths::check_functions(&files(tidy::DOCUMENTS, &[".md"]), text));
+}
+
+#[test]
 fn commands_name_what_exists() {
     let all = ["crates", "tests", "verify", "loom-tests", "benches", "examples", "Cargo.toml"];
     let names = Names::of(&files(&all, &[".toml"]), &files(&all, &[".rs"]));
