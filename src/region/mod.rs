@@ -36,8 +36,15 @@ pub(crate) enum Access {
 /// The origin of a segment's bytes, kept alive for as long as a pointer to them exists.
 #[derive(Debug)]
 enum Backing {
-    Mapped { producer: ManuallyDrop<Mapped>, readers: ManuallyDrop<Mapped> },
-    Heap { start: *mut u8, layout: alloc::Layout },
+    /// Two segments, the producer's first; or the whole file, for a party that may write neither.
+    Mapped {
+        first: ManuallyDrop<Mapped>,
+        second: Option<ManuallyDrop<Mapped>>,
+    },
+    Heap {
+        start: *mut u8,
+        layout: alloc::Layout,
+    },
 }
 
 /// One mapped segment, kept out of forked children.
@@ -61,9 +68,9 @@ impl Drop for Backing {
                 // SAFETY: allocated with this layout in `Region::heap`, freed once, here.
                 unsafe { alloc::dealloc(*start, *layout) };
             }
-            Backing::Mapped { producer, readers } => {
+            Backing::Mapped { first, second } => {
                 let _window = Window::open();
-                for segment in [producer, readers] {
+                for segment in [Some(first), second.as_mut()].into_iter().flatten() {
                     // In a forked child another mapping may have the address: it stays.
                     if !segment.hole.is_foreign() {
                         // SAFETY: dropped once, here.
@@ -104,18 +111,27 @@ impl Region {
     /// kernel can give huge pages, if `huge` says so.
     pub(crate) fn map(file: &File, geometry: &Geometry, access: Access, huge: bool) -> io::Result<Region> {
         let map = |offset, len, write| segment(file, offset, len, write, huge);
-        let producer = map(0, geometry.producer_segment_len(), access == Access::Everything)?;
         let offset = geometry.producer_segment_len();
-        let readers = map(offset, geometry.readers_segment_len(), access != Access::Nothing)?;
+        let (first, second) = match access {
+            Access::Nothing => (map(0, geometry.file_len(), false)?, None),
+            Access::Readers | Access::Everything => {
+                let producer = map(0, offset, access == Access::Everything)?;
+                (producer, Some(map(offset, geometry.readers_segment_len(), true)?))
+            }
+        };
+        let producer = first.map.as_mut_ptr();
+        let readers = match &second {
+            Some(second) => second.map.as_mut_ptr(),
+            // SAFETY: the readers' segment begins inside the file, which is mapped as a whole.
+            None => unsafe { producer.add(usize::try_from(offset).unwrap_or(0)) },
+        };
+        let (first, second) = (ManuallyDrop::new(first), second.map(ManuallyDrop::new));
         Ok(Region {
-            producer: producer.map.as_mut_ptr(),
-            readers: readers.map.as_mut_ptr(),
+            producer,
+            readers,
             geometry: *geometry,
             interruptible: system::membarrier_registered(),
-            backing: Arc::new(Backing::Mapped {
-                producer: ManuallyDrop::new(producer),
-                readers: ManuallyDrop::new(readers),
-            }),
+            backing: Arc::new(Backing::Mapped { first, second }),
         })
     }
 
@@ -147,13 +163,17 @@ impl Region {
         })
     }
 
+    fn mapped(&self) -> impl Iterator<Item = &Mapped> {
+        let mapped = match &*self.backing {
+            Backing::Mapped { first, second } => [Some(&**first), second.as_deref()],
+            Backing::Heap { .. } => [None, None],
+        };
+        mapped.into_iter().flatten()
+    }
+
     /// The mappings, the producer's segment first; a region on the heap has none.
     fn maps(&self) -> impl Iterator<Item = &Mapping> {
-        let segments = match &*self.backing {
-            Backing::Mapped { producer, readers } => Some([producer, readers]),
-            Backing::Heap { .. } => None,
-        };
-        segments.into_iter().flatten().map(|segment| &segment.map)
+        self.mapped().map(|mapped| &mapped.map)
     }
 
     /// Asks for huge pages; the kernel may ignore it.
@@ -181,12 +201,8 @@ impl Region {
     /// Whether the memory is still the ring.
     #[cold]
     pub(crate) fn state(&self) -> State {
-        match &*self.backing {
-            Backing::Mapped { producer, readers } => match (producer.hole.state(), readers.hole.state()) {
-                (State::Whole, state) | (state, _) => state,
-            },
-            Backing::Heap { .. } => State::Whole,
-        }
+        let mut states = self.mapped().map(|mapped| mapped.hole.state());
+        states.find(|state| *state != State::Whole).unwrap_or(State::Whole)
     }
 
     /// True if the low half of a word is still `expected`.

@@ -6,8 +6,8 @@ use crate::ring::Ring;
 use crate::ring::attach::Attachment;
 use crate::ring::{birth, boot_tag};
 use slipring_core::format::{
-    DeliveryWord, EntryFlags, Meta, Sequence, State, Tail, group as group_entry, group_flags, producer_page,
-    readers_page, worker,
+    CAPACITY_MAX, DeliveryWord, EntryFlags, Meta, POSITION_MAX, Sequence, State, Tail, group as group_entry,
+    group_flags, producer_page, readers_page, worker,
 };
 use slipring_core::memory::{Liveness, Memory, Right, Word};
 use slipring_core::protocol::clear::{self, Cleared, used_tables};
@@ -52,6 +52,9 @@ impl fmt::Display for Violation {
 /// The producer looks only at the entries that were ever used.
 const UNCOUNTED: &str =
     "is in use, and the count of used entries leaves it out: the producer does not see it";
+
+/// The highest limit: a lap above the last position.
+const LIMIT_MAX: u64 = POSITION_MAX + CAPACITY_MAX;
 
 /// The violations of one look.
 #[derive(Default)]
@@ -152,9 +155,21 @@ impl Ring {
         let limit = self.load(producer_page::LIMIT);
         let later_head = self.load(producer_page::HEAD);
         let place = "producer";
-        findings.bound(place, "head", head, first, slipring_core::format::POSITION_MAX, false);
-        findings.bound(place, "claimed", claimed, head, later_head.saturating_add(capacity), false);
-        findings.bound(place, "limit", limit, claimed.min(head), later_head.saturating_add(capacity), false);
+        let mut is_sound = true;
+        for (name, found) in [("head", head), ("claimed", claimed), ("limit", limit)] {
+            is_sound &= (first..=LIMIT_MAX).contains(&found);
+            findings.bound(place, name, found, first, LIMIT_MAX, false);
+        }
+        // Which of them is wrong is not known.
+        let ends = later_head.saturating_add(capacity);
+        let is_ordered = head <= claimed && claimed <= ends && claimed.min(head) <= limit && limit <= ends;
+        if is_sound && !is_ordered {
+            let what = format!(
+                "head is {head}, claimed {claimed} and limit {limit}, which cannot be together: \
+                 head <= claimed <= limit <= head + {capacity}"
+            );
+            findings.note(place, None, what, false);
+        }
         findings.bound(place, "closed", self.load(producer_page::CLOSED), 0, 2, false);
         Snapshot { head, later_head, claimed, overwritten: limit.saturating_sub(capacity).max(first) }
     }

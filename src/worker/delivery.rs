@@ -120,8 +120,10 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// How long the lease still lasts, in steps of a millisecond; zero once it is over. A delivery
     /// whose lease is over can be settled until another worker takes the message.
     pub fn time_left(&self) -> Duration {
-        let longest = self.worker.protocol.settings().longest_ack_wait_ms.saturating_add(64);
-        Duration::from_millis(self.lease.word.deadline().ahead_of(clock::now(), longest).into())
+        let longest = self.worker.protocol.settings().longest_ack_wait_ms;
+        // A deadline is rounded up to the tick of the clock.
+        let left = self.lease.word.deadline().ahead_of(clock::now(), longest.saturating_add(64));
+        Duration::from_millis(left.min(longest).into())
     }
 
     /// Settles the message as done: this group never delivers it again.

@@ -3,12 +3,13 @@
 use crate::exit::Failure;
 use crate::output;
 use crate::parse::Origin;
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, EventKind, GroupInfo, GroupSettings, Ring, Start};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{DirEntry, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -313,8 +314,10 @@ pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
         };
         Failure::error(format!("{}: cannot be listed: {error}{advice}", dir.display()))
     })?;
-    let mut paths: Vec<PathBuf> =
-        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| looks_like_a_ring(path)).collect();
+    // Opening a FIFO would block.
+    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+    let files = entries.filter_map(Result::ok).filter(is_file).map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = files.filter(|path| looks_like_a_ring(path)).collect();
     paths.sort();
     Ok(paths)
 }
@@ -349,10 +352,11 @@ pub(crate) fn leftover_lock_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn begins_with(path: &Path, expected: &[u8; 8]) -> bool {
-    // Opening a FIFO would block.
-    let is_file = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
     let mut magic = [0; 8];
-    is_file && File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && &magic == expected
+    // A FIFO may have taken the place of the file.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    file.and_then(|file| file.read_exact_at(&mut magic, 0)).is_ok() && &magic == expected
 }
 
 /// Owner and permission bits of a file.

@@ -1,9 +1,11 @@
 //! Input that a signal ends, also while nothing comes.
 
 use crate::signals;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A file, or standard input.
@@ -19,7 +21,7 @@ impl Source {
                 let stdin: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
                 File::from(stdin)
             }
-            Some(path) => File::open(path).map_err(|error| {
+            Some(path) => open(path).map_err(|error| {
                 io::Error::new(error.kind(), format!("{}: cannot be read: {error}", path.display()))
             })?,
         };
@@ -53,6 +55,16 @@ impl Source {
             }
         }
     }
+}
+
+/// Opens a file. Of a FIFO without a writer, too: the wait for one is that of the reads, which a
+/// signal ends.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    // The reads wait by `poll`, and go by files that block.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 /// For readers of the standard library, to which a signal is an error.

@@ -93,3 +93,18 @@ fn what_is_no_ring_and_what_says_nothing_of_its_blocks_is_an_error() {
     let (code, error) = place.bad("slipring dump $R --salvage");
     assert!(code == 1 && error.contains("the file was not written by slipring"), "{error}");
 }
+
+#[test]
+fn check_names_the_count_that_is_wrong_and_no_other() {
+    let place = with_messages();
+    let set_head = |bytes: &str| {
+        place
+            .good(&format!("printf '{bytes}' | dd of=$R bs=1 seek=$((4096 + 128)) conv=notrunc 2>/dev/null"));
+        String::from_utf8(place.shell("slipring check $R").stdout).unwrap()
+    };
+    let text = set_head("\\377\\377\\377\\377\\377\\377\\377\\377");
+    assert!(text.contains("head is 18446744073709551615") && !text.contains("claimed"), "{text}");
+    // Which of two possible numbers is wrong is not known.
+    let text = set_head("\\350\\003\\0\\0\\0\\0\\0\\0");
+    assert!(text.contains("head is 1000, claimed") && text.contains("cannot be together"), "{text}");
+}

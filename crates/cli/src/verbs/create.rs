@@ -5,8 +5,8 @@ use crate::facts::policy_name;
 use crate::parse::{self, GroupSpec, SETTINGS_HELP};
 use crate::{output, pages};
 use clap::ValueEnum;
-use slipring::{AtPath, CreateError, DeadLetterPolicy, RingOptions};
-use std::path::PathBuf;
+use slipring::{AtPath, CreateError, DeadLetterPolicy, Ring, RingOptions, Storage};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -111,6 +111,7 @@ pub(crate) fn run(args: &Create) -> Outcome {
     if let Some(blocks) = args.dead_letter_capacity {
         options = options.dead_letter_capacity(blocks);
     }
+    let available = memory_available(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default());
     let ring = match options.create(&args.path) {
         Err(AtPath { path, error: CreateError::AlreadyExists, .. }) if path != args.path => {
             return Err(Failure::error(format!(
@@ -119,11 +120,12 @@ pub(crate) fn run(args: &Create) -> Outcome {
                 path.display()
             )));
         }
-        Err(AtPath { error: CreateError::AlreadyExists, .. }) if args.if_absent => {
-            slipring::Ring::open(&args.path)?
-        }
+        Err(AtPath { error: CreateError::AlreadyExists, .. }) if args.if_absent => Ring::open(&args.path)?,
         other => other?,
     };
+    if let Some(warning) = takes_much(ring.file_len(), available).filter(|_| is_memory(&ring)) {
+        output::note(&format!("{}: {warning}", ring.path().display()));
+    }
     if args.huge_pages {
         let huge = pages::make_huge(&ring)?;
         if huge == 0 {
@@ -150,4 +152,41 @@ pub(crate) fn run(args: &Create) -> Outcome {
         output::count(ring.block_size() as u64, "byte"),
         output::bytes(ring.file_len()),
     ))
+}
+
+/// Bytes of memory that the machine can still give, from `proc_meminfo(5)`.
+fn memory_available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().trim_end_matches(" kB").parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// A warning if a ring in memory takes more than half of what was available.
+fn takes_much(len: u64, available: Option<u64>) -> Option<String> {
+    let available = available.filter(|available| len > available / 2)?;
+    Some(format!(
+        "takes {} of the {} of memory that this machine had available, until it is removed; beyond them the kernel \
+         swaps, or kills processes",
+        output::bytes(len),
+        output::bytes(available)
+    ))
+}
+
+fn is_memory(ring: &Ring) -> bool {
+    let dir = ring.path().parent().unwrap_or(Path::new("/"));
+    Storage::of(dir).is_ok_and(|storage| storage.is_memory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_that_takes_most_of_the_memory_is_worth_a_word() {
+        let available =
+            memory_available("MemTotal:       100 kB\nMemAvailable:        8 kB\nBuffers: 1 kB\n");
+        assert_eq!(available, Some(8192));
+        assert_eq!(takes_much(4096, available), None);
+        assert!(takes_much(4097, available).unwrap().contains("4 KiB of the 8 KiB"));
+        assert_eq!((takes_much(4097, None), memory_available("")), (None, None));
+    }
 }
