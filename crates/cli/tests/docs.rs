@@ -77,6 +77,8 @@ fn quoted(command: &str) -> String {
 fn bounded(command: &str, folder: &str) -> String {
     let command = command.replace("/dev/shm", folder).replace("20000000", "20000");
     let command = command.replace("tail -f", "tail -n 2");
+    // Without a path it looks at all rings of the machine.
+    let command = if command == "slipring top" { format!("{command} {folder}") } else { command };
     let once = if command.contains("--once") { "slipring top" } else { "slipring top --once --interval 1ms" };
     let command = command.replace("slipring top", once).replace("--interval 5s", "--interval 1ms");
     let command = command.replace("--listen 127.0.0.1:9469", "");
