@@ -415,7 +415,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "longer_leases",
         question: "is a lease taken from its owner by a worker that does not know yet that leases are longer?",
-        executions: 252,
+        executions: 342,
         run: settings::longer_leases,
     },
     Model {

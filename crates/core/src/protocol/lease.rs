@@ -209,13 +209,6 @@ impl<M: Memory> Worker<M> {
     pub fn settings(&self) -> CurrentSettings {
         self.settings.get()
     }
-    /// Takes up the settings by which a colleague wrote a deadline that looks impossible, if this
-    /// worker did not know them. True if it did not.
-    #[cold]
-    fn take_up_unknown_settings(&self) -> bool {
-        self.memory().fence(Acquire); // SET
-        self.take_up_settings()
-    }
     /// Takes up the group's settings, if they were changed. True if they were.
     #[cold]
     fn take_up_settings(&self) -> bool {
@@ -275,7 +268,10 @@ impl<M: Memory> Worker<M> {
         let mut settings = self.settings.get();
         for snapshot in self.group.window(from).learning() {
             let mut eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
-            if eligibility.is_early(snapshot.word, now) && self.take_up_unknown_settings() {
+            // A colleague may have written this deadline by settings that this worker does not
+            // know. If this look misses their version, the delivery is deferred, and the walk goes
+            // on to an acquire fence (LAP, or PUB of the leased message): the next search finds it.
+            if eligibility.is_early(snapshot.word, now) && self.take_up_settings() {
                 settings = self.settings.get();
                 eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
             }

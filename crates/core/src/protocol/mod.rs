@@ -26,7 +26,7 @@
 //! | RUN | [`group`]: delivery words; acquire fence; end of a run, release | [`publish`] scan: ends of runs; `SeqCst` fence; pins. [`group`]: SETTLED | the same, of what a run covers | `pin_run` |
 //! | FLOOR | [`group`]: floor, compare-exchange, release | [`publish`] scan: floors; `SeqCst` fence; pins | the same, to the producer | `pin_floor`, `unpin_dead` |
 //! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
-//! | SET | [`group::current`]: settings; version, release. [`lease`]: delivery word, compare-exchange, release | [`group::current`]: version, relaxed; acquire fence; settings. [`lease`]: delivery word; acquire fence; version | whole settings; and to a colleague, the settings by which a lease is so long | `settings`, `longer_leases` |
+//! | SET | [`group::current`]: settings; version, release. [`lease`]: delivery word, compare-exchange, release | [`group::current`]: version, relaxed; acquire fence; settings. [`lease`]: delivery word; the acquire fence of LAP or PUB; version | whole settings; and to a colleague, the settings by which a lease is so long | `settings`, `longer_leases` |
 //! | REPLACE | [`group::current`]: release fence; settings | [`group::current`]: settings; acquire fence; version | that settings which were replaced meanwhile are read again | `settings` |
 //! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
 //!

@@ -128,12 +128,6 @@ const ACCEPTED: &[Accepted] = &[
     ),
     accepted(
         "lease",
-        "group::FRONTIER), frontier + 1",
-        "skipped",
-        "a hint: a search that begins lower looks at leased words",
-    ),
-    accepted(
-        "lease",
         "group::FRONTIER), next_frontier",
         "skipped",
         "a hint: a search that begins lower looks at leased words",
@@ -174,7 +168,7 @@ const ACCEPTED: &[Accepted] = &[
     accepted("publish.rs", "memory.store(EPOCH", "skipped", "for display only"),
     accepted(
         "publish.rs",
-        "memory.load(",
+        "Damage::bound(",
         "remembered",
         "a successor remembers only what the same thread stored as its predecessor",
     ),
