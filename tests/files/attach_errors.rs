@@ -223,6 +223,85 @@ fn another_byte_order_is_recognised_before_any_number_is_read() {
     all_refuse(&path, |error| matches!(error, OpenError::WrongByteOrder), &["byte order"]);
 }
 
+/// Gives a file, or the files of a directory from now on, an access control list: owner and group read and write, and
+/// user 65534 reads. False where the filesystem has no lists.
+fn let_a_user_read(path: &Path, list: &std::ffi::CStr) -> bool {
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 4, kit::NOBODY), (4, 6, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
+    let mut bytes = vec![2, 0, 0, 0];
+    for (kind, bits, user) in entries {
+        bytes.extend([kind.to_le_bytes(), bits.to_le_bytes()].concat());
+        bytes.extend(user.to_le_bytes());
+    }
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+    // SAFETY: the strings are NUL-terminated, and the bytes have the length that is passed.
+    unsafe { libc::setxattr(path.as_ptr(), list.as_ptr(), bytes.as_ptr().cast(), bytes.len(), 0) == 0 }
+}
+
+#[test]
+fn an_access_control_list_that_lets_a_user_read_counts_as_the_mode_does() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let options = RingOptions::new(48, 8).mode(0o660);
+    options.create(&path).unwrap();
+    if !let_a_user_read(&path, c"system.posix_acl_access") {
+        return println!("no access control lists here: nothing was tried");
+    }
+    let error = Producer::<[u8]>::open(&path).unwrap_err();
+    assert!(
+        matches!(error.error, AttachError::Open(OpenError::OpenToReaders { mode: 0o660, .. })),
+        "{error}"
+    );
+    assert!(Observer::<[u8]>::attach(&path, Start::Earliest).is_ok());
+    // A list that the directory gives is there when the ring is created, which then has a lock file without one.
+    assert!(let_a_user_read(dir.as_ref(), c"system.posix_acl_default"));
+    let inherits = dir.file("inherits");
+    options.create(&inherits).unwrap();
+    drop(Producer::<[u8]>::open(&inherits).unwrap());
+    let lock_file = std::fs::metadata(dir.file("inherits.locks")).unwrap();
+    assert_eq!(lock_file.permissions().mode() & 0o777, 0o660);
+    assert!(let_a_user_read(&dir.file("inherits.locks"), c"system.posix_acl_access"));
+    let error = Producer::<[u8]>::open(&inherits).unwrap_err();
+    assert!(error.to_string().contains("inherits.locks lets processes read it"), "{error}");
+}
+
+/// Takes a lease on the file, as a file server does, through a descriptor of its own.
+fn lease(path: &Path) -> File {
+    /// Of `fcntl.h`; which signal asks for the lease.
+    const F_SETSIG: libc::c_int = 10;
+    let file = File::open(path).unwrap();
+    // By SIGIO, as it is otherwise, this process would end.
+    // SAFETY: takes numbers.
+    unsafe { libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) };
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) }, 0);
+    file
+}
+
+#[test]
+fn a_lease_on_the_file_is_waited_for_and_then_named() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    small(&path);
+    let leased = lease(&path);
+    let (asked, opened) = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| Producer::<[u8]>::open(&path).map(drop));
+        // Asked for it, the holder of a lease for reading is to have none.
+        // SAFETY: takes numbers.
+        let held = || unsafe { libc::fcntl(leased.as_raw_fd(), libc::F_GETLEASE) };
+        kit::until("the lease is asked for", || held() == libc::F_UNLCK);
+        let is_waiting = !opening.is_finished();
+        // SAFETY: as above.
+        unsafe { libc::fcntl(leased.as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
+        (is_waiting, opening.join().unwrap())
+    });
+    assert!(asked && opened.is_ok(), "{opened:?}");
+    let _kept = lease(&path);
+    let error = Producer::<[u8]>::open(&path).unwrap_err();
+    assert!(error.to_string().contains("has a lease on it"), "{error}");
+    assert!(Observer::<[u8]>::attach(&path, Start::Earliest).is_ok(), "a reader is in no one's way");
+}
+
 #[test]
 fn other_versions_are_named_before_their_checksum_is_judged() {
     let dir = TempDir::new();

@@ -4,11 +4,11 @@
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
-    Consumer, CreateError, DeadLetters, Error, GroupSettings, Observer, OpenError, Producer, RecvError,
+    At, Consumer, CreateError, DeadLetters, Error, GroupSettings, Observer, OpenError, Producer, RecvError,
     Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -311,6 +311,46 @@ fn signals_that_interrupt_every_wait_change_nothing() {
     Child::start("scarcity/storm", &[path.to_str().unwrap()]).finish();
 }
 
+/// More than a small ring, and less than a large one.
+const LOCKABLE: u64 = 4 << 20;
+
+/// A user that may lock little memory, in a process that has asked for all that it maps from now on.
+fn locks_all_memory(path: &Path) {
+    let limit = libc::rlimit { rlim_cur: LOCKABLE, rlim_max: LOCKABLE };
+    // SAFETY: the pointer is to an `rlimit` that lives across the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) }, 0);
+    // Root may lock all memory there is.
+    // SAFETY: takes a number. A user that is not root stays what it is.
+    unsafe { libc::setuid(kit::NOBODY) };
+    // SAFETY: takes a number.
+    assert_eq!(unsafe { libc::mlockall(libc::MCL_FUTURE) }, 0);
+    let trusting = At::path(path).trust_owner(std::fs::metadata(path).unwrap().uid());
+    let errors = [
+        RingOptions::new(1024, 16384).create(path.with_extension("large")).map(drop).map_err(Error::from),
+        Ring::open(&trusting).map(drop).map_err(Error::from),
+        Producer::<[u8]>::open(&trusting).map(drop).map_err(Error::from),
+        Consumer::<[u8]>::attach(&trusting, Start::Latest).map(drop).map_err(Error::from),
+        Observer::<[u8]>::attach(&trusting, Start::Latest).map(drop).map_err(Error::from),
+    ];
+    for error in errors {
+        let error = error.unwrap_err();
+        assert!(error.to_string().contains("ulimit -l"), "{error}");
+    }
+    assert!(!path.with_extension("large").exists(), "nothing is left behind");
+    let small = path.with_extension("small");
+    RingOptions::new(48, 8).create(&small).unwrap();
+    Producer::<[u8]>::open(&small).unwrap().send(b"works").unwrap();
+}
+
+#[test]
+fn a_process_that_locks_all_its_memory_is_told_of_its_limit() {
+    let dir = TempDir::new();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let path = dir.file("ring");
+    RingOptions::new(1024, 16384).mode(0o666).create(&path).unwrap();
+    Child::start("scarcity/locks_all_memory", &[path.to_str().unwrap()]).finish();
+}
+
 /// Plays one of the roles of this file.
 pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
@@ -318,6 +358,7 @@ pub(crate) fn play(role: &str, given: &[String]) {
         "full_filesystem" => full_filesystem(&path),
         "no_descriptors" => no_descriptors(&path),
         "no_locks" => no_locks(&path),
+        "locks_all_memory" => locks_all_memory(&path),
         "interrupted_reservation" => interrupted_reservation(&path),
         "storm" => storm(&path),
         _ => panic!("no such role: {role}"),

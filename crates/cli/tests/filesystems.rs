@@ -98,6 +98,33 @@ fn a_snapshot_or_a_reflink_that_takes_reserved_space_costs_no_message() {
     copies_take_no_message("mkfs.btrfs -q", 128, "btrfs subvolume snapshot m m/snapshot >/dev/null");
 }
 
+/// The script mounts a filesystem at `m`, also a second time.
+fn knows_its_lock_file(mount: &str) {
+    let place = Place::new();
+    let script = format!(
+        "mounted() {{ {mount}; }}; mounted || exit 77
+         slipring create m/ring -b 48 -c 64 -g g --mode 644 && echo first | slipring pub m/ring || exit 1
+         umount m && mounted || exit 77
+         echo second | slipring pub m/ring && slipring check m/ring && slipring rm m/ring; ls -A m | grep ring; umount m"
+    );
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0 && out.ends_with("sound\n"), "{mount}: {code} {out} {error}");
+}
+
+#[test]
+fn a_ring_knows_its_lock_file_again_when_its_filesystem_is_mounted_anew() {
+    for (mkfs, megabytes) in
+        [("mkfs.ext2 -q", 16), ("mkfs.ext4 -q", 32), ("mkfs.xfs -q", 320), ("mkfs.btrfs -q", 128)]
+    {
+        let image = format!("truncate -s {megabytes}M image && {mkfs} image >/dev/null");
+        knows_its_lock_file(&format!("(test -e image || {{ {image}; }}) && mount -o loop image m"));
+    }
+    knows_its_lock_file(
+        "(test -d o/u || { mkdir o && mount -t tmpfs none o && mkdir o/l o/u o/w; }) && \
+         mount -t overlay -o lowerdir=o/l,upperdir=o/u,workdir=o/w none m",
+    );
+}
+
 #[test]
 fn a_ring_is_made_on_a_filesystem_that_does_not_say_how_much_room_it_has() {
     let place = Place::new();
