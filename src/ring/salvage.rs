@@ -5,9 +5,9 @@ use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::{Header, from_the_root, open_file, plan, read_header, schema, verify};
 use crate::ring::place::{At, Kind, Source};
-use slipring_core::format::Geometry;
-use slipring_core::format::producer_page::CLAIMED;
-use slipring_core::protocol::salvage::{self, ImpossibleCounts};
+use slipring_core::format::producer_page::{CLAIMED, HEAD};
+use slipring_core::format::{Geometry, Word};
+use slipring_core::protocol::salvage::{self, Counts, ImpossibleCounts};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -77,7 +77,7 @@ fn copy_of(path: &Path) -> Result<Salvage, OpenError> {
     if lost.end > lost.start && len == geometry.file_len() {
         faults.push(format!("the disk cannot read bytes {} to {}", lost.start, lost.end));
     }
-    let counts = salvage::mend_counts(&region, &geometry, claimed(&file));
+    let counts = salvage::mend_counts(&region, &geometry, counts(&file));
     faults.extend(counts.map(|ImpossibleCounts { head, claimed, seen }| {
         format!("head is {head} and claimed {claimed}, which cannot be; by the slots, head is {seen}")
     }));
@@ -123,11 +123,17 @@ fn copy(file: &File, geometry: &Geometry) -> io::Result<(Region, Range<u64>)> {
     Ok((region, first..end))
 }
 
-/// The claim in the file; none where the file has none.
-fn claimed(file: &File) -> Option<u64> {
-    let mut claimed = [0; 8];
-    file.read_exact_at(&mut claimed, CLAIMED.offset).ok()?;
-    Some(u64::from_ne_bytes(claimed))
+/// The counts in the file; none where the file has none.
+fn counts(file: &File) -> Option<Counts> {
+    let (head, claimed) = (read_word(file, HEAD)?, read_word(file, CLAIMED)?);
+    Some(Counts { head, claimed, later_head: read_word(file, HEAD)? })
+}
+
+/// A word of the producer's segment.
+fn read_word(file: &File, word: Word) -> Option<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, word.offset).ok()?;
+    Some(u64::from_le_bytes(bytes))
 }
 
 /// Reads up to the end of the page, of the file, or of what the disk can read.

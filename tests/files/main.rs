@@ -5,6 +5,7 @@ mod attach_errors;
 mod golden;
 mod pages;
 mod places;
+mod salvage;
 mod stale;
 
 #[test]

@@ -19,31 +19,48 @@ pub struct ImpossibleCounts {
     pub seen: u64,
 }
 
-/// Makes the counts possible, if they are not; then the slots say how far the ring was filled.
-/// `claimed` is the claim after the copy was taken, if that is known: a producer that lives may
-/// have begun to overwrite what was copied before.
+/// The counts of a ring whose producer may be at work, each read after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The head.
+    pub head: u64,
+    /// The claim.
+    pub claimed: u64,
+    /// The head once more.
+    pub later_head: u64,
+}
+
+/// Makes the counts of a copy possible, if they are not; then the slots say how far the ring was
+/// filled. `after` are the counts of the ring after the copy was taken, if they are known: a
+/// producer that lives may have begun to overwrite the copied messages, and the copy of a slot may
+/// be younger than that of the head.
 pub fn mend_counts<M: Memory>(
     memory: &M,
     geometry: &Geometry,
-    claimed: Option<u64>,
+    after: Option<Counts>,
 ) -> Option<ImpossibleCounts> {
-    let head = memory.load(HEAD, Relaxed);
-    let claimed = claimed.unwrap_or_else(|| memory.load(CLAIMED, Relaxed));
-    let is_possible = is_possible(memory, geometry, head, claimed);
+    let (head, claimed) = (memory.load(HEAD, Relaxed), memory.load(CLAIMED, Relaxed));
+    let after = after.unwrap_or(Counts { head, claimed, later_head: head });
+    let is_possible = is_possible(memory, geometry, head, after);
     let seen = if is_possible { head } else { last_described(memory, geometry, |_| true) };
     memory.store(HEAD, seen, Relaxed);
-    memory.store(CLAIMED, if is_possible { claimed } else { seen }, Relaxed);
-    (!is_possible).then_some(ImpossibleCounts { head, claimed, seen })
+    memory.store(CLAIMED, if is_possible { after.claimed } else { seen }, Relaxed);
+    (!is_possible).then_some(ImpossibleCounts { head, claimed: after.claimed, seen })
 }
 
-fn is_possible<M: Memory>(memory: &M, geometry: &Geometry, head: u64, claimed: u64) -> bool {
+/// Example, capacity 4: the head was copied as 10, and the counts after the copy are head 17, claim
+/// 18, head 19. A slot that was copied in between may describe position 19 at most, and claim 18 is
+/// at most a lap ahead of the later head.
+fn is_possible<M: Memory>(memory: &M, geometry: &Geometry, copied_head: u64, after: Counts) -> bool {
+    let Counts { head, claimed, later_head } = after;
     // The head counts each message that was sent by itself, or is about to.
     let sent = last_described(memory, geometry, |word| !word.is_batched());
-    head >= geometry.first_position()
+    copied_head >= geometry.first_position()
+        && copied_head <= head
         && head <= claimed
-        && claimed <= head.saturating_add(geometry.capacity())
+        && claimed <= later_head.saturating_add(geometry.capacity())
         && claimed <= POSITION_MAX
-        && sent <= head.saturating_add(1)
+        && sent <= later_head.saturating_add(1)
 }
 
 /// One past the last position that a slot of this kind describes.
