@@ -88,11 +88,12 @@ extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: 
         _ => Some(Loss::Storage),
     };
     if !loss.is_some_and(|loss| lose_mapping_at(address(), loss)) {
-        pass_on(info_ref.si_code > 0, signal, info, context);
+        pass_on(loss.is_some(), signal, info, context);
     }
 }
 
-/// Hands a SIGBUS that no mapping of a ring caused to the action that was installed before.
+/// Hands a SIGBUS that no mapping of a ring caused to the action that was installed before. The
+/// instruction of a fault is repeated after the handler returns.
 fn pass_on(is_fault: bool, signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let before = BEFORE.load(Acquire);
     let flags = BEFORE_FLAGS.load(Relaxed);
@@ -103,8 +104,8 @@ fn pass_on(is_fault: bool, signal: libc::c_int, info: *mut libc::siginfo_t, cont
         // SAFETY: a `sigaction` is plain integers and an optional function.
         let default: libc::sigaction = unsafe { std::mem::zeroed() };
         let _ = exchange(Some(&default));
-        // Returning repeats the access, which then ends the process. A signal that a process sent
-        // is raised again, and delivered after the return.
+        // Returning repeats the access, which then ends the process. A signal that a process sent,
+        // or an announcement, is raised again, and delivered after the return.
         if !is_fault {
             // SAFETY: no pointers; allowed in handlers.
             unsafe { libc::raise(signal) };

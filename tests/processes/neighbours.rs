@@ -275,11 +275,33 @@ fn foreign_signal() {
     tell("survived");
 }
 
+/// The kernel announces that a page of this process is defective, before an instruction meets it.
+fn announced() {
+    // SAFETY: takes numbers.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+    slipring::handle_sigbus().unwrap();
+    tell("ready");
+    // SAFETY: a `siginfo_t` is plain integers.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    (info.si_signo, info.si_code) = (libc::SIGBUS, libc::BUS_MCEERR_AO);
+    let (process, signal) = (std::process::id(), libc::SIGBUS);
+    // SAFETY: takes nothing.
+    let thread = unsafe { libc::gettid() };
+    // SAFETY: the pointer is to a `siginfo_t` that lives across the call; the thread is this one.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, &raw const info) };
+    tell(format!("survived, sent {sent}"));
+    // SAFETY: ends the process at once.
+    unsafe { libc::_exit(0) };
+}
+
 #[test]
-fn a_signal_that_was_sent_has_its_usual_end() {
-    let mut child = Child::start("neighbours/foreign_signal", &["-"]);
-    assert_eq!(child.hear(), "ready");
-    assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
+fn a_signal_that_was_sent_or_announces_has_its_usual_end() {
+    for role in ["foreign_signal", "announced"] {
+        let mut child = Child::start(&format!("neighbours/{role}"), &["-"]);
+        assert_eq!(child.hear(), "ready");
+        assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS), "{role}");
+    }
 }
 
 #[test]
@@ -323,6 +345,7 @@ pub(crate) fn play(role: &str, given: &[String]) {
         "truncated" => truncated(&path, false),
         "half_gone" => half_gone(&path),
         "truncated_handled" => truncated(&path, true),
+        "announced" => announced(),
         "foreign_signal" => foreign_signal(),
         "foreign_fault" => foreign_fault(&path),
         _ => panic!("no such role: {role}"),
