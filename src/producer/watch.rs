@@ -19,8 +19,8 @@
 use crate::error::HandleError;
 use crate::region::Region;
 use crate::ring::presence::Presence;
-use crate::system;
 use crate::system::fork::ProcessWide;
+use crate::system::{self, Process};
 use slipring_core::protocol::park::Side;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -66,7 +66,7 @@ impl File {
 pub(super) struct Watch {
     /// None for a ring on the heap.
     file: Option<Arc<File>>,
-    process: u32,
+    process: Process,
     /// The thread looks.
     has_thread: bool,
     /// When the producer looked for itself.
@@ -80,7 +80,7 @@ impl Watch {
         };
         let file = presence.map(new);
         let has_thread = file.as_ref().is_some_and(|file| by_thread && PathWatch::current().add(file));
-        Watch { file, process: system::process_id(), has_thread, looked_ms: system::coarse_monotonic_ms() }
+        Watch { file, process: system::this_process(), has_thread, looked_ms: system::coarse_monotonic_ms() }
     }
 
     /// What is known. Makes no system call, if the thread looks.
@@ -111,7 +111,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         // The watcher of a forked child knows nothing of its parent's producers.
-        if self.has_thread && self.process == system::process_id() {
+        if self.has_thread && self.process == system::this_process() {
             if let Some(file) = &self.file {
                 PathWatch::current().remove(file);
             }

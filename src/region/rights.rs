@@ -1,8 +1,8 @@
 //! Rights as the kernel keeps them: open-file-description locks on single bytes of the ring's file
 //! or of its lock file, and their like for rings on the heap.
 
-use crate::system;
 use crate::system::fork::ForkClosed;
+use crate::system::{self, Process};
 use slipring_core::memory::{Liveness, Right};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,7 +32,7 @@ pub(crate) fn hold(file: &File, right: Right) -> io::Result<bool> {
 #[derive(Debug)]
 pub(crate) enum Locks {
     /// An open file description of the party's own, opened by this process.
-    File { file: ForkClosed, process: u32 },
+    File { file: ForkClosed, process: Process },
     /// An observer sees the locks on a file that it may not open.
     Seen(Seen),
     /// An observer of a ring whose lock file is not there.
@@ -79,7 +79,7 @@ impl HeapRights {
 
 impl Locks {
     pub(crate) fn file(file: File) -> Locks {
-        Locks::File { file: ForkClosed::new(file), process: system::process_id() }
+        Locks::File { file: ForkClosed::new(file), process: system::this_process() }
     }
 
     pub(crate) fn seen(inode: (u64, u64)) -> Locks {
@@ -136,7 +136,7 @@ impl Drop for Locks {
         match self {
             // Closing the file is not enough: while another thread is starting a process, the child
             // has the file open too, from its fork to its exec, and the locks with it.
-            Locks::File { file, process } if *process == system::process_id() => {
+            Locks::File { file, process } if *process == system::this_process() => {
                 drop(system::unlock_from(file.file(), LOCK_BASE));
             }
             // A forked child's copy: the locks are the parent's.

@@ -11,8 +11,8 @@ use crate::ring::companion::DeadLetterOptions;
 use crate::ring::lock_file;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::Presence;
-use crate::system;
 use crate::system::fork::{Loss, Window};
+use crate::system::{self, Process};
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
     RawHeader, SCHEMA_MAX, producer_page, to_usize,
@@ -97,7 +97,7 @@ pub(crate) struct Attachment {
     path: PathBuf,
     /// Which file it is; none on the heap.
     presence: Option<Presence>,
-    process: u32,
+    process: Process,
     /// The dead-letter ring of a ring on the heap.
     heap_dead: Option<Box<Source>>,
     /// The owner that the caller trusts, of this ring and of its dead-letter ring.
@@ -130,7 +130,7 @@ impl Attachment {
                 header,
                 path: PathBuf::from(IN_MEMORY),
                 presence: None,
-                process: system::process_id(),
+                process: system::this_process(),
                 heap_dead: dead,
                 trusted_owner: demands.trusted_owner,
             },
@@ -199,7 +199,7 @@ impl Attachment {
             header: Arc::new(header),
             path: path.to_path_buf(),
             presence: Some(presence),
-            process: system::process_id(),
+            process: system::this_process(),
             heap_dead: None,
             trusted_owner: demands.trusted_owner,
         })
@@ -263,7 +263,7 @@ impl Attachment {
 
     /// True in a forked child, which must not touch the ring: the mapping is not there.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.process != system::process_id()
+        self.process != system::this_process()
     }
 
     /// An error if the file under a reader was replaced, removed or cut short.
@@ -295,7 +295,7 @@ impl Attachment {
             State::Lost(loss) => {
                 self.cause(loss).map_or(HandleError::Truncated, |cause| HandleError::Lost { cause })
             }
-            State::Foreign => HandleError::Forked { pid: self.process },
+            State::Foreign => HandleError::Forked { pid: self.process.number },
         };
         Err(self.at_path(error))
     }

@@ -6,9 +6,10 @@
 //! mapping is not inherited (`MADV_DONTFORK`), but the hole it leaves would be given to the child's
 //! next allocation, which a stale handle could then write into or unmap; so the hole is filled with
 //! zeros of the child's own and marked, so that a handle in the child reports [`State::Foreign`]. A
-//! child made by a raw `clone` runs no fork handlers: there the owners of a mapping compare process
-//! numbers.
+//! child made by a raw `clone` runs no fork handlers: there the owners of a mapping compare
+//! processes.
 
+use super::Process;
 use std::cell::{Cell, UnsafeCell};
 use std::fs::File;
 use std::mem::ManuallyDrop;
@@ -229,7 +230,7 @@ extern "C" fn after_fork() {
 /// parent's threads were doing with theirs.
 #[derive(Debug)]
 pub(crate) struct ProcessWide<T: 'static> {
-    current: AtomicPtr<(u32, T)>,
+    current: AtomicPtr<(Process, T)>,
 }
 
 impl<T: Default + Sync + 'static> ProcessWide<T> {
@@ -238,7 +239,7 @@ impl<T: Default + Sync + 'static> ProcessWide<T> {
     }
 
     pub(crate) fn get(&self) -> &'static T {
-        let process = super::process_id();
+        let process = super::this_process();
         loop {
             let found = self.current.load(Acquire);
             // SAFETY: null, or to a value that is never freed.
@@ -293,7 +294,7 @@ impl ForkClosed {
 #[derive(Debug)]
 pub(crate) struct HoleFilled {
     entry: Entry,
-    process: u32,
+    process: Process,
 }
 
 impl HoleFilled {
@@ -301,7 +302,7 @@ impl HoleFilled {
     pub(crate) fn new(address: *const u8, len: usize) -> HoleFilled {
         HoleFilled {
             entry: Entry::new(MAPPING, address.expose_provenance(), len),
-            process: super::process_id(),
+            process: super::this_process(),
         }
     }
 
@@ -317,7 +318,7 @@ impl HoleFilled {
 
     /// True in a forked child: what is mapped there is not the ring.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.process != super::process_id()
+        self.process != super::this_process()
     }
 }
 

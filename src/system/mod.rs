@@ -30,7 +30,7 @@ pub(crate) use lock::{is_locked, locked_bytes, try_lock, unlock, unlock_from};
 pub(crate) use mapping::Mapping;
 pub(crate) use memory_limit::memory_left;
 pub(crate) use permissions::{Permissions, drop_access_list};
-pub(crate) use process::process_id;
+pub(crate) use process::{Process, process_id, this_process};
 pub(crate) use refusal::{Refusal, way_out};
 pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{
