@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Where the packed blocks begin, as `docs/format.md` has it.
@@ -304,6 +305,73 @@ fn a_signal_that_was_sent_or_announces_has_its_usual_end() {
     }
 }
 
+/// Sends this process a SIGBUS as the kernel does for a page that the hardware lost.
+fn lose_by_hardware(address: u64) {
+    let mut info = [0_u64; 16];
+    info[0] = libc::SIGBUS.unsigned_abs().into();
+    info[1] = libc::BUS_MCEERR_AR.unsigned_abs().into();
+    info[2] = address;
+    // SAFETY: takes nothing.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    let (process, signal) = (std::process::id(), libc::SIGBUS);
+    // SAFETY: the pointer is to as many bytes as a `siginfo_t` has, laid out like one.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, info.as_mut_ptr()) };
+    assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Where a file is mapped.
+fn mapped_at(path: &Path) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.ends_with(path.to_str().unwrap())).unwrap();
+    u64::from_str_radix(line.split_once('-').unwrap().0, 16).unwrap()
+}
+
+fn hardware(path: &Path) {
+    slipring::handle_sigbus().unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    lose_by_hardware(mapped_at(path) + 4096);
+    let error = (0..100).find_map(|_| producer.try_send(b"after").err()).unwrap();
+    assert!(matches!(&error, SendError::Handle(AtPath { error: HandleError::Lost { .. }, .. })), "{error}");
+    assert!(error.to_string().contains("hardware"), "{error}");
+}
+
+#[test]
+fn a_page_that_the_hardware_lost_is_not_called_a_file_that_was_cut() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    create(&path);
+    Child::start("neighbours/hardware", &[path.to_str().unwrap()]).finish();
+}
+
+static CALLED: AtomicUsize = AtomicUsize::new(0);
+
+/// A handler that other code installed before: it works once, and leaves the default behind.
+extern "C" fn once(_: libc::c_int) {
+    CALLED.fetch_add(1, Relaxed);
+    // SAFETY: takes numbers.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+}
+
+fn chained(path: &Path) {
+    // SAFETY: the handler is async-signal-safe.
+    unsafe { libc::signal(libc::SIGBUS, once as *const () as libc::sighandler_t) };
+    slipring::handle_sigbus().unwrap();
+    let mut producer = Producer::<[u8]>::open(path).unwrap();
+    // SAFETY: takes a number.
+    unsafe { libc::raise(libc::SIGBUS) };
+    assert_eq!(CALLED.load(Relaxed), 1, "the handler that was there before");
+    until_cut(path, 0);
+    let error = (0..100).find_map(|_| producer.try_send(b"after").err()).unwrap();
+    assert!(matches!(error, SendError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}");
+}
+
+#[test]
+fn a_handler_that_resets_itself_does_not_end_the_protection() {
+    let (mut child, _dir) = cut("chained", 0);
+    child.finish();
+}
+
 #[test]
 fn sixty_four_consumers_each_get_everything() {
     const MESSAGES: u64 = 2000;
@@ -347,6 +415,8 @@ pub(crate) fn play(role: &str, given: &[String]) {
         "truncated_handled" => truncated(&path, true),
         "announced" => announced(),
         "foreign_signal" => foreign_signal(),
+        "hardware" => hardware(&path),
+        "chained" => chained(&path),
         "foreign_fault" => foreign_fault(&path),
         _ => panic!("no such role: {role}"),
     }
