@@ -247,6 +247,9 @@ impl RingOptions {
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(failed(CreateError::AlreadyExists));
         }
+        if geometry.groups() > 0 {
+            make_way(dead_path(path))?;
+        }
         let mut ring = self.draft(path, &geometry, &raw)?;
         if geometry.groups() == 0 {
             ring.name()?;
@@ -269,7 +272,6 @@ impl RingOptions {
     ) -> Result<HalfNamed, AtPath<CreateError>> {
         let dead_path = dead_path(path);
         let dead_failed = |error| AtPath { path: dead_path.clone(), error };
-        clear_leftover(&dead_path);
         let dead = dead_options(geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
         let mut dead = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
@@ -445,6 +447,16 @@ pub(crate) fn dead_options(
     options
 }
 
+/// Removes what a `create` left at the path of the dead-letter ring. An error if another file is
+/// there: found before any space is reserved, since [`RingOptions::open_or_create`] tries again.
+fn make_way(dead_path: PathBuf) -> Result<(), AtPath<CreateError>> {
+    clear_leftover(&dead_path);
+    match std::fs::symlink_metadata(&dead_path) {
+        Ok(_) => Err(AtPath { path: dead_path, error: CreateError::AlreadyExists }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Removes an empty `.dead` file whose ring does not exist: a `create` that was killed, or lost a
 /// race, left it. Takes the file's producer right first, so that no worker writes a letter into a
 /// file that is removed. Any other file stays.
@@ -453,7 +465,11 @@ fn clear_leftover(dead_path: &Path) {
     let Some(of) = dead.attachment.header.dead_of else { return };
     let is_empty = || dead.head() == dead.first_position();
     let ring_path = dead_path.with_extension("");
-    let is_orphan = || Ring::open(&ring_path).map_or(true, |ring| ring.id() != of);
+    let is_orphan = || match Ring::open(&ring_path) {
+        Ok(ring) => ring.id() != of,
+        // A ring that cannot be opened may be the one.
+        Err(error) => matches!(error.error, OpenError::NotFound),
+    };
     // First checked without a lock.
     if !is_empty() || !is_orphan() {
         return;

@@ -92,3 +92,20 @@ fn a_ring_that_must_be_a_certain_one_is_not_created_in_its_place() {
     assert!(Error::from(refused.unwrap_err()).is_not_found());
     assert!(!path.exists());
 }
+
+/// Found last, it would cost the ring's space a hundred times: `open_or_create` tries again, since
+/// another program may be creating both files.
+#[test]
+fn a_file_in_the_place_of_the_dead_letters_is_found_before_space_is_reserved() {
+    let dir = TempDir::new();
+    let (path, dead) = (dir.file("ring"), dir.file("ring.dead"));
+    std::fs::write(&dead, "another program's").unwrap();
+    // More than there is: a reservation would be another error.
+    let huge = RingOptions::new(1 << 20, 1 << 26).group("g", GroupSettings::new());
+    for refused in [huge.create(&path), huge.open_or_create(&path)] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused.error, CreateError::AlreadyExists), "{refused}");
+        assert_eq!(refused.path, dead);
+    }
+    assert_eq!(std::fs::read(&dead).unwrap(), b"another program's");
+}
