@@ -259,9 +259,9 @@ pub enum LockFileFault {
         /// The user that the ring belongs to.
         ring: u32,
     },
-    /// Processes may read it that may not write it, and could hold the locks.
+    /// Processes may open it that may not write the ring, and could hold the locks.
     #[error(
-        "lets processes read it that may not write it (mode {mode:o}), and could hold its locks; chmod go-r it"
+        "lets processes open it that may not write the ring (mode {mode:o}), and could hold its locks; chmod go= it"
     )]
     #[non_exhaustive]
     OpenToReaders {

@@ -99,7 +99,7 @@ fn lock_file_faults() -> Table<LockFileFault> {
         (
             LockFileFault::OpenToReaders { mode: 0o644 },
             InvalidData,
-            "lets processes read it that may not write it (mode 644), and could hold its locks; chmod go-r it",
+            "lets processes open it that may not write the ring (mode 644), and could hold its locks; chmod go= it",
         ),
         (
             fault(PermissionDenied),

@@ -80,7 +80,8 @@ pub(crate) fn locks_of(
         Some(inode) => {
             let path = path_beside(path);
             let is_listed = system::Filesystem::of(&ring).is_ok_and(|filesystem| filesystem.lists_locks());
-            let expected = Expected { id: header.ring_id, inode, owner: metadata.uid(), is_listed };
+            let (owner, permissions) = (metadata.uid(), Permissions::of(&ring, metadata));
+            let expected = Expected { id: header.ring_id, inode, owner, ring: permissions, is_listed };
             expected.open(&path, access).map_err(|fault| OpenError::LockFile { path, fault })
         }
     };
@@ -101,6 +102,7 @@ struct Expected {
     id: RingId,
     inode: u64,
     owner: u32,
+    ring: Permissions,
     /// The kernel's list of locks names the file as `stat` does.
     is_listed: bool,
 }
@@ -127,7 +129,7 @@ impl Expected {
             Some(found) => return Err(LockFileFault::OtherRing { found }),
             None => return Err(LockFileFault::NotALockFile),
         }
-        if Permissions::of(file, &metadata).has_readers_only() {
+        if Permissions::of(file, &metadata).exceed(self.ring) {
             return Err(LockFileFault::OpenToReaders { mode: metadata.mode() & 0o777 });
         }
         Ok(())

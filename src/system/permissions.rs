@@ -33,6 +33,12 @@ impl Permissions {
         reads_only(self.group) || reads_only(self.other) || self.listed_reader
     }
 
+    /// Users may open a file with these permissions that may not write the one with the others.
+    pub(crate) fn exceed(self, others: Permissions) -> bool {
+        let opens = |class: u32, other: u32| class & (READ | WRITE) != 0 && other & WRITE == 0;
+        opens(self.group, others.group) || opens(self.other, others.other) || self.listed_reader
+    }
+
     /// Permission bits of a file that users may open only if they may read and write this one.
     pub(crate) fn mode_for_writers(self) -> u32 {
         let both = |class: u32| if class & (READ | WRITE) == READ | WRITE { READ | WRITE } else { 0 };
@@ -103,6 +109,21 @@ mod tests {
             let permissions = of_mode(mode);
             let found = (permissions.has_readers_only(), permissions.mode_for_writers());
             assert_eq!(found, (readers_only, for_writers), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_lock_file_is_for_those_alone_that_may_write_its_ring() {
+        for (lock_file, ring, exceed) in [
+            (0o600, 0o644, false),
+            (0o644, 0o644, true),
+            (0o666, 0o644, true),
+            (0o602, 0o644, true),
+            (0o660, 0o664, false),
+            (0o640, 0o664, false),
+            (0o660, 0o644, true),
+        ] {
+            assert_eq!(of_mode(lock_file).exceed(of_mode(ring)), exceed, "{lock_file:o} {ring:o}");
         }
     }
 

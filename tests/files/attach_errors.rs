@@ -262,7 +262,7 @@ fn an_access_control_list_that_lets_a_user_read_counts_as_the_mode_does() {
     assert_eq!(lock_file.permissions().mode() & 0o777, 0o660);
     assert!(let_a_user_read(&dir.file("inherits.locks"), c"system.posix_acl_access"));
     let error = Producer::<[u8]>::open(&inherits).unwrap_err();
-    assert!(error.to_string().contains("inherits.locks lets processes read it"), "{error}");
+    assert!(error.to_string().contains("inherits.locks lets processes open it"), "{error}");
 }
 
 /// Takes a lease on the file, as a file server does, through a descriptor of its own.

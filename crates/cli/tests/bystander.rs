@@ -121,7 +121,9 @@ fn another_file_is_never_taken_for_the_lock_file() {
     refused("mv ring.locks elsewhere && ln -s elsewhere ring.locks", "symbolic link");
     refused("rm ring.locks && mkfifo ring.locks", "is a FIFO");
     refused("rm ring.locks && mkdir ring.locks", "is a directory");
-    refused("chmod 644 ring.locks", "chmod go-r");
+    for mode in ["644", "666", "602"] {
+        refused(&format!("chmod {mode} ring.locks"), "chmod go=");
+    }
     if is_root() {
         refused("chown nobody ring.locks", "belongs to user 65534");
     }
