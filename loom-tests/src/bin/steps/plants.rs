@@ -114,8 +114,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         "joiner_asks_early",
         "a joiner asks whether a producer lives before a later producer can see its tail",
         "",
-        "memory.store(tail, lowest.0, Relaxed);\n    memory.fence(SeqCst); // JOIN\n    let overwritable = if producer_lives() { LIMIT } else { CLAIMED };",
-        "let overwritable = if producer_lives() { LIMIT } else { CLAIMED };\n    memory.store(tail, lowest.0, Relaxed);\n    memory.fence(SeqCst);",
+        "join_at(memory, geometry, geometry.consumer_entry(entry), start, eviction, producer_lives)",
+        "{ let lives = producer_lives(); join_at(memory, geometry, geometry.consumer_entry(entry), start, eviction, || lives) }",
         Model("join_left"),
     ),
     plant(
