@@ -362,6 +362,8 @@ impl Stage<'_> {
 /// it was.
 fn redrive(ring: &Ring, producer: &mut Producer<Order>) -> Result<u64, Failure> {
     let mut dead = DeadLetters::open(ring)?;
+    // Repaired, it is a new order: for all groups.
+    dead.set_to_all(true);
     let redriven = dead.redrive_with(producer, u64::MAX, |letter, bytes| {
         // A letter that is no order is redriven as it is; only this program publishes here.
         let Ok(mut order) = Order::parse(bytes) else { return };

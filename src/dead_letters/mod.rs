@@ -17,6 +17,7 @@ use crate::ring::companion::REDRIVE_CONSUMER;
 use crate::ring::place::{At, Place};
 use crate::ring::{self, Ring};
 use slipring_core::format::{DEAD_LETTER_HEADER_LEN, NAME_MAX};
+use slipring_core::protocol::redrive::Redriven;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::table::Start;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,8 +36,8 @@ struct RawDeadLetter {
     attempts: u32,
     reason: u32,
     kind: u32,
-    reserved: u32,
-    reserved_2: u64,
+    generation: u32,
+    reserved: u64,
     group: [u8; NAME_MAX],
     note: [u8; NOTE_MAX],
 }
@@ -74,7 +75,9 @@ pub struct DeadLetter {
     pub id: MessageId,
     /// The group that gave the message up. Other groups deliver it independently.
     pub group: String,
-    /// How often it was delivered.
+    /// The generation of the group's entry, its low half: which group of this name it was.
+    pub(crate) generation: u32,
+    /// How often it was delivered, over all redrives to its group.
     pub attempts: u32,
     /// The reason for giving it up.
     pub reason: Reason,
@@ -109,6 +112,7 @@ impl DeadLetter {
         raw.attempts = self.attempts;
         raw.reason = self.reason as u32;
         raw.kind = self.kind;
+        raw.generation = self.generation;
         text_into(&mut raw.group, &self.group);
         text_into(&mut raw.note, &self.note);
         block.clear();
@@ -122,6 +126,7 @@ impl DeadLetter {
         Some(DeadLetter {
             id: MessageId { ring: RingId::from_bytes(raw.ring), position: raw.position },
             group: text_of(&raw.group),
+            generation: raw.generation,
             attempts: raw.attempts,
             reason: Reason::from_code(raw.reason),
             note: text_of(&raw.note),
@@ -231,6 +236,7 @@ fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> 
 pub struct DeadLetters {
     consumer: Consumer,
     patience: Duration,
+    to_all: bool,
 }
 
 /// How long a redrive waits for room for one letter, unless the caller says otherwise.
@@ -253,7 +259,7 @@ impl DeadLetters {
         let mut place = At::from(ring.dead_source()).dead_letters_of(ring.header.ring_id);
         place.demands.trusted_owner = demands.trusted_owner;
         let consumer = ConsumerOptions::new().name(REDRIVE_CONSUMER).durable(true).attach(&place)?;
-        Ok(DeadLetters { consumer, patience: PATIENCE })
+        Ok(DeadLetters { consumer, patience: PATIENCE, to_all: false })
     }
 
     /// How long a redrive waits for room in the ring for one letter; default 5 s.
@@ -262,6 +268,56 @@ impl DeadLetters {
     /// has room for the other, and the redrive ends with [`RedriveError::NoRoom`].
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Redrives to all groups, as new messages with new ids; default: to the group that gave the
+    /// message up.
+    ///
+    /// ```
+    /// use slipring::{DeadLetters, GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let options = RingOptions::of::<u64>(8).group("sms", GroupSettings::new());
+    /// let ring = options.group("points", GroupSettings::new()).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// let sms = Worker::<u64>::join(&ring, "sms")?;
+    /// let points = Worker::<u64>::join(&ring, "points")?;
+    /// producer.send(&7)?;
+    /// points.recv()?.ack()?;
+    /// sms.recv()?.reject("no such number")?;
+    /// let mut dead = DeadLetters::open(&ring)?;
+    /// dead.redrive(&mut producer, 1)?;
+    /// assert!(points.try_recv().is_err()); // it has done its part
+    /// sms.recv()?.reject("no such number")?;
+    /// dead.set_to_all(true);
+    /// dead.redrive(&mut producer, 1)?;
+    /// assert_eq!((*points.recv()?, *sms.recv()?), (7, 7));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn set_to_all(&mut self, to_all: bool) {
+        self.to_all = to_all;
+    }
+
+    /// The group that gets a redriven letter; none: all.
+    fn target<T: ?Sized + Message>(
+        &self,
+        producer: &Producer<T>,
+        letter: &DeadLetter,
+    ) -> Result<Option<Redriven>, RedriveError> {
+        if self.to_all || producer.ring_id() != letter.id.ring {
+            return Ok(None);
+        }
+        let group = producer.group(&letter.group).filter(|group| group.generation() == letter.generation);
+        let group = group.ok_or_else(|| RedriveError::NoSuchGroup {
+            path: producer.path().to_path_buf(),
+            letter: letter.position,
+            group: letter.group.clone(),
+        })?;
+        Ok(Some(Redriven {
+            group: group.number,
+            generation: letter.generation,
+            first: letter.id.position,
+            attempts: letter.attempts,
+        }))
     }
 
     /// The oldest letter, if there is one. It stays.
@@ -314,14 +370,19 @@ impl DeadLetters {
     /// Publishes up to `max` of the present letters again, oldest first, and returns how many;
     /// waits for room in the ring.
     ///
-    /// Each is a new message, with a new position and id, which all readers of the ring get: other
-    /// groups and consumers, too. At least once: a process that is killed during the call may leave
-    /// a letter that was published already. A handler that deduplicates needs an id inside the
-    /// message; see [`redrive_with`](Self::redrive_with).
+    /// Each is published at a new position, for the group that gave it up: the other groups do not
+    /// get it again. It keeps its [id](crate::Delivery::id), its kind and the count of its attempts
+    /// so far; the group tries it as often as any message. Consumers and observers read everything
+    /// that is published, so they read it once more. A producer of another ring publishes it there
+    /// as a new message for all.
+    ///
+    /// At least once: a process that is killed during the call may leave a letter that was
+    /// published already. [`set_to_all`](Self::set_to_all) has it published for all groups.
     ///
     /// # Errors
     ///
     /// The first failure to publish; the letters that were not published stay.
+    /// [`RedriveError::NoSuchGroup`] if the group was removed, or made anew, since.
     pub fn redrive<T: ?Sized + Message>(
         &mut self,
         producer: &mut Producer<T>,
@@ -367,7 +428,8 @@ impl DeadLetters {
             let Some(mut letter) = self.peek()?.filter(|letter| letter.position < end) else { break };
             let mut bytes = std::mem::take(&mut letter.bytes);
             edit(&letter, &mut bytes);
-            match producer.send_bytes(letter.kind, &bytes, self.patience) {
+            let to = self.target(producer, &letter)?;
+            match producer.send_bytes(letter.kind, &bytes, to, self.patience) {
                 Err(error @ SendError::Full { .. }) => return Err(RedriveError::NoRoom { redriven, error }),
                 sent => sent?,
             };
@@ -450,6 +512,7 @@ mod tests {
         DeadLetter {
             id: MessageId { ring: ring.id(), position: 0 },
             group: "g".to_owned(),
+            generation: 1,
             attempts: 1,
             reason: Reason::Rejected,
             note: String::new(),

@@ -186,7 +186,7 @@ impl From<RedriveError> for Error {
         match error {
             RedriveError::Send(error) => Error::Send(error),
             RedriveError::Receive(error) => Error::Receive(error),
-            error @ RedriveError::NoRoom { .. } => Error::Redrive(error),
+            error @ (RedriveError::NoRoom { .. } | RedriveError::NoSuchGroup { .. }) => Error::Redrive(error),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{RecvError, SendError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Why dead letters were not redriven. The letters that were redriven have left the dead-letter
 /// ring; the other letters are still in it.
@@ -40,6 +40,20 @@ pub enum RedriveError {
         /// The reader that holds the ring full.
         error: SendError,
     },
+    /// The group that gave the message up was removed, or made anew, since.
+    #[error(
+        "{path}: letter {letter} is of group {group:?}, which was removed since, or made anew; redrive it to all groups \
+         (`set_to_all`), or purge it", path = path.display()
+    )]
+    #[non_exhaustive]
+    NoSuchGroup {
+        /// The path of the ring.
+        path: PathBuf,
+        /// The letter's position in the dead-letter ring.
+        letter: u64,
+        /// The group.
+        group: String,
+    },
     /// The dead-letter ring could not be read.
     #[error(transparent)]
     Receive(#[from] RecvError),
@@ -49,6 +63,7 @@ impl RedriveError {
     pub(crate) fn path(&self) -> Option<&Path> {
         match self {
             RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => error.path(),
+            RedriveError::NoSuchGroup { path, .. } => Some(path),
             RedriveError::Receive(error) => error.path(),
         }
     }
@@ -56,6 +71,7 @@ impl RedriveError {
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
             RedriveError::Send(error) | RedriveError::NoRoom { error, .. } => error.io_kind(),
+            RedriveError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
             RedriveError::Receive(error) => error.io_kind(),
         }
     }

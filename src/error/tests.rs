@@ -564,6 +564,16 @@ fn redrive_errors() -> Table<RedriveError> {
              before; if its messages wait for room in the dead-letter ring, take letters out of it, and keep \
              them, until these messages have moved",
         ),
+        (
+            RedriveError::NoSuchGroup {
+                path: PathBuf::from("/dev/shm/q"),
+                letter: 3,
+                group: "sms".to_owned(),
+            },
+            ErrorKind::NotFound,
+            "/dev/shm/q: letter 3 is of group \"sms\", which was removed since, or made anew; redrive it to all \
+             groups (`set_to_all`), or purge it",
+        ),
     ]
 }
 

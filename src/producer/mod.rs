@@ -12,10 +12,14 @@ use crate::error::{AtPath, AttachError, SendError};
 use crate::id::RingId;
 use crate::message::{Message, Outgoing, Value, is_length_of};
 use crate::producer::claim::{BatchClaim, Claim, Filled};
+use crate::region::Region;
 use crate::ring::place::Place;
 use raw::{Patience, RawProducer};
+use slipring_core::protocol::group::Group;
+use slipring_core::protocol::redrive::Redriven;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 /// The one writer of a ring: it claims blocks, fills them and publishes them.
@@ -178,12 +182,27 @@ impl<T: ?Sized + Message> Producer<T> {
         &mut self,
         kind: u32,
         bytes: &[u8],
+        to: Option<Redriven>,
         timeout: Duration,
     ) -> Result<u64, SendError> {
         if let Some(of) = T::CARRIES.filter(|_| !is_length_of::<T>(bytes.len())) {
             return Err(SendError::WrongLength { len: bytes.len(), expected: of.size });
         }
-        self.raw.send(kind, bytes, Patience::AtMost(timeout))
+        match to {
+            Some(to) => self.raw.redrive((kind, bytes), to, Patience::AtMost(timeout)),
+            None => self.raw.send(kind, bytes, Patience::AtMost(timeout)),
+        }
+    }
+
+    /// The path of the ring.
+    pub(crate) fn path(&self) -> &Path {
+        self.raw.attachment.path()
+    }
+
+    /// The group of this name in the producer's ring.
+    pub(crate) fn group(&self, name: &str) -> Option<Group<Region>> {
+        let attachment = &self.raw.attachment;
+        Group::named(&attachment.region, attachment.geometry(), name)
     }
 
     /// Claims the next block to fill in place; waits for room without a limit. [`send`](Self::send)

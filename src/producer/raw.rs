@@ -15,6 +15,7 @@ use slipring_core::protocol::batch::Batch;
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::recorder::EventKind;
+use slipring_core::protocol::redrive::Redriven;
 use slipring_core::protocol::single::ClaimedSlot;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -114,6 +115,21 @@ impl RawProducer {
         } else {
             Ok(())
         }
+    }
+
+    /// Publishes a message for one group.
+    pub(crate) fn redrive(
+        &mut self,
+        (kind, message): (u32, &[u8]),
+        redriven: Redriven,
+        patience: Patience,
+    ) -> Result<u64, SendError> {
+        self.check_len(message.len())?;
+        self.reserve(1, patience)?;
+        let claimed = self.protocol.claim_next();
+        self.protocol.redrive(claimed, kind, message, redriven);
+        self.wake_readers()?;
+        Ok(claimed.position())
     }
 
     #[inline(always)]

@@ -105,10 +105,14 @@ impl RawWorker {
             let group = self.protocol().group();
             sightings::age(&group.memory, |at| group.entry_word(at), dead_pending.position, clock::now())
         };
+        let group = self.protocol().group();
+        let redriven = group.redriven(dead_pending.position);
+        let first = redriven.map_or(dead_pending.position, |redriven| redriven.first);
         DeadLetter {
-            id: MessageId { ring: self.ring_id(), position: dead_pending.position },
+            id: MessageId { ring: self.ring_id(), position: first },
+            generation: group.generation(),
             group: self.group().to_owned(),
-            attempts: dead_pending.word.attempt(),
+            attempts: dead_pending.word.attempt() + redriven.map_or(0, |redriven| redriven.attempts),
             reason: Reason::from_code(dead_pending.word.owner()),
             note: note.to_owned(),
             kind: dead_pending.message.meta.kind(),

@@ -87,8 +87,8 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
         self.lease.position
     }
 
-    /// The message's identity, the same at every delivery: a handler that deduplicates by it has
-    /// each effect exactly once.
+    /// The message's identity, the same at every delivery, also after a redrive to its group: a
+    /// handler that deduplicates by it has each effect exactly once.
     ///
     /// ```
     /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
@@ -101,7 +101,18 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     /// # Ok::<(), slipring::Error>(())
     /// ```
     pub fn id(&self) -> MessageId {
-        MessageId { ring: self.worker.ring_id(), position: self.lease.position }
+        let position = match self.lease.message.meta.is_redriven() {
+            true => self.first_position(),
+            false => self.lease.position,
+        };
+        MessageId { ring: self.worker.ring_id(), position }
+    }
+
+    /// Where a redriven message was published at first.
+    #[cold]
+    fn first_position(&self) -> u64 {
+        let redriven = self.worker.protocol().group().redriven(self.lease.position);
+        redriven.map_or(self.lease.position, |redriven| redriven.first)
     }
 
     /// The kind that the producer gave the message; 0 by default.

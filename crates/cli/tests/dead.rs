@@ -276,3 +276,24 @@ fn a_worker_out_of_descriptors_says_so_and_keeps_the_message() {
                 until slipring dead ls $R --json | grep -q '\"group\"'; do :; done; kill %1; wait",
     );
 }
+
+#[test]
+fn a_redrive_is_for_the_group_that_gave_the_message_up() {
+    let place = with_letters();
+    place.good("slipring dead redrive $R --apply");
+    assert_eq!(place.good("slipring work $R -g sms -e --format '%k %s '"), "7 one 7 two ");
+    assert_eq!(place.good("slipring work $R -g mail -e"), "one\n", "its own letter, and no other");
+    assert!(place.good("slipring check $R").contains("sound"));
+    // Rejected again, it is a letter of the same message, with all of its attempts.
+    let place = with_letters();
+    place.good("slipring dead redrive $R --apply -c 1; slipring work $R -g sms -e --exec 'exit 65'");
+    let letters = place.good("slipring dead ls $R -g sms --json");
+    assert!(letters.contains("\"position\":0,") && letters.contains("\"attempts\":2"), "{letters}");
+    // Its group was made anew since.
+    place.good("slipring group rm $R sms; slipring group add $R sms --from latest");
+    let (code, error) = place.bad("slipring dead redrive $R --apply");
+    assert!(code == 1 && error.contains("\"sms\"") && error.contains("--to-all"), "{error}");
+    assert_eq!(place.good("slipring dead ls $R | wc -l").trim(), "4");
+    place.good("slipring dead redrive $R --apply --to-all");
+    assert_eq!(place.good("slipring work $R -g sms -e | sort | tr '\\n' ' '"), "one one two ");
+}

@@ -15,11 +15,12 @@ mod leases;
 mod membership;
 mod parking;
 mod pins;
+mod redrives;
 mod settings;
 
 use crate::explore::{Model, explore};
 use crate::memory::{BLOCK_SIZE, LoomMemory};
-use slipring_core::format::{Geometry, Meta};
+use slipring_core::format::{Geometry, Message, Meta};
 use slipring_core::memory::{BlockWriter, Memory};
 use slipring_core::protocol;
 use slipring_core::protocol::Damage;
@@ -401,6 +402,18 @@ pub const MODELS: &[Model] = &[
         run: leases::extend_expiry,
     },
     Model {
+        name: "redriven",
+        question: "does a group get a redriven message that is for another, or miss its own?",
+        executions: 137,
+        run: redrives::redriven,
+    },
+    Model {
+        name: "redriven_killed",
+        question: "the same when the party that redrives was killed before any of its accesses",
+        executions: 36,
+        run: redrives::redriven_killed,
+    },
+    Model {
         name: "settings",
         question: "does a reader find some of the old settings and some of the new?",
         executions: 1_952,
@@ -689,6 +702,13 @@ fn bytes(position: u64) -> [u8; 16] {
 /// Every third message is of kind 0: headerless, if it is sent in a batch and is not the first.
 fn kind_of(position: u64) -> u32 {
     u32::try_from((position + 1) % 3).expect("less than three")
+}
+
+/// A redriven message as one that was sent.
+fn plain(message: Message) -> Message {
+    let meta = message.meta;
+    let len = u32::try_from(meta.len()).expect("a small block");
+    Message { meta: Meta::new(len, meta.kind()), ..message }
 }
 
 /// Publishes the next message if there is room for it.

@@ -304,3 +304,94 @@ fn a_dead_letter_ring_that_cannot_be_opened_costs_no_letter() {
     assert_eq!((group(&ring).dropped, group(&ring).num_dead_pending), (0, 1));
     assert_eq!(recorded(&ring, EventKind::DeadLettersUnavailable), 1);
 }
+
+/// Two groups and a consumer: the redriven message is for the group that gave it up.
+#[test]
+fn a_redriven_message_goes_back_to_the_one_group_that_gave_it_up() {
+    let options = RingOptions::new(48, 16).group("mail", patient()).group("sms", patient());
+    let ring = options.groups(3).create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let [mail, sms] = ["mail", "sms"].map(|name| join(&ring, name));
+    producer.send((7, b"hello")).unwrap();
+    next(&mail).ack().unwrap();
+    let first = next(&sms).id();
+    until("sms fails at it", || match sms.recv_timeout(Duration::from_millis(1)) {
+        Ok(delivery) if delivery.attempt() < 3 => false,
+        Ok(delivery) => delivery.reject("no such number").is_ok(),
+        Err(_) => false,
+    });
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    for round in 1..4_u32 {
+        let letter = letters.peek().unwrap().unwrap();
+        assert_eq!((letter.id, letter.group.as_str(), letter.kind), (first, "sms", 7));
+        assert_eq!(letter.attempts, 2 + round, "the attempts before the redrive count, too");
+        assert_eq!(letters.redrive(&mut producer, 9).unwrap(), 1);
+        let again = next(&sms);
+        assert_eq!((&*again, again.kind(), again.attempt(), again.id()), (&b"hello"[..], 7, 1, first));
+        assert_eq!(again.position(), round.into());
+        assert!(matches!(mail.try_recv(), Err(RecvError::Empty)), "it has done its part");
+        again.reject("still none").unwrap();
+    }
+    // A group that begins now is not meant either, and nothing is held up.
+    let late = join(&ring, "late");
+    let delivery = next(&late);
+    assert_eq!((delivery.position(), delivery.id()), (0, first));
+    delivery.ack().unwrap();
+    assert!(matches!(late.try_recv(), Err(RecvError::Empty)));
+    assert!(ring.groups().iter().all(|group| group.num_pending + group.num_ack_pending == 0));
+    // To all, on request: a new message.
+    letters.set_to_all(true);
+    letters.redrive(&mut producer, 1).unwrap();
+    for worker in [&mail, &sms, &late] {
+        let delivery = next(worker);
+        assert_eq!((&*delivery, delivery.id().position), (&b"hello"[..], 4));
+        delivery.ack().unwrap();
+    }
+    assert_eq!(ring.check(), []);
+}
+
+#[test]
+fn a_letter_of_a_group_that_is_gone_or_was_made_anew_stays_until_it_is_told_where_to() {
+    let ring = RingOptions::new(48, 16).group("g", patient()).groups(2).create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    producer.send(b"hello").unwrap();
+    next(&join(&ring, "g")).reject("").unwrap();
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    let mut refused = |letters: &mut DeadLetters| {
+        let error = letters.redrive(&mut producer, 1).unwrap_err();
+        assert!(
+            matches!(&error, RedriveError::NoSuchGroup { letter: 0, group, .. } if group == "g"),
+            "{error}"
+        );
+        assert!(letters.peek().unwrap().is_some());
+    };
+    ring.remove_group("g").unwrap();
+    refused(&mut letters);
+    let anew = join(&ring, "g");
+    next(&anew).ack().unwrap();
+    refused(&mut letters);
+    letters.set_to_all(true);
+    assert_eq!(letters.redrive(&mut producer, 1).unwrap(), 1);
+    assert_eq!(&*next(&anew), b"hello");
+}
+
+/// The group goes while the message that is redriven to it waits in the ring.
+#[test]
+fn a_group_in_the_place_of_another_gets_none_of_its_redriven_messages() {
+    let ring = RingOptions::new(48, 4).group("g", patient()).groups(1).create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    producer.send(b"hello").unwrap();
+    next(&join(&ring, "g")).reject("").unwrap();
+    assert_eq!(DeadLetters::open(&ring).unwrap().redrive(&mut producer, 1).unwrap(), 1);
+    ring.remove_group("g").unwrap();
+    let other = join(&ring, "other");
+    assert_eq!(next(&other).position(), 0);
+    drop(other);
+    ring.remove_group("other").unwrap();
+    let latest = WorkerOptions::new("other").start(slipring::Start::At(1)).join::<[u8]>(&ring).unwrap();
+    assert!(matches!(latest.try_recv(), Err(RecvError::Empty)));
+    for _ in 0..9 {
+        producer.send_timeout(b"more", kit::LONG).unwrap();
+        next(&latest).ack().unwrap();
+    }
+}

@@ -10,7 +10,7 @@ use crate::signals::{self, Deadline};
 use crate::typed::Type;
 use crate::verbs::stat;
 use serde_json::{Value, json};
-use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, Ring, SendError};
+use slipring::{AttachError, DeadLetter, DeadLetters, Producer, Reason, RedriveError, Ring, SendError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,9 +46,9 @@ enum Verb {
     /// Publishes dead letters once more, oldest first, and removes them: says which, and does it
     /// with --apply
     ///
-    /// Each becomes a new message at the ring's head, with a new position, for all readers of the
-    /// ring: other groups and consumers, too. If the command is killed, one letter may be published
-    /// twice, and none is lost.
+    /// Each is published at the ring's head, for the group that gave it up: it keeps its id, and the
+    /// other groups do not get it again. Consumers and observers read everything that is published.
+    /// If the command is killed, one letter may be published twice, and none is lost.
     #[command(after_long_help = "\
 A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
 
@@ -63,6 +63,9 @@ Examples:
         /// Does it
         #[arg(long)]
         apply: bool,
+        /// To all groups, as new messages, instead of to the group that gave each up
+        #[arg(long)]
+        to_all: bool,
         /// Fails with exit code 5 when the ring is full, instead of waiting for room
         #[arg(long)]
         nowait: bool,
@@ -112,8 +115,8 @@ pub(crate) fn run(args: &Dead) -> Outcome {
         Verb::Redrive { path, which, apply: false, .. } => {
             announce(path, *which, "would be published once more; --apply does it")
         }
-        Verb::Redrive { path, which, nowait, timeout, trust, .. } => {
-            redrive(path, *which, if *nowait { Duration::ZERO } else { *timeout }, *trust)
+        Verb::Redrive { path, which, to_all, nowait, timeout, trust, .. } => {
+            redrive(path, *which, *to_all, if *nowait { Duration::ZERO } else { *timeout }, *trust)
         }
         Verb::Purge { path, which, apply: false, .. } => {
             announce(path, *which, "would be removed; --apply does it")
@@ -241,7 +244,7 @@ fn announce(path: &Path, which: Which, what: &str) -> Outcome {
     Ok(())
 }
 
-fn redrive(path: &Path, which: Which, timeout: Duration, trust: Trust) -> Outcome {
+fn redrive(path: &Path, which: Which, to_all: bool, timeout: Duration, trust: Trust) -> Outcome {
     // Without letters nothing is opened: a closed stream stays closed.
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
@@ -255,12 +258,20 @@ fn redrive(path: &Path, which: Which, timeout: Duration, trust: Trust) -> Outcom
         )),
         _ => error.into(),
     })?;
-    let (settled, outcome) = settle(&mut dead, which, last.position, |letter| {
+    dead.set_to_all(to_all);
+    dead.set_patience(timeout.min(signals::SLICE));
+    let (settled, outcome) = settle(&mut dead, which, last.position, |dead| {
         let deadline = Deadline::after(Some(timeout));
         while !signals::interrupted() {
-            match producer.send_timeout((letter.kind, &letter.bytes), deadline.slice()) {
-                Err(SendError::Full { .. }) if !deadline.is_over() => {}
-                Err(error @ SendError::Full { .. }) => return Err(no_room(path, &error)),
+            match dead.redrive(&mut producer, 1) {
+                Err(RedriveError::NoRoom { .. }) if !deadline.is_over() => {}
+                Err(RedriveError::NoRoom { error, .. }) => return Err(no_room(path, &error)),
+                Err(error @ RedriveError::NoSuchGroup { .. }) => {
+                    return Err(Failure::error(format!(
+                        "{error}: --to-all, or slipring dead purge {} -c 1 --apply",
+                        path.display()
+                    )));
+                }
                 Err(error) => return Err(error.into()),
                 Ok(_) => return Ok(true),
             }
@@ -295,26 +306,26 @@ fn purge(path: &Path, which: Which, trust: Trust) -> Outcome {
     let letters = letters(path)?;
     let Some(last) = letters.last() else { return Err(none(path)) };
     let mut dead = DeadLetters::open(trust.at(path))?;
-    let (settled, outcome) = settle(&mut dead, which, last.position, |_| Ok(!signals::interrupted()));
+    let (settled, outcome) =
+        settle(&mut dead, which, last.position, |dead| Ok(!signals::interrupted() && dead.take()?.is_some()));
     report(letters.len(), "removed", settled, outcome)
 }
 
-/// Removes those letters, oldest first, for which `act` says that it is done. How many, and why not
+/// Has `act` remove those letters, oldest first, until it says that it did not. How many, and why not
 /// more. A dead letter that is added meanwhile, behind `last`, stays: a message that is rejected
 /// again would go round for ever.
 fn settle(
     dead: &mut DeadLetters,
     which: Which,
     last: u64,
-    mut act: impl FnMut(&DeadLetter) -> Result<bool, Failure>,
+    mut act: impl FnMut(&mut DeadLetters) -> Result<bool, Failure>,
 ) -> (u64, Outcome) {
     let mut settled = 0;
     let outcome = (|| {
         while let Some(letter) = dead.peek()? {
-            if letter.position > last || !which.includes(&letter, settled) || !act(&letter)? {
+            if letter.position > last || !which.includes(&letter, settled) || !act(dead)? {
                 break;
             }
-            dead.take()?;
             settled += 1;
         }
         Ok(())

@@ -108,6 +108,8 @@ pub const CAPACITY_MAX: u64 = 1 << 32;
 /// Most consumer entries of a ring.
 pub const CONSUMERS_MAX: u64 = 4096;
 const RECORDER_ENTRIES: u64 = 256;
+/// Bytes about a redriven message, for each slot of a ring with groups.
+const REDRIVEN_LEN: u64 = 16;
 /// Deliveries of a run; each group has one word per run. A power of two.
 const RUN_LEN: u64 = 16;
 
@@ -266,12 +268,14 @@ pub mod event {
 ///
 /// | bits | meaning |
 /// |---|---|
-/// | 0..32 | length in bytes |
+/// | 0..31 | length in bytes |
+/// | 31 | redriven: one group only gets the message |
 /// | 32..64 | kind |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta(pub u64);
 
 impl Meta {
+    const REDRIVEN: u64 = 1 << 31;
     /// Packs a length and a kind.
     #[inline(always)]
     pub const fn new(len: u32, kind: u32) -> Meta {
@@ -280,7 +284,17 @@ impl Meta {
     /// Length in bytes, as stored. The caller bounds it by the block size.
     #[inline(always)]
     pub const fn len(self) -> usize {
-        (self.0 & 0xFFFF_FFFF) as usize
+        (self.0 & 0x7FFF_FFFF) as usize
+    }
+    /// The same, of a message that is redriven to the group that gave it up.
+    #[inline(always)]
+    pub const fn redriven(self) -> Meta {
+        Meta(self.0 | Meta::REDRIVEN)
+    }
+    /// True if the message is for one group only.
+    #[inline(always)]
+    pub const fn is_redriven(self) -> bool {
+        self.0 & Meta::REDRIVEN != 0
     }
     /// True for a message of 0 bytes.
     pub const fn is_empty(self) -> bool {
@@ -358,6 +372,7 @@ pub struct Geometry {
     pub(super) workers: u64,
     group_words: u64,
     group_words_len: u64,
+    redriven_words: u64,
     pub(super) readers_segment_len: u64,
     first_position: u64,
 }
@@ -399,6 +414,7 @@ impl Geometry {
             workers: 0,
             group_words: 0,
             group_words_len: 0,
+            redriven_words: 0,
             readers_segment_len,
             first_position: 0,
         })
@@ -423,13 +439,15 @@ impl Geometry {
         if !(1..=WORKERS_MAX).contains(&workers) {
             return Err(GeometryError::Workers(workers));
         }
-        // INVARIANT: at most 2^6 * 2^32 * 9 bytes of words: no sum comes near 2^63.
+        // INVARIANT: at most 2^6 * 2^32 * 9 + 2^36 bytes of words: no sum comes near 2^63.
         let group_table = self.readers_segment_len;
         let worker_table = group_table + groups * group::LEN;
         let group_words = (worker_table + workers * worker::LEN).next_multiple_of(4096);
         let group_words_len = (self.slots.capacity * group::WORD_LEN).next_multiple_of(LINE);
         let run_words = group_words + groups * group_words_len;
-        let readers_segment_len = (run_words + groups * self.run_words_len()).next_multiple_of(4096);
+        let redriven_words = run_words + groups * self.run_words_len();
+        let readers_segment_len =
+            (redriven_words + self.slots.capacity * REDRIVEN_LEN).next_multiple_of(4096);
         Ok(Geometry {
             group_table,
             groups,
@@ -437,6 +455,7 @@ impl Geometry {
             workers,
             group_words,
             group_words_len,
+            redriven_words,
             readers_segment_len,
             ..self
         })
@@ -605,6 +624,12 @@ impl Geometry {
         let run_words = self.group_words + self.groups * self.group_words_len;
         let words = run_words + u64::from(group) * self.run_words_len();
         Word::readers(words + self.index(position) / self.run_len() * 8)
+    }
+    /// One of the two words about the redriven message at `position`.
+    #[inline(always)]
+    pub fn redriven(&self, position: u64, nth: u64) -> Word {
+        debug_assert!(self.groups > 0 && nth < 2);
+        Word::readers(self.redriven_words + self.index(position) * REDRIVEN_LEN + 8 * nth)
     }
     /// The word `at` bytes from the start of record `index`; `at` is below [`event::LEN`].
     #[inline(always)]

@@ -244,7 +244,11 @@ impl<M: Memory> Worker<M> {
         {
             return None;
         }
-        let lease = self.claim(snapshot, self.group.message(frontier)?, now)?;
+        let message = self.group.message(frontier)?;
+        if message.meta.is_redriven() {
+            return None;
+        }
+        let lease = self.claim(snapshot, message, now)?;
         self.memory().store(self.group.entry_word(group::FRONTIER), frontier + 1, Relaxed);
         Some(lease)
     }
@@ -332,7 +336,29 @@ impl<M: Memory> Worker<M> {
     /// The message of a snapshot, if its kind is wanted.
     #[inline(always)]
     fn wanted(&self, snapshot: DeliverySnapshot, kinds: Kinds) -> Option<Message> {
-        self.group.message(snapshot.position).filter(|message| kinds.admits(message.meta.kind()))
+        let message = self.group.message(snapshot.position)?;
+        if message.meta.is_redriven() && !self.is_meant(snapshot) {
+            return None;
+        }
+        kinds.admits(message.meta.kind()).then_some(message)
+    }
+
+    /// True if the redriven message of a snapshot is for this group; else it is settled, without a
+    /// delivery.
+    #[cold]
+    fn is_meant(&self, snapshot: DeliverySnapshot) -> bool {
+        let redriven = self.group.redriven(snapshot.position);
+        // Only the group that gets it ever leases it.
+        if !snapshot.word.is_fresh() || redriven.is_some_and(|redriven| self.group.is_meant(redriven)) {
+            return true;
+        }
+        let word = self.geometry().delivery(self.group.number, snapshot.position);
+        let (memory, old, new) = (self.memory(), snapshot.stored, snapshot.word.acked().0);
+        let settled = memory.compare_exchange(word, old, new, Release, Relaxed); // LAP, SETTLED
+        if settled.is_ok() {
+            self.settled(snapshot.position);
+        }
+        false
     }
 
     /// True if this worker shall sweep now, for the whole group: the last sweep is a tick back, or

@@ -51,6 +51,7 @@ pub mod park;
 pub mod publish;
 pub mod read;
 pub mod recorder;
+pub mod redrive;
 pub mod salvage;
 pub mod settings;
 pub mod sightings;

@@ -108,6 +108,13 @@ impl<M: Memory> Producer<M> {
     /// so that an aborted claim leaves the older description.
     #[inline(always)]
     pub fn publish(&mut self, claimed: ClaimedSlot, kind: u32, len: usize) {
+        self.publish_described(claimed, meta(len, kind));
+    }
+
+    /// The same, of a message with this description.
+    #[inline(always)]
+    pub(super) fn publish_described(&mut self, claimed: ClaimedSlot, meta: Meta) {
+        let len = meta.len();
         debug_assert!(claimed.position == self.head());
         // The slot is read only if its length matters: its line comes from the core of the last
         // reader.
@@ -118,7 +125,7 @@ impl<M: Memory> Producer<M> {
                 unsafe { self.memory().blocks().zero(self.block(claimed), len..used) };
             }
         }
-        self.memory().store(claimed.slot.meta(), meta(len, kind).0, Relaxed);
+        self.memory().store(claimed.slot.meta(), meta.0, Relaxed);
         let published = Sequence::published(claimed.position).0;
         self.memory().store(claimed.slot.sequence(), published, Release); // PUB
         if !self.all_have_headers {
