@@ -12,7 +12,7 @@ pub(crate) struct Operation {
     pub(crate) run: fn(calls: usize) -> Outcome,
 }
 
-pub(crate) const OPERATIONS: [Operation; 9] = [
+pub(crate) const OPERATIONS: [Operation; 11] = [
     Operation { name: "send, no consumer", run: |calls| send(0, calls) },
     Operation { name: "send, 1 consumer", run: |calls| send(1, calls) },
     Operation { name: "send, 64 consumers", run: |calls| send(64, calls) },
@@ -21,7 +21,9 @@ pub(crate) const OPERATIONS: [Operation; 9] = [
     Operation { name: "recv", run: recv },
     Operation { name: "recv in batches of 32", run: recv_batches },
     Operation { name: "send and recv around 64 blocks", run: around },
-    Operation { name: "worker: recv and ack", run: recv_and_ack },
+    Operation { name: "worker: recv and ack", run: |calls| recv_and_ack(0, calls) },
+    Operation { name: "worker: the same beside one lease", run: |calls| recv_and_ack(1, calls) },
+    Operation { name: "worker: near the limit in flight", run: |calls| recv_and_ack(998, calls) },
 ];
 
 const MESSAGE: [u8; 48] = [1; 48];
@@ -113,9 +115,12 @@ fn around(calls: usize) -> Outcome {
     Ok(())
 }
 
-fn recv_and_ack(calls: usize) -> Outcome {
-    let group = GroupSettings::default();
+/// The first messages are leased by another worker, and stay so; the group allows 1000.
+fn recv_and_ack(held: usize, calls: usize) -> Outcome {
+    let group = GroupSettings::default().max_ack_pending(1000);
     let ring = filled(options().group("group", group).create_in_memory()?)?;
+    let other = Worker::<[u8]>::join(&ring, "group")?;
+    let _held = other.recv_batch(held)?;
     let worker = Worker::<[u8]>::join(&ring, "group")?;
     for _ in 0..calls {
         let delivery = worker.recv()?;

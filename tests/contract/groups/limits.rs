@@ -97,6 +97,24 @@ fn no_more_is_in_flight_than_the_group_allows_and_a_stuck_one_takes_one_place() 
 }
 
 #[test]
+fn a_message_that_waits_for_the_dead_letter_ring_takes_no_place_among_those_in_flight() {
+    let options =
+        RingOptions::new(48, 64).group("work", patient().max_ack_pending(4)).dead_letter_capacity(1);
+    let ring = options.create_in_memory().unwrap();
+    let mut producer = slipring::Producer::<[u8]>::open(&ring).unwrap();
+    let worker = join(&ring, "work");
+    fill(&mut producer, 10);
+    for n in 0..5 {
+        let became = next(&worker).reject("unreadable").unwrap();
+        assert_eq!(became, if n == 0 { Rejected::Settled } else { Rejected::Waiting });
+    }
+    assert_eq!((group(&ring).num_dead_pending, group(&ring).num_ack_pending), (4, 0));
+    let held: Vec<Delivery<'_>> = (0..4).map(|_| worker.try_recv().unwrap()).collect();
+    assert_eq!(held.iter().map(|delivery| delivery[0]).collect::<Vec<_>>(), [5, 6, 7, 8]);
+    assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
+}
+
+#[test]
 fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
     let (ring, mut producer, worker) = in_memory(16, patient().max_deliver(2));
     // Its last attempt failed.

@@ -137,6 +137,21 @@ impl SweepTimes {
     }
 }
 
+/// What a count of the messages in flight has found. It stays an upper bound: a message below that
+/// was neither in flight nor fresh is settled, or given up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    /// The position below which was counted.
+    below: u64,
+    /// The messages below it that were in flight, or fresh: a worker that chooses by kind may lease
+    /// those later.
+    at_most: u64,
+}
+
+/// Most unsettled messages that a worker counts again and again, before it adds them to what it has
+/// [`Counted`], which is then too high once they are settled.
+const COUNTED_AGAIN_MAX: u64 = 64;
+
 /// A worker's half of the protocol. Holds the right to its entry for as long as it lives.
 ///
 /// # Invariants
@@ -155,6 +170,7 @@ pub struct Worker<M> {
     help_at: Cell<u64>,
     /// Fewer messages than the limit are in flight while no position from here on was leased.
     free_until: Cell<u64>,
+    counted: Cell<Counted>,
     lowest_held: Cell<u64>,
     /// The other positions that this worker reads in place, ascending. With repeats: the worker may
     /// lease a message again after its own lease ran out.
@@ -184,6 +200,7 @@ impl<M: Memory> Worker<M> {
             grain_ms,
             help_at: Cell::new(0),
             free_until: Cell::new(free_until),
+            counted: Cell::default(),
             lowest_held: Cell::new(NOWHERE),
             more_held: RefCell::default(),
             holds_one: Cell::new(true),
@@ -464,6 +481,12 @@ impl<M: Memory> Worker<M> {
     ///
     /// Example, a limit of 1000: of the messages below 5000, one is in flight. So up to position
     /// 5999 the limit is not reached, whatever becomes of them.
+    ///
+    /// Near the limit the count is repeated soon. It then goes on from an earlier count, and begins
+    /// anew only if that one, which may be too high by now, says that the limit is reached.
+    ///
+    /// Example: 998 of the messages below 5000 are in flight, so the count is repeated at 5002, and
+    /// looks at 5000 and 5001.
     #[cold]
     fn is_limit_reached(&self, position: u64) -> bool {
         let floor = self.group.help_floor().unwrap_or(0);
@@ -473,21 +496,38 @@ impl<M: Memory> Worker<M> {
             self.free_until.set(by_floor);
             return false;
         }
+        let counted = Some(self.counted.get()).filter(|it| floor < it.below && it.below <= position);
+        let nothing = Counted { below: floor, at_most: 0 };
+        let free = counted
+            .and_then(|counted| self.count_up_to(position, counted, max))
+            .or_else(|| self.count_up_to(position, nothing, max));
+        let Some(free) = free else { return true };
+        self.free_until.set(position.saturating_add(free));
+        false
+    }
+
+    /// Counts on to `position`. Returns how many messages may be leased until the count must be
+    /// repeated, at least one; `None` if the limit is reached.
+    fn count_up_to(&self, position: u64, counted: Counted, max: u64) -> Option<u64> {
         let (mut in_flight, mut fresh) = (0, 0);
-        let below = self.group.window(floor).learning();
-        for snapshot in below.take_while(|snapshot| snapshot.position < position) {
+        let from_there = self.group.window(counted.below).learning();
+        for snapshot in from_there.take_while(|snapshot| snapshot.position < position) {
             if snapshot.word.is_fresh() {
                 fresh += 1;
             } else if snapshot.word.state() != State::DeadPending {
                 in_flight += 1;
             }
-            if in_flight >= max {
-                return true;
+            if counted.at_most + in_flight >= max {
+                return None;
             }
         }
+        let found = in_flight + fresh;
+        let at_most = counted.at_most + found;
+        if counted.at_most == 0 || found == 0 || found > COUNTED_AGAIN_MAX {
+            self.counted.set(Counted { below: position, at_most });
+        }
         // A worker that chooses by kind may lease what is still fresh below.
-        self.free_until.set(position.saturating_add((max - in_flight).saturating_sub(fresh).max(1)));
-        false
+        Some(max.saturating_sub(at_most).max(1))
     }
 
     #[inline(always)]
