@@ -23,8 +23,8 @@ use crate::ring::place::{At, Demands, Kind, Place, Source};
 use crate::system;
 use crate::system::fork::Window;
 use slipring_core::format::{
-    BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, Geometry, GeometryError, RawHeader, Tail, entry,
-    fnv1a, producer_page, to_usize,
+    BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, GROUPS_MAX, Geometry, GeometryError, RawHeader, Tail,
+    entry, fnv1a, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
@@ -65,7 +65,7 @@ pub struct RingOptions {
     durable_inactive_ms: u64,
     carries: Option<MessageType>,
     declared_groups: Vec<(String, GroupSettings)>,
-    groups: u32,
+    groups: Option<u32>,
     workers: u32,
     dead_letters: DeadLetterOptions,
     pub(crate) dead_of: Option<RingId>,
@@ -98,7 +98,7 @@ impl RingOptions {
             durable_inactive_ms: 0,
             carries: None,
             declared_groups: Vec::new(),
-            groups: 0,
+            groups: None,
             workers: 64,
             dead_letters: DeadLetterOptions::default(),
             dead_of: None,
@@ -172,12 +172,12 @@ impl RingOptions {
         self
     }
 
-    /// How many groups the ring has room for, the declared ones included: 0 to 64; default: as many
-    /// as are declared. Each takes 8 bytes per block. A group that was not declared begins with its
-    /// first worker.
+    /// How many groups the ring has room for, the declared ones included: 0 to 64; default: none
+    /// in a ring that declares none, else three more than are declared. Each takes 8 bytes per
+    /// block. A group that was not declared begins with its first worker.
     #[must_use]
     pub fn groups(mut self, groups: u32) -> RingOptions {
-        self.groups = groups;
+        self.groups = Some(groups);
         self
     }
 
@@ -370,7 +370,7 @@ impl RingOptions {
             NameError::check(name)?;
             settings.check().map_err(|error| CreateError::Settings { group: name.clone(), error })?;
         }
-        let groups = u64::from(self.groups).max(self.declared_groups.len() as u64);
+        let groups = self.group_entries();
         let capacity = (self.capacity as u64)
             .checked_next_power_of_two()
             .filter(|_| self.capacity > 0)
@@ -406,12 +406,22 @@ impl RingOptions {
         Ok((geometry, raw))
     }
 
+    /// Room for the groups that are declared, and for some that come later.
+    fn group_entries(&self) -> u64 {
+        let declared = self.declared_groups.len() as u64;
+        let spare = if declared > 0 { (declared + SPARE_GROUPS).min(GROUPS_MAX) } else { 0 };
+        self.groups.map_or(spare, u64::from).max(declared)
+    }
+
     /// Fills the control pages of a ring that no other party can see yet.
     fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
         let declared = Declared { durables: &self.durable, groups: &self.declared_groups };
         furnish(region, geometry, declared, std::process::id().into(), birth())
     }
 }
+
+/// Groups that may be added to a ring with groups, unless its creator says another number.
+const SPARE_GROUPS: u64 = 3;
 
 /// A ring with groups whose dead-letter ring has its name already.
 struct HalfNamed {

@@ -47,7 +47,7 @@ fn a_ring_that_is_there_must_be_what_was_asked_for() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let settings = GroupSettings::new().backoff(Backoff::None);
-    let options = || RingOptions::of::<u64>(8).durable("audit").group("g", settings).consumers(7);
+    let options = || RingOptions::of::<u64>(8).durable("audit").group("g", settings).groups(1).consumers(7);
     options().open_or_create(&path).unwrap();
     // Capacities are rounded up, and whatever is there besides does not matter.
     let fewer = RingOptions::of::<u64>(5).groups(1).consumers(7);

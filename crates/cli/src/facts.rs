@@ -159,8 +159,15 @@ pub(crate) fn no_such_group(ring: &Ring, name: &str) -> Failure {
     let path = ring.path().display();
     let names: Vec<String> = ring.groups().into_iter().map(|group| group.name).collect();
     Failure::error(match (ring.group_entries(), names.is_empty()) {
-        (0, _) => format!("{path}: has no groups; create it with --group {name}"),
+        (0, _) => format!(
+            "{path}: has no room for groups, which a ring gets when it is created: slipring create PATH --group {name}"
+        ),
         (_, true) => format!("{path}: has no group yet; slipring group add {path} {name}"),
+        (entries, _) if names.len() as u64 >= entries => format!(
+            "{path}: no group is named {name:?}, and {} have all {entries} places: work for one of them, remove one \
+             (slipring group rm {path} NAME), or create a ring with more --groups",
+            names.join(", ")
+        ),
         (..) => format!(
             "{path}: no group is named {name:?}; there is {}; make it with: slipring group add {path} {name}",
             names.join(", ")

@@ -52,3 +52,28 @@ fn several_settings_are_changed_at_once_and_a_wrong_one_changes_none() {
     let (code, error) = place.bad("slipring group set $R h ack-wait=1s");
     assert!(code == 1 && error.contains("no group is named \"h\""), "{error}");
 }
+
+#[test]
+fn a_ring_with_a_group_has_room_for_more_and_hints_do_not_lead_in_a_circle() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --group g");
+    // Each hint works, until there is no room; then the hint is another one.
+    let mut hints = 0;
+    let last = loop {
+        let (code, error) = place.bad(&format!("slipring work $R -g g{hints} -e"));
+        assert_eq!(code, 1, "{error}");
+        let Some((_, hint)) = error.split_once("make it with: ") else { break error };
+        place.good(hint);
+        place.good(&format!("slipring work $R -g g{hints} -e"));
+        hints += 1;
+    };
+    assert_eq!(hints, 3, "three more than were given");
+    assert!(last.contains("all 4 places") && last.contains("slipring group rm"), "{last}");
+    place.good("slipring group rm $R g1; slipring group add $R other");
+    // A ring without groups says that it cannot have any.
+    place.good("slipring create plain -b 48 -c 64");
+    for verb in ["work plain -g g -e", "group info plain g", "group set plain g ack-wait=1s"] {
+        let (code, error) = place.bad(&format!("slipring {verb}"));
+        assert!(code == 1 && error.contains("when it is created"), "{verb}: {error}");
+    }
+}

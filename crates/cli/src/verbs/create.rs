@@ -44,9 +44,10 @@ pub(crate) struct Create {
     /// A group of workers, NAME or NAME:SETTING=VALUE,…; repeatable. See the end of this help
     #[arg(short, long = "group", value_name = "GROUP")]
     group: Vec<GroupSpec>,
-    /// Room for so many groups, those given with --group included
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    groups: u32,
+    /// Room for so many groups, those given with --group included [default: three more than are
+    /// given, none if none is]
+    #[arg(long, value_name = "N")]
+    groups: Option<u32>,
     /// How many workers may be attached at once, over all groups
     #[arg(long, value_name = "N", default_value_t = 64)]
     workers: u32,
@@ -91,11 +92,13 @@ pub(crate) fn run(args: &Create) -> Outcome {
     };
     let mut options = RingOptions::new(args.block_size, args.capacity)
         .consumers(args.consumers)
-        .groups(args.groups)
         .workers(args.workers)
         .dead_letter_policy(policy)
         .mode(args.mode)
         .first_position(args.first_position);
+    if let Some(groups) = args.groups {
+        options = options.groups(groups);
+    }
     for name in &args.durable {
         options = options.durable(name);
     }
