@@ -50,6 +50,15 @@ pub enum CreateError {
     /// A declared consumer or group has an impossible name.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// The ring's own user could not read and write it.
+    #[error(
+        "mode {mode:03o} keeps the ring's own user from reading or writing it; choose one such as 600 or 660"
+    )]
+    #[non_exhaustive]
+    Mode {
+        /// The permission bits that were asked for.
+        mode: u32,
+    },
     /// A setting of a declared group is out of range.
     #[error("group {group:?}: {error}")]
     #[non_exhaustive]
@@ -134,6 +143,7 @@ impl CreateError {
         match self {
             CreateError::AlreadyExists | CreateError::Differs { .. } => io::ErrorKind::AlreadyExists,
             CreateError::NoDirectory { .. } => io::ErrorKind::NotFound,
+            CreateError::Mode { .. } => io::ErrorKind::InvalidInput,
             CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. } => {
                 io::ErrorKind::InvalidInput
             }

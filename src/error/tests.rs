@@ -290,6 +290,11 @@ fn create_errors() -> Table<CreateError> {
         ),
         (CreateError::Name(no_name()), InvalidInput, NO_NAME),
         (
+            CreateError::Mode { mode: 0o40 },
+            InvalidInput,
+            "mode 040 keeps the ring's own user from reading or writing it; choose one such as 600 or 660",
+        ),
+        (
             CreateError::Settings { group: "sms".to_owned(), error: no_attempts() },
             InvalidInput,
             "group \"sms\": max_deliver is 0, and must be from 1 to 126",

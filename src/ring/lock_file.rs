@@ -180,18 +180,23 @@ pub(crate) fn remove_both(ring_path: &Path, header: &Header) -> io::Result<()> {
     Ok(())
 }
 
+/// True if there is certainly no file at this path.
+fn is_absent(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Removes the lock file of a ring that is not there: a removal or a creation that was killed left
 /// it. Any other file stays.
 pub(crate) fn clear_leftover(ring_path: &Path) {
     let path = path_beside(ring_path);
     let _window = Window::open();
     let Ok(file) = system::open(&path, true) else { return };
-    let is_ours = id_in(&file).is_some() && std::fs::symlink_metadata(ring_path).is_err();
+    let is_ours = id_in(&file).is_some() && is_absent(ring_path);
     // Held by the creator of a ring that has no name yet.
     if is_ours && rights::hold(&file, Right::Table).unwrap_or(false) {
         let inode = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         let same = |found: Metadata| file.metadata().is_ok_and(|own| inode(&own) == inode(&found));
-        if std::fs::symlink_metadata(&path).is_ok_and(same) && std::fs::symlink_metadata(ring_path).is_err() {
+        if std::fs::symlink_metadata(&path).is_ok_and(same) && is_absent(ring_path) {
             // If the removal fails, the creation returns `AlreadyExists`.
             drop(std::fs::remove_file(&path));
         }

@@ -71,6 +71,9 @@ pub struct RingOptions {
     pub(crate) dead_of: Option<RingId>,
 }
 
+/// The permission bits that the user needs that a ring belongs to.
+const OWNERS: u32 = 0o600;
+
 impl RingOptions {
     /// A ring of at least `capacity` blocks of `block_size` bytes each; a message is at most one
     /// block.
@@ -205,9 +208,9 @@ impl RingOptions {
         self
     }
 
-    /// Permission bits of the file, whatever the umask; default 0o600. Consumers need write
-    /// permission, observers read permission. Every process that may write is trusted: with a wider
-    /// mode, choose the members of the file's group.
+    /// Permission bits of the file, whatever the umask; default 0o600, and at least that. Consumers
+    /// need write permission, observers read permission. Every process that may write is trusted:
+    /// with a wider mode, choose the members of the file's group.
     ///
     /// Where more users may read the ring than write it, as with 0o644, its locks are in a file
     /// beside it, at the same path with `.locks` appended, that only those can open that may write:
@@ -363,6 +366,10 @@ impl RingOptions {
     }
 
     pub(crate) fn plan(&self) -> Result<(Geometry, RawHeader), CreateError> {
+        // The creator opens the file by its name.
+        if self.mode & OWNERS != OWNERS {
+            return Err(CreateError::Mode { mode: self.mode });
+        }
         for name in &self.durable {
             NameError::check(name)?;
         }

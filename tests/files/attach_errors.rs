@@ -116,6 +116,17 @@ fn create_never_touches_what_is_there() {
 }
 
 #[test]
+fn a_mode_that_keeps_the_creator_out_is_refused_and_leaves_nothing() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    for mode in [0, 0o200, 0o400, 0o066] {
+        let error = RingOptions::new(8, 4).mode(mode).create(&path).unwrap_err().error;
+        assert!(matches!(error, CreateError::Mode { .. }), "{error}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
 fn of_creators_that_race_exactly_one_wins() {
     const RACERS: usize = 8;
     let dir = TempDir::new();
