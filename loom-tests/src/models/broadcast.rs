@@ -221,3 +221,22 @@ pub(super) fn impossible_head(bound: usize) -> usize {
         assert_eq!(observer.look(&mut buffer), Seen::Empty);
     })
 }
+
+/// A producer has claimed a whole lap and written none of it: an observer that was lapped goes on
+/// at the head, and not an eighth of the ring beyond.
+pub(super) fn lapped_by_claim(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(8, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut producer = take_over(&memory, &geometry);
+        let mut observer = watch(&memory, &geometry);
+        for _ in 0..8 {
+            assert!(publish(&mut producer) && take(&mut reader));
+        }
+        producer.rescan(0);
+        producer.claim(8);
+        assert!(look(&mut observer, &mut [0; 16]), "it is told what it missed");
+        assert_eq!(observer.position(), producer.head());
+    })
+}

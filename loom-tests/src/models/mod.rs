@@ -122,7 +122,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "stale_killed",
         question: "the same when the producer was killed before any of its accesses, and another goes on",
-        executions: 318,
+        executions: 326,
         run: blocks::stale_killed,
     },
     Model {
@@ -154,6 +154,12 @@ pub const MODELS: &[Model] = &[
         question: "does an observer notice a message that is written where more was claimed than one?",
         executions: 16_586,
         run: broadcast::claimed_ahead,
+    },
+    Model {
+        name: "lapped_by_claim",
+        question: "does an observer that was lapped by a claim go on beyond the head?",
+        executions: 1,
+        run: broadcast::lapped_by_claim,
     },
     Model {
         name: "join_earliest",
@@ -248,7 +254,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "leave",
         question: "is a slot reused while a reader that is leaving still reads it?",
-        executions: 26,
+        executions: 37,
         run: membership::leave,
     },
     Model {
@@ -278,31 +284,31 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "reap",
         question: "does clearing up after a dead reader ever hit the one who took its entry?",
-        executions: 48_800,
+        executions: 48_786,
         run: membership::reap,
     },
     Model {
         name: "consumer_killed",
         question: "killed before any access of entering, reading and leaving: does what a consumer leaves gate for ever, or harm the next in its entry?",
-        executions: 6_168,
+        executions: 6_435,
         run: entries::consumer_killed,
     },
     Model {
         name: "durable_killed",
         question: "the same of a durable consumer that comes back: is anything lost from where it had gated?",
-        executions: 3_556,
+        executions: 3_697,
         run: entries::durable_killed,
     },
     Model {
         name: "proof",
         question: "does a dead consumer gate for longer than a proof of life is believed, or by the proof of another?",
-        executions: 46_523,
+        executions: 46_829,
         run: entries::proof,
     },
     Model {
         name: "expire_resume",
         question: "does a durable consumer that comes back lose what it is given up for at that moment?",
-        executions: 19_574,
+        executions: 19_314,
         run: entries::expire_resume,
     },
     Model {
@@ -368,7 +374,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "takeover",
         question: "killed before any of its accesses: is what a producer published lost, or more seen?",
-        executions: 54_470,
+        executions: 58_834,
         run: ending::takeover,
     },
     Model {
@@ -392,13 +398,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "ack_expiry",
         question: "does an acknowledgement and a take-over of a lease that ran out ever both succeed?",
-        executions: 3_869,
+        executions: 8_087,
         run: leases::ack_expiry,
     },
     Model {
         name: "extend_expiry",
         question: "the same for an extension",
-        executions: 13_772,
+        executions: 33_155,
         run: leases::extend_expiry,
     },
     Model {
@@ -434,7 +440,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "old_token",
         question: "does a token of an earlier lease of the same worker ever change anything?",
-        executions: 546,
+        executions: 770,
         run: leases::old_token,
     },
     Model {
@@ -464,7 +470,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "enlisted_killed",
         question: "killed before any access of enlisting, working and leaving: is a lease lost, or the next worker's?",
-        executions: 7_431,
+        executions: 8_495,
         run: entries::enlisted_killed,
     },
     Model {
@@ -482,19 +488,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "creator_followed",
         question: "killed before any access of joining a new group: does the next worker find a whole group?",
-        executions: 7_678,
+        executions: 9_322,
         run: entries::creator_followed,
     },
     Model {
         name: "removal",
         question: "does a group that is removed gate on, or take its messages along while it is there?",
-        executions: 153,
+        executions: 159,
         run: entries::removal,
     },
     Model {
         name: "pin",
         question: "is a slot reused while a worker reads it whose lease was lost?",
-        executions: 93_298,
+        executions: 140_022,
         run: pins::pin,
     },
     Model {
@@ -512,13 +518,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "floor",
         question: "do two who move the floor ever leave it wrong?",
-        executions: 37_329,
+        executions: 151_301,
         run: groups::floor,
     },
     Model {
         name: "floor_gate",
         question: "does the producer ever overwrite a message that is not settled?",
-        executions: 33_272,
+        executions: 43_442,
         run: groups::floor_gate,
     },
     Model {
@@ -536,7 +542,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "floor_lag",
         question: "does a floor that lies a lap behind ever stay there?",
-        executions: 37_899,
+        executions: 87_180,
         run: groups::floor_lag,
     },
     Model {
@@ -548,7 +554,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "floor_uncounted",
         question: "is the floor exact while a message of the next lap is published and not counted?",
-        executions: 32,
+        executions: 33,
         run: groups::floor_uncounted,
     },
     Model {
@@ -584,19 +590,19 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "dead_letter_copy",
         question: "is a torn copy of a message that was given up ever published?",
-        executions: 24_561,
+        executions: 28_339,
         run: groups::dead_letter_copy,
     },
     Model {
         name: "park_group",
         question: "does the producer ever sleep through the room that a worker makes?",
-        executions: 32_913,
+        executions: 38_099,
         run: groups::park_group,
     },
     Model {
         name: "park_claims",
         question: "does the producer ever sleep over the pin of a claim that failed?",
-        executions: 67_245,
+        executions: 79_048,
         run: groups::park_claims,
     },
     Model {
@@ -608,25 +614,25 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "worker_killed",
         question: "killed before any of its accesses: is a message of a worker lost, or doubled, or held for ever?",
-        executions: 88,
+        executions: 94,
         run: leases::worker_killed,
     },
     Model {
         name: "killed_beside",
         question: "the same beside a colleague who takes over what has run out",
-        executions: 156_571,
+        executions: 156_405,
         run: leases::killed_beside,
     },
     Model {
         name: "reaper_killed",
         question: "killed before any access of clearing up: is anything left that nobody returns?",
-        executions: 20,
+        executions: 21,
         run: leases::reaper_killed,
     },
     Model {
         name: "creator_killed",
         question: "killed before any access of creating a group: does what is left gate for ever?",
-        executions: 12,
+        executions: 22,
         run: groups::creator_killed,
     },
     Model {
@@ -638,7 +644,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "dead_letter_killed",
         question: "killed before any access to two rings: is a message settled of which the dead-letter ring has no copy?",
-        executions: 63,
+        executions: 66,
         run: groups::dead_letter_killed,
     },
 ];

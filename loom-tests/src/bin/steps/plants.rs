@@ -282,7 +282,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "(oldest + capacity / 8).min(head)",
         "(oldest + capacity / 8)",
-        Test("properties", "ring_model", "any_order_of_calls"),
+        Model("lapped_by_claim"),
     ),
     plant(
         "drained_by_old_look",
