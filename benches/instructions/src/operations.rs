@@ -1,8 +1,9 @@
 //! The counted operations. Messages have 48 bytes and fill their blocks, on rings in this process's
 //! memory.
 
-use slipring::{Consumer, GroupSettings, Producer, Ring, RingOptions, Start, Worker};
+use slipring::{Consumer, GroupSettings, Producer, Ring, RingOptions, Start, Worker, WorkerOptions};
 use std::error::Error;
+use std::time::Duration;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -121,7 +122,9 @@ fn recv_and_ack(held: usize, calls: usize) -> Outcome {
     let ring = filled(options().group("group", group).create_in_memory()?)?;
     let other = Worker::<[u8]>::join(&ring, "group")?;
     let _held = other.recv_batch(held)?;
-    let worker = Worker::<[u8]>::join(&ring, "group")?;
+    // How often a worker sweeps depends on the clock, and the counts must not.
+    let tick = Duration::from_secs(1);
+    let worker: Worker = WorkerOptions::new("group").tick(tick).join(&ring)?;
     for _ in 0..calls {
         let delivery = worker.recv()?;
         std::hint::black_box(&*delivery);
