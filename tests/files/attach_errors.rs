@@ -969,8 +969,14 @@ fn impossible_control_words_are_named_and_never_used() {
         "{error:?}"
     );
 
+    // Only a living producer goes by its limit.
     fresh();
+    let living = Producer::<[u8]>::open(&path).unwrap();
     write(&path, producer::LIMIT, &u64::MAX.to_le_bytes());
+    damaged(Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
+    drop(living);
+    fresh();
+    write(&path, producer::CLAIMED, &u64::MAX.to_le_bytes());
     damaged(Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap_err(), "limit - capacity", u64::MAX - 8);
 
     // A producer that overwrites what a consumer gates.
