@@ -172,7 +172,8 @@ impl Raw {
         let (at, block_size) = (self.slot(position), self.at(header::BLOCK_SIZE));
         let index = usize::try_from(position % self.capacity()).unwrap_or(0);
         let packed = self.at(header::PACKED) + index * self.at(header::PACKED_STRIDE);
-        let len = usize::try_from(self.word(at + size(slot::DESCRIPTION)) & 0xFFFF_FFFF).unwrap_or(0);
+        // Bit 31 marks a redriven message.
+        let len = usize::try_from(self.word(at + size(slot::DESCRIPTION)) & 0x7FFF_FFFF).unwrap_or(0);
         let (block, len) = match self.sequence(position) {
             alone if alone == position + 1 && self.at(header::FIRST_BLOCK) != self.at(header::PACKED) => {
                 (self.at(header::FIRST_BLOCK) + at - size(slot::FIRST), len)
