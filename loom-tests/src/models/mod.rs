@@ -420,6 +420,12 @@ pub const MODELS: &[Model] = &[
         run: redrives::redriven_killed,
     },
     Model {
+        name: "redriven_lap",
+        question: "does a worker that settles a message of another group settle one of the next lap, or hide one?",
+        executions: 142_122,
+        run: redrives::redriven_lap,
+    },
+    Model {
         name: "settings",
         question: "does a reader find some of the old settings and some of the new?",
         executions: 1_952,

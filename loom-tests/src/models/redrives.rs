@@ -17,15 +17,19 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The first position of what is redriven.
 const FIRST: u64 = 70;
 
-/// An empty ring of one block with two groups, and a worker of each.
-fn ring() -> (Geometry, LoomMemory, [Worker<LoomMemory>; 2]) {
-    let geometry = super::geometry(1, 1).with_groups(2, 2).expect("a valid geometry");
+/// An empty ring of one block, and two workers, each of the group with this number.
+fn ring(members: [u32; 2]) -> (Geometry, LoomMemory, [Worker<LoomMemory>; 2]) {
+    let groups = 1 + members[1];
+    let geometry = super::geometry(1, 1).with_groups(groups.into(), 2).expect("a valid geometry");
     let memory = LoomMemory::with_words(&geometry, &[0, 1].map(|nth| geometry.redriven(0, nth)));
-    let workers = [0, 1].map(|number| {
+    for number in 0..groups {
         let group = Group::new(memory.clone(), geometry, number);
         table::create(&group, "g", &settings(), Start::Earliest, BIRTH, || true).expect("an empty ring");
-        memory.store(worker_group(&geometry, number), u64::from(number) + 1, Relaxed);
-        Worker::new(group, number, current(), 0)
+    }
+    let workers = [0, 1].map(|entry| {
+        let number = members[entry as usize];
+        memory.store(worker_group(&geometry, entry), u64::from(number) + 1, Relaxed);
+        Worker::new(Group::new(memory.clone(), geometry, number), entry, current(), 0)
     });
     (geometry, memory, workers)
 }
@@ -64,7 +68,7 @@ fn work(worker: &Worker<LoomMemory>) -> Option<u64> {
 /// the same slot. Each group gets its own, once, and the producer waits for both.
 pub(super) fn redriven(bound: usize) -> usize {
     explore(bound, || {
-        let (geometry, memory, [of_first, of_second]) = ring();
+        let (geometry, memory, [of_first, of_second]) = ring([0, 1]);
         let mut producer = take_over(&memory, &geometry);
         let looking = thread::spawn(move || {
             let found = of_first.search(Kinds::Any, NOW, false);
@@ -84,7 +88,7 @@ pub(super) fn redriven(bound: usize) -> usize {
 /// group gets what is not for it, and nothing is held up.
 pub(super) fn redriven_killed(bound: usize) -> usize {
     killed_at_each(bound, |accesses| {
-        let (geometry, memory, [of_first, of_second]) = ring();
+        let (geometry, memory, [of_first, of_second]) = ring([0, 1]);
         let lived = mortal(|| redrive(&mut take_over(&memory.fatal_after(accesses), &geometry), 1));
         let mut producer = take_over(&memory, &geometry);
         let is_out = producer.head() == 1;
@@ -99,5 +103,40 @@ pub(super) fn redriven_killed(bound: usize) -> usize {
             assert!(settle(&worker, held));
         }
         lived.is_some()
+    })
+}
+
+/// One slot, two workers of one group, and two laps: a message for another group, which a worker
+/// settles without a delivery, before or after a message for all. Meanwhile, a worker looks, and is
+/// slow about it. Neither a word nor a slot of one lap may be taken for the other's.
+pub(super) fn redriven_lap(bound: usize) -> usize {
+    [true, false].into_iter().map(|is_first_for_another| laps(bound.min(2), is_first_for_another)).sum()
+}
+
+fn laps(bound: usize, is_first_for_another: bool) -> usize {
+    let send = |producer: &mut Producer<LoomMemory>, is_for_another| {
+        if is_for_another { redrive(producer, 1) } else { publish(producer) }
+    };
+    explore(bound, move || {
+        let (geometry, memory, [slow, quick]) = ring([0, 0]);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(send(&mut producer, is_first_for_another));
+        let going_on = thread::spawn(move || {
+            let mut settled = 0;
+            settled += usize::from(look(&quick).is_some_and(|held| settle(&quick, held)));
+            let is_out = send(&mut producer, !is_first_for_another);
+            settled += usize::from(look(&quick).is_some_and(|held| settle(&quick, held)));
+            (settled, !is_first_for_another || is_out, quick)
+        });
+        let mut settled = 0;
+        if let Some(held) = slow.search(Kinds::Any, NOW, false).lease {
+            settled += usize::from(settle(&slow, held));
+        }
+        let (by_the_other, is_out, quick) = going_on.join().expect("the others end");
+        settled += by_the_other;
+        while let Some(held) = look(&quick) {
+            settled += usize::from(settle(&quick, held));
+        }
+        assert_eq!(settled, usize::from(is_out), "the message for all, once");
     })
 }

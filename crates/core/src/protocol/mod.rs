@@ -28,7 +28,7 @@
 //! | UNPIN | [`lease`], [`group::members`]: pin, taken away or moved, release | [`publish`] scan: pins; acquire fence | that the reading under the earlier pin is over | `pin_moves`, `worker_leaves`, `floor_gate` |
 //! | SET | [`group::current`]: settings; version, release. [`lease`]: delivery word, compare-exchange, release | [`group::current`]: version, relaxed; acquire fence; settings. [`lease`]: delivery word; the acquire fence of LAP or PUB; version | whole settings; and to a colleague, the settings by which a lease is so long | `settings`, `longer_leases` |
 //! | REPLACE | [`group::current`]: release fence; settings | [`group::current`]: settings; acquire fence; version | that settings which were replaced meanwhile are read again | `settings` |
-//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse` |
+//! | LAP | [`lease`]: delivery word, compare-exchange, release | [`group`]: delivery word; acquire fence; sequence word, head | that the slot is of a later lap, if the word is | `lap_reuse`, `redriven_lap` |
 //!
 //! Death is not in the table: a party that takes a dead party's right from the kernel sees
 //! everything that the dead party had written (`takeover`, `reap`).
