@@ -119,6 +119,10 @@ fn emptied_in_children() -> Option<NonNull<AtomicU64>> {
 mod tests {
     use super::{process_id, this_process};
 
+    /// The child shares the descriptors: a copy of them would hold the locks of the tests beside
+    /// this one for a moment longer.
+    const SHARED: libc::c_int = libc::SIGCHLD | libc::CLONE_FILES;
+
     /// In the child, looks at the number and ends; in the parent, waits for that.
     fn ends_well(child: libc::pid_t) {
         if child == 0 {
@@ -136,16 +140,14 @@ mod tests {
     fn a_forked_child_has_a_number_of_its_own() {
         assert_eq!(process_id(), std::process::id());
         // SAFETY: the child calls only functions that are safe after a fork, and ends.
-        ends_well(unsafe { libc::fork() });
-        // SAFETY: as above.
-        let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+        let child = unsafe { libc::syscall(libc::SYS_clone, SHARED, 0, 0, 0, 0) };
         ends_well(child.try_into().unwrap());
         assert_eq!(process_id(), std::process::id());
     }
 
     /// A child in a new pid namespace, where it has number 1. None where that is not allowed.
     fn first_of_a_namespace(life: impl FnOnce() -> bool) -> Option<libc::c_int> {
-        let flags = libc::CLONE_NEWPID | libc::SIGCHLD;
+        let flags = libc::CLONE_NEWPID | SHARED;
         // SAFETY: the child makes only calls that are safe after a fork, and ends.
         let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         if child == 0 {
