@@ -49,6 +49,18 @@ const FIRST_LOOKS: u32 = 32;
 const SPINS_BEFORE_YIELD: u32 = 128;
 const SPINS_BEFORE_SLEEP: u32 = 136;
 
+/// Turns of a spin loop of a party that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured
+/// between two cores, singly, 48 B, against a bare ring in the same run, by a reader that has
+/// caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
+const PAUSES: u32 = 16;
+
+/// Pauses without touching a line that another party writes.
+pub(crate) fn stand_back() {
+    for _ in 0..PAUSES {
+        std::hint::spin_loop();
+    }
+}
+
 /// A party that waits, as [`wait_for`] sees it.
 pub(crate) trait Waiting {
     type Error;

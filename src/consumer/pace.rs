@@ -23,16 +23,13 @@
 //! 4. Had `head` stayed at 210, standing back would have gained nothing: `long_run` becomes 32.
 
 use crate::region::Region;
+use crate::wait::stand_back;
 use slipring_core::protocol;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::read::Ready;
 
 /// A message that comes within so many looks belongs to a stream in full flow.
 const LOOKS_OF_A_FLOW: u32 = 2;
-/// Turns of a spin loop of a reader that stands back: 0.4 µs, where a `pause` takes 24 ns. Measured
-/// between two cores, singly, 48 B, against a bare ring in the same run, by a reader that has
-/// caught up: 2.2x with none, 1.6x with 4, 1.2x with 16; round trips stay at the floor.
-const PAUSES: u32 = 16;
 /// So many messages that are there one after another, not in batches, are a long run: the consumer
 /// then reads `head` to learn how many more there are.
 const LONG_RUN: u32 = 16;
@@ -127,12 +124,5 @@ impl Pace {
     #[inline(always)]
     pub(super) fn came_after(&mut self, looks: u32) {
         self.flows = looks <= LOOKS_OF_A_FLOW;
-    }
-}
-
-/// Pauses without touching a line that the producer writes.
-fn stand_back() {
-    for _ in 0..PAUSES {
-        std::hint::spin_loop();
     }
 }

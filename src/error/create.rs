@@ -7,7 +7,7 @@ use slipring_core::protocol::Damage;
 use slipring_core::protocol::settings::SettingsError;
 use slipring_core::protocol::table::StartError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a ring was not created. Nothing was left behind.
 ///
@@ -136,6 +136,14 @@ impl CreateError {
                 CreateError::Permission { action }
             }
             _ => CreateError::Io { action, error },
+        }
+    }
+
+    /// The same, of an action that needs this directory.
+    pub(crate) fn io_in(directory: &Path, action: &'static str, error: io::Error) -> CreateError {
+        match error.kind() {
+            io::ErrorKind::NotFound => CreateError::NoDirectory { directory: directory.to_path_buf() },
+            _ => CreateError::io(action, error),
         }
     }
 

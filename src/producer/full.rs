@@ -5,7 +5,7 @@ use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};
 use crate::region::clock::SystemClock;
 use crate::ring::attach::Attachment;
-use crate::wait::{Waiting, longest_sleep, wait_for};
+use crate::wait::{Waiting, longest_sleep, stand_back, wait_for};
 use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol::group::{Group, members};
 use slipring_core::protocol::make_room::{self, Removal};
@@ -26,9 +26,6 @@ const FULL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Measured between two cores: a worker's message took 1.2 times as long without.
 const ROOM_AT_ONCE: u64 = 64;
 
-/// Turns of a spin loop between two looks for more room: 0.4 µs, where a `pause` takes 24 ns.
-const PAUSES: u32 = 16;
-
 impl RawProducer {
     /// Looks for room, and waits for it as long as the caller's patience lasts.
     ///
@@ -45,7 +42,7 @@ impl RawProducer {
         self.glance()?;
         if self.look_for_room() {
             if !matches!(patience, Patience::None) {
-                self.stand_back();
+                self.look_again();
             }
             return Ok(());
         }
@@ -60,19 +57,17 @@ impl RawProducer {
         let how = self.wait;
         wait_for(self, how, timeout)?;
         self.full_since = None;
-        self.stand_back();
+        self.look_again();
         Ok(())
     }
 
     /// If a group has made little room, leaves its workers alone for a moment and looks once more.
-    fn stand_back(&mut self) {
+    fn look_again(&mut self) {
         let enough = (self.attachment.geometry().capacity() / 16).min(ROOM_AT_ONCE);
         if self.protocol.room() >= enough || !self.room.is_gated_by_workers() {
             return;
         }
-        for _ in 0..PAUSES {
-            std::hint::spin_loop();
-        }
+        stand_back();
         self.look_for_room();
     }
 

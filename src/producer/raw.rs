@@ -125,8 +125,7 @@ impl RawProducer {
         patience: Patience,
     ) -> Result<u64, SendError> {
         self.check_len(message.len())?;
-        self.reserve(1, patience)?;
-        let claimed = self.protocol.claim_next();
+        let claimed = self.claim(patience)?;
         self.protocol.redrive(claimed, kind, message, redriven);
         self.wake_readers()?;
         Ok(claimed.position())

@@ -10,7 +10,7 @@ use crate::region::{Access, Region, State};
 use crate::ring::companion::DeadLetterOptions;
 use crate::ring::lock_file;
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
-use crate::ring::presence::Presence;
+use crate::ring::presence::{Presence, inode};
 use crate::system::fork::{Loss, Window};
 use crate::system::{self, Process};
 use slipring_core::format::{
@@ -189,7 +189,7 @@ impl Attachment {
         drop(window);
         prepare(&region, access, demands.pages)?;
         let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
-        let presence = Presence::new(path.to_path_buf(), (metadata.dev(), metadata.ino()), len, id);
+        let presence = Presence::new(path.to_path_buf(), inode(&metadata), len, id);
         // From here on the head is known. What the file holds now was validated.
         let _ = presence.look_at_map(&region);
         Ok(Attachment {

@@ -11,7 +11,7 @@ use slipring_core::format::{
 };
 use slipring_core::memory::{Liveness, Memory, Right, Word};
 use slipring_core::protocol::clear::{self, Cleared, used_tables};
-use slipring_core::protocol::group::{Group, TAKEN_AWAY, members, table};
+use slipring_core::protocol::group::{Group, TAKEN_AWAY, table};
 use slipring_core::protocol::tenure::{self, Tenure};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -324,8 +324,7 @@ impl Ring {
     /// After a reboot the clock of the deadlines began anew: no worker waits for them, and the
     /// next one makes the messages due.
     fn check_deadlines(&self, findings: &mut Findings, place: &str, group: &Group<Region>, floor: u64) {
-        let is_alive = |entry| self.attachment.locks.is_held(Right::Worker(entry));
-        if group.load(group_entry::BOOT) == boot_tag() || members::of(group).any(is_alive) {
+        if !table::has_old_deadlines(group, &self.attachment.locks, boot_tag()) {
             return;
         }
         let states = [State::Leased, State::Delayed, State::DeadPending];

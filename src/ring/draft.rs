@@ -29,10 +29,7 @@ impl Draft {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => CreateError::NoDirectory { directory: directory.to_path_buf() },
-            _ => CreateError::io("create a file in its directory", error),
-        };
+        let failed = |error| CreateError::io_in(directory, "create a file in its directory", error);
         let _window = Window::open();
         let draft = match system::create_unnamed(directory) {
             Ok(file) if system::can_link_unnamed(&file) => {

@@ -295,7 +295,7 @@ impl Ring {
             settings.check().map_err(|error| EntryError::Settings { group: name.to_owned(), error })?;
             group.change_settings(&settings);
             let floor = group.stored_floor().unwrap_or(0);
-            attachment.record(EventKind::GroupChanged, floor, name, std::process::id().into());
+            attachment.record(EventKind::GroupChanged, floor, name, system::process_id().into());
             Ok(settings)
         })
     }

@@ -11,7 +11,7 @@ use crate::region::Access;
 use crate::region::rights::{self, Locks};
 use crate::ring::attach::{Header, NotRegular, at_suffix};
 use crate::ring::draft::Draft;
-use crate::ring::presence::Inode;
+use crate::ring::presence::inode;
 use crate::system::fork::Window;
 use crate::system::{self, Permissions};
 use slipring_core::format::{FEATURE_LOCK_FILE, RawHeader};
@@ -150,8 +150,7 @@ impl Expected {
         let metadata = std::fs::symlink_metadata(path).map_err(LockFileFault::of)?;
         NotRegular::check(&metadata).map_err(|NotRegular(kind)| LockFileFault::NotAFile { kind })?;
         self.verify_metadata(&metadata)?;
-        let inode: Inode = (metadata.dev(), metadata.ino());
-        Ok(if self.is_listed { Locks::seen(inode) } else { Locks::Unknown })
+        Ok(if self.is_listed { Locks::seen(inode(&metadata)) } else { Locks::Unknown })
     }
 }
 
@@ -194,7 +193,6 @@ pub(crate) fn clear_leftover(ring_path: &Path) {
     let is_ours = id_in(&file).is_some() && is_absent(ring_path);
     // Held by the creator of a ring that has no name yet.
     if is_ours && rights::hold(&file, Right::Table).unwrap_or(false) {
-        let inode = |metadata: &Metadata| (metadata.dev(), metadata.ino());
         let same = |found: Metadata| file.metadata().is_ok_and(|own| inode(&own) == inode(&found));
         if std::fs::symlink_metadata(&path).is_ok_and(same) && is_absent(ring_path) {
             // If the removal fails, the creation returns `AlreadyExists`.

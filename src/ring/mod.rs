@@ -245,6 +245,12 @@ impl RingOptions {
     /// filesystem refuses. No file is left behind.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Ring, AtPath<CreateError>> {
         let path = path.as_ref();
+        let id = self.make(path)?;
+        Ok(Ring::open(At::path(path).only_ring(id))?)
+    }
+
+    /// Creates the ring, and does not open it.
+    fn make(&self, path: &Path) -> Result<RingId, AtPath<CreateError>> {
         let failed = |error| AtPath { path: path.to_path_buf(), error };
         let (geometry, raw) = self.plan().map_err(failed)?;
         if std::fs::symlink_metadata(path).is_ok() {
@@ -256,10 +262,10 @@ impl RingOptions {
         let mut ring = self.draft(path, &geometry, &raw)?;
         if geometry.groups() == 0 {
             ring.name()?;
-            return Ok(Ring::open(path)?);
+        } else {
+            self.name_dead_letters(path, &geometry, &raw, ring)?.name(path)?;
         }
-        self.name_dead_letters(path, &geometry, &raw, ring)?.name(path)?;
-        Ok(Ring::open(path)?)
+        Ok(RingId(raw.ring_id))
     }
 
     /// Creates the dead-letter ring of a ring with groups, and gives it its name.
@@ -423,7 +429,7 @@ impl RingOptions {
     /// Fills the control pages of a ring that no other party can see yet.
     fn furnish(&self, region: &Region, geometry: &Geometry) -> Result<(), StartError> {
         let declared = Declared { durables: &self.durable, groups: &self.declared_groups };
-        furnish(region, geometry, declared, std::process::id().into(), birth())
+        furnish(region, geometry, declared, system::process_id().into(), birth())
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::error::{AtPath, CreateError, OpenError};
 use crate::ring::place::{Kind, Place};
 use crate::ring::{Ring, RingOptions};
+use crate::system;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -59,13 +60,13 @@ impl RingOptions {
             if at.demands.ring_id.is_some() {
                 return Err(at.at_path(OpenError::NotFound.into()));
             }
-            match self.create(path) {
+            match self.make(path) {
                 // Opened on the conditions of `at`.
-                Ok(created) => return Ok(Ring::open(at.only_ring(created.id()))?),
+                Ok(id) => return Ok(Ring::open(at.only_ring(id))?),
                 // Another program creates the ring at this moment, or did so meanwhile.
                 Err(AtPath { error: CreateError::AlreadyExists, .. }) if tries < TRIES => {
                     tries += 1;
-                    std::thread::sleep(PAUSE);
+                    system::sleep(PAUSE);
                 }
                 Err(error) => return Err(error),
             }

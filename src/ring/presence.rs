@@ -31,7 +31,7 @@ pub(crate) struct Presence {
 /// Device and inode.
 pub(crate) type Inode = (u64, u64);
 
-fn inode(metadata: &Metadata) -> Inode {
+pub(crate) fn inode(metadata: &Metadata) -> Inode {
     (metadata.dev(), metadata.ino())
 }
 
@@ -49,7 +49,7 @@ fn first_root() -> Option<Inode> {
 
 impl Presence {
     pub(crate) fn new(path: PathBuf, inode: Inode, len: u64, ring_id: [u8; 16]) -> Presence {
-        first_root();
+        first_root(); // Noted before the process can change it.
         Presence { path, inode, len, ring_id, root: OnceLock::new(), head: Arc::default() }
     }
 

@@ -4,7 +4,6 @@ use crate::error::{AtPath, CreateError};
 use crate::ring::attach::from_the_root;
 use crate::system;
 use std::fs::File;
-use std::io;
 use std::path::Path;
 
 /// The filesystem of a directory in which rings are to be made, and the memory that they may take.
@@ -45,10 +44,8 @@ impl Storage {
     /// be there; [`CreateError::NoDirectory`]; those of opening the directory.
     pub fn of(directory: impl AsRef<Path>) -> Result<Storage, AtPath<CreateError>> {
         let path = from_the_root(directory.as_ref().to_path_buf());
-        let looked_at = File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => CreateError::NoDirectory { directory: path.clone() },
-            _ => CreateError::io("open the directory", error),
-        });
+        let looked_at =
+            File::open(&path).map_err(|error| CreateError::io_in(&path, "open the directory", error));
         looked_at.and_then(|file| Storage::of_file(&file)).map_err(|error| AtPath { path, error })
     }
 

@@ -4,7 +4,7 @@ use super::leases::{
     NOW, check, create, current, drain, finish, geometry, group, lease, ring, settings, settle, worker,
 };
 use super::pins::lap;
-use super::{consumer, publish, take_over, words};
+use super::{claim, consumer, publish, take_over, words};
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, LoomRights, mortal};
 use loom::thread;
@@ -289,16 +289,10 @@ pub(super) fn remover_killed(bound: usize) -> usize {
 /// Publishes the copy of a message that was given up in the dead-letter ring.
 fn publish_copy(dead: &LoomMemory, bytes: &[u8]) -> bool {
     let mut producer = take_over(dead, dead.geometry());
-    if producer.room() == 0 {
-        producer.rescan(0);
-    }
-    let has_room = producer.room() > 0;
-    if has_room {
-        let claimed = producer.claim_next();
-        producer.send(claimed, 0, bytes);
-        producer.wake_readers();
-    }
-    has_room
+    let Some(claimed) = claim(&mut producer) else { return false };
+    producer.send(claimed, 0, bytes);
+    producer.wake_readers();
+    true
 }
 
 /// A worker that was stopped copies a message that was given up, while another settles it and the

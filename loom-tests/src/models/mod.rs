@@ -25,6 +25,7 @@ use slipring_core::memory::{BlockWriter, Memory};
 use slipring_core::protocol;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::read::Ready;
+use slipring_core::protocol::single::ClaimedSlot;
 use slipring_core::protocol::table::{self, Eviction, Start};
 
 /// Every model, cheap ones first within their family.
@@ -723,15 +724,17 @@ fn plain(message: Message) -> Message {
     Message { meta: Meta::new(len, meta.kind()), ..message }
 }
 
-/// Publishes the next message if there is room for it.
-fn publish(producer: &mut protocol::Producer<LoomMemory>) -> bool {
+/// Claims the next position if there is room for a message.
+fn claim(producer: &mut protocol::Producer<LoomMemory>) -> Option<ClaimedSlot> {
     if producer.room() == 0 {
         producer.rescan(0);
     }
-    if producer.room() == 0 {
-        return false;
-    }
-    let claimed = producer.claim_next();
+    (producer.room() > 0).then(|| producer.claim_next())
+}
+
+/// Publishes the next message if there is room for it.
+fn publish(producer: &mut protocol::Producer<LoomMemory>) -> bool {
+    let Some(claimed) = claim(producer) else { return false };
     let position = claimed.position();
     producer.send(claimed, kind_of(position), &bytes(position));
     true

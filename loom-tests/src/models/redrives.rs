@@ -1,7 +1,7 @@
 //! Messages that are redriven to the one group that gave them up.
 
 use super::leases::{BIRTH, NOW, check, current, settings, settle};
-use super::{bytes, kind_of, publish, take_over};
+use super::{bytes, claim, kind_of, publish, take_over};
 use crate::explore::{explore, killed_at_each};
 use crate::memory::{LoomMemory, mortal};
 use loom::thread;
@@ -36,13 +36,7 @@ fn ring(members: [u32; 2]) -> (Geometry, LoomMemory, [Worker<LoomMemory>; 2]) {
 
 /// Redrives the next message to a group, if there is room for it.
 fn redrive(producer: &mut Producer<LoomMemory>, group: u32) -> bool {
-    if producer.room() == 0 {
-        producer.rescan(0);
-    }
-    if producer.room() == 0 {
-        return false;
-    }
-    let claimed = producer.claim_next();
+    let Some(claimed) = claim(producer) else { return false };
     let position = claimed.position();
     let redriven = Redriven { group, generation: 1, first: FIRST + position, attempts: 3 };
     producer.redrive(claimed, kind_of(position), &bytes(position), redriven);

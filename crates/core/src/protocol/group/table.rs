@@ -216,7 +216,7 @@ pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
 /// reads another tag. The kernel says that worker 3 holds its right, so the lease on position 7
 /// stays.
 pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth: Birth) -> u64 {
-    if group.load(group::BOOT) == birth.boot || has_living_worker(group, rights) {
+    if !has_old_deadlines(group, rights, birth.boot) {
         return 0;
     }
     let mut made_due = 0;
@@ -229,14 +229,11 @@ pub fn after_reboot<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, birth:
     made_due
 }
 
-fn has_living_worker<M: Memory, L: Liveness>(group: &Group<M>, rights: &L) -> bool {
-    members::of(group).any(|entry| {
-        let is_dead = rights.seize(Right::Worker(entry));
-        if is_dead {
-            rights.release(Right::Worker(entry));
-        }
-        !is_dead
-    })
+/// True if the deadlines of a group are of an earlier boot than the one with this tag, and no
+/// worker of the group lives.
+pub fn has_old_deadlines<M: Memory, L: Liveness>(group: &Group<M>, rights: &L, boot: u64) -> bool {
+    let is_alive = |entry| rights.is_held(Right::Worker(entry));
+    group.load(group::BOOT) != boot && !members::of(group).any(is_alive)
 }
 
 fn make_due<M: Memory>(group: &Group<M>, snapshot: DeliverySnapshot, now: Millis) -> bool {
