@@ -101,6 +101,15 @@ fn tests_that_documents_name_exist() {
 }
 
 #[test]
+fn names_in_documents_exist() {
+    let sources: Vec<File> = everything().into_iter().filter(|file| !file.path.ends_with(".md")).collect();
+    let is_known = |name: &str| sources.iter().any(|file| file.text.contains(name));
+    // Metrics are put together from parts; `ci/monitoring` checks them. A function of an older day.
+    let except = ["slipring_", "count_in_flight"];
+    nothing(&paths::check_names(&files(tidy::DOCUMENTS, &[".md"]), is_known, &except));
+}
+
+#[test]
 fn commands_name_what_exists() {
     let all = ["crates", "tests", "verify", "loom-tests", "benches", "examples", "Cargo.toml"];
     let names = Names::of(&files(&all, &[".toml"]), &files(&all, &[".rs"]));
