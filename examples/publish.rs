@@ -146,7 +146,8 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Sends one message; says for whom it waits, if it has to wait long. False after Ctrl-C.
+/// Sends one message; names the reader that it waits for, if it has to wait long. False after
+/// Ctrl-C.
 fn send(producer: &mut Producer, kind: u32, message: &[u8]) -> Result<bool, SendError> {
     let mut told = None;
     while !common::interrupted() {

@@ -2,8 +2,8 @@
 //! compiles and runs.
 //!
 //! A block that begins with ```` ```rust ```` becomes the body of a function that returns a
-//! `Result`. One with `rust,no_run` is only compiled, one with `rust,ignore` is left out. What a
-//! snippet needs and a reader does not can stand before it in a comment of the document:
+//! `Result`. One with `rust,no_run` is only compiled, one with `rust,ignore` is left out. Lines
+//! that a snippet needs and a reader does not can stand before it in a comment of the document:
 //!
 //! ```text
 //! <!-- with

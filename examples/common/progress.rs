@@ -26,7 +26,7 @@ impl Progress {
     }
 
     /// Shows the text that `status` makes, if it is time to, behind a bar with these marks: how
-    /// far, drawn with what. Who is furthest comes last.
+    /// far, and the character to draw. The furthest mark comes last.
     pub(crate) fn show(&mut self, marks: &[(u64, char)], status: impl FnOnce(&Progress) -> String) {
         let (first, interval) = if self.terminal { (0, 50) } else { (1000, 1000) };
         let due = match self.shown {

@@ -32,8 +32,8 @@ pub(crate) struct Death {
     /// The first position that it had not released.
     pub(crate) tail: u64,
     at: Instant,
-    /// What the publisher could still publish, and whether it stood still then because the ring was
-    /// full.
+    /// The messages that the publisher could still publish, and whether it then stood still because
+    /// the ring was full.
     pub(crate) published_meanwhile: u64,
     pub(crate) ring_filled: bool,
     pub(crate) successor: u32,

@@ -2,7 +2,8 @@
 //! back.
 //!
 //! `cargo run --release --example fanout` sends a text through a ring, line by line, and proves to
-//! the end that no process lost, doubled or altered a message. `-- --help` says what else it can do.
+//! the end that no process lost, doubled or altered a message. `-- --help` says what else it can
+//! do.
 //!
 //! Where to read what: [`publisher`] publishes, [`readers`] read (there is how a consumer counts
 //! everything exactly once although it is killed), [`director`] kills, [`report`] judges.

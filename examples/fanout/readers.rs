@@ -80,8 +80,7 @@ fn consume(name: &str, place: &Place) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = work(&batch, recorded, &mut tally, &record) {
-            // Dropping a batch releases what was handed out. This is not recorded: it must come
-            // again.
+            // Dropping a batch releases its messages; unrecorded, they must come again.
             batch.keep();
             return Err(error.into());
         }
@@ -114,7 +113,8 @@ fn observe(place: &Place) -> Result<(), Failure> {
         .notice_producer_away(true)
         .attach::<[u8]>(place.file("stream"))?;
     let mut tally = Tally { resumed_at: observer.position(), ..Tally::default() };
-    let record = Record::open(&record_path(place, OBSERVER))?; // its appearance tells the parent: attached
+    // The file's appearance tells the parent: attached.
+    let record = Record::open(&record_path(place, OBSERVER))?;
     let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
     let mut missed = 0;
     loop {

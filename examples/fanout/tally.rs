@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// sum; and the sum of any part of the stream can be compared, which is what an observer needs that
 /// missed another part.
 ///
-/// It finds mistakes, not malice.
+/// The hash finds mistakes, not malice.
 #[inline]
 pub(crate) fn hash(position: u64, kind: u32, bytes: &[u8]) -> u64 {
     const KEY: u64 = 0x9e37_79b9_7f4a_7c15;

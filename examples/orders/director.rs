@@ -52,7 +52,7 @@ enum Act {
     Over,
 }
 
-/// What happened.
+/// The course of the run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) published: Published,
@@ -338,8 +338,8 @@ impl Stage<'_> {
         })
     }
 
-    /// A process that was killed is started again: it has its place still. Every other early end is the
-    /// end of the run, and so is the gateway's.
+    /// A process that was killed is started again: it has its place still. Every other early end is
+    /// the end of the run, and so is the gateway's.
     fn see_to_the_living(&mut self) -> Result<(), Failure> {
         if common::interrupted() {
             return Err("interrupted".into());

@@ -1,8 +1,8 @@
-//! The SMS gateway: a process of its own that knows nothing of rings. It is slow, it fails, and at
-//! times it does what it was asked and does not say so.
+//! The SMS gateway: a process of its own that knows nothing of rings. The gateway is slow, it
+//! fails, and at times it sends the SMS that it was asked for and does not say so.
 //!
-//! What it offers, as such services do, is an idempotency key: whatever is asked for under a key
-//! that it knows is not done again. It keeps books, which the report checks.
+//! As such services do, the gateway takes an idempotency key: it does not send again under a key
+//! that it knows. It keeps books, which the report checks.
 
 use crate::common::Failure;
 use crate::order::{Order, is_possible, is_silent, mix};

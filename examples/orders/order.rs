@@ -58,8 +58,7 @@ impl Order {
         self.origin.checked_sub(1).unwrap_or(position)
     }
 
-    /// What stays the same however often this order is delivered or redriven: the key of all
-    /// effects.
+    /// The key of all effects: the same however often this order is delivered or redriven.
     pub(crate) fn key(&self, delivered: MessageId) -> MessageId {
         MessageId { position: self.first_position(delivered.position), ..delivered }
     }

@@ -63,8 +63,8 @@ fn send_sms(name: &str, place: &Place) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         };
         if let Err(error) = gateway.connect() {
-            // Not the order's fault, and nothing was tried: it goes back untouched, for who has a
-            // gateway.
+            // Not the order's fault, and nothing was tried: it goes back untouched, for a worker
+            // that has a gateway.
             delivery.hand_back().or_else(too_late)?;
             return Err(format!("no gateway: {error}").into());
         }
@@ -84,8 +84,8 @@ fn attempt(delivery: Delivery<'_, Order>, gateway: &mut Gateway) -> Result<(), F
     settled.or_else(too_late)
 }
 
-/// This worker was so slow that the order was given to another, who sees to it. Nothing to undo:
-/// the effect goes by the key. The group counts it.
+/// This worker was so slow that another has the order now, and sees to it. Nothing to undo: the
+/// effect goes by the key. The group counts it.
 fn too_late(_: LeaseLost) -> Result<(), Failure> {
     Ok(())
 }
@@ -93,8 +93,8 @@ fn too_late(_: LeaseLost) -> Result<(), Failure> {
 /// Bytes of a booking: points, and how often they were booked.
 pub(crate) const BOOKING: u64 = 8;
 
-/// A booking has its place by the position of the order's first message, so that a worker that comes to
-/// an order again, after a kill or by a redriven message, finds it booked.
+/// A booking has its place by the position of the order's first message, so that a worker that
+/// comes to an order again, after a kill or by a redriven message, finds it booked.
 fn add_points(place: &Place) -> Result<(), Failure> {
     let worker = WorkerOptions::new(POINTS)
         .name(POINTS)
@@ -152,7 +152,7 @@ fn audit(place: &Place) -> Result<(), Failure> {
             Err(error) => return Err(error.into()),
         };
         if let Err(failure) = write_down(&file, message.position(), &message) {
-            // Dropping it would release it. It is not written: it must come again.
+            // Dropping the message would release it. It is not written: it must come again.
             message.keep();
             return Err(failure);
         }

@@ -105,7 +105,7 @@ fn a_held_message_keeps_its_bytes_however_full_the_ring_gets() {
 }
 
 #[test]
-fn an_abandoned_claim_is_seen_by_nobody() {
+fn an_abandoned_claim_is_seen_by_no_reader() {
     let (ring, mut producer, mut consumer) = in_memory(4);
     let mut claim = producer.try_claim().unwrap();
     claim.fill(0xAA);
@@ -207,7 +207,7 @@ fn too_large_a_message_is_refused_by_every_call_and_costs_nothing() {
 }
 
 #[test]
-fn full_names_whoever_holds_the_ring() {
+fn full_names_the_party_that_holds_the_ring() {
     let ring = RingOptions::new(48, 4).durable("away").create_in_memory().unwrap();
     let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     let mut fast = ConsumerOptions::new().name("fast").start(Start::Earliest).attach::<[u8]>(&ring).unwrap();
@@ -222,7 +222,7 @@ fn full_names_whoever_holds_the_ring() {
         assert!(text.contains(part), "{text}");
     }
 
-    // It comes back and catches up; now another is the slowest.
+    // The durable consumer comes back and catches up; now another is the slowest.
     let mut back = ConsumerOptions::new().name("away").durable(true).attach::<[u8]>(&ring).unwrap();
     while back.try_recv().is_ok() {}
     fill(&mut producer, 4);
@@ -235,7 +235,7 @@ fn full_names_whoever_holds_the_ring() {
 }
 
 #[test]
-fn waiting_ends_in_time_however_it_waits() {
+fn every_way_of_waiting_ends_in_time() {
     for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
         let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
         let mut producer = ProducerOptions::new().wait(wait).open::<[u8]>(&ring).unwrap();
@@ -260,7 +260,7 @@ fn waiting_ends_in_time_however_it_waits() {
         assert!(matches!(producer.claim_timeout(short), Err(SendError::Full { .. })));
         assert!(matches!(producer.claim_batch_timeout(3, short), Err(SendError::Full { .. })));
         assert!(start.elapsed() >= short * 7, "somebody gave up early");
-        // What is there is had at once, and without a look at the clock.
+        // A message that is there comes at once, and without a look at the clock.
         assert_eq!(consumer.recv_timeout(Duration::ZERO).unwrap().position(), 0);
         assert_eq!(observer.recv_timeout(Duration::MAX).unwrap().position(), 0);
         assert_eq!(producer.send_timeout(b"x", Duration::MAX).unwrap(), 2);
@@ -268,7 +268,7 @@ fn waiting_ends_in_time_however_it_waits() {
 }
 
 #[test]
-fn whoever_waits_is_served_however_it_waits() {
+fn every_way_of_waiting_gets_its_message() {
     for wait in [Wait::Spin, Wait::Backoff, Wait::Park] {
         let ring = RingOptions::new(48, 2).create_in_memory().unwrap();
         let mut consumer =
@@ -320,7 +320,7 @@ fn nothing_is_sent_to_fewer_readers_than_required() {
 }
 
 #[test]
-fn with_nobody_there_the_producer_runs_free_and_latecomers_find_the_last_lap() {
+fn without_readers_the_producer_runs_free_and_latecomers_find_the_last_lap() {
     let ring = RingOptions::new(48, 8).create_in_memory().unwrap();
     let mut producer = Producer::<[u8]>::open(&ring).unwrap();
     for n in 0..100_u64 {
@@ -355,14 +355,14 @@ fn a_durable_consumer_that_stays_away_too_long_is_given_up_and_not_before() {
     assert_eq!(ring.consumers().iter().map(|info| info.name.as_str()).collect::<Vec<_>>(), ["here"]);
     let removed: Vec<_> = events(&ring).into_iter().filter(|event| event.1 == EventKind::Removed).collect();
     assert_eq!(removed, [("gone".to_owned(), EventKind::Removed, 0)]);
-    // Who is attached is not away, however long it does not read.
+    // A consumer that is attached is not away, however long it does not read.
     fill(&mut producer, 1);
     let idle = Instant::now();
     while idle.elapsed() < threshold * 2 {
         assert!(matches!(producer.send_timeout(b"x", threshold), Err(SendError::Full { .. })));
     }
     assert_eq!(ring.consumers().len(), 1);
-    // It who comes back after all begins anew.
+    // A consumer that comes back after its removal begins anew.
     let back =
         ConsumerOptions::new().name("gone").durable(true).start(Start::Latest).attach::<[u8]>(&ring).unwrap();
     assert_eq!(back.position(), ring.head());
@@ -557,7 +557,7 @@ fn the_flight_recorder_tells_what_happened_in_order() {
     assert!(all.iter().all(|event| event.pid == me && event.unix_ms > 1_600_000_000_000));
     assert!(all.windows(2).all(|pair| pair[0].unix_ms <= pair[1].unix_ms));
     assert_eq!((all[0].position, all[3].position, all[15].position), (100, 100, 105));
-    // Everybody who wrote it may be gone: the file alone tells it.
+    // Every party that wrote them may be gone: the file alone tells the events.
     drop(ring);
     assert_eq!(Ring::open(&path).unwrap().events(), all);
 }
@@ -586,7 +586,7 @@ fn the_flight_recorder_keeps_the_latest_and_counts_repetitions() {
     assert_eq!(repeats, [(EventKind::Attached, 1), (EventKind::Detached, 1)].repeat(5));
 }
 
-/// What lies in block `index` of a file with two blocks of 48 bytes: beside its slot's header, or,
+/// The bytes of block `index` of a file with two blocks of 48 bytes: beside its slot's header, or,
 /// if that is batched, in the packed row.
 fn block_of(path: &Path, index: usize) -> Vec<u8> {
     let file = std::fs::read(path).unwrap();
@@ -688,7 +688,7 @@ fn what_a_producer_abandoned_is_out_of_bounds_for_readers_of_its_successors() {
     while batch.push(&[0xAA; 48]).unwrap() {}
     batch.abort();
     drop(producer);
-    // With nobody there the successor looks ahead by less than the dirty blocks.
+    // Without readers the successor takes less room than the dirty blocks have.
     drop(consumer);
     let mut successor = Producer::<[u8]>::open(&ring).unwrap();
     successor.send(&[100; 48]).unwrap();

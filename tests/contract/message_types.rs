@@ -1,4 +1,5 @@
-//! The fear: two programs that mean different bytes take each other's type for their own, or two that mean the same do not.
+//! The fear: two programs that mean different bytes take each other's type for their own, or two
+//! that mean the same do not.
 
 use slipring::{Checked, Value, message, message_enum};
 
@@ -13,7 +14,7 @@ mod swapped {
     slipring::message! {
         pub(crate) struct Level { pub(crate) size: u64, pub(crate) price: u64 }
     }
-    /// Whose levels are others.
+    /// Another `Book`, with other levels.
     pub(crate) mod book {
         use super::Level;
         slipring::message! {
@@ -117,7 +118,7 @@ fn numbers_that_are_no_value_s_are_errors() {
     }
 }
 
-/// What the fingerprint is made of is in `docs/format.md`, for programs in other languages.
+/// `docs/format.md` says how programs in other languages compute the fingerprint.
 #[test]
 fn the_fingerprint_is_the_documented_one() {
     let text = "Level{price:u64,size:u64}".bytes();

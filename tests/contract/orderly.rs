@@ -1,8 +1,9 @@
-//! The fear: a reader joins at the very moment at which the producer grants itself the room that the reader
-//! was promised.
+//! The fear: a reader joins at the very moment at which the producer grants itself the room that
+//! the reader was promised.
 //!
-//! Readers come and go as fast as they can, at every kind of start, while the producer runs through tiny
-//! rings. Whatever a reader was given must be there and stay there for as long as it looks at it.
+//! Readers come and go as fast as they can, at every kind of start, while the producer runs through
+//! tiny rings. Each message that a reader was given must be there and stay for as long as the
+//! reader looks at it.
 
 use slipring::{
     AtPath, AttachError, Consumer, ConsumerOptions, Observer, Producer, RecvError, Ring, RingOptions, Start,
@@ -14,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const BLOCK: usize = 256;
 const VISITS: u64 = 12_000;
 
-/// A block whose every word says which position it belongs to.
+/// Fills a block: every word says which position it belongs to.
 fn fill(block: &mut [u8], position: u64) {
     for (word, n) in block.chunks_exact_mut(8).zip(0..) {
         word.copy_from_slice(&(position ^ n).to_le_bytes());
@@ -29,7 +30,8 @@ fn check(message: &[u8], position: u64) {
     }
 }
 
-/// For as long as an attach takes, which excludes other visitors anyway. The producer never asks for it.
+/// For as long as an attach takes, which excludes other visitors anyway. The producer never asks
+/// for it.
 fn lock(shared: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -171,7 +173,7 @@ fn crowd(ring: Ring) {
 }
 
 #[test]
-fn whoever_joins_at_full_speed_gets_what_it_was_promised() {
+fn a_reader_that_joins_at_full_speed_gets_what_it_was_promised() {
     for (capacity, first) in [(1, 0), (2, (1 << 32) - 3), (8, 0), (64, 1 << 62)] {
         let options = RingOptions::new(BLOCK, capacity).consumers(4).first_position(first);
         crowd(options.create_in_memory().unwrap());
@@ -188,7 +190,7 @@ fn an_evictable_reader_never_goes_back() {
         let running = scope.spawn(move || run(producer, stop));
         let visitor = scope.spawn(move || {
             for _ in 0..10 * VISITS {
-                // It may be evicted before it has attached.
+                // The producer may evict the consumer before it has attached.
                 let mut consumer = ConsumerOptions::new().attach_evictable::<[u8]>(&ring).unwrap();
                 let mut next = consumer.position();
                 for _ in 0..4 {

@@ -1,8 +1,8 @@
-//! The fear: a reader that learns from the head how many messages there are takes one for another, skips one, or
-//! gets one twice.
+//! The fear: a reader that learns from the head how many messages there are takes one for another,
+//! skips one, or gets one twice.
 //!
-//! Messages of every making, one after another and more of them than a reader looks for one by one, are received by all calls in
-//! turn.
+//! Messages of every making, one after another and more of them than a reader looks for one by one,
+//! are received by all calls in turn.
 
 use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
 
@@ -11,7 +11,8 @@ const CAPACITY: usize = 256;
 /// Rings full.
 const LAPS: u64 = 40;
 
-/// Its number in whole words, of a length that differs from message to message, whole blocks among them.
+/// Its number in whole words, of a length that differs from message to message, whole blocks among
+/// them.
 fn message(position: u64) -> Vec<u8> {
     let len = if position % 5 < 3 { BLOCK } else { 1 + usize::try_from(position).unwrap() % BLOCK };
     position.to_le_bytes().into_iter().cycle().take(len).collect()
@@ -21,7 +22,8 @@ fn kind(position: u64) -> u32 {
     u32::from(position % 11 == 0)
 }
 
-/// Fills the ring, or a part of it: longer and longer runs of single messages, and batches between them.
+/// Fills the ring, or a part of it: longer and longer runs of single messages, and batches between
+/// them.
 fn fill(producer: &mut Producer, round: &mut usize, turns: usize) {
     for _ in 0..turns {
         *round += 1;

@@ -1,6 +1,8 @@
-//! The fear: values that are sent and received as slices lie where other readers do not look for them.
+//! The fear: values that are sent and received as slices lie where other readers do not look for
+//! them.
 //!
-//! Slices go around the ring's edge, stand beside values that were sent by themselves, and end before a message that is none.
+//! Slices go around the ring's edge, stand beside values that were sent by themselves, and end
+//! before a message that is none.
 
 use slipring::{
     At, Consumer, ConsumerOptions, EvictableConsumer, GroupSettings, Observer, Producer, RecvError,
@@ -137,7 +139,8 @@ fn what_was_handed_out_together_is_finished_together() {
     assert_eq!(consumer.try_recv_batch(1).unwrap().iter().map(|item| *item).collect::<Vec<_>>(), [2]);
 }
 
-/// Types differ: neither a producer nor a reader gets at the ring, unless it says that any type is right.
+/// Types differ: neither a producer nor a reader gets at the ring, unless it says that any type is
+/// right.
 #[test]
 fn other_types_are_refused_unless_they_are_asked_for() {
     let ring = RingOptions::of::<u64>(CAPACITY).group("g", GroupSettings::new()).create_in_memory().unwrap();
@@ -163,7 +166,7 @@ fn other_types_are_refused_unless_they_are_asked_for() {
     is_refused(Producer::<[u64; 2]>::open(&any), "[u64;2]");
 }
 
-/// What is no value is passed once, by every role: it must not stop a reader for ever.
+/// Every role passes bytes that are no value once: they must not stop a reader for ever.
 #[test]
 fn every_role_goes_on_behind_what_is_no_value() {
     let settings = GroupSettings::new();

@@ -1,13 +1,14 @@
 //! The fear: a file that was damaged after its creation crashes, hangs or misleads its users.
 //!
-//! Every single bit of a ring's control words and of its slots is flipped in turn, pages are overwritten by
-//! noise, and every operation of a ring is tried on the result. Each step must be refused with an error
-//! or work, in a bounded number of operations; a message that a producer publishes into such a ring must reach every
-//! reader that takes it as it was published. A child process does the work, so that a signal or an endless loop is seen
-//! for what it is, and says at which damage it happened.
+//! Every single bit of a ring's control words and of its slots is flipped in turn, pages are
+//! overwritten by noise, and every operation of a ring is tried on the result. Each step must be
+//! refused with an error or work, in a bounded number of operations; a message that a producer
+//! publishes into such a ring must reach every reader that takes it as it was published. A child
+//! process does the work, so that a signal or an endless loop is seen for what it is, and says at
+//! which damage it happened.
 //!
-//! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands what was found
-//! this way, each by itself.
+//! The header, lengths, and what is not a file at all are in `attach_errors.rs`. At the end stands
+//! what was found this way, each by itself.
 
 use kit::format::{consumer, group, producer, readers, record, size, slot, worker};
 use kit::{Child, Dice, TempDir};
@@ -50,7 +51,7 @@ const ENOUGH: u64 = 64;
 /// Generous: the work takes seconds.
 const WATCHDOG: Duration = Duration::from_secs(300);
 
-/// What the message at a position says, whoever sends it.
+/// The bytes of the message at a position, whichever producer sends it.
 fn message(position: u64) -> [u8; 24] {
     let mut bytes = [0; 24];
     for (nth, chunk) in (1_u64..).zip(bytes.chunks_exact_mut(8)) {
@@ -59,8 +60,8 @@ fn message(position: u64) -> [u8; 24] {
     bytes
 }
 
-/// A ring with a past: two laps published, a durable consumer in the middle of them, a group with messages in
-/// several states. Nobody is attached.
+/// A ring with a past: two laps published, a durable consumer in the middle of them, a group with
+/// messages in several states. No process is attached.
 fn furnish(path: &Path, block: usize) {
     let settings = GroupSettings::new().ack_wait(Duration::from_secs(600)).max_deliver(3);
     let ring = RingOptions::new(block, 4)
@@ -110,9 +111,9 @@ struct Victim {
     layout: Layout,
     file: File,
     dead: File,
-    /// Whoever looks on reads here what was being done.
+    /// The parent process reads here which trial was under way.
     progress: File,
-    /// A slot may say by itself that it holds the next message, which nobody can know to be a lie.
+    /// A slot may say by itself that it holds the next message, and no reader can know better.
     forged: Cell<bool>,
     image: Vec<u8>,
     dead_image: Vec<u8>,
@@ -168,7 +169,8 @@ struct Tally {
     acked: u64,
 }
 
-/// Looks at one message. What this producer published is as it was; what lay there before may be damaged.
+/// Looks at one message. This producer's messages are as it published them; older ones may be
+/// damaged.
 fn look(victim: &Victim, who: &str, position: u64, bytes: &[u8], first_new: u64) {
     assert!(bytes.len() <= victim.layout.block, "{who}: {} bytes", bytes.len());
     if position >= first_new {
@@ -180,7 +182,7 @@ fn look(victim: &Victim, who: &str, position: u64, bytes: &[u8], first_new: u64)
 type Next<'r> = Box<dyn FnMut() -> Result<u64, RecvError> + 'r>;
 
 /// Everything that can be done with a ring, each step refused or done.
-fn use_it(victim: &Victim, tally: &mut Tally) {
+fn try_all(victim: &Victim, tally: &mut Tally) {
     let path = victim.path.as_path();
     tally.tried += 1;
     let mut note = |error: Error| {
@@ -226,7 +228,7 @@ fn use_it(victim: &Victim, tally: &mut Tally) {
                 let mut delivery = worker.try_recv()?;
                 let position = delivery.position();
                 look(victim, "worker", position, &delivery, first_new);
-                // Nobody else is about: a lease that was just had is not lost.
+                // No other worker is about: a lease that was just taken is not lost.
                 delivery.extend().unwrap();
                 delivery.ack().unwrap();
                 acked.set(acked.get() + 1);
@@ -323,7 +325,7 @@ fn resume_and_evict(victim: &Victim, first_new: u64, refused: &mut dyn FnMut(Err
     }
 }
 
-/// Whatever is only looked at.
+/// Every call that only looks.
 fn inspect(ring: &Ring) {
     ring.check();
     ring.events();
@@ -341,7 +343,7 @@ fn flip_all(victim: &Victim, what: &str, ranges: &[std::ops::Range<u64>]) -> Tal
         for bit in 0..8 {
             victim.damage(&format!("{what}, bit {bit}"), offset, &[byte ^ 1 << bit]);
             victim.forged.set(false);
-            use_it(victim, &mut tally);
+            try_all(victim, &mut tally);
         }
     }
     tally
@@ -351,7 +353,7 @@ fn every(start: u64, step: u64, count: u64, len: u64) -> Vec<std::ops::Range<u64
     (0..count).map(|n| start + n * step..start + n * step + len).collect()
 }
 
-/// The words of the control pages lie at the start of a line; what lies between is nobody's.
+/// The words of the control pages lie at the start of a line; the bytes between have no use.
 fn flip_control(victim: &Victim) {
     let used = every(producer::PAGE, 128, 6, 32);
     report(victim, "producer's page", &flip_all(victim, "producer's page", &used), true);
@@ -367,7 +369,7 @@ fn flip_control(victim: &Victim) {
             (page..page + 4096).step_by(3).filter(|offset| offset % 128 >= 32 || offset - page >= 768)
         {
             victim.damage("nobody's", offset, &[1 << (offset % 8)]);
-            use_it(victim, &mut tally);
+            try_all(victim, &mut tally);
         }
     }
     assert_eq!(tally.refused, 0, "{tally:?}");
@@ -411,7 +413,8 @@ fn flip_slots(victim: &Victim) {
     );
 }
 
-/// Whole pages, entries and words of noise, of ones, of zeros, and of the numbers at which sums wrap.
+/// Whole pages, entries and words of noise, of ones, of zeros, and of the numbers at which sums
+/// wrap.
 fn overwrite(victim: &Victim) {
     let mut dice = Dice::new(1);
     let mut tally = Tally::default();
@@ -426,7 +429,7 @@ fn overwrite(victim: &Victim) {
                 }
             }
             victim.damage("noise", page, &bytes);
-            use_it(victim, &mut tally);
+            try_all(victim, &mut tally);
         }
     }
     for _ in 0..4000 {
@@ -439,12 +442,12 @@ fn overwrite(victim: &Victim) {
             let word = if dice.hits(2) { word } else { word - word % 128 };
             victim.write(word, &odd_value(&mut dice).to_le_bytes());
         }
-        use_it(victim, &mut tally);
+        try_all(victim, &mut tally);
     }
     for fill in [0, 0xFF] {
         for &page in &pages {
             victim.damage("filled", page, &[fill; 4096]);
-            use_it(victim, &mut tally);
+            try_all(victim, &mut tally);
         }
     }
     report(victim, "pages and words", &tally, true);
@@ -520,7 +523,7 @@ fn pages_and_words_may_hold_anything() {
     guarded("overwrite");
 }
 
-/// A ring of which one file word is changed before anybody attaches.
+/// A ring of which one word of the file is changed before a process attaches.
 fn with_word(directory: &TempDir, offset: u64, value: u64) -> PathBuf {
     with_word_and_blocks(directory, LAYOUTS[0].block, offset, value)
 }
@@ -538,7 +541,7 @@ fn write_word(path: &Path, offset: u64, value: u64) {
     kit::format::write(path, offset, &value.to_le_bytes());
 }
 
-/// Sends two laps, with everybody keeping up who is there.
+/// Sends two laps, while every reader keeps up.
 fn is_not_held_up(path: &Path, durable: bool) {
     let attach = || ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(path).unwrap();
     let mut durable = durable.then(attach);
@@ -552,7 +555,7 @@ fn is_not_held_up(path: &Path, durable: bool) {
 }
 
 #[test]
-fn a_floor_of_nobodys_group_holds_nobody_up() {
+fn a_floor_of_a_free_entry_holds_no_producer_up() {
     let dir = TempDir::new();
     let path = with_word(&dir, GROUPS + group::LEN, 0);
     let ring = Ring::open(&path).unwrap();
@@ -563,9 +566,9 @@ fn a_floor_of_nobodys_group_holds_nobody_up() {
     assert_eq!(ring.check(), []);
 }
 
-/// Its entry says "durable", and that it is nobody's.
+/// The entry's flags say "durable", and that the entry is free.
 #[test]
-fn a_tail_that_stands_for_nobody_holds_nobody_up() {
+fn a_tail_of_a_free_entry_holds_no_producer_up() {
     let dir = TempDir::new();
     let path = with_word(&dir, CONSUMERS + consumer::FLAGS, 2);
     let ring = Ring::open(&path).unwrap();
@@ -574,7 +577,7 @@ fn a_tail_that_stands_for_nobody_holds_nobody_up() {
 }
 
 #[test]
-fn a_count_that_wraps_stops_nobody() {
+fn a_count_that_wraps_stops_no_party() {
     let dir = TempDir::new();
     let path = with_word(&dir, producer::PAGE + 5 * 128 + 16, u64::MAX);
     let _evictable = ConsumerOptions::new().attach_evictable::<[u8]>(&path).unwrap();
@@ -637,7 +640,7 @@ fn a_worker_gets_nothing_from_below_the_first_position() {
         write_word(&path, GROUPS + word, 96);
         let position = |received: Result<Delivery<'_>, RecvError>| received.map(|it| it.position()).ok();
         assert_eq!(position(worker.try_recv()), None, "word {word}");
-        // Who waits sweeps.
+        // A worker that waits sweeps.
         assert_eq!(position(worker.recv_timeout(Duration::from_millis(50))), None, "word {word}, swept");
         // Nor does it hold up a producer that has not looked before.
         drop(producer);
@@ -671,7 +674,8 @@ fn check_names_what_claims_more_than_can_be() {
     assert_eq!(ring.check(), [], "published, and not counted");
 }
 
-/// A deadline that no clock of this ring has written: the lease is nobody's, though its worker lives.
+/// A deadline that no clock of this ring has written: the lease does not count, though its worker
+/// lives.
 #[test]
 fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
     let dir = TempDir::new();
@@ -696,7 +700,7 @@ fn a_lease_that_would_last_for_days_holds_its_message_for_a_moment() {
 /// Plays one of the roles of this file.
 pub(crate) fn play(role: &str, given: &[String]) {
     let victim = Victim::new(Path::new(&given[0]), LAYOUTS[given[1].parse::<usize>().unwrap()]);
-    use_it(&victim, &mut Tally::default());
+    try_all(&victim, &mut Tally::default());
     match role {
         "control" => flip_control(&victim),
         "consumers" => flip_consumers(&victim),

@@ -1,7 +1,7 @@
 //! The fear: a file that is not what it should be is believed, or destroyed.
 //!
-//! Every way in which creating, opening or attaching can fail is provoked here. Each must end in its own
-//! error, which names the path and the numbers, and must leave what it found as it was.
+//! Every way in which creating, opening or attaching can fail is provoked here. Each must end in
+//! its own error, which names the path and the numbers, and must leave what it found as it was.
 
 use kit::format::{checksum, header, lock as lock_byte, producer, readers, slot, write};
 use kit::{Child, TempDir};
@@ -45,7 +45,7 @@ fn forge(path: &Path, offset: u64, bytes: &[u8]) {
     write(path, header::CHECKSUM, &sum.to_le_bytes());
 }
 
-/// What each of the ways into a ring says.
+/// The answers of all ways into a ring.
 fn doors(path: &Path) -> [(&'static str, Result<(), Error>); 4] {
     [
         ("open", Ring::open(path).map(drop).map_err(Error::from)),
@@ -234,8 +234,8 @@ fn another_byte_order_is_recognised_before_any_number_is_read() {
     all_refuse(&path, |error| matches!(error, OpenError::WrongByteOrder), &["byte order"]);
 }
 
-/// Gives a file, or the files of a directory from now on, an access control list: owner and group read and write, and
-/// user 65534 reads. False where the filesystem has no lists.
+/// Gives a file, or the files of a directory from now on, an access control list: owner and group
+/// read and write, and user 65534 reads. False where the filesystem has no lists.
 fn let_a_user_read(path: &Path, list: &std::ffi::CStr) -> bool {
     let entries: [(u16, u16, u32); 5] =
         [(1, 6, u32::MAX), (2, 4, kit::NOBODY), (4, 6, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
@@ -264,7 +264,8 @@ fn an_access_control_list_that_lets_a_user_read_counts_as_the_mode_does() {
         "{error}"
     );
     assert!(Observer::<[u8]>::attach(&path, Start::Earliest).is_ok());
-    // A list that the directory gives is there when the ring is created, which then has a lock file without one.
+    // A list that the directory gives is there when the ring is created, which then has a lock file
+    // without one.
     assert!(let_a_user_read(dir.as_ref(), c"system.posix_acl_default"));
     let inherits = dir.file("inherits");
     options.create(&inherits).unwrap();
@@ -413,7 +414,8 @@ fn a_layout_that_the_geometry_does_not_imply_is_refused_whatever_the_checksum() 
         }
         forge(&path, offset, &old);
     }
-    // What there is none of; neither without the other, nor both where the rest of the header knows of none.
+    // Groups without workers, workers without groups, and both where the rest of the header knows
+    // of none.
     let (groups, workers) = (168, 200);
     for (more, are) in
         [([groups].as_slice(), 1), (&[groups], u64::MAX), (&[workers], 1), (&[groups, workers], 1)]
@@ -642,8 +644,8 @@ fn a_strangers_file_is_observed_but_not_read_in_place() {
     }
     set_mode(&theirs, 0o666);
     set_mode(&guarded, 0o444);
-    // Only root can give files away; for others the file stays their own, and 0444 is what remains to test.
-    // SAFETY: takes nothing, cannot fail.
+    // Only root can give files away; for others the file stays their own, and 0444 is what remains
+    // to test. SAFETY: takes nothing, cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if root {
         for path in [&theirs, &guarded] {
@@ -686,14 +688,14 @@ fn meet_a_strangers_file(directory: &Path, foreign: bool) {
         assert_eq!((&*message, message.kind()), (&b"for everybody to see"[..], 7));
         assert_eq!(observer.try_recv().unwrap_err(), RecvError::Empty);
     }
-    // Whoever has dropped its privileges can still make rings of its own.
+    // A process that has dropped its privileges can still make rings of its own.
     let own = directory.join("own");
     RingOptions::new(48, 8).create(&own).unwrap();
     drop(Consumer::<[u8]>::attach(&own, Start::Latest).unwrap());
 }
 
 #[test]
-fn a_second_producer_is_told_who_the_first_is() {
+fn a_second_producer_is_told_which_process_is_the_first() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
@@ -708,7 +710,7 @@ fn a_second_producer_is_told_who_the_first_is() {
 }
 
 #[test]
-fn a_full_table_says_who_is_in_it() {
+fn a_full_table_names_its_consumers() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
@@ -862,7 +864,8 @@ fn start_positions_that_cannot_be_had_say_which_can() {
         producer.send(&[n]).unwrap();
         drop(consumer.try_recv().unwrap());
     }
-    // The producer took room at position 8, when all eight messages were released: it may write up to 16.
+    // The producer took room at position 8, when all eight messages were released: it may write up
+    // to 16.
     type Attach = fn(&Path, Start) -> Result<u64, AtPath<AttachError>>;
     let attempts: [(&str, Attach); 3] = [
         ("consumer", |path, start| Consumer::<[u8]>::attach(path, start).map(|it| it.position())),
@@ -888,12 +891,12 @@ fn start_positions_that_cannot_be_had_say_which_can() {
         assert_eq!(attach(&path, Start::At(11)).unwrap(), 11);
         assert!(attach(&path, Start::At(u64::MAX)).is_err());
     }
-    // Whoever was turned away holds nobody up.
+    // A process that was turned away holds no other up.
     assert_eq!(ring.consumers().len(), 1);
 }
 
 #[test]
-fn nobody_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
+fn no_attach_waits_for_ever_for_a_table_that_a_stopped_process_holds() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     small(&path);
@@ -945,8 +948,8 @@ fn impossible_control_words_are_named_and_never_used() {
     write(&path, producer::HEAD, &3_u64.to_le_bytes());
     damaged(Producer::<[u8]>::open(&path).unwrap_err(), "claimed", 0);
 
-    // A durable entry without a tail, as a removal that was killed half-way leaves it: there is nothing to
-    // resume, and the name can be had again.
+    // A durable entry without a tail, as a removal that was killed half-way leaves it: there is
+    // nothing to resume, and the name can be had again.
     fresh();
     write(&path, FIRST_ENTRY, &u64::MAX.to_le_bytes());
     drop(ConsumerOptions::new().name("durable").durable(true).attach::<[u8]>(&path).unwrap());

@@ -1,12 +1,13 @@
-//! The fear: a change of the code changes the bytes, and rings that exist become unreadable or, worse, are
-//! read wrongly.
+//! The fear: a change of the code changes the bytes, and rings that exist become unreadable or,
+//! worse, are read wrongly.
 //!
-//! `golden/v1.ring` was written once, by the calls in [`write_ring`]. Today's code must read it, and must
-//! write the same bytes, but for what differs from run to run. If it does not, the format has changed: raise
-//! its version, keep the old file, and write a new one with
+//! `golden/v1.ring` was written once, by the calls in [`write_ring`]. Today's code must read it,
+//! and must write the same bytes, but for what differs from run to run. If it does not, the format
+//! has changed: raise its version, keep the old file, and write a new one with
 //!
 //! ```text
-//! SLIPRING_WRITE_GOLDEN=$PWD/tests/files/golden/v2.ring cargo test -p slipring-tests --test files golden
+//! SLIPRING_WRITE_GOLDEN=$PWD/tests/files/golden/v2.ring \
+//!     cargo test -p slipring-tests --test files golden
 //! ```
 
 use kit::TempDir;
@@ -50,8 +51,8 @@ const SENT: [(u32, &[u8]); 7] = [
     (0, b"the seventh message fills its block, and is bare"),
 ];
 
-/// A ring of eight blocks of 48 bytes that begins at position 1000, has lapped, was full once, has a durable
-/// consumer that is away, and was left by a producer that did not close it.
+/// A ring of eight blocks of 48 bytes that begins at position 1000, has lapped, was full once, has
+/// a durable consumer that is away, and was left by a producer that did not close it.
 fn write_ring(path: &Path) {
     RingOptions::of::<Tick>(8).consumers(2).durable("audit").first_position(1000).create(path).unwrap();
     let mut producer = Producer::<[u8]>::open(At::path(path).any_type()).unwrap();
@@ -129,7 +130,7 @@ fn a_ring_of_the_past_is_read_as_it_was_written() {
     assert_eq!(*audit.attach::<Tick>(&path).unwrap().recv().unwrap(), tick);
 }
 
-/// Puts zeros where one run differs from the next: who, when, which.
+/// Puts zeros where one run differs from the next: process numbers, times, ids.
 fn mask(bytes: &mut [u8]) {
     let mut zero = |start: usize, len: usize| bytes[start..start + len].fill(0);
     zero(240, 16); // ring id
@@ -162,7 +163,8 @@ fn todays_code_writes_the_bytes_of_the_past() {
     assert_eq!(differs.map(|at| (at, &new[at..at + 8], &golden[at..at + 8])), None);
 }
 
-/// The golden file says at these offsets what the format's description says, without a line of the library.
+/// The golden file says at these offsets what the format's description says, without a line of the
+/// library.
 #[test]
 fn the_golden_file_is_what_the_format_describes() {
     let bytes = std::fs::read(GOLDEN).unwrap();
@@ -189,7 +191,8 @@ fn the_golden_file_is_what_the_format_describes() {
             ..1013 => slot + 16,
             _ => packed,
         };
-        // The last two are a batch. The first of them has a header; of the second its slot says what it said a lap before.
+        // The last two are a batch. The first of them has a header; of the second its slot says
+        // what it said a lap before.
         let sequence = match position {
             1013 => 1014 | 1 << 63,
             1014 => 1007,
@@ -203,7 +206,7 @@ fn the_golden_file_is_what_the_format_describes() {
         assert_eq!(&block[..message.len()], message);
         assert!(block[message.len()..].iter().all(|&byte| byte == 0), "a stale byte at {position}");
     }
-    // What was given up lies there, batched, and the head does not come to it.
+    // The aborted batch lies there, and the head does not reach it.
     let slot = SLOTS + 7 * SLOT;
     assert_eq!(
         (word(slot), word(slot + 8), &bytes[PACKED + 7 * 48..PACKED + 7 * 48 + 8]),
@@ -213,13 +216,13 @@ fn the_golden_file_is_what_the_format_describes() {
     assert_eq!((word(TABLE), word(TABLE + 128)), (1009, 0b11));
     assert_eq!(&bytes[TABLE + 192..TABLE + 198], b"audit\0");
     assert_eq!((word(TABLE + ENTRY), word(TABLE + ENTRY + 128)), (u64::MAX, 0));
-    // Each was taken once: the first at the creation, whose owner has not left for good, the other
-    // by one that has.
+    // Each entry was taken once: the first at the creation, and its owner has not left for good;
+    // the other by one that has.
     assert_eq!([word(TABLE + 8), word(TABLE + 16)], [1, u64::MAX]);
     assert_eq!([word(TABLE + ENTRY + 8), word(TABLE + ENTRY + 16)], [1, 1008]);
     // So many entries of each table were used.
     assert_eq!([word(READERS + 512), word(READERS + 520), word(READERS + 528)], [2, 0, 0]);
-    // What later versions write.
+    // Words for later versions.
     for (at, len) in [(208, 24), (368, 656), (READERS + 536, 3560), (TABLE + 24, 104), (TABLE + 168, 8)] {
         assert!(bytes[at..at + len].iter().all(|&byte| byte == 0), "reserved, at {at}");
     }

@@ -1,4 +1,5 @@
-//! The fear: a program that comes first, or beside another, finds no ring, a half-made one, or one that is not what it needs.
+//! The fear: a program that comes first, or beside another, finds no ring, a half-made one, or one
+//! that is not what it needs.
 
 use kit::TempDir;
 use slipring::{

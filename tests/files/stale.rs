@@ -1,4 +1,5 @@
-//! Blocks hold published messages, and nothing else: read in the file, after every step of random producers.
+//! Blocks hold published messages, and nothing else: read in the file, after every step of random
+//! producers.
 
 use kit::format::{header, producer, slot, word_in};
 use kit::{Dice, TempDir};
@@ -17,7 +18,7 @@ fn claims_may_go_to_another_thread() {
 }
 
 #[test]
-fn what_a_predecessor_claimed_is_not_published_to_nobody() {
+fn what_a_predecessor_claimed_is_not_published_without_readers() {
     for capacity in [32, 1024] {
         let ring = RingOptions::new(48, capacity).create_in_memory().unwrap();
         let mut first = Producer::<[u8]>::open(&ring).unwrap();
@@ -28,15 +29,15 @@ fn what_a_predecessor_claimed_is_not_published_to_nobody() {
     }
 }
 
-/// Bytes of a block. Up to 112 a message that is sent by itself has a place of its own beside its header; longer ones have
-/// one place.
+/// Bytes of a block. Up to 112 a message that is sent by itself has a place of its own beside its
+/// header; longer ones have one place.
 const BLOCKS: [usize; 21] =
     [1, 5, 16, 17, 31, 32, 33, 47, 48, 49, 64, 100, 112, 113, 120, 128, 160, 176, 200, 256, 257];
 
-/// What nobody publishes.
+/// A byte that no producer publishes.
 const SCRIBBLE: u8 = 0xEE;
 
-/// A ring, who writes it, and what was published so far.
+/// A ring, its producer, and all that was published so far.
 struct World {
     dice: Dice,
     block: usize,

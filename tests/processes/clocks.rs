@@ -1,9 +1,10 @@
-//! The fear: a clock that was set makes a party give up a message that is still held, or hold one that is given
-//! up.
+//! The fear: a clock that was set makes a party give up a message that is still held, or hold one
+//! that is given up.
 //!
-//! The system clock is for people, and for one decision: how long a durable consumer has been away. Set back, it
-//! leaves time stamps of the future; set forward, some of long ago. Leases go by the machine's monotonic clock, which
-//! no program sets, but which a container may see shifted (`time_namespaces(7)`).
+//! The system clock is for people, and for one decision: how long a durable consumer has been away.
+//! Set back, it leaves time stamps of the future; set forward, some of long ago. Leases go by the
+//! machine's monotonic clock, which no program sets, but which a container may see shifted
+//! (`time_namespaces(7)`).
 
 use kit::format::{consumer, header, producer, word};
 use kit::{Child, LONG, TempDir, command, tell};
@@ -20,7 +21,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Makes the time stamps of the producer and of the first consumer this one: when each came, and when the latter left.
+/// Makes the time stamps of the producer and of the first consumer this one: when each came, and
+/// when the latter left.
 fn stamp(path: &Path, time: SystemTime) {
     let ms = u64::try_from(time.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let consumer = word(path, header::READERS) + word(path, header::CONSUMER_TABLE);
@@ -35,7 +37,8 @@ fn audit() -> ConsumerOptions {
     ConsumerOptions::new().name("audit").durable(true).start(Start::Earliest)
 }
 
-/// A full ring, whose durable consumer may be away for an hour, and left in the given time as the clock says now.
+/// A full ring. Its durable consumer may be away for an hour, and left at the given time by today's
+/// clock.
 fn held(path: &Path, left: SystemTime) -> Producer {
     let options = RingOptions::new(48, 8).consumers(2).durable_inactive_threshold(Duration::from_secs(3600));
     options.create(path).unwrap();
@@ -49,7 +52,7 @@ fn held(path: &Path, left: SystemTime) -> Producer {
 }
 
 #[test]
-fn the_system_clock_set_back_gives_nobody_up() {
+fn the_system_clock_set_back_gives_no_consumer_up() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let mut producer = held(&path, SystemTime::now() + YEAR);
@@ -69,7 +72,7 @@ fn the_system_clock_set_back_gives_nobody_up() {
 }
 
 #[test]
-fn the_system_clock_set_forward_gives_up_who_was_away_and_nobody_else() {
+fn the_system_clock_set_forward_gives_up_the_consumer_that_was_away_and_no_other() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let mut producer = held(&path, SystemTime::now() - YEAR);
@@ -105,7 +108,7 @@ fn gets_nothing(worker: &Worker) {
     }
 }
 
-/// In a namespace whose clock is more than a day ahead.
+/// In a namespace with a clock that is more than a day ahead.
 fn guest(path: &Path) {
     let worker = join(path);
     let lease = worker.recv_timeout(LONG).unwrap();
@@ -118,8 +121,8 @@ fn guest(path: &Path) {
     lease.ack().unwrap();
 }
 
-/// In the child, before `exec`: makes a time namespace, and goes on as its first process. An error where that is not
-/// allowed.
+/// In the child, before `exec`: makes a time namespace, and goes on as its first process. An error
+/// where that is not allowed.
 fn shift_the_clock() -> io::Result<()> {
     let check = |result: libc::c_int| if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) };
     // SAFETY: takes flags.
@@ -129,7 +132,7 @@ fn shift_the_clock() -> io::Result<()> {
     // SAFETY: there is one thread.
     let first = check(unsafe { libc::fork() })?;
     if first > 0 {
-        // Whoever starts this waits for the end of a pipe that `exec` closes, and only the child gets there.
+        // The parent waits for the end of a pipe that `exec` closes, and only the child gets there.
         // SAFETY: takes numbers; nothing here uses a descriptor any more.
         check(unsafe { libc::close_range(3, libc::c_uint::MAX, 0) })?;
         let mut status = 0;

@@ -1,15 +1,16 @@
-//! The fear: workers die, stop and come back, the producer dies and comes back, and somewhere in between a
-//! message is done twice, or never, or is lost.
+//! The fear: workers die, stop and come back, the producer dies and comes back, and somewhere in
+//! between a message is done twice, or never, or is lost.
 //!
-//! One producer and four workers of one group, all of them processes, are killed with SIGKILL and stopped
-//! with SIGSTOP at random, and started again. Each message names its position. Each
-//! acknowledgement that the library confirmed sets the message's bit in a map that all of them share; a bit
-//! that was set before is the thing that must never happen.
+//! One producer and four workers of one group, all of them processes, are killed with SIGKILL and
+//! stopped with SIGSTOP at random, and started again. Each message names its position. Each
+//! acknowledgement that the library confirmed sets the message's bit in a map that all of them
+//! share; a bit that was set before is the thing that must never happen.
 //!
 //! `SLIPRING_KILL_SECONDS` says for how long (default 20).
 //!
 //! ```sh
-//! SLIPRING_KILL_SECONDS=3600 cargo test --release -p slipring-tests --test processes group_kills -- --nocapture
+//! SLIPRING_KILL_SECONDS=3600 cargo test --release -p slipring-tests --test processes \
+//!     group_kills -- --nocapture
 //! ```
 
 use kit::{Child, Dice, LONG, TempDir, tell};
@@ -27,8 +28,8 @@ const WORKERS: usize = 4;
 /// Messages per second, at most: what the map has room for.
 const RATE: u64 = 1_000_000;
 
-/// The message at a position: 16 to 48 bytes, of which the first eight are the position, and the others
-/// follow from it.
+/// The message at a position: 16 to 48 bytes, of which the first eight are the position, and the
+/// others follow from it.
 fn fill(block: &mut [u8], position: u64) -> usize {
     let len = 16 + usize::try_from(position * 7 % 33).unwrap();
     block[..8].copy_from_slice(&position.to_le_bytes());
@@ -40,7 +41,7 @@ fn kind_of(position: u64) -> u32 {
     (position % 5).try_into().unwrap()
 }
 
-/// It must be whole, and where it belongs.
+/// The message must be whole, and where it belongs.
 fn verify(delivery: &Delivery<'_>) {
     let mut expected = [0; BLOCK];
     let len = fill(&mut expected, delivery.position());
@@ -48,8 +49,8 @@ fn verify(delivery: &Delivery<'_>) {
     assert_eq!(delivery.kind(), kind_of(delivery.position()));
 }
 
-/// What all processes share besides the ring: some numbers, and a bit per position. What is stored here
-/// survives whoever stored it.
+/// Memory that all processes share besides the ring: some numbers, and a bit per position. It
+/// outlives the process that stores there.
 struct Shared(MmapRaw);
 
 #[derive(Clone, Copy)]
@@ -83,8 +84,8 @@ impl Shared {
         let words = self.0.as_mut_ptr().cast::<u64>();
         // SAFETY: the word lies in the mapping, as was just looked at.
         let word = unsafe { words.add(at) };
-        // SAFETY: a mapping begins at a page, so words are aligned. It lives as long as `self`, and everybody
-        // uses it by atomics only.
+        // SAFETY: a mapping begins at a page, so words are aligned. It lives as long as `self`, and
+        // all processes use it by atomics only.
         unsafe { AtomicU64::from_ptr(word) }
     }
 
@@ -113,7 +114,8 @@ impl Shared {
     }
 }
 
-/// Publishes from where the ring stands, whoever brought it there: the message says its position.
+/// Publishes from the ring's head on, whichever producer brought it there: the message says its
+/// position.
 fn produce(path: &str, shared: &Shared) {
     let mut producer = Producer::<[u8]>::open(path).unwrap();
     tell("open");
@@ -215,7 +217,7 @@ struct Player {
     role: &'static str,
     given: Vec<String>,
     child: Child,
-    /// It has told that it is there.
+    /// True once the child has said that it is there.
     there: bool,
     /// Stopped, until then.
     stopped: Option<Instant>,
@@ -246,11 +248,13 @@ impl Player {
 
     fn signal(&self, signal: libc::c_int) {
         let pid = self.child.process.id().try_into().unwrap();
-        // SAFETY: no memory is passed. The process was not waited for, so that the number is its own.
+        // SAFETY: no memory is passed. The process was not waited for, so that the number is its
+        // own.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     }
 
-    /// SIGSTOP. Not while it joins: it could have the table's lock then, and nobody else could join.
+    /// SIGSTOP. Not while the child joins: it could have the table's lock then, and no other could
+    /// join.
     fn stop(&mut self, until: Instant) {
         self.greet();
         self.signal(libc::SIGSTOP);
@@ -277,16 +281,17 @@ struct Witness<'t> {
     /// Workers killed so far.
     kills: usize,
     floor: u64,
-    /// Positions below the floor whose acknowledgement nobody counted yet.
+    /// Positions below the floor of which no worker has counted the acknowledgement yet.
     missing: Vec<u64>,
 }
 
 impl Witness<'_> {
-    /// Every position below the floor was acknowledged by some worker, since nothing is rejected here and
-    /// nothing given up. That worker counts it before it acknowledges another one. So each worker that lives
-    /// has at most one left to count, and each that was killed took at most one with it. Both numbers are
-    /// known at this moment, because the killing is done by this thread; and the floor is read before the
-    /// map, with a fence on either side, so that what was counted before a later acknowledgement is seen.
+    /// Every position below the floor was acknowledged by some worker, since nothing is rejected
+    /// here and nothing given up. That worker counts it before it acknowledges another one. So each
+    /// worker that lives has at most one left to count, and each that was killed took at most one
+    /// with it. Both numbers are known at this moment, because the killing is done by this thread;
+    /// and the floor is read before the map, with a fence on either side, so that what was counted
+    /// before a later acknowledgement is seen.
     fn look(&mut self) -> GroupInfo {
         let info = self.ring.groups().remove(0);
         fence(SeqCst);
@@ -312,7 +317,7 @@ fn seconds() -> u64 {
 }
 
 #[test]
-fn whoever_dies_every_message_is_acknowledged_exactly_once() {
+fn whichever_process_dies_every_message_is_acknowledged_exactly_once() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let messages = seconds() * RATE;
@@ -393,7 +398,8 @@ fn whoever_dies_every_message_is_acknowledged_exactly_once() {
         witness.missing
     );
     assert_eq!((head..messages).find(|&position| shared.is_counted(position)), None, "nobody published it");
-    // The entry of a worker that died idle may still be there: the next party that needs it clears it.
+    // The entry of a worker that died idle may still be there: the next party that needs it clears
+    // it.
     let wrong: Vec<_> = ring.check().into_iter().filter(|found| !found.to_be_cleared).collect();
     assert_eq!(wrong, []);
     assert!(head > 2 * CAPACITY as u64 && witness.kills > 0 && producer_kills > 0, "nothing was tried");

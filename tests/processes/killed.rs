@@ -1,7 +1,7 @@
 //! The fear: a process dies, at any instruction, and takes a message, a place or a wake-up with it.
 //!
-//! Real processes over a real file. They are killed while they publish, read, wait and sleep; the other
-//! processes go on, and every message that they see names its number.
+//! Real processes over a real file. They are killed while they publish, read, wait and sleep; the
+//! other processes go on, and every message that they see names its number.
 
 use kit::format::{readers, word};
 use kit::{Child, Dice, LONG, TempDir, tell, until};
@@ -20,7 +20,8 @@ const BLOCK: usize = 64;
 const READERS_ASLEEP: u64 = readers::SEGMENT_OF_SMALL + readers::READERS_ASLEEP;
 const PRODUCER_ASLEEP: u64 = readers::SEGMENT_OF_SMALL + readers::PRODUCER_ASLEEP;
 
-/// The `n`th message of life `life`: both numbers, then bytes that follow from them, of varying length.
+/// The `n`th message of life `life`: both numbers, then bytes that follow from them, of varying
+/// length.
 fn fill(block: &mut [u8], life: u64, n: u64) -> usize {
     let len = 16 + usize::try_from((n * 7 + life) % (BLOCK as u64 - 15)).unwrap();
     block[..8].copy_from_slice(&life.to_le_bytes());
@@ -29,7 +30,7 @@ fn fill(block: &mut [u8], life: u64, n: u64) -> usize {
     len
 }
 
-/// Which message it is. It must be whole.
+/// The producer's life and the position that a message names. The message must be whole.
 fn read(message: &[u8]) -> (u64, u64) {
     let number = |at: usize| u64::from_le_bytes(message[at..at + 8].try_into().unwrap());
     let (life, n) = (number(0), number(8));
@@ -135,8 +136,8 @@ fn produce(path: &str, ledger: &str, life: u64, count: u64) {
     producer.close().unwrap();
 }
 
-/// Reads until the stream is closed; every life's messages begin at 0 and have no gap. Tells how many
-/// each life had.
+/// Reads until the stream is closed; every life's messages begin at 0 and have no gap. Tells how
+/// many each life had.
 fn consume(path: &str, name: &str) {
     let mut consumer = ConsumerOptions::new().name(name).start(Start::Earliest).attach::<[u8]>(path).unwrap();
     tell("attached");
@@ -166,7 +167,8 @@ fn follow(lives: &mut Vec<u64>, (life, n): (u64, u64)) {
     lives[life] += 1;
 }
 
-/// Reads by copy until the stream is closed. What it saw and what it missed make the whole.
+/// Reads by copy until the stream is closed. The messages that it saw and those that it missed make
+/// the whole.
 fn observe(path: &str) {
     let mut observer = Observer::<[u8]>::attach(path, Start::Earliest).unwrap();
     tell("attached");
@@ -176,7 +178,7 @@ fn observe(path: &str) {
             Ok(message) => {
                 assert_eq!(message.position(), next);
                 next = message.position() + 1;
-                // One life only, whose messages are numbered as their positions are.
+                // One life only: its messages have the numbers of their positions.
                 assert_eq!(read(&message), (0, message.position()));
             }
             Err(RecvError::Lagged { missed }) => next += missed,
@@ -257,7 +259,7 @@ fn a_durable_consumer_killed_anywhere_resumes_at_the_first_unreleased_message() 
         until("the consumer gets that far", || tail() >= mark);
         consumer.kill();
         let (released, noted) = (tail(), ledger.load());
-        // It notes each message when it has released it.
+        // The consumer notes each message when it has released it.
         assert!((noted..=noted + 1).contains(&released), "noted {noted}, released {released}");
         let info = &ring.consumers()[0];
         assert!(!info.alive && info.durable && info.name == "audit");
@@ -340,7 +342,7 @@ fn sleeps(pid: u64) -> bool {
     })
 }
 
-/// True if this word says that somebody sleeps, or slept and was not woken.
+/// True if this word says that a party sleeps, or slept and was not woken.
 fn is_announced(path: &Path, word_at: u64) -> bool {
     word(path, word_at) != 0
 }
@@ -380,7 +382,7 @@ fn a_sleeper_killed_in_its_sleep_costs_one_wake_and_loses_none_for_others() {
         until("the survivor got it", || tail("survivor") == Some(n + 1));
     }
     producer.close().unwrap();
-    // It joined where the producer, with nobody in its way, had left the last lap.
+    // The survivor joined where the producer, without gates, had left the last lap.
     assert!(survivor.hear().starts_with("saw "));
     survivor.finish();
 }
@@ -465,7 +467,7 @@ fn a_right_given_up_is_free_at_once_though_the_process_starts_others() {
 }
 
 #[test]
-fn a_ring_that_is_removed_or_replaced_is_noticed_by_all_who_wait() {
+fn a_ring_that_is_removed_or_replaced_is_noticed_by_every_waiting_handle() {
     for replaced in [false, true] {
         let dir = TempDir::new();
         let path = dir.file("ring");
@@ -488,7 +490,7 @@ fn a_ring_that_is_removed_or_replaced_is_noticed_by_all_who_wait() {
         let replaced = |error: &RecvError| {
             assert!(matches!(error, RecvError::Handle(error) if is_replaced(error, &path)), "{error}");
         };
-        // What is there is still received; only then the waiting ends.
+        // The readers still receive the messages that are there; only then the waiting ends.
         for n in 0..4_u8 {
             assert_eq!(&*consumer.recv().unwrap(), [n]);
             assert_eq!(&*observer.recv().unwrap(), [n]);
@@ -506,7 +508,7 @@ fn a_ring_that_is_removed_or_replaced_is_noticed_by_all_who_wait() {
 }
 
 #[test]
-fn a_dead_producer_is_noticed_by_who_asked_and_awaited_by_who_did_not() {
+fn a_dead_producer_is_noticed_by_a_reader_that_asked_and_awaited_by_one_that_did_not() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     let ring = RingOptions::new(BLOCK, 1024).create(&path).unwrap();
@@ -620,7 +622,7 @@ fn what_a_killed_worker_held_is_delivered_again_long_before_its_lease_is_over() 
     assert_eq!((died.name.as_str(), died.pid), ("work", victim.pid()));
 }
 
-/// Nobody else looks after the dead: the colleague does so once an hour.
+/// Only the producer looks after the dead: the colleague does so once an hour.
 #[test]
 fn what_a_killed_worker_may_be_reading_holds_the_producer_until_it_needs_the_room() {
     let dir = TempDir::new();
@@ -686,7 +688,7 @@ fn whatever_a_group_does_to_make_room_wakes_the_producer() {
 }
 
 #[test]
-fn whoever_waits_in_the_kernel_uses_no_processor() {
+fn a_wait_in_the_kernel_uses_no_processor() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(BLOCK, 8).groups(1).create(&path).unwrap();
@@ -725,7 +727,7 @@ fn idle(path: &str) {
 }
 
 #[test]
-fn closing_wakes_all_who_sleep() {
+fn closing_wakes_every_sleeper() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     RingOptions::new(BLOCK, 8).create(&path).unwrap();
@@ -778,7 +780,8 @@ fn a_selector_serves_all_rings_in_turn_and_loses_nothing() {
         assert_eq!(read(&message), (which as u64, counts[which]));
         drop(message);
         counts[which] += 1;
-        // All had messages all the time, so nobody is served twice before everybody was served once.
+        // All had messages all the time, so no ring is served twice before every ring was served
+        // once.
         let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
         assert!(most - least <= 1, "unfair in turn {turn}: {counts:?}");
     }

@@ -1,7 +1,8 @@
 //! The fear: one process breaks the rules, and takes the processes that keep them with it.
 //!
-//! A process that writes noise over all that readers may write; a file that is cut short while it is used; roles
-//! that are stopped for a while; more readers than cores. Resources that run out are in `scarcity.rs`.
+//! A process that writes noise over all that readers may write; a file that is cut short while it
+//! is used; roles that are stopped for a while; more readers than cores. Resources that run out are
+//! in `scarcity.rs`.
 
 use kit::format::readers::SEGMENT_OF_SMALL;
 use kit::{Child, Dice, LONG, TempDir, message, tell};
@@ -50,7 +51,8 @@ fn vandal(path: &Path) {
     }
 }
 
-/// Everybody at work for a while, in steps that do not wait. What cannot go on leaves, and comes again.
+/// Every role at work for a while, in steps that do not wait. A party that cannot go on leaves, and
+/// comes again.
 fn honest(path: &Path) {
     let end = Instant::now() + Duration::from_millis(2500);
     let mut producer = Producer::<[u8]>::open(path).unwrap();
@@ -67,7 +69,8 @@ fn honest(path: &Path) {
             Err(error) => panic!("{error}"),
         }
         while let Ok(copy) = observer.try_recv() {
-            // A copy is whole or it is not given: nobody but the producer writes what it goes by.
+            // An observer gives a whole copy or none: only the producer writes the words that it
+            // goes by.
             assert_eq!(&*copy, message(copy.position()));
             seen += 1;
         }
@@ -90,7 +93,7 @@ fn honest(path: &Path) {
                 Err(error) => panic!("{error}"),
             }
         }
-        // A way out for everybody who is held up by what means nothing.
+        // A way out for every party that a meaningless word holds up.
         if stuck == 64 {
             (consumer, worker, stuck) = (None, None, 0);
             way_out(path);
@@ -110,7 +113,7 @@ fn way_out(path: &Path) {
 }
 
 #[test]
-fn noise_over_all_that_readers_write_takes_nobody_along() {
+fn noise_over_all_that_readers_write_ends_no_honest_process() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
@@ -122,7 +125,7 @@ fn noise_over_all_that_readers_write_takes_nobody_along() {
     println!("{}", honest.hear());
     honest.finish();
     drop(vandals);
-    // Nobody is left: what they left behind is cleared away, and the ring works.
+    // The vandals are gone: their noise is cleared away, and the ring works.
     way_out(&path);
     let mut consumer = Consumer::<[u8]>::attach(&path, Start::Latest).unwrap();
     let mut producer = Producer::<[u8]>::open(&path).unwrap();
@@ -132,7 +135,8 @@ fn noise_over_all_that_readers_write_takes_nobody_along() {
     }
 }
 
-/// Has the parent cut the file, and looks until it is: to hear of it, the child would need a way to be spoken to.
+/// Has the parent cut the file, and looks until it is: to hear of it, the child would need a way to
+/// be spoken to.
 fn until_cut(path: &Path, len: u64) {
     tell("ready");
     while std::fs::metadata(path).unwrap().len() > len {
@@ -176,7 +180,8 @@ fn truncated(path: &Path, handled: bool) {
     gone(consumer.try_recv().map(|message| message.len()).unwrap_err());
     gone(waiting.recv().map(|message| message.len()).unwrap_err());
     gone(informed[0].recv().map(|message| message.len()).unwrap_err());
-    // A batch is in hand as soon as it is known: to look whether it is still there would cost every one.
+    // A batch is in hand as soon as it is known: to look whether it is still there would cost every
+    // one.
     assert!(informed[1].try_recv_batch(1).unwrap().iter().all(|item| item[..] == [0; 48]));
     gone(informed[1].try_recv_batch(1).map(|batch| batch.len()).unwrap_err());
     assert_eq!(selector.recv().map(|(index, message)| (index, message.len())).unwrap(), (1, 5));
@@ -193,7 +198,8 @@ fn truncated(path: &Path, handled: bool) {
     assert!(matches!(error, SendError::Handle(AtPath { error: HandleError::Truncated, .. })), "{error}");
 }
 
-/// The file is cut between the slots and the packed blocks, so that a message is still said to be there.
+/// The file is cut between the slots and the packed blocks, so that a message is still said to be
+/// there.
 fn half_gone(path: &Path) {
     slipring::handle_sigbus().unwrap();
     let mut producer = Producer::<[u8]>::open(path).unwrap();
@@ -227,13 +233,13 @@ fn cut(role: &str, len: u64) -> (Child, TempDir) {
 }
 
 #[test]
-fn a_file_that_is_cut_short_is_an_error_to_who_asked_for_one() {
+fn a_file_that_is_cut_short_is_an_error_to_a_process_that_asked_for_one() {
     let (mut child, _dir) = cut("truncated_handled", 0);
     child.finish();
 }
 
 #[test]
-fn a_file_that_is_cut_short_ends_who_did_not() {
+fn a_file_that_is_cut_short_ends_a_process_that_did_not_ask() {
     let (mut child, _dir) = cut("truncated", 0);
     assert_eq!(child.process.wait().unwrap().signal(), Some(libc::SIGBUS));
 }

@@ -1,4 +1,5 @@
-//! Events that must leave no trace: a refusal, a forked child, a consumer that drains while its thread unwinds.
+//! Events that must leave no trace: a refusal, a forked child, a consumer that drains while its
+//! thread unwinds.
 
 use kit::TempDir;
 use slipring::{
@@ -179,7 +180,7 @@ fn a_claim_and_a_lease_that_a_forked_child_ends_are_its_parents() {
     }
 }
 
-/// What a process has of the file at `path`: descriptors and mappings.
+/// Number of descriptors and mappings that a process has of the file at `path`.
 fn holdings(process: i32, path: &std::path::Path) -> usize {
     let links = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());

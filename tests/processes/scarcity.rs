@@ -1,6 +1,7 @@
 //! The fear: a resource runs out, and the processes at work lose a message, hang, or die of it.
 //!
-//! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every wait.
+//! A full filesystem; no descriptors left; no kernel memory for locks; signals that interrupt every
+//! wait.
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
@@ -74,7 +75,7 @@ fn full_filesystem(directory: &Path) {
 }
 
 #[test]
-fn a_full_filesystem_stops_nobody_who_is_there() {
+fn a_full_filesystem_stops_no_attached_process() {
     let dir = TempDir::new();
     let mut child = Child::start("scarcity/full_filesystem", &[dir.as_ref().to_str().unwrap()]);
     println!("{}", child.hear());
@@ -148,7 +149,8 @@ fn filter_calls(filter: &mut [libc::sock_filter]) {
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// From here on, every lock that this process asks for, or asks about, is `ENOLCK`: the kernel has no memory for it.
+/// From here on, every lock that this process asks for, or asks about, is `ENOLCK`: the kernel has
+/// no memory for it.
 fn refuse_locks() {
     let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let compare = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
@@ -223,7 +225,7 @@ fn no_locks(path: &Path) {
         assert_eq!(*observer.try_recv().unwrap(), message(position));
         worker.try_recv().unwrap().ack().unwrap();
     }
-    // Nobody is taken for dead for want of an answer.
+    // No party is taken for dead for want of an answer.
     for position in 20..28 {
         producer.try_send(&message(position)).unwrap();
         drop(consumer.try_recv().unwrap());
@@ -237,12 +239,12 @@ fn no_locks(path: &Path) {
 }
 
 #[test]
-fn a_lack_of_locks_is_an_error_and_takes_nobody_for_dead() {
+fn a_lack_of_locks_is_an_error_and_takes_no_process_for_dead() {
     let dir = TempDir::new();
     let path = dir.file("ring");
     create(&path);
     Child::start("scarcity/no_locks", &[path.to_str().unwrap()]).finish();
-    // What waited is not lost.
+    // The waiting message is not lost.
     await_dead_letter(&path, &Worker::<[u8]>::join(&path, "group").unwrap());
 }
 
@@ -314,7 +316,8 @@ fn signals_that_interrupt_every_wait_change_nothing() {
 /// More than a small ring, and less than a large one.
 const LOCKABLE: u64 = 4 << 20;
 
-/// A user that may lock little memory, in a process that has asked for all that it maps from now on.
+/// A user that may lock little memory, in a process that has asked for all that it maps from now
+/// on.
 fn locks_all_memory(path: &Path) {
     let limit = libc::rlimit { rlim_cur: LOCKABLE, rlim_max: LOCKABLE };
     // SAFETY: the pointer is to an `rlimit` that lives across the call.

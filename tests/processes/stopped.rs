@@ -1,8 +1,9 @@
-//! The fear: a process is stopped for a while, by a debugger or a suspended container, and the other processes hang,
-//! lose a message, or take one that is not theirs; or it goes on afterwards as if nothing had happened.
+//! The fear: a process is stopped for a while, by a debugger or a suspended container, and the
+//! other processes hang, lose a message, or take one that is not theirs; or it goes on afterwards
+//! as if nothing had happened.
 //!
-//! One role at a time is stopped with SIGSTOP wherever it happens to be, again and again, and let go. That it is
-//! stopped at *every* instruction of every operation is the business of `crash-tests`.
+//! One role at a time is stopped with SIGSTOP wherever it happens to be, again and again, and let
+//! go. `crash-tests` stops each role at *every* instruction of every operation.
 
 use kit::{Child, LONG, TempDir, message, tell};
 use slipring::{
@@ -32,7 +33,7 @@ fn beside(role: &str, name: &str) -> (TempDir, PathBuf, Child) {
     (dir, path, child)
 }
 
-/// What the others do while this one is stopped.
+/// Runs the others while this child is stopped.
 fn stopped<T>(child: &Child, others: impl FnOnce() -> T) -> T {
     let pid = libc::pid_t::try_from(child.process.id()).unwrap();
     // SAFETY: no memory is passed; the process is a child that was not waited for.
@@ -154,7 +155,7 @@ fn observer(path: &Path) {
     follow(|| observer.recv_timeout(LONG).map(|received| (received.position(), received.to_vec())));
 }
 
-fn holds_nobody_up(role: &str) {
+fn holds_no_other_up(role: &str) {
     let (_dir, path, mut child) = beside(role, "ring");
     let mut producer = Producer::<[u8]>::open(&path).unwrap();
     for _ in 0..TURNS {
@@ -167,12 +168,12 @@ fn holds_nobody_up(role: &str) {
 
 #[test]
 fn a_stopped_evictable_reader_is_evicted_and_told_how_much_it_missed() {
-    holds_nobody_up("evictable");
+    holds_no_other_up("evictable");
 }
 
 #[test]
 fn a_stopped_observer_is_lapped_and_told_how_much_it_missed() {
-    holds_nobody_up("observer");
+    holds_no_other_up("observer");
 }
 
 /// Works until the stream is closed; the positions that it acknowledged.
@@ -207,7 +208,8 @@ fn what_a_stopped_worker_had_is_done_by_others_once() {
     let mut acked = Vec::new();
     for _ in 0..TURNS {
         stopped(&child, || {
-            // If it was stopped over a message, that one's bytes are kept, and the ring becomes full.
+            // If it was stopped over a message, that one's bytes are kept, and the ring becomes
+            // full.
             if let Err(error) = send_some(&mut producer, CAPACITY) {
                 assert!(matches!(error, SendError::Full { .. }), "{error}");
             }
@@ -263,7 +265,7 @@ fn a_stopped_redriver_keeps_the_dead_letters() {
             // Until the dead-letter ring is full: from then on they wait.
             while producer.head() < LETTERS && reject_next(&mut producer) == Ok(Rejected::Settled) {}
         });
-        // What waits becomes a dead letter once there is room.
+        // A waiting message becomes a dead letter once there is room.
         let head = producer.head();
         while Ring::open(&path).unwrap().group("group").unwrap().ack_floor < head {
             assert!(worker.recv_timeout(Duration::from_millis(20)).is_err());

@@ -8,7 +8,7 @@
 //!   messages of one group; and `publish` into a ring with a group, to be compared with the one
 //!   without.
 //! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend
-//!   most on the machine: on which cores the threads run, and on who else runs there.
+//!   most on the machine: on which cores the threads run, and on the other programs there.
 //!
 //! One element is one message, except in the ping-pong, where it is a round trip.
 

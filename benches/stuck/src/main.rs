@@ -1,6 +1,6 @@
-//! What a message costs a worker beside messages that stay in flight, and how much of a core the
-//! waiting handles use. Every figure is processor time of the measuring thread, with and without
-//! such messages in turn.
+//! The cost of a message to a worker beside messages that stay in flight, and how much of a core
+//! the waiting handles use. Every figure is processor time of the measuring thread, with and
+//! without such messages in turn.
 
 use rustix::time::{ClockId, clock_gettime};
 use slipring::{Delivery, GroupSettings, Kinds, Producer, Ring, RingOptions, Worker};

@@ -51,7 +51,7 @@ struct Troupe(Vec<(Role, Child)>);
 impl Drop for Troupe {
     fn drop(&mut self) {
         for (_, child) in &mut self.0 {
-            // It may have ended already.
+            // The side may have ended already.
             let _ = child.kill();
             let _ = child.wait();
         }

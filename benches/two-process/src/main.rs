@@ -1,8 +1,8 @@
 //! How fast messages go from one process to another, here and elsewhere:
 //! `cargo run --release -p two-process --features peers`.
 //!
-//! Starts itself again as the sides of each run, pinned to a core each. What is measured, and how,
-//! is described in `docs/benchmarks.md`.
+//! Starts itself again as the sides of each run, pinned to a core each. `docs/benchmarks.md` says
+//! what is measured, and how.
 
 #![cfg_attr(not(feature = "peers"), expect(dead_code, reason = "what only peers need"))]
 

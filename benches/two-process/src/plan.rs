@@ -14,8 +14,8 @@ use std::time::Duration;
 /// The time for starting and ending the processes of a run.
 const OVERHEAD: Duration = Duration::from_millis(20);
 
-/// Everything that was asked for, each once. What is to be compared is measured one right after the
-/// other.
+/// All runs that the options ask for, each once. Systems that a ratio compares are measured one
+/// right after the other.
 fn runs(options: &Options, seconds: f64) -> Result<Vec<Run>, Failure> {
     let systems = systems::all();
     if let Some(unknown) =

@@ -129,8 +129,8 @@ impl Outcome {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verdict {
-    /// It measured.
+    /// The measurement is done.
     Done(Outcome),
-    /// It could not, or what it received was wrong.
+    /// The system could not be measured, or the receiver got a wrong message.
     Failed(String),
 }

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-/// What a command may take to end that was told to.
+/// The time for which a command that was told to end may go on.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often a command is looked at where the kernel does not say that it has ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -25,9 +25,9 @@ const NOTE_MAX: usize = 512;
 pub(crate) enum End {
     /// By itself, or by a signal.
     Exited(ExitStatus),
-    /// It was told to, since it ran longer than it may.
+    /// Told to end, since the command ran longer than it may.
     RanTooLong,
-    /// It was told to, since another worker has the message.
+    /// Told to end, since another worker has the message.
     LeaseLost,
 }
 
@@ -170,7 +170,7 @@ impl Running {
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended meanwhile.
+        // The command may have ended meanwhile.
         let _ = kill_process_group(self.group, signal);
     }
 
@@ -186,7 +186,7 @@ impl Running {
         self.relay()?;
         let told = self.told.take().map(|(why, _)| why);
         if told.is_some() {
-            // What it left of its group was to end with it.
+            // The rest of its process group was to end with it.
             self.signal(Signal::KILL);
         }
         Ok((told.unwrap_or(End::Exited(status)), self.note.text()))
@@ -208,7 +208,7 @@ fn end_with(parent: Pid) -> io::Result<()> {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     match rustix::process::getppid() {
         Some(now) if now == parent => Ok(()),
-        // It ended before the kernel was asked.
+        // The parent ended before the kernel was asked.
         _ => Err(io::Error::from_raw_os_error(rustix::io::Errno::SRCH.raw_os_error())),
     }
 }

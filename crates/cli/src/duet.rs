@@ -66,7 +66,7 @@ impl Partner {
 
 impl Drop for Partner {
     fn drop(&mut self) {
-        // It may have ended long ago.
+        // The partner may have ended long ago.
         drop(self.0.kill());
         drop(self.0.wait());
     }

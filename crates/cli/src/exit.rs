@@ -27,7 +27,7 @@ pub(crate) enum Failure {
     Error(String),
     /// A command line that cannot be understood.
     Usage(String),
-    /// Some work was done whose lease was over.
+    /// A worker did some work after its lease was over.
     LeaseLost(String),
     /// Nothing came, or not enough.
     Empty(String),

@@ -330,7 +330,7 @@ pub(crate) fn rings_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
 }
 
 /// Rings without those that hold the dead letters of another one of them: they belong to its row.
-/// One whose ring is not there stays.
+/// A dead-letter ring without its ring stays.
 pub(crate) fn without_dead_letter_rings(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
     let of: BTreeSet<PathBuf> = paths.iter().map(|path| dead_path(path)).collect();
     let belongs = |path: &Path| {

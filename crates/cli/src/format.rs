@@ -24,8 +24,8 @@ pub(crate) struct FormatOptions {
     /// it: the payload and a newline
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
-    /// One JSON object per message: position, kind, len, text, or base64 if it is not UTF-8, and the
-    /// value of a typed ring, with its fields
+    /// One JSON object per message: position, kind, len, text, or base64 if it is not UTF-8, and
+    /// the value of a typed ring, with its fields
     #[arg(long)]
     json: bool,
     /// A hex dump of each message

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct NewFile {
     path: PathBuf,
-    /// It has its name already, since the filesystem knows no files without one.
+    /// True if the file has its name already, since the filesystem knows no files without one.
     is_named: bool,
     file: Option<File>,
 }
@@ -48,7 +48,7 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // It was not finished.
+        // The file was not finished.
         if self.file.is_some() && self.is_named {
             drop(std::fs::remove_file(&self.path));
         }

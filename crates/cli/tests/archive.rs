@@ -166,7 +166,7 @@ fn the_fields_of_a_typed_ring_are_shown() {
     }
     assert_eq!(place.good("slipring peek $R 0"), format!("{value}\n"));
     assert_eq!(place.good("slipring sub $R --observe -e -c 1 --format '%p %v\\n'"), format!("0 {value}\n"));
-    // What was dumped with its fields is restored.
+    // A dump that has the message's fields is restored.
     place.good("slipring dump $R | slipring restore copy");
     assert!(place.good("slipring dump copy").contains("+f////////8CAAAAAQACAA=="));
 }
@@ -204,7 +204,7 @@ fn a_dump_to_a_full_device_or_over_a_file_or_interrupted_fails_and_changes_nothi
             ));
             assert_eq!(place.good("ls"), "dir\nfile\nring\n");
         }
-        // On a pipe whose reader went away.
+        // On a pipe that lost its reader.
         place.good(&format!("(slipring dump $R {options}; [ $? = 0 ]) | head -c 10 > /dev/null"));
     }
 }

@@ -1,4 +1,4 @@
-//! The fear: a user that may only read a ring holds up those who may write it.
+//! The fear: a user that may only read a ring holds up its writers.
 
 mod shell;
 
@@ -14,7 +14,7 @@ fn is_root() -> bool {
     is_root
 }
 
-/// What a user may do that may only read.
+/// A script as a user that may only read.
 fn as_nobody(script: &str) -> String {
     format!("setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {script}")
 }
@@ -41,7 +41,7 @@ fn locks_of_a_user_that_may_only_read_hold_up_no_verb() {
 }
 
 #[test]
-fn a_user_that_may_only_read_still_observes_and_sees_who_lives() {
+fn a_user_that_may_only_read_still_observes_and_sees_which_processes_live() {
     if !is_root() {
         return;
     }
@@ -149,7 +149,7 @@ fn a_lock_file_that_was_left_behind_stands_in_no_creators_way() {
     place.good("slipring rm $R && ! ls -A | grep .");
     place.good(&format!("{create} && rm ring && slipring doctor . | grep -q 'without a ring: ./ring.locks'"));
     place.good("rm ring.*");
-    // What is no lock file is left alone.
+    // A file that is no lock file is left alone.
     place.good("echo notes >ring.locks");
     let (code, error) = place.bad(create);
     assert!(code == 1 && error.contains("ring.locks: already exists"), "{error}");

@@ -83,8 +83,8 @@ fn what_is_rejected_again_meanwhile_waits_and_a_closed_stream_stays_closed() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 4 --group g:max-deliver=1 --dead-letter-capacity 64");
     place.good("seq 4 | slipring pub $R --close; slipring work $R -g g -e --exec 'exit 65'");
-    // Whoever rejects everything, beside the redrive. A worker that comes before it finds the
-    // stream closed, and ends.
+    // A worker that rejects everything runs beside the redrive. A worker that comes before it finds
+    // the stream closed, and ends.
     let script = "until slipring group info $R g --json | grep -q '\"rejected\":8'; do \
                   slipring work $R -g g -e --exec 'exit 65'; done & \
                   slipring dead redrive $R --apply; code=$?; wait; exit $code";
@@ -118,7 +118,8 @@ fn a_redrive_into_a_ring_that_waits_for_the_dead_letter_ring_ends_with_the_way_o
         assert!(error.contains("slipring dead view") && error.contains("slipring dead purge"), "{error}");
         assert_eq!(place.good("slipring dead ls $R --json"), before, "no letter was lost");
     }
-    // What it says: a letter is kept and removed, a worker moves a message, and there is room.
+    // The way out that the error names: a letter is kept and removed, a worker moves a message, and
+    // there is room.
     place.good("slipring dead view $R > kept; slipring dead purge $R -c 1 --apply");
     place.good(
         "slipring work $R -g g --timeout 20s 2>/dev/null & \

@@ -1,5 +1,5 @@
-//! The documents keep their promises: every shell block with a command of `slipring` runs, every verb
-//! has its section, every metric of an alert exists.
+//! The documents keep their promises: every shell block with a command of `slipring` runs, every
+//! verb has its section, every metric of an alert exists.
 
 mod shell;
 
@@ -93,7 +93,7 @@ fn every_verb_has_its_section_and_every_code_its_line() {
     let verbs = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let verbs: Vec<&str> = verbs
         .lines()
-        // What is longer than a line goes on further to the right.
+        // A text that is longer than a line goes on further to the right.
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .collect();

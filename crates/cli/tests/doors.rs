@@ -68,7 +68,7 @@ fn no_verb_waits_for_the_other_end_of_a_fifo() {
 fn a_signal_ends_the_wait_for_a_writer_of_a_fifo() {
     let place = crowded();
     for command in ["pub $R -f fifo", "restore copy -f fifo"] {
-        // It waits once it has the FIFO open, so that a writer need not wait for a reader.
+        // The command waits once it has the FIFO open, so that a writer need not wait for a reader.
         let output = place.shell(&format!(
             "slipring {command} & p=$!; until ls -l /proc/$p/fd 2>/dev/null | grep -q fifo; do :; done; \
              kill -TERM $p; wait $p"

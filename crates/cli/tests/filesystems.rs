@@ -62,8 +62,8 @@ fn a_ring_on_a_filesystem_that_copies_on_write_asks_it_not_to() {
     assert!(code == 0 && flagged == 2, "{code} {out} {error}");
 }
 
-/// On a full filesystem, after `copy` has made the pages of the ring shared: a message that does not
-/// fit is an error, and no published message is lost.
+/// On a full filesystem, after `copy` has made the pages of the ring shared: a message that does
+/// not fit is an error, and no published message is lost.
 fn copies_take_no_message(mkfs: &str, megabytes: u32, copy: &str) {
     let place = Place::new();
     let script = format!(
@@ -165,7 +165,7 @@ fn no_descriptors_left_is_an_error_with_a_way_out() {
 fn a_ring_beyond_the_control_groups_memory_is_refused_and_the_creator_lives() {
     let place = Place::new();
     let script = r#"
-        of=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-$$
+        of=$(sed -n 's,^[0-9]*:memory:,,p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-$$
         v2=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/slipring-$$
         if mkdir $v1; then group=$v1; echo 16M >$v1/memory.limit_in_bytes || exit 77
         elif mkdir $v2 && echo 16M >$v2/memory.max; then group=$v2
@@ -178,7 +178,7 @@ fn a_ring_beyond_the_control_groups_memory_is_refused_and_the_creator_lives() {
     assert!(code == 1 && error.contains("control group"), "{code} {error}");
 }
 
-/// What `doctor` says of a directory under one heading.
+/// The lines of `doctor` about a directory under one heading.
 fn doctor_of(place: &Place, mount: &str, heading: &str) -> Option<(i32, String)> {
     let script = format!(
         "{mount} || exit 77
@@ -230,7 +230,7 @@ fn the_doctor_names_the_mount_that_is_full_and_what_does_not_say() {
 fn the_doctor_sees_the_limit_of_the_control_group() {
     let place = Place::new();
     let script = r#"
-        of=$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-d$$
+        of=$(sed -n 's,^[0-9]*:memory:,,p' /proc/self/cgroup); v1=/sys/fs/cgroup/memory$of/slipring-d$$
         v2=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/slipring-d$$
         if mkdir $v1; then group=$v1; echo 64M >$v1/memory.limit_in_bytes || exit 77
         elif mkdir $v2 && echo 64M >$v2/memory.max; then group=$v2

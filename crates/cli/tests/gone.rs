@@ -1,5 +1,5 @@
-//! The fear: a producer goes on in a file that no reader finds any more, or a reader waits in one that no
-//! producer finds, and says nothing.
+//! The fear: a producer goes on in a file that no reader finds any more, or a reader waits in one
+//! that no producer finds, and says nothing.
 
 mod shell;
 
@@ -140,7 +140,8 @@ fn a_publisher_of_a_ring_whose_filesystem_was_unmounted_or_covered_ends_with_an_
 
 #[test]
 fn a_publisher_of_a_ring_that_only_looks_different_goes_on() {
-    // A second name, other permissions, other times, another current directory: it is the same ring.
+    // A second name, other permissions, other times, another current directory: it is the same
+    // ring.
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 1024");
     let mut publisher = Publisher::start(&place, &place.ring());
@@ -198,7 +199,8 @@ impl Waiting {
     }
 }
 
-/// Every verb that waits for messages ends with an error after this script, also if no message comes.
+/// Every verb that waits for messages ends with an error after this script, also if no message
+/// comes.
 fn ends_readers(script: &str) {
     for verb in [
         "sub d/ring",

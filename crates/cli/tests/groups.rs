@@ -10,7 +10,7 @@ fn settings_are_changed_under_a_running_worker() {
     place.good(
         "slipring create $R -b 48 -c 64 --group g:max-deliver=unlimited,ack-wait=10s; slipring pub $R one",
     );
-    // It fails for ever; one change later it fails once.
+    // The message fails for ever; one change later it fails once.
     place.good(
         "slipring work $R -g g --exec 'echo > tried; exit 75' 2>/dev/null & until [ -e tried ]; do :; done; \
          slipring group set $R g max-deliver=1 > said; \

@@ -56,7 +56,7 @@ fn every_line_can_be_read_and_says_what_the_tables_say() {
     assert_eq!(value("group_acknowledged_messages_total", ",group=\"sms\""), 3.0);
     let (code, error) = place.bad("slipring metrics $R absent > /dev/null");
     assert!(code == 1 && error.contains("absent"), "{error}");
-    // Nobody knows how old it is; 0 would say that nothing waits.
+    // The age of the message is unknown; 0 would say that no message waits.
     place.good("slipring create alone -b 48 -c 64 --group sms; slipring pub alone x");
     let age = "slipring metrics alone | grep -c '^slipring_group_oldest_pending_age_seconds'";
     assert_eq!(place.shell(age).stdout, b"0\n");
@@ -66,7 +66,7 @@ fn every_line_can_be_read_and_says_what_the_tables_say() {
 }
 
 #[test]
-fn they_are_served_until_it_is_interrupted() {
+fn metrics_are_served_until_the_command_is_interrupted() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64");
     let mut server = Command::new(env!("CARGO_BIN_EXE_slipring"))
@@ -119,7 +119,7 @@ fn they_are_served_until_it_is_interrupted() {
 }
 
 #[test]
-fn a_file_of_them_is_whole_at_any_time() {
+fn a_file_of_metrics_is_whole_at_any_time() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64; slipring metrics --textfile out.prom $R; slipring pub $R x");
     let first = std::fs::read_to_string(place.file("out.prom")).unwrap();

@@ -1,5 +1,5 @@
-//! The fear: a worker that sees another clock, other process numbers or another boot takes a message from the living
-//! worker that has it, or waits for one that is dead.
+//! The fear: a worker that sees another clock, other process numbers or another boot takes a
+//! message from the living worker that has it, or waits for one that is dead.
 
 mod shell;
 
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 /// Longer than any machine needs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// How to start a process in a namespace, as the shell has it; nothing before `--` where `$1` is the command.
+/// How to start a process in a namespace, as the shell has it; nothing before `--` where `$1` is
+/// the command.
 const ELSEWHERE: [(&str, &str); 9] = [
     (
         "a clock that is ahead",
@@ -64,14 +65,15 @@ fn keeps_its_message(what: &str, holder: &str, guest: &str) {
     std::thread::scope(|scope| {
         let held = scope.spawn(|| place.shell(&script));
         until(&place, "test -s held");
-        // The other message is the guest's, and there is nothing else for it, however long it looks.
+        // The other message is the guest's, and there is nothing else for it, however long it
+        // looks.
         let output = place.shell(&format!("{guest} 'slipring work ring -g g --count 2 --timeout 1s'"));
         assert_eq!(
             (String::from_utf8_lossy(&output.stdout), output.status.code()),
             ("2\n".into(), Some(4)),
             "{what}: {output:?}"
         );
-        // It is still that of its holder, which is told so.
+        // The first message is still its holder's: the holder's `ack` succeeds.
         place.good("touch go");
         let held = held.join().unwrap();
         assert_eq!(held.status.code(), Some(0), "{what}: {held:?}");
@@ -108,7 +110,7 @@ fn the_message_of_a_worker_that_was_killed_is_had_at_once_wherever_it_was() {
             }
             place.good("slipring create $R -b 48 -c 16 -g g:ack-wait=1h && echo 1 | slipring pub $R");
             let work = "exec slipring work ring -g g --exec \"touch leased; exec sleep 2\"";
-            // Whatever number it has for itself: the process that has the ring mapped.
+            // The process that has the ring mapped, whichever number it has in its own namespace.
             place.shell(&format!(
                 "{holder} '{work}' & until test -e leased; do sleep .02; done
                  for process in $(grep -ls $R /proc/[0-9]*/maps); do kill -9 $(basename $(dirname $process)); done; wait"

@@ -92,7 +92,7 @@ fn a_ring_in_huge_pages_is_a_ring_and_what_the_kernel_did_is_said() {
 }
 
 #[test]
-fn who_follows_goes_on_when_the_stream_is_opened_again() {
+fn a_following_reader_goes_on_when_the_stream_is_opened_again() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 64 && slipring pub $R one --close");
     assert_eq!(place.good("slipring sub $R"), "one\n");
@@ -137,7 +137,7 @@ fn an_interrupt_ends_in_good_order() {
 fn an_interrupt_that_leaves_messages_unpublished_is_an_error() {
     let place = Place::new();
     place.good("slipring create $R -b 48 -c 4 --durable archive; seq 300000 > file");
-    // It says that the ring is full by the counter, and waits from then on.
+    // The counter tells that `pub` found the ring full; from then on `pub` waits.
     let full =
         "until slipring stat $R --json | grep -q '\"full_count\":[1-9]'; do :; done; kill -INT $!; wait $!";
     for input in ["-c 10 hello", "-f file", "< <(seq 300000)"] {
@@ -176,7 +176,7 @@ fn a_line_that_is_too_long_becomes_what_was_asked_for() {
         let twice = format!("{0}{0}", &lengths[1..lengths.len() - 2]);
         assert_eq!(message.trim(), twice.trim(), "{policy}");
     }
-    // What README recommends outlives a long line, however much of it comes at once.
+    // The pipeline that README recommends outlives a long line, however much of it comes at once.
     place.good("slipring rm $R && slipring create $R -b 48 -c 64Ki");
     let lines = "seq 10; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last";
     place.good(&format!("({lines}) | slipring pub $R --long split && slipring pub $R --close end"));
@@ -304,7 +304,7 @@ fn help_and_completions_are_there() {
     assert!(!manual.contains("slipring\\-create(1)"), "there is one page");
 }
 
-/// What reads a ring for days must not be ended by whoever owns its file.
+/// A command that reads a ring for days must not be ended by the owner of its file.
 #[test]
 fn a_ring_that_is_cut_short_is_an_error() {
     let place = Place::new();

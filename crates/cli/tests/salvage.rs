@@ -22,7 +22,7 @@ fn salvaged(place: &Place) -> (Vec<u32>, String) {
         .shell("slipring dump $R --salvage -o dump && sed -n 's/.*\"text\":\"\\([0-9]*\\)\".*/\\1/p' dump");
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    // What was written is whole: it can be restored.
+    // The dump is whole: it can be restored.
     place.good("slipring restore copy -f dump");
     (text.lines().map(|n| n.parse().unwrap()).collect(), String::from_utf8(output.stderr).unwrap())
 }

@@ -67,7 +67,7 @@ const NEEDED: &[(&str, libc::c_long)] = &[
     ("dup3", libc::SYS_dup3),
 ];
 
-/// Only futexes between processes: libc itself ends a program whose own are refused.
+/// Only futexes between processes: libc itself ends a program that is refused its own.
 const SHARED_FUTEX: libc::c_long = -libc::SYS_futex;
 
 /// From the next `exec` on, this process and its children get this error for this call.

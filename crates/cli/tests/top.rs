@@ -102,7 +102,7 @@ fn rings_are_shown_sorted_filtered_and_followed() {
     top.until("the order turned round", |text| {
         text.contains("turned round") && before(text, "\nnews ", "\norders ")
     });
-    // It follows: messages, and a ring that comes and goes.
+    // `top` follows: messages, and a ring that comes and goes.
     place.good("slipring create later -b 48 -c 64 --durable archive; seq 7 | slipring pub later");
     top.until("the new ring", |text| text.contains("3 rings") && text.contains("archive"));
     place.good("slipring rm later");
@@ -157,8 +157,8 @@ fn dead_letters_are_a_column_of_their_ring() {
     assert!(!text.contains("orders.dead") && !text.contains("redrive"), "{text}");
     top.press("q");
     assert_eq!(top.end(), 0);
-    // One that is asked for, or whose ring has gone, is shown, and that no redrive runs alarms
-    // nobody.
+    // A dead-letter ring is shown if it is asked for, or its ring has gone; it is no alarm that no
+    // redrive runs.
     assert!(place.good("slipring top --once --interval 1ms orders.dead").contains("redrive"));
     place.good("mv orders elsewhere; mkdir lone; mv orders.dead lone");
     let mut top = Terminal::run(&place, &["top", "lone"], (20, 80));
@@ -202,11 +202,11 @@ fn once_is_for_pipes() {
 }
 
 #[test]
-fn a_terminal_that_goes_away_ends_it() {
+fn a_terminal_that_goes_away_ends_top() {
     let place = with_rings();
     let mut top = Terminal::run(&place, &["top", "orders"], (24, 120));
     top.until("the ring", |text| text.contains("orders"));
-    // What the kernel sends then. As this one has not gone, it is put in order.
+    // The kernel sends SIGHUP then. As this terminal has not gone, `top` puts it in order.
     place.good(&format!("kill -HUP {}", top.child.process_id().unwrap()));
     assert_eq!(top.end(), 0);
 }

@@ -79,7 +79,7 @@ fn several_work_at_once() {
              until [ -e info0 ] && [ -e info1 ] && [ -e info2 ]; do :; done'",
     );
     assert!(place.good("cat info0").contains("\"name\":\"w-2\""));
-    // What one of them cannot do ends all of them.
+    // A command that one worker cannot start ends all of them.
     place.good("seq 9 | slipring pub $R");
     let (code, error) = place.bad("slipring work $R -g g -j 3 --exec ./absent");
     assert!(code == 1 && error.contains("handed back"), "{error}");
@@ -87,7 +87,7 @@ fn several_work_at_once() {
 }
 
 #[test]
-fn it_takes_only_the_kinds_that_it_wants() {
+fn a_worker_takes_only_the_kinds_that_it_wants() {
     let place = with_messages("max-deliver=9", 2);
     place.good("slipring pub $R --kind 7 seven");
     assert_eq!(place.good("slipring work $R -g g -e --kind 7"), "seven\n");

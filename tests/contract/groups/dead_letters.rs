@@ -26,7 +26,7 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     let info = group(&ring);
     assert_eq!((info.num_dead_pending, info.dead_lettered, info.dropped, info.ack_floor), (1, 2, 0, 2));
     assert_eq!(recorded(&ring, EventKind::DeadLettersFull), 1);
-    // It is not delivered, and it is not settled.
+    // The message is not delivered, and not settled.
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
     let filled = (0..20_u8).take_while(|_| producer.try_send(b"more").is_ok()).count();
     assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
@@ -99,7 +99,7 @@ fn a_strangers_file_in_the_dead_letters_place_is_not_touched() {
         (dir.file("plain"), String::new()),
     ];
     for (n, (stranger, whose)) in (0..).zip(strangers) {
-        // It had an end: whoever writes it would begin anew.
+        // The stranger's stream has ended: a producer that opens it would begin anew.
         Producer::<[u8]>::open(&stranger).unwrap().close().unwrap();
         let before = std::fs::read(&stranger).unwrap();
         std::fs::rename(&stranger, dead(&path)).unwrap();
@@ -159,7 +159,7 @@ fn a_ring_whose_dead_letters_would_mix_with_anothers_is_not_created() {
     refused("an empty ring of another kind");
     std::fs::remove_file(dead(&path)).unwrap();
 
-    // What a creator left that was killed between the two names: its dead-letter ring, empty.
+    // A creator that was killed between the two names has left its dead-letter ring, empty.
     options.create(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let left = Ring::open(dead(&path)).unwrap().id();
@@ -200,7 +200,7 @@ fn dead_letters_are_looked_at_redriven_and_purged_by_one_at_a_time() {
     assert_eq!(edited.unwrap(), 1);
     let too_long = letters.redrive_with(&mut producer, 9, |_, bytes| bytes.resize(49, 0));
     assert!(too_long.unwrap_err().to_string().contains("49 bytes"));
-    // What was not published stays.
+    // A letter that was not published stays.
     assert_eq!(ring.dead_letters().unwrap().len(), 2);
     assert_eq!(letters.purge(1).unwrap(), 1);
     drop(letters);

@@ -98,7 +98,7 @@ fn a_failure_rests_as_long_as_the_group_says_unless_the_worker_knows_better() {
     }
 }
 
-/// What is written into the word is a little longer: the clock is read in steps.
+/// A worker writes a little more into the word: it reads the clock in steps.
 #[test]
 fn the_longest_rest_there_is_is_no_rest_that_cannot_be() {
     let longest = Duration::from_millis(1 << 30);
@@ -186,7 +186,7 @@ fn a_worker_that_chooses_leaves_the_rest_to_others_in_order() {
 fn what_was_handed_back_comes_before_what_is_new_in_order() {
     let ring = RingOptions::new(48, 16).group("work", patient()).create_in_memory().unwrap();
     let mut producer = Producer::<[u8]>::open(&ring).unwrap();
-    // It never sweeps by itself: what it finds, it was pointed at.
+    // The worker never sweeps by itself: a hint pointed at each message that it finds.
     let worker = WorkerOptions::new("work").tick(HOUR).join::<[u8]>(&ring).unwrap();
     fill(&mut producer, 6);
     let first: Vec<_> = (0..4).map(|_| next(&worker)).collect();

@@ -26,10 +26,10 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
     second.nack(HOUR).unwrap();
     goes_on();
     first.hand_back().unwrap();
-    // Who wants another kind waits, since somebody may hand back one of those.
+    // A worker that wants another kind waits, since a colleague may hand back one of those.
     assert_eq!(colleague.try_recv_kind(Kinds::Equal(9)).unwrap_err(), RecvError::Empty);
     next(&colleague).ack().unwrap();
-    // The message that rests comes back to a group that was made anew: nobody else can end its
+    // The message that rests comes back to a group that was made anew: no colleague can end its
     // rest.
     goes_on();
     assert_eq!(group(&ring).ack_floor, 1);
@@ -49,7 +49,7 @@ fn the_stream_ends_when_all_is_settled_and_not_before() {
 }
 
 #[test]
-fn whoever_waits_wakes_for_what_was_handed_back_and_for_the_end() {
+fn a_waiting_worker_wakes_for_a_message_that_was_handed_back_and_for_the_end() {
     let (ring, mut producer, worker) = in_memory(8, patient());
     fill(&mut producer, 1);
     let held = worker.try_recv().unwrap();

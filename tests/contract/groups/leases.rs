@@ -6,7 +6,7 @@ use slipring::{Delivery, HolderRole, Producer, RecvError, RingOptions, WorkerOpt
 use std::time::Duration;
 
 #[test]
-fn whoever_comes_too_late_changes_nothing() {
+fn a_worker_that_comes_too_late_changes_nothing() {
     let (ring, mut producer, early) = in_memory(8, hasty());
     let late = join(&ring, "work");
     let ways: [fn(Delivery<'_>) -> Option<String>; 6] = [
@@ -44,7 +44,7 @@ fn whoever_comes_too_late_changes_nothing() {
 }
 
 #[test]
-fn a_lease_that_is_over_is_not_lost_before_somebody_takes_it() {
+fn a_lease_that_is_over_is_not_lost_before_another_worker_takes_it() {
     let (ring, mut producer, worker) = in_memory(8, hasty());
     fill(&mut producer, 2);
     let first = worker.try_recv().unwrap();
@@ -70,7 +70,7 @@ fn a_worker_may_get_again_what_it_let_run_out_and_only_the_last_lease_counts() {
     let fresh = take_over(&worker);
     assert_eq!((stale.position(), fresh.position(), fresh.attempt()), (0, 0, 2));
     assert!(stale.ack().is_err());
-    // What is left keeps the bytes: its twin's end must not let the producer at them.
+    // The other delivery keeps the bytes: its twin's end must not let the producer at them.
     for _ in 0..3 {
         producer.try_send(b"more").unwrap();
     }

@@ -49,7 +49,7 @@ fn groups_consumers_and_observers_of_one_ring_do_not_know_of_each_other() {
     assert_eq!(holder_after_refill(&mut producer), HolderRole::Consumer);
 }
 
-/// Who holds the ring when all is sent that can be.
+/// The role of the party that holds the ring once the producer has sent all that it can.
 fn holder_after_refill(producer: &mut Producer) -> HolderRole {
     while producer.try_send(b"x").is_ok() {}
     holder(producer).0
@@ -122,7 +122,7 @@ fn a_removed_group_lets_the_producer_go_on() {
     assert_eq!((worker.settings(), group(&ring).ack_floor), (hasty(), 5));
 }
 
-/// What is left of the old one in the words of its deliveries is of this very lap.
+/// The old group's delivery words are of this very lap.
 #[test]
 fn a_group_in_a_removed_ones_place_begins_anew() {
     let (ring, mut producer, worker) = in_memory(16, patient());
@@ -166,7 +166,7 @@ fn what_is_told_of_a_group_is_what_is_so() {
     assert_eq!(numbers(), (0, 8, 1, 0, 0), "the floor is the lowest that is not settled");
     next(&worker).nack(Duration::ZERO).unwrap();
     assert_eq!(numbers(), (0, 7, 2, 0, 0));
-    // What failed is due by the exact clock, so others may come before it.
+    // The failed message is due by the exact clock, so others may come before it.
     let again = worker.recv_kind(Kinds::Equal(2), LONG).unwrap();
     assert_eq!((again.position(), numbers()), (2, (0, 7, 2, 1, 0)));
     first.ack().unwrap();

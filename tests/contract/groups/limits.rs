@@ -33,7 +33,7 @@ fn one_stuck_message_delays_nothing_but_the_reuse_of_its_slot() {
     assert_eq!(holder(&mut producer).2, 16);
 }
 
-/// A slot was reused and its new message settled before anybody had moved the floor over the old
+/// A slot was reused and its new message settled before a worker had moved the floor over the old
 /// one.
 #[test]
 fn a_floor_left_behind_by_the_ring_finds_its_way() {
@@ -76,7 +76,7 @@ fn no_more_is_in_flight_than_the_group_allows_and_a_stuck_one_takes_one_place() 
     let fourth = worker.try_recv().unwrap();
     assert_eq!(fourth[0], 3);
     assert_eq!(colleague.try_recv().unwrap_err(), RecvError::Empty);
-    // What was handed back is in flight already, and can be had.
+    // A message that was handed back is in flight already, and a colleague may lease it.
     second.hand_back().unwrap();
     let second = colleague.try_recv().unwrap();
     assert_eq!((second[0], second.attempt()), (1, 1));
@@ -125,7 +125,7 @@ fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
         delivery.nack(None).unwrap();
     }
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
-    // Somebody rejected it.
+    // A worker rejects a message.
     producer.send((2, b"bad")).unwrap();
     assert_eq!(next(&worker).reject("not äccepted").unwrap(), Rejected::Settled);
     // The worker that had its last attempt is gone.
@@ -163,7 +163,7 @@ fn a_message_that_keeps_failing_is_given_up_with_all_that_is_known_of_it() {
 }
 
 #[test]
-fn a_message_that_nobody_finishes_in_time_is_given_up() {
+fn a_message_that_no_worker_finishes_in_time_is_given_up() {
     let settings = GroupSettings::new().ack_wait(Duration::from_millis(1)).max_deliver(3);
     let (ring, mut producer, worker) = in_memory(16, settings);
     fill(&mut producer, 1);

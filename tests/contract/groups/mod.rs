@@ -62,7 +62,7 @@ fn group(ring: &Ring) -> GroupInfo {
     groups.remove(0)
 }
 
-/// Who holds the ring full.
+/// The party that holds the ring full.
 fn holder(producer: &mut Producer) -> (HolderRole, String, u64, bool) {
     match producer.try_send(b"x") {
         Err(SendError::Full { holder, .. }) => (holder.role, holder.name, holder.lag, holder.alive),
@@ -74,7 +74,7 @@ fn recorded(ring: &Ring, kind: EventKind) -> u64 {
     ring.events().iter().filter(|event| event.kind == kind).map(|event| 1 + event.repeats).sum()
 }
 
-/// Takes the message over from whoever had it, once the lease is over.
+/// Takes the message over from its owner, once the lease is over.
 fn take_over(worker: &Worker) -> Delivery<'_> {
     let mut taken = None;
     until("the lease runs out", || {

@@ -42,7 +42,7 @@ fn a_lease_that_was_given_before_a_change_lasts_as_long_as_it_was_meant_to() {
     let mut held = next(&owner);
     let brief = ring.change_group("work", |settings| settings.ack_wait(Duration::from_millis(1))).unwrap();
     takes_up(&colleague, brief);
-    // It sweeps at each millisecond, and leaves the lease alone.
+    // The colleague sweeps at each millisecond, and leaves the lease alone.
     assert!(matches!(colleague.recv_timeout(Duration::from_millis(30)), Err(RecvError::TimedOut(_))));
     assert!(held.time_left() > HOUR / 2);
     // Extended, it is one by the new settings.

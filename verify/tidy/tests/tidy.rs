@@ -122,9 +122,15 @@ fn sentences_have_actors_with_names() {
     let mut harnesses = files(&["verify", "loom-tests"], &[".rs"]);
     // It speaks of these very words.
     harnesses.retain(|file| file.path != "verify/tidy/src/prose.rs");
-    for (what, files) in
-        [("the library", library()), ("the core", core()), ("models and harnesses", harnesses)]
-    {
+    let tests = files(&["tests", "crates/cli/tests"], &[".rs"]);
+    let commands = files(&["crates/cli/src", "benches", "examples"], &[".rs"]);
+    for (what, files) in [
+        ("the library", library()),
+        ("the core", core()),
+        ("models and harnesses", harnesses),
+        ("tests", tests),
+        ("commands", commands),
+    ] {
         let figures: Vec<_> = files.iter().map(|file| (file.path.clone(), of_comments(file))).collect();
         nothing(&prose::check(what, &figures, COMMENTS));
     }

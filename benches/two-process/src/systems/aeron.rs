@@ -78,8 +78,8 @@ impl<const N: usize> Sender<N> for Writer<N> {
     }
 }
 
-/// Again, until there is room. A subscription that went away would be an error: nobody would be
-/// there to read.
+/// Again, until there is room. A subscription that went away would be an error: no end would
+/// be there to read.
 #[inline(always)]
 fn retry<T>(mut attempt: impl FnMut() -> Result<T, AeronOfferError>) -> Result<T, Failure> {
     loop {
@@ -201,7 +201,8 @@ impl<const N: usize> AcrossProcesses<N> for Aeron {
         let (tell, started) = sync_channel(1);
         thread::spawn(move || {
             if let Err(error) = drive(directory, &tell) {
-                // After the start nobody listens any more; the ends notice that the driver is gone.
+                // After the start no thread listens any more; the ends notice that the driver is
+                // gone.
                 let _ = tell.send(Err(error));
             }
         });

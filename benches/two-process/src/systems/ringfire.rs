@@ -7,7 +7,7 @@ use crate::run::Measure;
 use ringfire::{CleanupMode, FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
 use std::hint::spin_loop;
 
-/// A ring whose reader polls; a full ring is waited for as the crate does it.
+/// A ring whose reader polls; the sender waits for room as the crate does it.
 #[derive(Debug)]
 pub(crate) struct Ringfire;
 

@@ -36,7 +36,7 @@ impl<const N: usize> Sender<N> for Writer<N> {
         Ok(())
     }
 
-    /// What there is no room for goes with the next attempt: a batch publishes what it has when it
+    /// Messages without room go with the next attempt: a batch publishes what it has when it
     /// is dropped.
     #[inline(always)]
     fn send_batch(&mut self, first: u64) -> Result<(), Failure> {

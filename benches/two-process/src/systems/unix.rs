@@ -49,7 +49,7 @@ fn socket(place: &Place) -> Result<(OwnedFd, libc::sockaddr_un), Failure> {
     // SAFETY: no pointers.
     let socket = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0) };
     checked(socket as libc::ssize_t)?;
-    // SAFETY: a new descriptor, which nobody else has.
+    // SAFETY: a new descriptor, which no other value owns.
     Ok((unsafe { OwnedFd::from_raw_fd(socket) }, address))
 }
 
@@ -78,7 +78,7 @@ impl<const N: usize> Receiver<N> for Listener<N> {
         // SAFETY: no address is asked for.
         let accepted = unsafe { libc::accept(self.socket.as_raw_fd(), nobody, nobody.cast()) };
         checked(accepted as libc::ssize_t)?;
-        // SAFETY: a new descriptor, which nobody else has.
+        // SAFETY: a new descriptor, which no other value owns.
         self.socket = unsafe { OwnedFd::from_raw_fd(accepted) };
         Ok(())
     }

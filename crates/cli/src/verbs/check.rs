@@ -78,7 +78,7 @@ pub(crate) fn run(args: &Check) -> Outcome {
     }
 }
 
-/// What a kill leaves is no fault: the next one that needs the entry clears it.
+/// An entry that a kill left is no fault: the next party that needs it clears it.
 pub(crate) fn to_be_cleared(entries: usize) -> String {
     match entries {
         0 => String::new(),

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
             .durable(true)
             .start(start)
             .attach::<[u8]>(args.trust.at(&args.path))?;
-        // It leaves, and its tail stays.
+        // The consumer leaves, and its tail stays.
         drop(consumer);
         return Ok(());
     }

@@ -46,9 +46,9 @@ enum Verb {
     /// Publishes dead letters once more, oldest first, and removes them: says which, and does it
     /// with --apply
     ///
-    /// Each is published at the ring's head, for the group that gave it up: it keeps its id, and the
-    /// other groups do not get it again. Consumers and observers read everything that is published.
-    /// If the command is killed, one letter may be published twice, and none is lost.
+    /// Each is published at the ring's head, for the group that gave it up: it keeps its id, and
+    /// the other groups do not get it again. Consumers and observers read everything that is
+    /// published. If the command is killed, one letter may be published twice, and none is lost.
     #[command(after_long_help = "\
 A ring has one producer. While that one runs, letters are redriven from within it, with DeadLetters::redrive.
 
@@ -311,9 +311,9 @@ fn purge(path: &Path, which: Which, trust: Trust) -> Outcome {
     report(letters.len(), "removed", settled, outcome)
 }
 
-/// Has `act` remove those letters, oldest first, until it says that it did not. How many, and why not
-/// more. A dead letter that is added meanwhile, behind `last`, stays: a message that is rejected
-/// again would go round for ever.
+/// Has `act` remove those letters, oldest first, until it says that it did not. How many, and why
+/// not more. A dead letter that is added meanwhile, behind `last`, stays: a message that is
+/// rejected again would go round for ever.
 fn settle(
     dead: &mut DeadLetters,
     which: Which,

@@ -34,9 +34,9 @@ pub(crate) struct Dump {
     /// Ends before this position [default: the head]
     #[arg(long, value_name = "POSITION")]
     to: Option<u64>,
-    /// Writes what can be read of a damaged ring: of a file that was cut short, whose header or counts
-    /// were changed, or a part of which the disk cannot read. Messages that are damaged are left out,
-    /// and counted
+    /// Writes what can be read of a damaged ring: of a file that was cut short, whose header or
+    /// counts were changed, or a part of which the disk cannot read. Messages that are damaged are
+    /// left out, and counted
     #[arg(long)]
     salvage: bool,
     /// Small and fast, instead of JSON lines
@@ -131,7 +131,7 @@ impl Stream<'_> {
                 writer.message(view)?;
             }
             Ok(_) => {}
-            // It may have been lapped beyond the end.
+            // The observer may have been lapped beyond the end.
             Err(RecvError::Lagged { missed: gone }) => {
                 self.missed += gone - self.observer.position().saturating_sub(end).min(gone);
             }

@@ -67,8 +67,8 @@ enum Verb {
     },
     /// Changes settings of a group, also under its workers; the other settings stay
     ///
-    /// A worker takes them up within a hundredth of a second of its next look for a message, or when
-    /// it extends a lease. A lease that was given before lasts as long as it was meant to.
+    /// A worker takes them up within a hundredth of a second of its next look for a message, or
+    /// when it extends a lease. A lease that was given before lasts as long as it was meant to.
     #[command(after_long_help = "\
 The settings are those of `slipring create --group`, one or several, apart or with commas between them.
 

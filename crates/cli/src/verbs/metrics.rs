@@ -65,7 +65,7 @@ fn all_opened(absent: &[String]) -> Outcome {
     }
 }
 
-/// What groups had acknowledged when it was last looked at: a counter must not fall, and what is
+/// The counts of acknowledged messages at the last look: a counter must not fall, and what is
 /// being moved to the dead letters at the moment may be counted there before it is settled here, or
 /// after.
 #[derive(Debug, Default)]

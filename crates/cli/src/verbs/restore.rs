@@ -104,7 +104,7 @@ impl Present {
         self.held.len() as u64
     }
 
-    /// Those of the messages up to this one that are to be published.
+    /// Takes the next message, and returns the messages up to it that are to be published.
     fn pass(&mut self, message: Message) -> Result<Vec<Message>, Failure> {
         if self.is_another || message.position >= self.end {
             return Ok(vec![message]);

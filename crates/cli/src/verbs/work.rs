@@ -21,7 +21,7 @@ const TRY_AGAIN: i32 = 75;
 const BAD_DATA: i32 = 65;
 /// A shell's exit codes for a command that it cannot run, or does not find.
 const CANNOT_RUN: [i32; 2] = [126, 127];
-/// What a shell says of a command that SIGHUP, SIGINT or SIGTERM ended.
+/// A shell's exit codes for a command that SIGHUP, SIGINT or SIGTERM ended.
 const SIGNALLED: [i32; 3] = [129, 130, 143];
 
 /// A message that fails without a backoff can be leased again at the next tick of the leases'
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Work) -> Outcome {
     outcome.and_then(|()| shift.verdict())
 }
 
-/// What the workers of one command have in common.
+/// The state that the workers of one command share.
 struct Shift<'a> {
     args: &'a Work,
     format: Format,
@@ -300,7 +300,7 @@ impl Shift<'_> {
         })
     }
 
-    /// What is to be said at the end.
+    /// The outcome of the whole command.
     fn verdict(&self) -> Outcome {
         let (done, lost) = (self.done.load(Relaxed), self.lost.load(Relaxed));
         if lost > 0 {

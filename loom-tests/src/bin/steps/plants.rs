@@ -164,7 +164,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "publish.rs",
         "scan.gates < required",
         "false",
-        Test("slipring-tests", "files", "published_to_nobody"),
+        Test("slipring-tests", "files", "published_without_readers"),
     ),
     plant(
         "evict_gating",
@@ -493,7 +493,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "group.stored_floor().is_some()",
         "false",
-        Test("slipring-tests", "files", "a_floor_of_nobodys_group"),
+        Test("slipring-tests", "files", "a_floor_of_a_free_entry"),
     ),
     plant(
         "hint_below_first",

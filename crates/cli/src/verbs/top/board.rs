@@ -72,7 +72,7 @@ pub(super) struct Track {
     pub(super) capacity: u64,
     pub(super) producer: String,
     pub(super) dead: Option<DeadLetterRing>,
-    /// It holds another ring's dead letters.
+    /// True if the ring holds another ring's dead letters.
     pub(super) is_dead_letters: bool,
     pub(super) pace: Pace,
     pub(super) readers: Vec<Reader>,
@@ -225,7 +225,7 @@ impl Board {
         self.tracks.values()
     }
 
-    /// What cannot be opened.
+    /// The rings that cannot be opened.
     pub(super) fn faults(&self) -> impl Iterator<Item = &Path> {
         self.tracks().filter(|track| track.fault.is_some()).map(|track| track.path.as_path())
     }
