@@ -288,8 +288,8 @@ pub use slipring_core::protocol::settings::{Reason, SettingsError, Steps};
 ///
 /// let ring = RingOptions::of::<u64>(64).create_in_memory()?;
 /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2, 3])?;
-/// let starts = [Start::Earliest, Start::At(1), Start::Latest];
-/// for (start, position) in starts.into_iter().zip([0, 1, 3]) {
+/// let starts = [Start::Earliest, Start::At(1), Start::Last(2), Start::Last(100), Start::Latest];
+/// for (start, position) in starts.into_iter().zip([0, 1, 1, 0, 3]) {
 ///     assert_eq!(Consumer::<u64>::attach(&ring, start)?.position(), position);
 /// }
 /// # Ok::<(), slipring::Error>(())

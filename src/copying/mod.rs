@@ -37,6 +37,20 @@ pub struct CopiedMessage<'a, T: ?Sized = [u8]> {
     carries: PhantomData<&'a T>,
 }
 
+impl<'a, T: ?Sized + Message> CopiedMessage<'a, T> {
+    /// The message whose `len` bytes begin `block`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::WrongLength`] if it is no `T`.
+    fn new(block: &'a [u8], position: u64, len: usize, kind: u32) -> Result<Self, RecvError> {
+        if !is_length_of::<T>(len) {
+            return Err(wrong_length::<T>(position, len));
+        }
+        Ok(CopiedMessage { bytes: &block[..len], position, kind, carries: PhantomData })
+    }
+}
+
 impl<T: ?Sized> CopiedMessage<'_, T> {
     /// The message's position.
     pub fn position(&self) -> u64 {
@@ -152,10 +166,7 @@ impl<S: Source> Copying<S> {
             return Err(RecvError::Lagged { missed: std::mem::take(&mut self.missed) });
         }
         let Pending { position, len, kind } = self.pending.take().ok_or(RecvError::Empty)?;
-        if !is_length_of::<T>(len) {
-            return Err(wrong_length::<T>(position, len));
-        }
-        Ok(CopiedMessage { bytes: &self.buffer.bytes()[..len], position, kind, carries: PhantomData })
+        CopiedMessage::new(self.buffer.bytes(), position, len, kind)
     }
 }
 

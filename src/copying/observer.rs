@@ -1,7 +1,7 @@
 //! The observer's handle: reads a file it may not write, gates nothing, and counts the messages it
 //! missed.
 
-use crate::copying::{CopiedMessage, Copying, Next, Source};
+use crate::copying::{Buffer, CopiedMessage, Copying, Next, Source};
 use crate::error::{AtPath, AttachError, OpenError, RecvError};
 use crate::id::RingId;
 use crate::message::Message;
@@ -9,7 +9,7 @@ use crate::region::{Access, Region};
 use crate::ring::attach::Attachment;
 use crate::ring::place::Place;
 use crate::wait::{NAP, Wait};
-use slipring_core::format::POSITION_MAX;
+use slipring_core::format::{POSITION_MAX, to_usize};
 use slipring_core::protocol;
 use slipring_core::protocol::Damage;
 use slipring_core::protocol::observe::Seen;
@@ -85,7 +85,8 @@ impl ObserverOptions {
             notice_producer_away: self.notice_producer_away,
             attachment,
         };
-        Ok(Observer { copying: Copying::new(source, self.wait), carries: PhantomData })
+        let latest = Buffer::new(0);
+        Ok(Observer { copying: Copying::new(source, self.wait), latest, carries: PhantomData })
     }
 
     fn choose(&self, earliest: u64, head: u64) -> Result<u64, StartError> {
@@ -97,6 +98,7 @@ impl ObserverOptions {
             }
             Start::At(requested) if requested > head => Err(StartError::Ahead { requested, head }),
             Start::At(requested) => Ok(requested),
+            Start::Last(n) => Ok(Start::last(n, earliest, head)),
         }
     }
 }
@@ -121,6 +123,8 @@ impl ObserverOptions {
 #[derive(Debug)]
 pub struct Observer<T: ?Sized + Message = [u8]> {
     copying: Copying<Watching>,
+    /// For `latest`: as long as a block from its first call on.
+    latest: Buffer,
     carries: PhantomData<fn() -> Box<T>>,
 }
 
@@ -181,6 +185,48 @@ impl<T: ?Sized + Message> Observer<T> {
     /// Besides those of `recv`, [`RecvError::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<CopiedMessage<'_, T>, RecvError> {
         self.copying.recv(Some(timeout))
+    }
+
+    /// A copy of the newest message, whatever this observer has read: for a reader that wants the
+    /// present state and not its history. The observer's position stays, and so do the messages
+    /// that it has not read yet. A closed ring has a newest message, too.
+    ///
+    /// None if no message was published yet, or if the producer is overwriting all that were: while
+    /// it fills a batch as long as the ring, and in a ring of fewer than four blocks at any moment.
+    ///
+    /// Never waits and makes no system call: one call copies one message, and copies another only
+    /// if the producer claimed a whole ring of messages meanwhile.
+    ///
+    /// ```
+    /// use slipring::{Observer, Producer, RingOptions, Start};
+    ///
+    /// let ring = RingOptions::of::<f64>(64).create_in_memory()?;
+    /// let mut producer = Producer::<f64>::open(&ring)?;
+    /// let mut observer = Observer::<f64>::attach(&ring, Start::Latest)?;
+    /// assert!(observer.latest()?.is_none());
+    /// for n in 0..1000 {
+    ///     producer.send(&f64::from(n))?;
+    /// }
+    /// if let Some(pose) = observer.latest()? {
+    ///     assert_eq!((*pose, pose.position()), (999.0, 999));
+    /// }
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError::WrongLength`] as long as the newest message is no `T`; [`RecvError::Handle`] if
+    /// the file was cut short or the process forked; [`RecvError::Damaged`].
+    pub fn latest(&mut self) -> Result<Option<CopiedMessage<'_, T>>, RecvError> {
+        let source = &self.copying.source;
+        if self.latest.bytes().is_empty() {
+            self.latest = Buffer::new(to_usize(source.attachment.geometry().block_size()));
+        }
+        let found = source.protocol.latest(self.latest.bytes_mut());
+        // All that was read is zeros if the file was cut short meanwhile.
+        source.attachment.not_lost()?;
+        let Some((position, meta)) = found? else { return Ok(None) };
+        CopiedMessage::new(self.latest.bytes(), position, meta.len(), meta.kind()).map(Some)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod groups;
 mod holding;
+mod latest;
 mod message_types;
 mod orderly;
 mod past;

@@ -7,13 +7,15 @@
 //! * `group`: claim and acknowledge, by one worker, warm, and by four threads that share the
 //!   messages of one group; and `publish` into a ring with a group, to be compared with the one
 //!   without.
+//! * `newest`: an observer gets the newest of 64 messages that it has not read: by asking for it, and
+//!   by reading through them. One element is such a look.
 //! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend
 //!   most on the machine: on which cores the threads run, and on the other programs there.
 //!
-//! One element is one message, except in the ping-pong, where it is a round trip.
+//! Otherwise, one element is one message, except in the ping-pong, where it is a round trip.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use slipring::{Consumer, GroupSettings, Producer, RecvError, Ring, RingOptions, Start, Worker};
+use slipring::{Consumer, GroupSettings, Observer, Producer, RecvError, Ring, RingOptions, Start, Worker};
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -282,6 +284,45 @@ fn four_workers(messages: u64) -> Duration {
     start.elapsed()
 }
 
+fn newest(criterion: &mut Criterion) {
+    const UNREAD: usize = 64;
+    let mut group = criterion.benchmark_group("newest");
+    group.throughput(Throughput::Elements(1));
+    let ring = new_ring(48);
+    let mut producer = Producer::<[u8]>::open(&ring).expect("there is no other producer");
+    let mut observer = Observer::<[u8]>::attach(&ring, Start::Latest).expect("there is nothing to miss");
+    type Look = fn(&mut Observer) -> u64;
+    let latest: Look =
+        |observer| observer.latest().expect("a sound ring").expect("64 were published").position();
+    let through: Look = |observer| {
+        let mut last = 0;
+        while let Ok(message) = observer.try_recv() {
+            last = black_box(message).position();
+        }
+        last
+    };
+    for (name, look, catches_up) in [("latest", latest, false), ("through 64", through, true)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|n| {
+                let mut elapsed = Duration::ZERO;
+                for _ in 0..n {
+                    for _ in 0..UNREAD {
+                        producer.send(black_box(&[7; 48])).expect("nobody gates");
+                    }
+                    let start = Instant::now();
+                    black_box(look(&mut observer));
+                    elapsed += start.elapsed();
+                    if !catches_up {
+                        through(&mut observer);
+                    }
+                }
+                elapsed
+            });
+        });
+    }
+    group.finish();
+}
+
 fn threads(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("threads");
     group.throughput(Throughput::Elements(1));
@@ -348,5 +389,5 @@ fn ping_pong(round_trips: u64) -> Duration {
     elapsed
 }
 
-criterion_group!(benches, publish, receive, publish_with_consumers, group, threads);
+criterion_group!(benches, publish, receive, publish_with_consumers, group, newest, threads);
 criterion_main!(benches);

@@ -372,12 +372,12 @@ pub(crate) fn owner_and_mode(path: &Path) -> (String, u32) {
         .map_or(("?".to_owned(), 0), |metadata| (user_name(metadata.uid()), metadata.mode() & 0o777))
 }
 
-/// Where to begin, in the library's terms. A position before the first message counts as the first.
-pub(crate) fn start(ring: &Ring, from: Origin) -> Start {
+/// Where to begin, in the library's terms.
+pub(crate) fn start(from: Origin) -> Start {
     match from {
         Origin::Earliest => Start::Earliest,
         Origin::Latest => Start::Latest,
         Origin::At(position) => Start::At(position),
-        Origin::Back(n) => Start::At(ring.head().saturating_sub(n).max(ring.first_position())),
+        Origin::Back(n) => Start::Last(n),
     }
 }

@@ -119,6 +119,56 @@ pub(super) fn observer(bound: usize) -> usize {
     })
 }
 
+/// The newest message, beside a producer that laps the ring: whole, if there is one in so small a
+/// ring.
+pub(super) fn latest(bound: usize) -> usize {
+    explore_layouts(bound, |layout| {
+        let geometry = layout(1, 1);
+        let memory = LoomMemory::new(&geometry);
+        let observer = watch(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
+        let thread = thread::spawn(move || {
+            for _ in 0..2 {
+                assert!(publish(&mut producer), "nobody gates");
+            }
+        });
+        newest(&observer);
+        thread.join().expect("the producer ends");
+        assert_eq!(newest(&observer), Some(1));
+        // As if the producer had died before it counted the message.
+        memory.store(producer_page::HEAD, 1, Relaxed);
+        assert_eq!(newest(&observer), Some(1));
+        assert_eq!(observer.position(), 0, "it stays where it is");
+    })
+}
+
+/// In a ring of four there always is a newest message, once there was one.
+pub(super) fn latest_of_four(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let observer = watch(&memory, &geometry);
+        let mut producer = take_over(&memory, &geometry);
+        assert!(publish(&mut producer));
+        let thread = thread::spawn(move || {
+            for _ in 0..4 {
+                assert!(publish(&mut producer), "nobody gates");
+            }
+        });
+        assert!(newest(&observer).is_some(), "one of four is whole");
+        thread.join().expect("the producer ends");
+    })
+}
+
+/// The position of the newest message, with the content that belongs there.
+fn newest(observer: &protocol::Observer<LoomMemory>) -> Option<u64> {
+    let mut buffer = [0; 16];
+    let (position, meta) = observer.latest(&mut buffer).expect("a sound ring")?;
+    assert_eq!(meta, Meta::new(16, kind_of(position)), "length and kind");
+    assert_eq!(copied_words(&buffer), words(position), "the copy of position {position}");
+    Some(position)
+}
+
 /// The producer claims two slots that hold old messages, writes both partly, drops the claim, and
 /// publishes one message. Position 1 is then destroyed, although its sequence word is untouched.
 pub(super) fn abandoned_claim(bound: usize) -> usize {
@@ -219,6 +269,7 @@ pub(super) fn impossible_head(bound: usize) -> usize {
         let mut buffer = [0; 16];
         assert_eq!(reader.take(&mut buffer), Copied::Empty);
         assert_eq!(observer.look(&mut buffer), Seen::Empty);
+        assert!(observer.latest(&mut buffer).is_err());
     })
 }
 
@@ -236,6 +287,7 @@ pub(super) fn lapped_by_claim(bound: usize) -> usize {
         }
         producer.rescan(0);
         producer.claim(8);
+        assert_eq!(newest(&observer), None, "nothing is whole");
         assert!(look(&mut observer, &mut [0; 16]), "it is told what it missed");
         assert_eq!(observer.position(), producer.head());
     })

@@ -133,6 +133,18 @@ pub const MODELS: &[Model] = &[
         run: broadcast::observer,
     },
     Model {
+        name: "latest",
+        question: "is the newest message torn or stale, or one that its producer did not live to count forgotten?",
+        executions: 0,
+        run: broadcast::latest,
+    },
+    Model {
+        name: "latest_of_four",
+        question: "is there a moment at which none of four messages is the newest?",
+        executions: 0,
+        run: broadcast::latest_of_four,
+    },
+    Model {
         name: "impossible_head",
         question: "does a head that cannot be publish anything to those who copy?",
         executions: 1,

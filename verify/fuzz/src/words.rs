@@ -349,6 +349,10 @@ impl Ring {
             Seen::Missed(n) => assert_eq!(self.observer.position(), before + n),
         }
         assert!(self.observer.position() >= before);
+        if let Ok(Some((position, meta))) = self.observer.latest(buffer) {
+            assert!(meta.len() <= buffer.len());
+            self.saw(position, meta, buffer);
+        }
     }
 
     fn lease(&mut self, input: &mut Input<'_>) {
@@ -462,6 +466,7 @@ impl Ring {
         match input.byte() % 4 {
             0 => Start::Earliest,
             1 => Start::Latest,
+            2 => Start::Last(input.value(8)),
             _ => Start::At(input.value(self.memory.peek(producer_page::HEAD))),
         }
     }

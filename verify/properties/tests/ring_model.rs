@@ -34,6 +34,8 @@ enum From {
     Latest,
     /// So far before (or, if negative, after) the head.
     Before(i8),
+    /// So many messages.
+    Last(u8),
 }
 
 #[derive(Clone, Debug)]
@@ -77,7 +79,12 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Role::Evictable),
         2 => Just(Role::Observer),
     ];
-    let from = prop_oneof![Just(From::Earliest), Just(From::Latest), (-2..11_i8).prop_map(From::Before)];
+    let from = prop_oneof![
+        Just(From::Earliest),
+        Just(From::Latest),
+        (-2..11_i8).prop_map(From::Before),
+        (0..11_u8).prop_map(From::Last),
+    ];
     let kind = prop_oneof![Just(0), Just(1), Just(u32::MAX)];
     let len = prop_oneof![2 => 0..70_usize, 1 => prop::sample::select(&BLOCK_SIZES), 1 => 0..270_usize];
     prop_oneof![
@@ -327,6 +334,7 @@ impl Harness {
             From::Earliest => Start::Earliest,
             From::Latest => Start::Latest,
             From::Before(n) => Start::At(self.head.saturating_add_signed(-i64::from(n))),
+            From::Last(n) => Start::Last(n.into()),
         };
         if let Role::Observer = role {
             self.observe(start);
@@ -395,6 +403,13 @@ impl Harness {
             Start::Earliest => {}
             Start::Latest => assert_eq!(position, self.head),
             Start::At(requested) => assert_eq!(position, requested),
+            Start::Last(n) => {
+                assert!(
+                    position >= self.head.saturating_sub(n),
+                    "{position} is more than {n} before the head"
+                );
+                assert!(n > 0 || position == self.head);
+            }
         }
         assert!((self.oldest()..=self.head).contains(&position), "{position} of {start:?}");
         if let (Start::Earliest, Some((_, tail))) = (start, self.lowest()) {
@@ -422,6 +437,7 @@ impl Harness {
             Start::Earliest => self.oldest(),
             Start::Latest => self.head,
             Start::At(position) => position,
+            Start::Last(n) => self.head.saturating_sub(n).max(self.oldest()),
         };
         match Observer::<[u8]>::attach(&self.ring, start) {
             Ok(observer) => {
@@ -510,6 +526,13 @@ impl Harness {
                         assert_eq!(*next, self.head, "{error:?}");
                         self.check_nothing(&error);
                     }
+                }
+                match observer.latest().unwrap() {
+                    Some(message) => {
+                        assert_eq!(message.position() + 1, self.head, "the newest");
+                        self.check_message(self.head - 1, message.position(), message.kind(), &message);
+                    }
+                    None => assert!(self.oldest() == self.head || self.capacity < 4, "one of them is whole"),
                 }
                 assert_eq!(observer.position(), *next);
             }

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Consumers) -> Outcome {
                 "{path}: there is a consumer {name:?} already; choose another name, or --rm it first"
             )));
         }
-        let start = facts::start(&ring, args.from);
+        let start = facts::start(args.from);
         let consumer = ConsumerOptions::new()
             .name(name)
             .durable(true)

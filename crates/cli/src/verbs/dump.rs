@@ -99,7 +99,7 @@ impl Stream<'_> {
         } else {
             (Ring::open(&args.path).map_err(|error| of_damage(args, error))?, None)
         };
-        let start = facts::start(&ring, args.from);
+        let start = facts::start(args.from);
         let attached = Observer::<[u8]>::attach(At::ring(&ring).any_type(), start);
         let observer = attached.map_err(|error| match damaged {
             Some(_) => error.into(),

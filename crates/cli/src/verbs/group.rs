@@ -300,7 +300,7 @@ fn add(place: &At, path: &Path, spec: &GroupSpec, from: Origin) -> Outcome {
             spec.name
         )));
     }
-    create(place, &spec.name, spec.settings, facts::start(&ring, from))?;
+    create(place, &spec.name, spec.settings, facts::start(from))?;
     Ok(())
 }
 
@@ -335,7 +335,7 @@ fn reset(place: &At, name: &str, to: Origin, apply: bool, json: bool) -> Outcome
         )));
     }
     // Attaching an observer validates the start: the error names the earliest position.
-    let target = Observer::<[u8]>::attach(place, facts::start(&facts.ring, to))?.position();
+    let target = Observer::<[u8]>::attach(place, facts::start(to))?.position();
     let unsettled = group.num_pending + group.num_ack_pending + group.num_dead_pending;
     let (again, skipped) =
         (group.ack_floor.saturating_sub(target), target.saturating_sub(group.ack_floor).min(unsettled));

@@ -34,7 +34,11 @@ pub(crate) fn run(args: &Peek) -> Outcome {
     args.format.parse(None).map_err(Failure::usage)?;
     let ring = Ring::open(&args.path)?;
     let format = args.format.parse_for_people(ring.schema()).map_err(Failure::usage)?;
-    let start = facts::start(&ring, args.position);
+    let start = match args.position {
+        // That message and no later one, as a position.
+        Origin::Back(n) => Start::At(ring.head().saturating_sub(n).max(ring.first_position())),
+        position => facts::start(position),
+    };
     let mut observer = Observer::<[u8]>::attach(place::of_any_type(&args.path), start)?;
     let mut stdout = output::stdout()?;
     let mut out = Vec::new();

@@ -29,13 +29,16 @@ reading only: it holds no party up, and says on standard error how many messages
 Examples:
   slipring sub /dev/shm/news --from latest
   slipring sub /dev/shm/news --name archive >> news.log     # goes on where it stopped
-  slipring sub /dev/shm/news --observe --from -10 -e --json | jq -r .text")]
+  slipring sub /dev/shm/news --observe --last 10 -e --json | jq -r .text")]
 pub(crate) struct Subscribe {
     /// The ring
     path: PathBuf,
     /// Where to begin: earliest, latest, a position, or -N for N messages back
     #[arg(long, value_name = "WHERE", default_value = "earliest", allow_hyphen_values = true)]
     from: Origin,
+    /// Begins with the last N messages, or as many as are there: the same as --from -N
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    last: Option<u64>,
     /// Ends after so many messages; with exit code 4 if it ends before
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -70,7 +73,7 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
     let place = args.wait.at(&args.path).any_type();
     let ring = Ring::open(&place)?;
     let format = args.format.parse(ring.schema()).map_err(Failure::usage)?;
-    let start = facts::start(&ring, args.from);
+    let start = facts::start(args.last.map_or(args.from, Origin::Back));
     let mut sink = Sink {
         out: output::stdout()?,
         pending: Vec::with_capacity(ENOUGH + 4096),

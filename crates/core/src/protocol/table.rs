@@ -26,6 +26,23 @@ pub enum Start {
     Latest,
     /// This position.
     At(u64),
+    /// So many messages before the first that is published after the attach; fewer if fewer are
+    /// certainly still there, as [`Earliest`](Start::Earliest) says. `Last(0)` is
+    /// [`Latest`](Start::Latest), `Last(u64::MAX)` all that is there. Never fails for want of
+    /// messages, unlike a position that is counted from an earlier look at the head: a producer may
+    /// have overwritten it meanwhile.
+    Last(u64),
+}
+
+impl Start {
+    /// The position for [`Last`](Start::Last), of messages from `earliest` up to `head`. A head
+    /// that was read before `earliest` may be the lower of the two: it is then the start, as it is
+    /// that of [`Latest`](Start::Latest).
+    ///
+    /// Example, earliest 16, head 20: the last 3 begin at 17, the last 9 at 16.
+    pub fn last(n: u64, earliest: u64, head: u64) -> u64 {
+        head.saturating_sub(n).max(earliest.min(head))
+    }
 }
 
 /// Whether the producer may take a reader's tail away.
@@ -163,6 +180,7 @@ fn choose<M: Memory>(
             Err(StartError::Ahead { requested, head })
         }
         Start::At(requested) => Ok(requested),
+        Start::Last(n) => Ok(Start::last(n, earliest, head)),
     }
 }
 

@@ -270,11 +270,25 @@ pub(crate) const PLANTS: &[Plant] = &[
         "copy_unchecked",
         "an observer believes its copy without a look at `claimed`",
         "",
-        r"if claimed.saturating_sub(self.geometry.capacity()) > position {
-            return self.lapped(claimed);
-        }",
-        "{}",
+        "claimed.saturating_sub(self.geometry.capacity()) > position",
+        "false",
         Model("observer"),
+    ),
+    plant(
+        "latest_counted",
+        "the newest message is the last that the head counts",
+        "",
+        "head + u64::from(sequence == Sequence::published(head))",
+        "head",
+        Model("latest"),
+    ),
+    plant(
+        "latest_of_any_head",
+        "the newest message is looked for below a head that cannot be",
+        "",
+        r#"Damage::bound("head", end, first, claimed.min(POSITION_MAX))?;"#,
+        "",
+        Model("impossible_head"),
     ),
     plant(
         "observer_beyond_head",

@@ -56,9 +56,10 @@ pub(crate) fn read_plainly(cast: &Cast) {
 fn join(cast: &Cast, dice: &mut Dice) -> Result<Consumer, Error> {
     let path = cast.ring(Stream::Broadcast);
     let ring = slipring::Ring::open(&path)?;
-    let start = match dice.roll(3) {
+    let start = match dice.roll(4) {
         0 => Start::Earliest,
         1 => Start::Latest,
+        2 => Start::Last(dice.roll(ring.capacity())),
         _ => Start::At(ring.head().saturating_sub(dice.roll(ring.capacity())).max(ring.first_position())),
     };
     let consumer = ConsumerOptions::new().start(start).attach::<[u8]>(&path)?;
