@@ -182,7 +182,10 @@ mod wait;
 mod worker;
 
 pub use consumer::selector::Selector;
-pub use consumer::{Batch, BatchIter, Consumer, ConsumerOptions, Item, Received, Slices};
+pub use consumer::{
+    AheadBatch, AheadIter, AheadSlices, Batch, BatchIter, Consumer, ConsumerOptions, Item, ReadAhead,
+    Received, Slices,
+};
 pub use copying::CopiedMessage;
 pub use copying::evictable::EvictableConsumer;
 pub use copying::observer::{Observer, ObserverOptions};

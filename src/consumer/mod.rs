@@ -1,6 +1,7 @@
 //! The gating consumer's handle: reads in place, in order, and holds the producer until it
 //! releases.
 
+mod ahead;
 mod membership;
 mod options;
 mod pace;
@@ -8,6 +9,7 @@ mod raw;
 mod received;
 pub(crate) mod selector;
 
+pub use ahead::{AheadBatch, AheadIter, AheadSlices, ReadAhead};
 pub(crate) use membership::Membership;
 pub use options::ConsumerOptions;
 pub use received::{Batch, BatchIter, Item, Received, Slices};
@@ -207,6 +209,13 @@ impl<T: ?Sized + Message> Consumer<T> {
     pub fn recv_batch_timeout(&mut self, max: usize, timeout: Duration) -> Result<Batch<'_, T>, RecvError> {
         let count = self.raw.count(Some(timeout))?;
         Batch::new(&mut self.raw.reader, count, max)
+    }
+
+    /// A cursor that begins at the consumer's position and reads ahead of what is released. The
+    /// consumer itself receives again once the cursor is dropped.
+    pub fn read_ahead(&mut self) -> ReadAhead<'_, T> {
+        let RawConsumer { reader, membership, .. } = &mut self.raw;
+        ReadAhead::new(reader.ahead(), membership)
     }
 
     /// The message at the tail, which may be read.

@@ -149,7 +149,7 @@ pub struct Batch<'a, T: ?Sized = [u8]> {
     unwinding: bool,
 }
 
-/// One message of a [`Batch`].
+/// One message of a [`Batch`], or one that was [read ahead](crate::ReadAhead).
 ///
 /// ```
 /// use slipring::{Consumer, Producer, RingOptions, Start};
@@ -177,7 +177,15 @@ impl<T: ?Sized> Clone for Item<'_, T> {
 
 impl<T: ?Sized> Copy for Item<'_, T> {}
 
-impl<T: ?Sized> Item<'_, T> {
+impl<'a, T: ?Sized> Item<'a, T> {
+    #[inline(always)]
+    pub(super) fn new(message: &'a T, position: u64, kind: u32) -> Item<'a, T> {
+        Item { message, position, kind }
+    }
+    #[inline(always)]
+    pub(super) fn into_ref(self) -> &'a T {
+        self.message
+    }
     /// The message's position.
     pub fn position(&self) -> u64 {
         self.position

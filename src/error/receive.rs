@@ -2,6 +2,7 @@
 
 use crate::error::{AtPath, HandleError, counted};
 use slipring_core::protocol::Damage;
+use slipring_core::protocol::table::StartError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -50,6 +51,17 @@ pub enum RecvError {
         /// How many messages this reader missed.
         missed: u64,
     },
+    /// A consumer that [reads ahead](crate::ReadAhead) holds every block of the ring: no message
+    /// can come before it releases one.
+    #[error("a whole ring, {}, was read ahead and not released; release some with `release_to`", counted(*unreleased, "message"))]
+    Unreleased {
+        /// How many messages were read and not released.
+        unreleased: u64,
+    },
+    /// A consumer that [reads ahead](crate::ReadAhead) was to read from a position that it has
+    /// released, or that is not published yet.
+    #[error(transparent)]
+    Start(StartError),
     /// The message at this position is not of the length that a value of this reader's type has: a
     /// producer that was opened with [`At::any_type`](crate::At::any_type) sent another type. The
     /// reader has left it behind; receiving goes on.
@@ -88,6 +100,8 @@ impl RecvError {
             | RecvError::TimedOut(_)
             | RecvError::Closed
             | RecvError::Lagged { .. }
+            | RecvError::Unreleased { .. }
+            | RecvError::Start(_)
             | RecvError::WrongLength { .. }
             | RecvError::Damaged(_) => None,
         }
@@ -95,7 +109,8 @@ impl RecvError {
 
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
-            RecvError::Empty => io::ErrorKind::WouldBlock,
+            RecvError::Empty | RecvError::Unreleased { .. } => io::ErrorKind::WouldBlock,
+            RecvError::Start(_) => io::ErrorKind::InvalidInput,
             RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
             RecvError::Closed | RecvError::ProducerAway { .. } => io::ErrorKind::UnexpectedEof,
             RecvError::Lagged { .. } | RecvError::WrongLength { .. } | RecvError::Damaged(_) => {

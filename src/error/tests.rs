@@ -599,6 +599,16 @@ fn receive_errors() -> Table<RecvError> {
         ),
         (RecvError::Lagged { missed: 3 }, ErrorKind::InvalidData, "lagged behind: 3 messages missed"),
         (
+            RecvError::Unreleased { unreleased: 64 },
+            ErrorKind::WouldBlock,
+            "a whole ring, 64 messages, was read ahead and not released; release some with `release_to`",
+        ),
+        (
+            RecvError::Start(StartError::BeforeEarliest { requested: 3, earliest: 4 }),
+            ErrorKind::InvalidInput,
+            "position 3 is before the earliest message that is there; attach at 4, or with `Start::Earliest`",
+        ),
+        (
             RecvError::WrongLength { position: 9, found: 5, expected: 16 },
             ErrorKind::InvalidData,
             "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",

@@ -1,5 +1,5 @@
-//! The fear: a reader that wants the newest message, or the last few, gets an older one, a torn one, more than it
-//! asked for, or an error because the producer went on meanwhile.
+//! The fear: a reader that wants the newest message, or the last few, gets an older one, a torn
+//! one, more than it asked for, or an error because the producer went on meanwhile.
 
 use slipring::{
     At, Consumer, ConsumerOptions, EvictableConsumer, Observer, Producer, RecvError, Ring, RingOptions,

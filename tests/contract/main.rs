@@ -1,5 +1,6 @@
 //! The promises of a ring to one process that uses it as it should.
 
+mod ahead;
 mod groups;
 mod holding;
 mod latest;

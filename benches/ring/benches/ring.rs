@@ -7,8 +7,8 @@
 //! * `group`: claim and acknowledge, by one worker, warm, and by four threads that share the
 //!   messages of one group; and `publish` into a ring with a group, to be compared with the one
 //!   without.
-//! * `newest`: an observer gets the newest of 64 messages that it has not read: by asking for it, and
-//!   by reading through them. One element is such a look.
+//! * `newest`: an observer gets the newest of 64 messages that it has not read: by asking for it,
+//!   and by reading through them. One element is such a look.
 //! * `threads`: two threads of this process; a stream in batches, and a ping-pong. These depend
 //!   most on the machine: on which cores the threads run, and on the other programs there.
 //!

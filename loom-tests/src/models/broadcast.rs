@@ -1,8 +1,8 @@
 //! Publishing, reading in place, and reading by copy.
 
 use super::{
-    consumer, copied_words, explore_layouts, fill, geometry, kind_of, publish, read, read_many, take,
-    take_over, words,
+    batches, consumer, copied_words, explore_layouts, fill, geometry, kind_of, publish, read, read_many,
+    take, take_over, words,
 };
 use crate::explore::explore;
 use crate::memory::LoomMemory;
@@ -10,6 +10,7 @@ use loom::thread;
 use slipring_core::format::{Geometry, Meta, producer_page};
 use slipring_core::memory::Memory;
 use slipring_core::protocol;
+use slipring_core::protocol::ahead::Window;
 use slipring_core::protocol::observe::Seen;
 use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::{self, Eviction, Start};
@@ -75,6 +76,88 @@ pub(super) fn reuse(bound: usize) -> usize {
         let producer = thread.join().expect("the producer ends");
         while take(&mut reader) {}
         assert_eq!(reader.tail(), producer.head(), "published and read");
+    })
+}
+
+/// What the cursor of a consumer finds next, checked: `n` messages at most.
+fn look_ahead(ahead: &mut protocol::Ahead<'_, LoomMemory>, n: u64) -> Window {
+    ahead.poll_many().expect("a sound ring");
+    let window = ahead.window(n);
+    check_window(ahead.memory(), &window);
+    ahead.pass(&window);
+    window
+}
+
+/// Asserts that a window holds what belongs there, still.
+fn check_window(memory: &LoomMemory, window: &Window) {
+    for (index, position) in (0..window.count()).zip(window.positions()) {
+        let message = window.message(memory, index);
+        assert_eq!(message.meta, Meta::new(16, kind_of(position)), "length and kind");
+        // SAFETY: the block is the ring's; the position is gated.
+        let block = unsafe { memory.read_block(message.block) };
+        assert_eq!(block.words(), words(position), "the block of position {position}");
+    }
+}
+
+/// A consumer reads both blocks of a ring ahead, and releases the first while the producer waits to
+/// write over either: the second stays, and what was released is not looked at again.
+pub(super) fn read_ahead(bound: usize) -> usize {
+    explore_layouts(bound, |layout| {
+        let geometry = layout(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut producer = take_over(&memory, &geometry);
+        for _ in 0..2 {
+            assert!(publish(&mut producer));
+        }
+        let thread = thread::spawn(move || {
+            for _ in 0..3 {
+                publish(&mut producer);
+            }
+            producer
+        });
+        let mut ahead = reader.ahead();
+        let both = look_ahead(&mut ahead, 2);
+        assert!(both.count() == 2 && ahead.is_full());
+        check_window(&memory, &both);
+        ahead.release_to(1);
+        assert!(ahead.seek(1).expect("a sound ring"));
+        let second = look_ahead(&mut ahead, 1);
+        assert_eq!(second.positions(), 1..2);
+        check_window(&memory, &second);
+        look_ahead(&mut ahead, 2);
+        // The cursor goes, and nothing of what was not released with it.
+        let producer = thread.join().expect("the producer ends");
+        assert!(reader.tail() == 1 && read(&mut reader));
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), producer.head(), "published and read");
+    })
+}
+
+/// The same of batches: behind a release in the middle of one, the consumer finds the rest, which
+/// no slot announces.
+pub(super) fn read_ahead_batched(bound: usize) -> usize {
+    explore(bound, || {
+        let geometry = geometry(4, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut producer = take_over(&memory, &geometry);
+        producer.rescan(0);
+        let thread = thread::spawn(move || {
+            let batch = batches::fill(&mut producer, 3);
+            producer.publish_batch(&batch);
+        });
+        let mut ahead = reader.ahead();
+        for _ in 0..2 {
+            look_ahead(&mut ahead, 2);
+        }
+        let read = ahead.cursor();
+        assert!([0, 2, 3].contains(&read), "a batch in pieces: {read}");
+        ahead.release_to(read.saturating_sub(1));
+        thread.join().expect("the producer ends");
+        assert_eq!(reader.tail(), read.saturating_sub(1));
+        while take(&mut reader) {}
+        assert_eq!(reader.tail(), 3, "all of the batch");
     })
 }
 

@@ -115,6 +115,18 @@ pub const MODELS: &[Model] = &[
         run: broadcast::reuse,
     },
     Model {
+        name: "read_ahead",
+        question: "is a message overwritten or lost that was read ahead and not released?",
+        executions: 896,
+        run: broadcast::read_ahead,
+    },
+    Model {
+        name: "read_ahead_batched",
+        question: "does a consumer find the rest of a batch of which it released a part?",
+        executions: 334,
+        run: broadcast::read_ahead_batched,
+    },
+    Model {
         name: "stale",
         question: "does a block show bytes of an older message, or of a claim that was given up?",
         executions: 112,
@@ -135,13 +147,13 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "latest",
         question: "is the newest message torn or stale, or one that its producer did not live to count forgotten?",
-        executions: 0,
+        executions: 86_156,
         run: broadcast::latest,
     },
     Model {
         name: "latest_of_four",
         question: "is there a moment at which none of four messages is the newest?",
-        executions: 0,
+        executions: 47_488,
         run: broadcast::latest_of_four,
     },
     Model {

@@ -104,6 +104,7 @@ pub(crate) const OPS: &[Op] = &[
     Op::new("durable-join",            before::reader,        durable::join,               durable::has_joined).contested(),
     Op::new("durable-resume",          durable::away,         durable::resume,             durable::nothing_released),
     Op::new("durable-take",            durable::away,         durable::take,               durable::one_released),
+    Op::new("durable-read-ahead",      durable::away,         durable::read_ahead,         durable::one_released),
     Op::new("durable-leave",           durable::away,         durable::leave,              durable::nothing_released),
     Op::new("remove-consumer",         durable::unwanted,     durable::remove,             durable::is_removed),
 

@@ -196,6 +196,7 @@ impl Ring {
         match input.byte() % 20 {
             0..3 => self.overwrite(input),
             3..6 => self.send(input.below(6)),
+            6 if input.byte() % 4 == 0 => self.read_ahead(input),
             6 => self.read(input.below(6)),
             7 => self.read_by_copy(),
             8 => self.observe(),
@@ -309,6 +310,34 @@ impl Ring {
         for kind in [IN_PLACE, DURABLE] {
             let Some(mut reader) = self.in_place(kind).take() else { continue };
             self.read_one(&mut reader, want);
+            *self.in_place(kind) = Some(reader);
+        }
+    }
+
+    /// A cursor never finds more than a ring, and nothing that lies outside of it.
+    fn read_ahead(&mut self, input: &mut Input<'_>) {
+        for kind in [IN_PLACE, DURABLE] {
+            let Some(mut reader) = self.in_place(kind).take() else { continue };
+            let mut ahead = reader.ahead();
+            for _ in 0..input.below(4) {
+                if ahead.poll_many().is_err() {
+                    break;
+                }
+                let window = ahead.window(input.below(6));
+                for (index, position) in (0..window.count()).zip(window.positions()) {
+                    let (message, mut bytes) = (window.message(&self.memory, index), [0; 8]);
+                    // SAFETY: the block is of this geometry, and 8 bytes are less than a block.
+                    unsafe { self.memory.copy_block(message.block, &mut bytes) };
+                    self.saw(position, message.meta, &bytes);
+                }
+                ahead.pass(&window);
+                let tail = ahead.tail();
+                let _ = ahead.seek(input.value(ahead.cursor()));
+                assert!((tail..=tail + CAPACITY).contains(&ahead.cursor()));
+                ahead.release_to(tail + input.below(ahead.cursor() - tail + 1));
+                ahead.wake_producer();
+            }
+            let _ = ahead.is_drained();
             *self.in_place(kind) = Some(reader);
         }
     }

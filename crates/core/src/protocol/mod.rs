@@ -7,10 +7,10 @@
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
-//! | PUB | [`single`]: sequence word, release | [`read`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
-//! | HEAD | [`publish`]: head, release | [`read`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead` |
+//! | PUB | [`single`]: sequence word, release | [`read`], [`ahead`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`ahead`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead`, `read_ahead*` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, copying a dead-pending message: or the settling before it) | `observer`, `dead_letter_copy` |
-//! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse` |
+//! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse`, `read_ahead` |
 //! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: count of used entries, tail; `SeqCst` fence; limit, head; without a producer, `claimed` | [`publish`] scan: limit; `SeqCst` fence; count, tails | either the scan sees the counted tail or the joiner sees the limit | `join_*` |
@@ -36,6 +36,7 @@
 //! The limit is a shared word, since no joiner could see a limit that the producer kept for itself.
 //! The joiner would start at a position that the producer is overwriting.
 
+pub mod ahead;
 pub mod batch;
 pub mod clear;
 pub mod dead_letter;
@@ -60,6 +61,7 @@ pub mod statistic;
 pub mod table;
 pub mod tenure;
 
+pub use ahead::Ahead;
 pub use lease::Worker;
 pub use observe::Observer;
 pub use publish::Producer;

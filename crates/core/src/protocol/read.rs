@@ -26,18 +26,18 @@ pub enum Ready {
 /// (Exception: `began_ahead`.)
 #[derive(Debug)]
 pub struct Consumer<M> {
-    memory: M,
-    slots: Slots,
-    capacity: u64,
+    pub(super) memory: M,
+    pub(super) slots: Slots,
+    pub(super) capacity: u64,
     entry: u32,
     /// Offset of the entry's tail in the readers' segment, in bytes.
     tail_at: u64,
-    tail: u64,
+    pub(super) tail: u64,
     /// The slot at the tail.
     slot: Slot,
-    cached_head: u64,
+    pub(super) cached_head: u64,
     /// Messages in `cached_headers_until..cached_head` are headerless.
-    cached_headers_until: u64,
+    pub(super) cached_headers_until: u64,
     /// The head that this consumer saw when it began lay below its tail.
     began_ahead: bool,
 }

@@ -275,6 +275,22 @@ pub(crate) const PLANTS: &[Plant] = &[
         Model("observer"),
     ),
     plant(
+        "ahead_released_by_cursor",
+        "a consumer that reads ahead releases what it has read",
+        "",
+        "consumer.release(position - consumer.tail);",
+        "consumer.release(self.cursor - consumer.tail);",
+        Model("read_ahead"),
+    ),
+    plant(
+        "ahead_forgotten",
+        "a consumer forgets with its cursor how far the cursor knew the head",
+        "",
+        "if consumer.cached_head < self.cached_head {",
+        "if consumer.cached_head < position && { consumer.cached_head = position; false } {",
+        Model("read_ahead_batched"),
+    ),
+    plant(
         "latest_counted",
         "the newest message is the last that the head counts",
         "",

@@ -4,7 +4,7 @@ use super::before::{reader, reading};
 use super::{done, say};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World};
-use slipring::{AtPath, ConsumerOptions, EntryError, Ring, Start};
+use slipring::{AtPath, ConsumerOptions, EntryError, RecvError, Ring, Start};
 use std::path::Path;
 
 /// `audit` was there, read all but three, and is away.
@@ -52,6 +52,18 @@ pub(super) fn take(path: &Path, marks: &Marks) -> String {
         })
     });
     say(taken)
+}
+
+/// Reads all three ahead, and releases one when it has "written" them.
+pub(super) fn read_ahead(path: &Path, marks: &Marks) -> String {
+    let mut consumer = audit().attach::<[u8]>(path).unwrap();
+    say(marks.around(|| {
+        let mut ahead = consumer.read_ahead();
+        let written = ahead.try_recv_batch(3).map(|batch| batch.positions())?;
+        marks.handled();
+        ahead.release_to(written.start + 1);
+        Ok::<_, RecvError>(written.count())
+    }))
 }
 
 pub(super) fn leave(path: &Path, marks: &Marks) -> String {

@@ -14,9 +14,10 @@ use slipring_core::protocol::read::{Copied, Ready};
 
 fn any_start(turn: &mut Turn<'_>) -> Start {
     let (first, end) = (turn.geometry().first_position(), turn.oracle().end());
-    match turn.dice.roll(3) {
+    match turn.dice.roll(4) {
         0 => Start::Earliest,
         1 => Start::Latest,
+        2 => Start::Last(turn.dice.roll(end - first + 2)),
         _ => Start::At(first + turn.dice.roll(end - first + 2)),
     }
 }
@@ -132,7 +133,14 @@ impl InPlace {
         }
         let entry = reader.entry() as usize;
         turn.oracle().readers[entry].as_mut().expect("it joined").next += n;
-        reader.release(n);
+        if turn.dice.hits(3) {
+            let mut ahead = reader.ahead();
+            let position = ahead.tail() + n;
+            assert_eq!(ahead.seek(position), Ok(true), "what was read is there");
+            ahead.release_to(position);
+        } else {
+            reader.release(n);
+        }
         self.before_release = None;
         reader.wake_producer();
     }
