@@ -248,6 +248,10 @@ impl History {
             Start::Earliest => self.segments()?.first().copied().unwrap_or(0),
             Start::At(position) => position,
             Start::Latest => self.end()?,
+            Start::Last(n) => {
+                let (earliest, end) = (self.segments()?.first().copied().unwrap_or(0), self.end()?);
+                Start::last(n, earliest, end)
+            }
         };
         Ok(())
     }
