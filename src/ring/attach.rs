@@ -9,6 +9,7 @@ use crate::region::rights::Locks;
 use crate::region::{Access, Region, State};
 use crate::ring::companion::DeadLetterOptions;
 use crate::ring::lock_file;
+use crate::ring::paths::{IN_MEMORY, dead_path, from_the_root};
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::{Presence, inode};
 use crate::system::fork::{Loss, Window};
@@ -37,14 +38,6 @@ const LEASE_PATIENCE: Duration = Duration::from_secs(5);
 /// Pauses between two looks for a ring that is not there yet: they double up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// The path of a ring on the heap, in errors.
-pub(crate) const IN_MEMORY: &str = "(memory)";
-
-/// The path from the root on; the same path, if the process has no current directory.
-pub(crate) fn from_the_root(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
 
 /// The fields of a header, validated.
 #[derive(Clone, Debug)]
@@ -500,18 +493,6 @@ pub(crate) fn plan(raw: &RawHeader) -> Result<Geometry, OpenError> {
 pub(crate) fn schema(raw: &RawHeader) -> Option<&str> {
     let len = usize::try_from(raw.schema_len).ok().filter(|&len| len <= SCHEMA_MAX)?;
     std::str::from_utf8(&raw.schema[..len]).ok()
-}
-
-/// The path of the dead-letter ring beside the ring at `path`.
-pub(crate) fn dead_path(path: &Path) -> PathBuf {
-    at_suffix(path, ".dead")
-}
-
-/// The path with this behind it.
-pub(crate) fn at_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut longer = path.as_os_str().to_owned();
-    longer.push(suffix);
-    PathBuf::from(longer)
 }
 
 /// Reads up to `len` bytes from the start of the file; fewer if it is shorter.

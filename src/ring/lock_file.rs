@@ -9,8 +9,9 @@ use crate::error::{CreateError, LockFileFault, OpenError};
 use crate::id::RingId;
 use crate::region::Access;
 use crate::region::rights::{self, Locks};
-use crate::ring::attach::{Header, NotRegular, at_suffix};
+use crate::ring::attach::{Header, NotRegular};
 use crate::ring::draft::Draft;
+use crate::ring::paths::lock_path;
 use crate::ring::presence::inode;
 use crate::system::fork::Window;
 use crate::system::{self, Permissions};
@@ -19,16 +20,11 @@ use slipring_core::memory::Right;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const MAGIC: [u8; 8] = *b"SLIPLOCK";
 /// The file: [`MAGIC`], then the ring's id.
 const LEN: usize = 24;
-
-/// The path of the lock file of the ring at `path`.
-pub(crate) fn path_beside(path: &Path) -> PathBuf {
-    at_suffix(path, ".locks")
-}
 
 /// The lock file of the ring at `path`, before it has its name; none if its own file will do.
 pub(crate) fn draft(path: &Path, ring: &File, id: RingId) -> Result<Option<Draft>, CreateError> {
@@ -38,7 +34,7 @@ pub(crate) fn draft(path: &Path, ring: &File, id: RingId) -> Result<Option<Draft
     if !permissions.has_readers_only() {
         return Ok(None);
     }
-    let draft = Draft::for_writers(&path_beside(path), permissions)?;
+    let draft = Draft::for_writers(&lock_path(path), permissions)?;
     draft.file().write_all_at(&content(id), 0).map_err(failed("write it"))?;
     // Until the ring has its name, so that no other creator takes the file for a leftover.
     rights::hold(draft.file(), Right::Table).map_err(failed("lock it"))?;
@@ -78,7 +74,7 @@ pub(crate) fn locks_of(
         }
         None => return Ok((Locks::file(ring), None)),
         Some(inode) => {
-            let path = path_beside(path);
+            let path = lock_path(path);
             let is_listed = system::Filesystem::of(&ring).is_ok_and(|filesystem| filesystem.lists_locks());
             let (owner, permissions) = (metadata.uid(), Permissions::of(&ring, metadata));
             let expected = Expected { id: header.ring_id, inode, owner, ring: permissions, is_listed };
@@ -165,7 +161,7 @@ fn id_in(file: &File) -> Option<RingId> {
 /// Removes a ring's file, then its lock file. If the process dies between the two, the next
 /// creation at this path removes the other.
 pub(crate) fn remove_both(ring_path: &Path, header: &Header) -> io::Result<()> {
-    let path = path_beside(ring_path);
+    let path = lock_path(ring_path);
     let _window = Window::open();
     let locks = header.lock_file.and_then(|_| system::open(&path, true).ok());
     // As long as this right is held, no creator takes the file for a leftover and names its own.
@@ -187,7 +183,7 @@ fn is_absent(path: &Path) -> bool {
 /// Removes the lock file of a ring that is not there: a removal or a creation that was killed left
 /// it. Any other file stays.
 pub(crate) fn clear_leftover(ring_path: &Path) {
-    let path = path_beside(ring_path);
+    let path = lock_path(ring_path);
     let _window = Window::open();
     let Ok(file) = system::open(&path, true) else { return };
     let is_ours = id_in(&file).is_some() && is_absent(ring_path);

@@ -7,6 +7,7 @@ mod draft;
 pub(crate) mod groups;
 pub(crate) mod lock_file;
 mod open_or_create;
+mod paths;
 pub(crate) mod place;
 pub(crate) mod presence;
 pub(crate) mod salvage;
@@ -16,10 +17,11 @@ use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region, clock, rights};
-use crate::ring::attach::{Attachment, Header, IN_MEMORY, dead_path, patiently};
+use crate::ring::attach::{Attachment, Header, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
 use crate::ring::draft::{Draft, RingDraft};
-use crate::ring::place::{At, Demands, Kind, Place, Source};
+use crate::ring::paths::{IN_MEMORY, dead_path, lock_path};
+use crate::ring::place::{At, Demands, Kind, Place, Source, sealed::Sealed};
 use crate::system;
 use crate::system::fork::Window;
 use slipring_core::format::{
@@ -301,7 +303,7 @@ impl RingOptions {
     ) -> Result<RingDraft, AtPath<CreateError>> {
         let failed = |error| AtPath { path: path.to_path_buf(), error };
         let ring = Draft::new(path, self.mode).map_err(failed)?;
-        let lock_path = lock_file::path_beside(path);
+        let lock_path = lock_path(path);
         let locks = lock_file::draft(path, ring.file(), RingId(raw.ring_id))
             .map_err(|error| AtPath { path: lock_path, error })?;
         let raw = lock_file::recorded_in(raw, locks.as_ref()).map_err(failed)?;
@@ -610,6 +612,22 @@ pub struct ProducerInfo {
     pub wake_count: u64,
     /// How many consumers the producer evicted.
     pub evicted_count: u64,
+}
+
+impl At {
+    /// An open ring: by its path, only while the same ring is there, and on the conditions on which
+    /// it was opened; or a ring on the heap.
+    pub fn ring(ring: &Ring) -> At {
+        At { source: ring.source_of(), demands: ring.demands }
+    }
+}
+
+impl Sealed for &Ring {}
+
+impl Place for &Ring {
+    fn at(self) -> At {
+        At::ring(self)
+    }
 }
 
 impl Ring {

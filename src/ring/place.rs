@@ -6,14 +6,14 @@ use crate::message::{Message, MessageType};
 use crate::region::Region;
 use crate::region::pages::Pages;
 use crate::region::rights::HeapRights;
-use crate::ring::Ring;
-use crate::ring::attach::{Header, IN_MEMORY, from_the_root};
+use crate::ring::attach::Header;
+use crate::ring::paths::{IN_MEMORY, from_the_root};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where a ring is: a path, a [`Ring`] that is already open (the only way to one on the heap), or
-/// [`At`] a path or a ring with conditions.
+/// Where a ring is: a path, a [`Ring`](crate::Ring) that is already open (the only way to one on
+/// the heap), or [`At`] a path or a ring with conditions.
 ///
 /// Implemented for everything that is a path to the standard library, for `&Ring`, and for [`At`].
 ///
@@ -36,13 +36,12 @@ pub trait Place: sealed::Sealed {
     fn at(self) -> At;
 }
 
-mod sealed {
-    use super::{At, Path, Ring};
+pub(super) mod sealed {
+    use super::{At, Path};
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Sealed {}
     impl<P: AsRef<Path>> Sealed for P {}
-    impl Sealed for &Ring {}
     impl Sealed for At {}
     impl Sealed for &At {}
 }
@@ -50,12 +49,6 @@ mod sealed {
 impl<P: AsRef<Path>> Place for P {
     fn at(self) -> At {
         At::path(self)
-    }
-}
-
-impl Place for &Ring {
-    fn at(self) -> At {
-        At::ring(self)
     }
 }
 
@@ -101,12 +94,6 @@ impl At {
     /// The ring at a path.
     pub fn path(path: impl AsRef<Path>) -> At {
         At::from(Source(Kind::File { path: path.as_ref().to_path_buf(), ring: None }))
-    }
-
-    /// An open ring: by its path, only while the same ring is there, and on the conditions on which
-    /// it was opened; or a ring on the heap.
-    pub fn ring(ring: &Ring) -> At {
-        At { source: ring.source_of(), demands: ring.demands }
     }
 
     /// Waits at most `timeout` for a ring that does not exist yet. The call notices its creation

@@ -1,7 +1,7 @@
 //! What the filesystem of a directory, and the memory limits of this process, mean for a ring.
 
 use crate::error::{AtPath, CreateError};
-use crate::ring::attach::from_the_root;
+use crate::ring::paths::from_the_root;
 use crate::system;
 use std::fs::File;
 use std::path::Path;
