@@ -6,6 +6,7 @@
 
 pub mod commands;
 pub mod doors;
+pub mod findings;
 pub mod names;
 pub mod orderings;
 pub mod paths;
@@ -16,7 +17,7 @@ pub mod tables;
 
 /// The documents whose prose is measured.
 pub const DOCUMENTS: &[&str] =
-    &["docs", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
+    &["docs", "findings", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
 
 /// One offence against a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

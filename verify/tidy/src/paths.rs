@@ -5,8 +5,20 @@ use crate::source::File;
 
 /// Directories at the top of the repository: a path that begins with one of these is one of its
 /// paths.
-const TOPS: [&str; 11] =
-    [".ci", "src", "crates", "tests", "verify", "loom-tests", "benches", "examples", "docs", "ci", ".github"];
+const TOPS: [&str; 12] = [
+    ".ci",
+    "src",
+    "crates",
+    "tests",
+    "verify",
+    "loom-tests",
+    "benches",
+    "examples",
+    "docs",
+    "ci",
+    ".github",
+    "findings",
+];
 
 /// Folders of the core, which documents and comments name without the path to them.
 const OF_THE_CORE: [&str; 2] = ["protocol", "format"];

@@ -3,7 +3,7 @@
 use tidy::commands::Names;
 use tidy::prose::{Ceiling, of_comments, of_document};
 use tidy::source::{File, file, files};
-use tidy::{Finding, commands, doors, names, orderings, paths, prose, rooms, source, tables};
+use tidy::{Finding, commands, doors, findings, names, orderings, paths, prose, rooms, source, tables};
 
 /// Figures of comments: of the library, of the core, of models and harnesses.
 const COMMENTS: Ceiling = Ceiling { who: 1.5, begins: 0.5, long: 0 };
@@ -61,6 +61,11 @@ fn the_documented_offsets_are_the_librarys_and_the_kits() {
     nothing(&tables::check_offsets(&file(tables::FORMAT), &tables::offsets()));
 }
 
+#[test]
+fn every_finding_says_what_it_is_and_has_its_row() {
+    nothing(&findings::check(&file(findings::TABLE), &files(&["findings"], &[".sh"])));
+}
+
 /// All that people read and write, but for what was given to them.
 fn everything() -> Vec<File> {
     let all = [
@@ -72,6 +77,7 @@ fn everything() -> Vec<File> {
         "benches",
         "examples",
         "docs",
+        "findings",
         "README.md",
         "ARCHITECTURE.md",
         "CONTRIBUTING.md",
