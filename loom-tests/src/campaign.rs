@@ -1,5 +1,6 @@
 //! Changes one site of the protocol at a time, and shows which model catches it.
 
+use crate::child::exit_code;
 use crate::explore::{BOUND, Model, on_every_core};
 use crate::litmus::LITMUS;
 use crate::models::MODELS;
@@ -7,15 +8,13 @@ use crate::sites::{self, Change, Site};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Preemptions per execution while it is found out which sites a model reaches. Fewer than for an
 /// answer: a site that is reached later than that is told as one that no model reaches, or catches.
 const BOUND_OF_SITES: usize = 2;
-/// A model that takes longer than this over a change does not end: it is caught.
-const ENDLESS: Duration = Duration::from_secs(300);
 
 /// Exit code of a model that holds, and in which a changed load never gave anything else than what
 /// was there.
@@ -273,7 +272,7 @@ impl Campaign {
 fn run_child(job: &Outcome, model: &Model, bound: usize) -> Option<i32> {
     let (site, change, bound) = (job.site.to_string(), job.change.to_string(), bound.to_string());
     let mut command = child(&["--one", &site, &change, model.name, &bound]);
-    let code = ended_in_time(&mut command.stdout(Stdio::null()).spawn().expect("this program can be run"));
+    let code = exit_code(&mut command.stdout(Stdio::null()).spawn().expect("this program can be run"));
     assert_ne!(code, Some(2), "the child understands the parent");
     code
 }
@@ -292,7 +291,7 @@ fn is_simulated(job: &Outcome, program: &Path) -> bool {
 ///
 /// If it cannot be run, or does not understand what it is told.
 pub fn fails(command: &mut Command) -> bool {
-    let code = ended_in_time(&mut command.spawn().expect("it can be run"));
+    let code = exit_code(&mut command.spawn().expect("it can be run"));
     assert_ne!(code, Some(2), "the child understands the parent");
     code != Some(0)
 }
@@ -318,19 +317,6 @@ pub fn executable(cargo: &mut Command) -> Option<PathBuf> {
         .rev()
         .find_map(|line| Some(line.split_once("\"executable\":\"")?.1.split_once('"')?.0.to_owned()));
     path.map(PathBuf::from).filter(|_| output.status.success())
-}
-
-/// The exit code; none for a process that a signal ended, or that had to be ended.
-fn ended_in_time(child: &mut Child) -> Option<i32> {
-    let start = Instant::now();
-    while start.elapsed() < ENDLESS {
-        if let Some(status) = child.try_wait().expect("it is this process's child") {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    child.kill().expect("it is this process's child");
-    child.wait().expect("it is this process's child").code()
 }
 
 /// Says how far it is.

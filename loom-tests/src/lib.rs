@@ -11,8 +11,10 @@
 //!   ordering, or drop one fence, without touching the source, and see whether a model fails.
 //! * [`explore`]: how a model is run.
 //! * [`campaign`]: changes one site after the other, for the commands `weaken` and `steps`.
+//! * [`child`]: a process that tries one change, and whether it ends.
 
 pub mod campaign;
+pub mod child;
 pub mod explore;
 pub mod litmus;
 pub mod memory;
