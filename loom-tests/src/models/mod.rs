@@ -158,7 +158,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "impossible_head",
-        question: "does a head that cannot be publish anything to those who copy?",
+        question: "does a head that cannot be publish anything to readers that copy?",
         executions: 1,
         run: broadcast::impossible_head,
     },
@@ -218,7 +218,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "join_ungated",
-        question: "does a scan take back what it granted while nobody gated?",
+        question: "does a scan take back what it granted while nothing gated?",
         executions: 2_447,
         run: membership::join_ungated,
     },
@@ -272,7 +272,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "evict_reuse",
-        question: "does a producer that is slow to evict hit the one who took the entry?",
+        question: "does a producer that is slow to evict hit the party that took the entry?",
         executions: 5_351,
         run: membership::evict_reuse,
     },
@@ -284,7 +284,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "leaver_killed",
-        question: "killed before any access of a removal: does a consumer gate that is nobody's?",
+        question: "killed before any access of a removal: does an entry without a consumer gate?",
         executions: 6,
         run: membership::leaver_killed,
     },
@@ -308,7 +308,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "reap",
-        question: "does clearing up after a dead reader ever hit the one who took its entry?",
+        question: "does clearing up after a dead reader ever hit the reader that took its entry?",
         executions: 48_786,
         run: membership::reap,
     },
@@ -482,19 +482,19 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "release_claim",
-        question: "is a message that is handed back ever lost to who looks at that moment?",
+        question: "is a message that is handed back ever lost to a worker that looks at that moment?",
         executions: 244,
         run: leases::release_claim,
     },
     Model {
         name: "reached",
-        question: "is a message overlooked that was given up behind messages that nobody has leased?",
+        question: "is a message overlooked that was given up behind messages that no worker has leased?",
         executions: 3_710,
         run: leases::reached,
     },
     Model {
         name: "entry_reuse",
-        question: "does clearing up after a dead worker ever end the lease of who took its entry?",
+        question: "does clearing up after a dead worker ever end the lease of the worker that took its entry?",
         executions: 305,
         run: leases::entry_reuse,
     },
@@ -536,7 +536,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "pin_floor",
-        question: "the same when somebody else has moved the floor over it",
+        question: "the same when another worker has moved the floor over it",
         executions: 256_651,
         run: pins::pin_floor,
     },
@@ -548,7 +548,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "floor",
-        question: "do two who move the floor ever leave it wrong?",
+        question: "do two workers that move the floor ever leave it wrong?",
         executions: 151_301,
         run: groups::floor,
     },
@@ -578,7 +578,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "floor_unmoved",
-        question: "does the producer stand still if nobody moves the floor?",
+        question: "does the producer stand still if no worker moves the floor?",
         executions: 2_443,
         run: groups::floor_unmoved,
     },
@@ -638,7 +638,7 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "unpin_dead",
-        question: "does the producer ever take away the pin of who took a dead worker's entry?",
+        question: "does the producer ever take away the pin of the worker that took a dead one's entry?",
         executions: 15_643,
         run: pins::unpin_dead,
     },
@@ -650,13 +650,13 @@ pub const MODELS: &[Model] = &[
     },
     Model {
         name: "killed_beside",
-        question: "the same beside a colleague who takes over what has run out",
+        question: "the same beside a colleague that takes over leases that have run out",
         executions: 156_405,
         run: leases::killed_beside,
     },
     Model {
         name: "reaper_killed",
-        question: "killed before any access of clearing up: is anything left that nobody returns?",
+        question: "killed before any access of clearing up: is a lease left that no worker returns?",
         executions: 21,
         run: leases::reaper_killed,
     },

@@ -469,7 +469,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "returned_unowned",
-        "a dead worker's leases are returned whoever has them",
+        "a dead worker's leases are returned, even those that another worker has taken over",
         "",
         "snapshot.word.state() == State::Leased && snapshot.word.owner() == owner",
         "snapshot.word.state() == State::Leased",
@@ -477,7 +477,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "pin_of_the_living",
-        "a pin is taken away from who lives",
+        "a living worker's pin is taken away",
         "",
         r"if !rights.seize(Right::Worker(entry)) {
         return false;
@@ -519,7 +519,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "floor_of_nobody",
-        "a floor of nobody's group is left",
+        "the floor of a free group entry is left",
         "",
         "group.stored_floor().is_some()",
         "false",
@@ -568,7 +568,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     ),
     plant(
         "withdrawal_untold",
-        "the pin of a claim that failed is taken away, and nobody is woken",
+        "the pin of a claim that failed is taken away, and the producer is not woken",
         "",
         r"self.unpin(snapshot.position);
             self.has_withdrawn.set(true);",
