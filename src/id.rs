@@ -24,11 +24,11 @@ pub struct RingId(pub(crate) [u8; 16]);
 
 impl RingId {
     /// The id as 16 bytes, most significant first.
-    pub fn to_bytes(self) -> [u8; 16] {
+    pub const fn to_bytes(self) -> [u8; 16] {
         self.0
     }
     /// The id of these 16 bytes, as [`to_bytes`](Self::to_bytes) returned them.
-    pub fn from_bytes(bytes: [u8; 16]) -> RingId {
+    pub const fn from_bytes(bytes: [u8; 16]) -> RingId {
         RingId(bytes)
     }
 }

@@ -204,6 +204,7 @@ pub use ring::check::Violation;
 pub use ring::companion::DeadLetterPolicy;
 pub use ring::groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use ring::place::{At, Place};
+pub use ring::restoration::{Ancestor, Restoration};
 pub use ring::salvage::Salvage;
 pub use ring::storage::Storage;
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};

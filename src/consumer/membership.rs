@@ -37,6 +37,9 @@ impl Membership {
             return Err(at.at_path(AttachError::EvictableDurable { name: options.name.clone() }));
         }
         let attachment = Attachment::open(at, Access::Readers)?;
+        attachment
+            .check_start(options.start)
+            .map_err(|error| attachment.at_path(AttachError::from(error)))?;
         let kind = match evictable {
             true => ConsumerKind::Evictable,
             false if options.durable => ConsumerKind::Durable,

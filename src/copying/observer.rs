@@ -72,6 +72,7 @@ impl ObserverOptions {
     /// yet; [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Observer<T>, AtPath<AttachError>> {
         let attachment = Attachment::open(place.at().carrying::<T>(), Access::Nothing)?;
+        attachment.check_start(self.start).map_err(|error| attachment.at_path(AttachError::from(error)))?;
         let geometry = *attachment.geometry();
         let (earliest, head) = protocol::Observer::window(&attachment.region, &geometry);
         // `head` and `earliest` grow by one per message, so that no later sum wraps.

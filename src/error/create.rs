@@ -68,6 +68,54 @@ pub enum CreateError {
         /// The setting, and its range.
         error: SettingsError,
     },
+    /// A text describes no type, or one that is not as long as a block.
+    #[error("{schema:?} describes no type of {block_size} bytes, which is the block size")]
+    #[non_exhaustive]
+    Schema {
+        /// The text.
+        schema: String,
+        /// The bytes of a block.
+        block_size: u64,
+    },
+    /// The messages of a ring that is restored do not reach from its first position to its
+    /// watermark, or the ring cannot hold so many.
+    #[error(
+        "was filled up to {position}, and continues another ring from {watermark} on; push the messages up to there, at most the capacity of them"
+    )]
+    #[non_exhaustive]
+    Restored {
+        /// The position of the next message.
+        position: u64,
+        /// The watermark.
+        watermark: u64,
+    },
+    /// A message of a ring that is restored does not fit a block, or is no value of the ring's
+    /// type.
+    #[error(
+        "the message at position {position} has {len} bytes, and a block {block_size}; restore the ring with the blocks and the type that it had"
+    )]
+    #[non_exhaustive]
+    Message {
+        /// The message's position.
+        position: u64,
+        /// Its length.
+        len: u64,
+        /// The bytes of a block.
+        block_size: u64,
+    },
+    /// A durable consumer or a group is to go on at a position that the ring does not have.
+    #[error("{name:?} cannot go on at {position}: the ring has {first} to {head}")]
+    #[non_exhaustive]
+    Member {
+        /// The name of the consumer or the group.
+        name: String,
+        /// The position.
+        position: u64,
+        /// The ring's first position.
+        first: u64,
+        /// The position behind its last message.
+        head: u64,
+    },
     /// The filesystem has not enough room.
     #[error("needs {needed} bytes, {available} are free; free some, or ask for fewer or smaller blocks")]
     #[non_exhaustive]
@@ -152,9 +200,13 @@ impl CreateError {
             CreateError::AlreadyExists | CreateError::Differs { .. } => io::ErrorKind::AlreadyExists,
             CreateError::NoDirectory { .. } => io::ErrorKind::NotFound,
             CreateError::Mode { .. } => io::ErrorKind::InvalidInput,
-            CreateError::Geometry(_) | CreateError::Name(_) | CreateError::Settings { .. } => {
-                io::ErrorKind::InvalidInput
-            }
+            CreateError::Geometry(_)
+            | CreateError::Name(_)
+            | CreateError::Settings { .. }
+            | CreateError::Schema { .. }
+            | CreateError::Restored { .. }
+            | CreateError::Message { .. }
+            | CreateError::Member { .. } => io::ErrorKind::InvalidInput,
             CreateError::NoSpace { .. } => io::ErrorKind::StorageFull,
             CreateError::Permission { .. } => io::ErrorKind::PermissionDenied,
             CreateError::MemoryLimit { .. } => io::ErrorKind::OutOfMemory,

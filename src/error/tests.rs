@@ -300,6 +300,28 @@ fn create_errors() -> Table<CreateError> {
             "group \"sms\": max_deliver is 0, and must be from 1 to 126",
         ),
         (
+            CreateError::Schema { schema: "u7".to_owned(), block_size: 8 },
+            InvalidInput,
+            "\"u7\" describes no type of 8 bytes, which is the block size",
+        ),
+        (
+            CreateError::Restored { position: 3, watermark: 9 },
+            InvalidInput,
+            "was filled up to 3, and continues another ring from 9 on; push the messages up to there, at most the \
+             capacity of them",
+        ),
+        (
+            CreateError::Message { position: 3, len: 9, block_size: 8 },
+            InvalidInput,
+            "the message at position 3 has 9 bytes, and a block 8; restore the ring with the blocks and the type that \
+             it had",
+        ),
+        (
+            CreateError::Member { name: "audit".to_owned(), position: 9, first: 2, head: 5 },
+            InvalidInput,
+            "\"audit\" cannot go on at 9: the ring has 2 to 5",
+        ),
+        (
             CreateError::NoSpace { needed: 2, available: 1 },
             ErrorKind::StorageFull,
             "needs 2 bytes, 1 are free; free some, or ask for fewer or smaller blocks",
@@ -392,6 +414,12 @@ fn attach_errors() -> Table<AttachError> {
             StartError::Ahead { requested: 9, head: 5 }.into(),
             InvalidInput,
             "position 9 lies beyond the head, 5; attach at or below the head, or with `Start::Latest`",
+        ),
+        (
+            StartError::Rewound { requested: 9, watermark: 5 }.into(),
+            InvalidInput,
+            "position 9 is of a ring that was lost, and this ring continues that one from 5 on; what the reader saw \
+             from there on is undone: attach at 5, for the messages that took its place",
         ),
         (
             StartError::Damaged(Damage::new("head", 9, 1, 2)).into(),

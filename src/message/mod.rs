@@ -1,6 +1,7 @@
 //! The messages of a ring: bytes, or values of one type, with the fingerprint of the type.
 
 mod checked;
+pub(crate) mod described;
 mod outgoing;
 mod schema;
 

@@ -12,14 +12,17 @@ use crate::ring::lock_file;
 use crate::ring::paths::{IN_MEMORY, dead_path, from_the_root};
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::{Presence, inode};
+use crate::ring::restoration::{self, Ancestor};
 use crate::system::fork::{Loss, Window};
 use crate::system::{self, Process};
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
-    RawHeader, SCHEMA_MAX, producer_page, to_usize,
+    POSITION_MAX, RawHeader, SCHEMA_MAX, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
+use slipring_core::protocol::Damage;
 use slipring_core::protocol::recorder::{self, EventKind};
+use slipring_core::protocol::table::{Start, StartError};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -54,6 +57,8 @@ pub(crate) struct Header {
     pub(crate) dead_letters: DeadLetterOptions,
     /// Inode number of the file that holds the locks; none if that is the ring's own.
     pub(crate) lock_file: Option<u64>,
+    /// The rings that this one continues, the nearest first.
+    pub(crate) ancestors: Vec<Ancestor>,
 }
 
 impl Header {
@@ -69,7 +74,12 @@ impl Header {
             dead_of: Some(RingId(raw.dead_of)).filter(|id| id.0 != [0; 16]),
             dead_letters: DeadLetterOptions::from_header(raw.dead_capacity, raw.dead_policy),
             lock_file: Some(raw.lock_file).filter(|&inode| inode != 0),
+            ancestors: raw.ancestors().map(Ancestor::from).collect(),
         }
+    }
+
+    fn is_or_continues(&self, ring: RingId) -> bool {
+        self.ring_id == ring || restoration::watermark(&self.ancestors, ring).is_some()
     }
 
     /// True if the ring's messages are values of this type.
@@ -95,6 +105,8 @@ pub(crate) struct Attachment {
     heap_dead: Option<Box<Source>>,
     /// The owner that the caller trusts, of this ring and of its dead-letter ring.
     pub(crate) trusted_owner: Option<u32>,
+    /// The ring of which the caller has saved positions.
+    continuing: Option<RingId>,
 }
 
 /// Gets the pages as the place asks.
@@ -126,6 +138,7 @@ impl Attachment {
                 process: system::this_process(),
                 heap_dead: dead,
                 trusted_owner: demands.trusted_owner,
+                continuing: demands.continuing,
             },
             Kind::File { path, ring } => {
                 // Made absolute: a later `chdir` must not change the file that the path names.
@@ -195,6 +208,7 @@ impl Attachment {
             process: system::this_process(),
             heap_dead: None,
             trusted_owner: demands.trusted_owner,
+            continuing: demands.continuing,
         })
     }
 
@@ -202,6 +216,9 @@ impl Attachment {
     fn satisfies(&self, demands: Demands) -> Result<(), OpenError> {
         let header = &self.header;
         if let Some(expected) = demands.ring_id.filter(|id| *id != header.ring_id) {
+            return Err(OpenError::WrongRing { found: header.ring_id, expected });
+        }
+        if let Some(expected) = demands.continuing.filter(|id| !header.is_or_continues(*id)) {
             return Err(OpenError::WrongRing { found: header.ring_id, expected });
         }
         if let Some(ring) = demands.dead_of.filter(|ring| header.dead_of != Some(*ring)) {
@@ -226,6 +243,18 @@ impl Attachment {
             Carries::Nothing | Carries::Bytes => "untyped bytes".to_owned(),
         };
         Err(OpenError::TypeMismatch { ring, expected })
+    }
+
+    /// An error if a reader asks for a position of a ring that this one continues, from which on
+    /// that ring's messages were lost.
+    pub(crate) fn check_start(&self, start: Start) -> Result<(), StartError> {
+        let (Some(saved_of), Start::At(requested)) = (self.continuing, start) else { return Ok(()) };
+        match restoration::watermark(&self.header.ancestors, saved_of) {
+            Some(watermark) if saved_of != self.header.ring_id && requested > watermark => {
+                Err(StartError::Rewound { requested, watermark })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The error, at the path of this ring.
@@ -445,8 +474,19 @@ fn parse(file: &File, len: u64) -> Result<Header, OpenError> {
         return Err(OpenError::Length { found: len, expected: geometry.file_len() });
     }
     let geometry = geometry.starting_at(raw.first_position).map_err(OpenError::Geometry)?;
+    check_ancestors(&raw, &geometry).map_err(OpenError::Damaged)?;
     let schema = schema(&raw).ok_or(OpenError::Geometry(GeometryError::Schema(raw.schema_len)))?;
     Ok(Header::of(&raw, geometry, schema))
+}
+
+/// A ring begins with what it has of the ring that it continues, a lap at most.
+fn check_ancestors(raw: &RawHeader, geometry: &Geometry) -> Result<(), Damage> {
+    let first = geometry.first_position();
+    for (number, ancestor) in raw.ancestors().enumerate() {
+        let (low, high) = if number == 0 { (first, first + geometry.capacity()) } else { (0, POSITION_MAX) };
+        Damage::bound("watermark of an ancestor", ancestor.watermark, low, high)?;
+    }
+    Ok(())
 }
 
 /// The header's bytes, of a file that begins as a ring does.

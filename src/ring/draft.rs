@@ -2,15 +2,17 @@
 
 use crate::error::{AtPath, CreateError};
 use crate::id::RingId;
+use crate::region::{Access, Region};
 use crate::ring::lock_file;
 use crate::ring::storage::Storage;
 use crate::system::fork::{ForkClosed, Window};
 use crate::system::{self, Permissions};
-use slipring_core::format::Geometry;
+use slipring_core::format::{Geometry, RawHeader};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use zerocopy::IntoBytes;
 
 /// A file without a name, or with a temporary one; dropping the draft before it is named removes
 /// the file.
@@ -129,6 +131,27 @@ pub(crate) struct RingDraft {
 impl RingDraft {
     pub(crate) fn new(ring: Draft, locks: Option<Draft>) -> RingDraft {
         RingDraft { ring, locks }
+    }
+
+    /// Reserves the ring's space, and writes a header that says that the ring is not finished.
+    pub(crate) fn begin(&self, geometry: &Geometry, raw: &RawHeader) -> Result<(), CreateError> {
+        self.ring.reserve(geometry)?;
+        let mut unfinished = raw.clone();
+        unfinished.checksum = 0;
+        self.write_header(&unfinished)
+    }
+
+    /// Writes the header. A complete one comes last: a file without a checksum was never finished.
+    pub(crate) fn write_header(&self, raw: &RawHeader) -> Result<(), CreateError> {
+        let written = self.ring.file().write_all_at(raw.as_bytes(), 0);
+        written.map_err(|error| CreateError::io("write its header", error))
+    }
+
+    /// Maps the ring, for writing all of it.
+    pub(crate) fn map(&self, geometry: &Geometry) -> Result<Region, CreateError> {
+        let _window = Window::open();
+        Region::map(self.ring.file(), geometry, Access::Everything, false)
+            .map_err(|error| CreateError::io("map it", error))
     }
 
     /// The file that holds the locks.

@@ -10,11 +10,13 @@ mod open_or_create;
 mod paths;
 pub(crate) mod place;
 pub(crate) mod presence;
+pub(crate) mod restoration;
 pub(crate) mod salvage;
 pub(crate) mod storage;
 
 use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
+use crate::message::described::Described;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region, clock, rights};
 use crate::ring::attach::{Attachment, Header, patiently};
@@ -22,25 +24,23 @@ use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUM
 use crate::ring::draft::{Draft, RingDraft};
 use crate::ring::paths::{IN_MEMORY, dead_path, lock_path};
 use crate::ring::place::{At, Demands, Kind, Place, Source, sealed::Sealed};
+use crate::ring::restoration::Ancestor;
 use crate::system;
-use crate::system::fork::Window;
 use slipring_core::format::{
     BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, GROUPS_MAX, Geometry, GeometryError, RawHeader, Tail,
     entry, fnv1a, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
-use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::furnish::{Declared, Durable, Staff, furnish};
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::membership::{self, RemoveError, Removed, StartError};
 use slipring_core::protocol::recorder::{self, Event, EventKind};
 use slipring_core::protocol::settings::GroupSettings;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use zerocopy::IntoBytes;
 
 /// The options of a new ring.
 ///
@@ -61,16 +61,20 @@ pub struct RingOptions {
     block_size: usize,
     capacity: usize,
     consumers: u32,
-    durable: Vec<String>,
+    durable: Vec<Durable>,
     mode: u32,
     first_position: u64,
     durable_inactive_ms: u64,
-    carries: Option<MessageType>,
-    declared_groups: Vec<(String, GroupSettings)>,
+    carries: Option<Described>,
+    /// A description of the type that could not be read.
+    undescribed: Option<String>,
+    declared_groups: Vec<Staff>,
     groups: Option<u32>,
     workers: u32,
     dead_letters: DeadLetterOptions,
     pub(crate) dead_of: Option<RingId>,
+    /// The nearest first.
+    ancestors: Vec<Ancestor>,
 }
 
 /// The permission bits that the user needs that a ring belongs to.
@@ -102,11 +106,13 @@ impl RingOptions {
             first_position: 0,
             durable_inactive_ms: 0,
             carries: None,
+            undescribed: None,
             declared_groups: Vec::new(),
             groups: None,
             workers: 64,
             dead_letters: DeadLetterOptions::default(),
             dead_of: None,
+            ancestors: Vec::new(),
         }
     }
 
@@ -122,8 +128,27 @@ impl RingOptions {
     /// ```
     pub fn of<T: Value>(capacity: usize) -> RingOptions {
         let mut options = RingOptions::new(size_of::<T>(), capacity);
-        options.carries = Some(MessageType::of::<T>());
+        options.carries = Some(MessageType::of::<T>().into());
         options
+    }
+
+    /// A ring of values of the type that this text describes, for a program that does not have the
+    /// type: the text is what [`Ring::schema`] said of another ring. The blocks must be as long as
+    /// the type.
+    ///
+    /// ```
+    /// use slipring::{Producer, RingOptions};
+    ///
+    /// let ring = RingOptions::new(16, 64).described_as("[f64;2]").create_in_memory()?;
+    /// Producer::<[f64; 2]>::open(&ring)?.send(&[0.5, 1.5])?;
+    /// assert!(RingOptions::new(16, 64).described_as("[f65;2]").create_in_memory().is_err());
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn described_as(mut self, schema: &str) -> RingOptions {
+        self.carries = Described::parse(schema).filter(|of| of.size == self.block_size as u64);
+        self.undescribed = self.carries.is_none().then(|| schema.to_owned());
+        self
     }
 
     /// How many consumer entries the ring has, those of durable consumers that are away included: 1
@@ -152,9 +177,19 @@ impl RingOptions {
     #[must_use]
     pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
         let name = name.into();
-        if !self.durable.contains(&name) {
-            self.durable.push(name);
+        if self.durable.iter().all(|declared| declared.name != name) {
+            self.durable.push(Durable { name, begins_at: None });
         }
+        self
+    }
+
+    /// As [`durable`](Self::durable), in a ring that is [restored](Self::restore): the consumer
+    /// goes on at `position`.
+    #[must_use]
+    pub fn durable_at(mut self, name: impl Into<String>, position: u64) -> RingOptions {
+        let name = name.into();
+        self.durable.retain(|declared| declared.name != name);
+        self.durable.push(Durable { name, begins_at: Some(position) });
         self
     }
 
@@ -170,10 +205,20 @@ impl RingOptions {
     /// that the group has not settled, even before its first worker joins. The settings are the
     /// group's from then on.
     #[must_use]
-    pub fn group(mut self, name: impl Into<String>, settings: GroupSettings) -> RingOptions {
-        let name = name.into();
-        self.declared_groups.retain(|(declared, _)| *declared != name);
-        self.declared_groups.push((name, settings));
+    pub fn group(self, name: impl Into<String>, settings: GroupSettings) -> RingOptions {
+        self.staff(Staff { name: name.into(), settings, begins_at: None })
+    }
+
+    /// As [`group`](Self::group), in a ring that is [restored](Self::restore): the group has
+    /// settled every message below `position`, and none from there on.
+    #[must_use]
+    pub fn group_at(self, name: impl Into<String>, settings: GroupSettings, position: u64) -> RingOptions {
+        self.staff(Staff { name: name.into(), settings, begins_at: Some(position) })
+    }
+
+    fn staff(mut self, staff: Staff) -> RingOptions {
+        self.declared_groups.retain(|declared| declared.name != staff.name);
+        self.declared_groups.push(staff);
         self
     }
 
@@ -255,17 +300,28 @@ impl RingOptions {
     fn make(&self, path: &Path) -> Result<RingId, AtPath<CreateError>> {
         let failed = |error| AtPath { path: path.to_path_buf(), error };
         let (geometry, raw) = self.plan().map_err(failed)?;
+        self.members_lie_in(self.first_position, self.first_position).map_err(failed)?;
         if std::fs::symlink_metadata(path).is_ok() {
             return Err(failed(CreateError::AlreadyExists));
         }
         if geometry.groups() > 0 {
             make_way(dead_path(path))?;
         }
-        let mut ring = self.draft(path, &geometry, &raw)?;
-        if geometry.groups() == 0 {
-            ring.name()?;
-        } else {
-            self.name_dead_letters(path, &geometry, &raw, ring)?.name(path)?;
+        let ring = self.filled_draft(path, &geometry, &raw)?;
+        self.name(path, &geometry, &raw, ring)
+    }
+
+    /// Makes complete files visible, those of the dead-letter ring first.
+    fn name(
+        &self,
+        path: &Path,
+        geometry: &Geometry,
+        raw: &RawHeader,
+        mut ring: RingDraft,
+    ) -> Result<RingId, AtPath<CreateError>> {
+        match geometry.groups() {
+            0 => ring.name()?,
+            _ => self.name_dead_letters(path, geometry, raw, ring)?.name(path)?,
         }
         Ok(RingId(raw.ring_id))
     }
@@ -285,7 +341,7 @@ impl RingOptions {
         let dead_failed = |error| AtPath { path: dead_path.clone(), error };
         let dead = dead_options(geometry, RingId(raw.ring_id), &self.dead_letters, self.mode);
         let (dead_geometry, dead_raw) = dead.plan().map_err(dead_failed)?;
-        let mut dead = dead.draft(&dead_path, &dead_geometry, &dead_raw)?;
+        let mut dead = dead.filled_draft(&dead_path, &dead_geometry, &dead_raw)?;
         // From before it has its name until the ring has: a dead-letter ring without its ring looks
         // like a leftover, which another creator removes, but for this right.
         rights::hold(dead.rights(), Right::Producer)
@@ -294,42 +350,38 @@ impl RingOptions {
         Ok(HalfNamed { ring, dead })
     }
 
-    /// The complete files, before they have their names.
+    /// The files without their content, before they have their names, and the header that the ring
+    /// gets.
     fn draft(
         &self,
         path: &Path,
         geometry: &Geometry,
         raw: &RawHeader,
-    ) -> Result<RingDraft, AtPath<CreateError>> {
+    ) -> Result<(RingDraft, RawHeader), AtPath<CreateError>> {
         let failed = |error| AtPath { path: path.to_path_buf(), error };
         let ring = Draft::new(path, self.mode).map_err(failed)?;
         let lock_path = lock_path(path);
         let locks = lock_file::draft(path, ring.file(), RingId(raw.ring_id))
             .map_err(|error| AtPath { path: lock_path, error })?;
         let raw = lock_file::recorded_in(raw, locks.as_ref()).map_err(failed)?;
-        self.fill(&ring, geometry, &raw).map_err(failed)?;
-        Ok(RingDraft::new(ring, locks))
+        let draft = RingDraft::new(ring, locks);
+        draft.begin(geometry, &raw).map_err(failed)?;
+        Ok((draft, raw))
     }
 
-    /// Makes the file a ring.
-    fn fill(&self, draft: &Draft, geometry: &Geometry, raw: &RawHeader) -> Result<(), CreateError> {
-        draft.reserve(geometry)?;
-        let write = |raw: &RawHeader| {
-            draft
-                .file()
-                .write_all_at(raw.as_bytes(), 0)
-                .map_err(|error| CreateError::io("write its header", error))
-        };
-        // The checksum comes last: a file without a checksum was never finished.
-        let mut unfinished = raw.clone();
-        unfinished.checksum = 0;
-        write(&unfinished)?;
-        let window = Window::open();
-        let region = Region::map(draft.file(), geometry, Access::Everything, false)
-            .map_err(|error| CreateError::io("map it", error))?;
-        drop(window);
-        self.furnish(&region, geometry)?;
-        write(raw)
+    /// The complete files of a ring without messages, before they have their names.
+    fn filled_draft(
+        &self,
+        path: &Path,
+        geometry: &Geometry,
+        raw: &RawHeader,
+    ) -> Result<RingDraft, AtPath<CreateError>> {
+        let failed = |error| AtPath { path: path.to_path_buf(), error };
+        let (draft, raw) = self.draft(path, geometry, raw)?;
+        let region = draft.map(geometry).map_err(failed)?;
+        self.furnish(&region, geometry).map_err(|error| failed(error.into()))?;
+        draft.write_header(&raw).map_err(failed)?;
+        Ok(draft)
     }
 
     /// Creates the ring in this process's memory: the same protocol among threads, for tests and
@@ -343,8 +395,8 @@ impl RingOptions {
         Ok(Ring::open(At::from(source))?)
     }
 
-    fn schema(&self) -> &'static str {
-        self.carries.map_or("", |carries| carries.schema)
+    fn schema(&self) -> &str {
+        self.carries.as_ref().map_or("", |carries| &carries.schema)
     }
 
     fn heap_source(&self) -> Result<Source, CreateError> {
@@ -362,6 +414,7 @@ impl RingOptions {
             dead_of: self.dead_of,
             dead_letters: self.dead_letters,
             lock_file: None,
+            ancestors: self.ancestors.clone(),
         });
         let dead = match geometry.groups() {
             0 => None,
@@ -378,10 +431,14 @@ impl RingOptions {
         if self.mode & OWNERS != OWNERS {
             return Err(CreateError::Mode { mode: self.mode });
         }
-        for name in &self.durable {
-            NameError::check(name)?;
+        if let Some(schema) = &self.undescribed {
+            let (schema, block_size) = (schema.clone(), self.block_size as u64);
+            return Err(CreateError::Schema { schema, block_size });
         }
-        for (name, settings) in &self.declared_groups {
+        for durable in &self.durable {
+            NameError::check(&durable.name)?;
+        }
+        for Staff { name, settings, .. } in &self.declared_groups {
             NameError::check(name)?;
             settings.check().map_err(|error| CreateError::Settings { group: name.clone(), error })?;
         }
@@ -405,7 +462,7 @@ impl RingOptions {
         raw.ring_id = system::random_id().map_err(|error| CreateError::io("draw a random id", error))?;
         raw.boot_id = system::boot_id();
         raw.created_unix_ns = u64::try_from(system::unix_now().as_nanos()).unwrap_or(u64::MAX);
-        if let Some(carries) = self.carries {
+        if let Some(carries) = &self.carries {
             raw.type_fingerprint = carries.fingerprint;
             raw.type_size = carries.size;
             raw.type_align = carries.align;
@@ -413,6 +470,7 @@ impl RingOptions {
             raw.schema[..carries.schema.len()].copy_from_slice(carries.schema.as_bytes());
         }
         raw.durable_inactive_ms = self.durable_inactive_ms;
+        raw.continue_rings(self.ancestors.iter().map(|&ancestor| ancestor.into()));
         raw.dead_of = self.dead_of.map_or([0; 16], RingId::to_bytes);
         if groups > 0 {
             (raw.dead_capacity, raw.dead_policy) = self.dead_letters.to_header(capacity);
@@ -704,6 +762,11 @@ impl Ring {
     pub fn id(&self) -> RingId {
         self.attachment.header.ring_id
     }
+    /// The lost rings that this ring continues, the one that was lost last first; none for a ring
+    /// that was [created](RingOptions::create).
+    pub fn ancestors(&self) -> Vec<Ancestor> {
+        self.attachment.header.ancestors.clone()
+    }
     /// The bytes of a block.
     pub fn block_size(&self) -> usize {
         to_usize(self.attachment.geometry().block_size())
@@ -908,7 +971,7 @@ mod tests {
         let options = RingOptions::new(16, 8).group("g", GroupSettings::new());
         let stopped = || {
             let (geometry, raw) = options.plan().unwrap();
-            let ring = options.draft(&path, &geometry, &raw).unwrap();
+            let ring = options.filled_draft(&path, &geometry, &raw).unwrap();
             options.name_dead_letters(&path, &geometry, &raw, ring).unwrap()
         };
         let complete = || {

@@ -4,6 +4,7 @@ use crate::error::{AtPath, CreateError, OpenError};
 use crate::ring::place::{Kind, Place};
 use crate::ring::{Ring, RingOptions};
 use crate::system;
+use slipring_core::protocol::furnish::Staff;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ impl RingOptions {
                 return Err(at.at_path(CreateError::AlreadyExists));
             };
             // No new ring has the id of an old one.
-            if at.demands.ring_id.is_some() {
+            if at.demands.ring_id.or(at.demands.continuing).is_some() {
                 return Err(at.at_path(OpenError::NotFound.into()));
             }
             match self.make(path) {
@@ -113,17 +114,18 @@ impl RingOptions {
     fn undeclared(&self, ring: &Ring) -> Vec<String> {
         let (consumers, groups) = (ring.consumers(), ring.groups());
         let is_there = |name: &str| consumers.iter().any(|info| info.durable && info.name == name);
-        let durables = self.durable.iter().filter(|name| !is_there(name));
+        let durables = self.durable.iter().map(|durable| &durable.name).filter(|name| !is_there(name));
         let missing = durables.map(|name| format!("durable consumer {name:?} is not declared"));
-        let other_groups = self.declared_groups.iter().filter_map(|(name, wanted)| {
-            match groups.iter().find(|group| group.name == *name) {
-                None => Some(format!("group {name:?} is not declared")),
-                Some(group) if group.settings != *wanted => {
-                    Some(format!("group {name:?} has {}, not {wanted}", group.settings))
+        let other_groups =
+            self.declared_groups.iter().filter_map(|Staff { name, settings: wanted, .. }| {
+                match groups.iter().find(|group| group.name == *name) {
+                    None => Some(format!("group {name:?} is not declared")),
+                    Some(group) if group.settings != *wanted => {
+                        Some(format!("group {name:?} has {}, not {wanted}", group.settings))
+                    }
+                    Some(_) => None,
                 }
-                Some(_) => None,
-            }
-        });
+            });
         missing.chain(other_groups).collect()
     }
 }

@@ -113,6 +113,17 @@ impl At {
         self
     }
 
+    /// As [`only_ring`](Self::only_ring), and accepts a ring that was
+    /// [restored](crate::Restoration) in the place of this one, however often: for positions that
+    /// were saved of the ring `id`. A start at such a position is where it was, if every ring since
+    /// has kept the messages below it; otherwise the attach returns
+    /// [`StartError::Rewound`](crate::StartError::Rewound).
+    #[must_use]
+    pub fn continuing(mut self, id: RingId) -> At {
+        self.demands.continuing = Some(id);
+        self
+    }
+
     /// Accepts a file that belongs to this user. By default a handle accepts only files of the
     /// process's own user and of root: the owner of a file can change messages while a reader reads
     /// them in place.
@@ -200,6 +211,8 @@ pub(crate) enum Kind {
 pub(crate) struct Demands {
     pub(crate) trusted_owner: Option<u32>,
     pub(crate) ring_id: Option<RingId>,
+    /// The ring, or one of its ancestors.
+    pub(crate) continuing: Option<RingId>,
     /// The ring whose dead letters the ring must hold.
     pub(crate) dead_of: Option<RingId>,
     pub(crate) pages: Pages,

@@ -154,6 +154,7 @@ impl WorkerOptions {
 
     /// Finds the group, or creates it. The table right is held.
     fn join_group(&self, attachment: &Attachment) -> Result<Joined<Region>, JoinError> {
+        attachment.check_start(self.start)?;
         let wanted = Wanted { name: &self.group, settings: self.settings, start: self.start };
         let joined =
             table::join(&attachment.region, attachment.geometry(), &attachment.locks, &wanted, birth());

@@ -5,6 +5,7 @@ mod attach_errors;
 mod golden;
 mod pages;
 mod places;
+mod restored;
 mod salvage;
 mod stale;
 

@@ -3,7 +3,7 @@
 
 use slipring_core::format::{Block, Geometry, Millis, Word};
 use slipring_core::memory::{BlockWriter, Memory};
-use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::furnish::{Declared, Staff, furnish};
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::group::{self, Group, Kinds};
 use slipring_core::protocol::lease::Lease;
@@ -100,7 +100,7 @@ impl Ring {
     fn full(settings: GroupSettings) -> Ring {
         let geometry = Geometry::plan(16, CAPACITY, 1).and_then(|plan| plan.with_groups(1, 4)).unwrap();
         let memory = Counting::default();
-        let groups = [(GROUP.to_owned(), settings)];
+        let groups = [Staff { name: GROUP.to_owned(), settings, begins_at: None }];
         let declared = Declared { groups: &groups, durables: &[] };
         furnish(&memory, &geometry, declared, 1, Birth { boot: 0, unix_ms: 0, now: NOW }).unwrap();
         let mut ring =

@@ -143,6 +143,10 @@ pub(crate) const OPS: &[Op] = &[
         .late(&["err AlreadyExists"]),
     Op::new("create-over-a-lock-file", create::left_behind,   create::create_readable,     create::readable_again)
         .late(&["err AlreadyExists"]),
+    Op::new("restore",                 create::unborn,        create::restore,             create::restored_again)
+        .late(&["err AlreadyExists"]),
+    Op::new("restore-with-groups",     create::unborn_group,  create::restore_with_groups, create::restored_with_groups_again)
+        .late(&["err AlreadyExists"]),
     Op::new("remove",                  create::unused,        create::remove,              create::is_removed)
         .late(&["err NotFound"]),
 ];

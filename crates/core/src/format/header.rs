@@ -97,18 +97,18 @@ pub struct RawHeader {
     pub packed_offset: u64,
     /// Bytes from one packed block to the next.
     pub packed_stride: u64,
-    /// Reserved: id of the ring that this ring continues. Zero in this version.
-    pub continues_ring: [u8; 16],
-    /// Reserved: the position from which this ring continues that one. Zero in this version.
-    pub continues_from: u64,
+    /// The ring that this ring continues. Zero in a ring that continues none.
+    pub continues: RawAncestor,
     /// Reserved: one more than the ring's number in the doorbell of its directory. Zero in this
     /// version.
     pub bell: u64,
     /// Inode number of the file beside the ring that holds the locks; zero if the ring's own file
     /// does.
     pub lock_file: u64,
+    /// The ring that the one in `continues` continued, and so on; zero behind the last.
+    pub earlier: [RawAncestor; EARLIER_ANCESTORS],
     /// Zero.
-    pub reserved_2: [u8; 616],
+    pub reserved_2: [u8; 16],
     /// Description of the message type: UTF-8, zero-padded.
     pub schema: [u8; SCHEMA_MAX],
     /// Zero.
@@ -116,6 +116,20 @@ pub struct RawHeader {
     /// [`fnv1a`] of all bytes before this word.
     pub checksum: u64,
 }
+
+/// A ring that was lost, and that another ring continues.
+#[derive(Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct RawAncestor {
+    /// The ring's id; zero: there is none.
+    pub ring: [u8; 16],
+    /// The watermark: a position below it is of the same message in both rings. From there on, each
+    /// has messages of its own.
+    pub watermark: u64,
+}
+
+/// Ancestors that a header names besides the nearest.
+pub const EARLIER_ANCESTORS: usize = 25;
 
 const _: () = {
     use core::mem::offset_of;
@@ -133,11 +147,12 @@ const _: () = {
     assert!(offset_of!(RawHeader, dead_of) == 320);
     assert!(offset_of!(RawHeader, dead_capacity) == 336);
     assert!(offset_of!(RawHeader, packed_offset) == 352);
-    assert!(offset_of!(RawHeader, continues_ring) == 368);
-    assert!(offset_of!(RawHeader, continues_from) == 384);
+    assert!(offset_of!(RawHeader, continues) == 368);
+    assert!(offset_of!(RawAncestor, watermark) == 16);
     assert!(offset_of!(RawHeader, bell) == 392);
     assert!(offset_of!(RawHeader, lock_file) == 400);
-    assert!(offset_of!(RawHeader, reserved_2) == 408);
+    assert!(offset_of!(RawHeader, earlier) == 408);
+    assert!(offset_of!(RawHeader, reserved_2) == 1008);
     assert!(offset_of!(RawHeader, schema) == 1024);
     assert!(offset_of!(RawHeader, checksum) == 4088);
 };
@@ -177,6 +192,20 @@ impl RawHeader {
             raw.workers = geometry.workers;
         }
         raw
+    }
+
+    /// The rings that this ring continues, directly or through others, the nearest first.
+    pub fn ancestors(&self) -> impl Iterator<Item = RawAncestor> {
+        let all = core::iter::once(self.continues).chain(self.earlier);
+        all.take_while(|ancestor| ancestor.ring != [0; 16])
+    }
+
+    /// Names these rings, the nearest first; those that find no place are forgotten.
+    pub fn continue_rings(&mut self, ancestors: impl IntoIterator<Item = RawAncestor>) {
+        let places = core::iter::once(&mut self.continues).chain(&mut self.earlier);
+        for (place, ancestor) in places.zip(ancestors) {
+            *place = ancestor;
+        }
     }
 
     /// The checksum over all bytes before it.

@@ -18,7 +18,7 @@ pub use delivery::{
     GROUPS_MAX, SIGHTING_LEVELS, SIGHTINGS_PER_LEVEL, WORKERS_MAX, group, group_settings, worker,
 };
 pub use gating::GatingEntry;
-pub use header::{RawHeader, fnv1a};
+pub use header::{EARLIER_ANCESTORS, RawAncestor, RawHeader, fnv1a};
 pub use size::to_usize;
 pub use slot::{Block, Message, Run, Sequence, Slot, Slots};
 pub use word::{Segment, Word};

@@ -218,15 +218,29 @@ fn describe<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identi
 }
 
 /// Declares a durable consumer in a new ring that no other party can see yet: the consumer gates
-/// from the ring's first position on, and is away.
-pub fn declare<M: Memory>(memory: &M, geometry: &Geometry, entry: u32, who: &Identity<'_>) {
+/// from `position` on, up to which the ring has messages, and is away.
+pub fn declare<M: Memory>(
+    memory: &M,
+    geometry: &Geometry,
+    entry: u32,
+    who: &Identity<'_>,
+    position: u64,
+) -> Result<(), StartError> {
+    let (earliest, head) = (geometry.first_position(), memory.load(HEAD, Relaxed));
+    if position < earliest {
+        return Err(StartError::BeforeEarliest { requested: position, earliest });
+    }
+    if position > head {
+        return Err(StartError::Ahead { requested: position, head });
+    }
     describe(memory, geometry, entry, &Identity { pid: 0, ..*who });
     memory.store(geometry.entry_word(entry, entry::DETACHED_MS), who.unix_ms, Relaxed);
     let gating = geometry.consumer_entry(entry);
     tenure::succeed(memory, gating);
     tenure::count_entry(memory, gating.used(), entry);
-    memory.store(gating.tail(), Tail::at(geometry.first_position(), false).0, Relaxed);
+    memory.store(gating.tail(), Tail::at(position, false).0, Relaxed);
     memory.store(geometry.flags(entry), ConsumerKind::Durable.flags().0, Relaxed);
+    Ok(())
 }
 
 /// Lets an evicted consumer join again in its own entry, and returns the number of messages that it

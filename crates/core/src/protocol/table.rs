@@ -79,6 +79,17 @@ pub enum StartError {
         /// The next position to be published.
         head: u64,
     },
+    /// The position was saved of a ring that this ring continues, and lies beyond what was saved of
+    /// that ring: from the watermark on, this ring's messages are its own.
+    #[error(
+        "position {requested} is of a ring that was lost, and this ring continues that one from {watermark} on; what the reader saw from there on is undone: attach at {watermark}, for the messages that took its place"
+    )]
+    Rewound {
+        /// The position that was asked for.
+        requested: u64,
+        /// The first position of which the two rings have different messages.
+        watermark: u64,
+    },
     /// The ring's words contradict each other.
     #[error(transparent)]
     Damaged(#[from] Damage),

@@ -2,10 +2,11 @@
 
 use super::before::{reading as read_only, working as with_group};
 use super::say;
+use crate::message::{SETUP, message};
 use crate::trace::Marks;
 use crate::world::{CAPACITY, Ending, Mode, Shape, World, block};
 use kit::raw::dead_path;
-use slipring::{AtPath, CreateError, OpenError, Ring};
+use slipring::{Ancestor, AtPath, CreateError, GroupSettings, Observer, OpenError, Ring, RingId, Start};
 use std::path::Path;
 
 pub(super) fn unborn(directory: &Path, mode: Mode) -> World {
@@ -92,6 +93,76 @@ pub(super) fn reading_again(world: &mut World, end: &Ending) {
 
 pub(super) fn working_again(world: &mut World, end: &Ending) {
     create_again(world, end, with_group());
+}
+
+/// What was kept of the lost ring.
+const KEPT: u64 = 3;
+const LOST: Ancestor = Ancestor { ring: RingId::from_bytes([7; 16]), watermark: KEPT };
+
+/// In the place of the lost ring, with a durable consumer that had come to 1, and, with groups, one
+/// that had settled all.
+fn restored(path: &Path, shape: Shape, mode: Mode) -> Result<Ring, AtPath<CreateError>> {
+    let mut options = World::options(shape, mode).continues([LOST]).durable_at("kept", 1);
+    if shape.group {
+        options = options.group_at("h", GroupSettings::new(), KEPT);
+    }
+    let mut restoration = options.restore(path)?;
+    for position in 0..KEPT {
+        restoration.push(&message(position, SETUP))?;
+    }
+    restoration.finish()
+}
+
+pub(super) fn restore(path: &Path, marks: &Marks) -> String {
+    say(marks.around(|| restored(path, read_only(), Mode::Kill)).map(drop))
+}
+
+pub(super) fn restore_with_groups(path: &Path, marks: &Marks) -> String {
+    say(marks.around(|| restored(path, with_group(), Mode::Kill)).map(drop))
+}
+
+pub(super) fn restored_again(world: &mut World, end: &Ending) {
+    restore_again(world, end, read_only());
+}
+
+pub(super) fn restored_with_groups_again(world: &mut World, end: &Ending) {
+    restore_again(world, end, with_group());
+}
+
+/// Restores again if nothing is there: either way the ring has everything from the first look on.
+fn restore_again(world: &mut World, end: &Ending, shape: Shape) {
+    whole_or_absent(&world.path, shape);
+    let there = world.path.exists();
+    assert!(there || !end.succeeded());
+    match restored(&world.path, shape, world.mode) {
+        Ok(_) => assert!(!there),
+        Err(AtPath { error: CreateError::AlreadyExists, .. }) => assert!(there),
+        Err(error) => panic!("restoring again: {error}"),
+    }
+    let ring = Ring::open(&world.path).unwrap();
+    if there && world.mode == Mode::Freeze && ring.ancestors().is_empty() {
+        // The victim goes on after the first look, which made a ring of its own.
+        return make_again(world, shape);
+    }
+    assert_eq!((ring.head(), ring.ancestors()), (KEPT, vec![LOST]));
+    assert_eq!(ring.check(), []);
+    let kept = ring.consumers().into_iter().find(|consumer| consumer.name == "kept").unwrap();
+    assert_eq!((kept.tail, kept.durable), (Some(1), true));
+    ring.remove_consumer("kept").unwrap();
+    if shape.group {
+        assert_eq!(ring.group("h").unwrap().ack_floor, KEPT);
+        ring.remove_group("h").unwrap();
+        ring.remove_group("g").unwrap();
+    }
+    let mut observer = Observer::<[u8]>::attach(&world.path, Start::Earliest).unwrap();
+    for position in 0..KEPT {
+        assert_eq!(*observer.try_recv().unwrap(), *message(position, SETUP), "message {position}");
+    }
+    std::fs::remove_file(&world.path).unwrap();
+    if shape.group {
+        std::fs::remove_file(dead_path(&world.path)).unwrap();
+    }
+    make_again(world, shape);
 }
 
 /// Creates again, and then the ring is as any other.

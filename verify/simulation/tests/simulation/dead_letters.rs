@@ -8,7 +8,7 @@ use crate::world::BIRTH;
 use slipring_core::format::{Geometry, Meta};
 use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol;
-use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::furnish::{Declared, Durable, furnish};
 use slipring_core::protocol::make_room::{Policy, RoomMaker};
 use std::rc::Rc;
 
@@ -25,7 +25,8 @@ pub(crate) fn create(block_size: u64, capacity: u64, machine: &Rc<Machine>) -> R
     let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), machine));
     let creator = SimMemory::of(&shared, CREATOR);
     assert!(creator.seize(Right::Producer));
-    let declared = Declared { durables: &[REDRIVER.to_owned()], groups: &[] };
+    let redriver = Durable { name: REDRIVER.to_owned(), begins_at: None };
+    let declared = Declared { durables: &[redriver], groups: &[] };
     furnish(&creator, &geometry, declared, 0, BIRTH).expect("a sound ring");
     shared.drop_rights(CREATOR);
     shared

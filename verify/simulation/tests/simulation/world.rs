@@ -13,7 +13,7 @@ use slipring::Backoff;
 use slipring_core::format as layout;
 use slipring_core::format::{Geometry, Millis};
 use slipring_core::memory::{Liveness, Right};
-use slipring_core::protocol::furnish::{Declared, furnish};
+use slipring_core::protocol::furnish::{Declared, Durable, Staff, furnish};
 use slipring_core::protocol::group::Group;
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::settings::GroupSettings;
@@ -349,8 +349,9 @@ impl World {
 fn create(shared: &Rc<Shared>, settings: GroupSettings) {
     let creator = SimMemory::of(shared, CREATOR);
     assert!(creator.seize(Right::Producer));
-    let declared =
-        Declared { durables: &[DURABLES[0].to_owned()], groups: &[(CREWS[0].to_owned(), settings)] };
+    let durable = Durable { name: DURABLES[0].to_owned(), begins_at: None };
+    let crew = Staff { name: CREWS[0].to_owned(), settings, begins_at: None };
+    let declared = Declared { durables: &[durable], groups: &[crew] };
     furnish(&creator, &shared.geometry, declared, 0, BIRTH).expect("a sound ring");
     shared.drop_rights(CREATOR);
 }
