@@ -129,7 +129,7 @@ fn a_type_is_restored_by_its_description() {
     fn same<T: Value>() {
         let ring = RingOptions::new(size_of::<T>(), 8).described_as(T::SCHEMA).create_in_memory().unwrap();
         assert_eq!(ring.schema(), Some(T::SCHEMA));
-        Producer::<T>::open(&ring).unwrap();
+        drop(Producer::<T>::open(&ring).unwrap());
         assert!(Producer::<[u8]>::open(&ring).is_err());
     }
     same::<u8>();

@@ -128,6 +128,10 @@ impl Facts {
             "group_entries": ring.group_entries(),
             "worker_entries": ring.worker_entries(),
             "durable_inactive_ms": ring.durable_inactive_threshold().map(|limit| limit.as_millis()),
+            "ancestors": ring.ancestors().iter().map(|lost| json!({
+                "ring": lost.ring.to_string(),
+                "watermark": lost.watermark,
+            })).collect::<Vec<_>>(),
             "dead_letters_of": ring.dead_letters_of().map(|id| id.to_string()),
             "dead_letter_ring": dead(dead_path(ring.path())),
             "dead_letter_capacity": ring.dead_letter_capacity(),

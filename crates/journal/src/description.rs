@@ -3,7 +3,7 @@
 use crate::home::Home;
 use crate::system;
 use serde_json::{Map, Value, json};
-use slipring::{Backoff, DeadLetterPolicy, GroupSettings, Ring, RingId};
+use slipring::{Ancestor, Backoff, DeadLetterPolicy, GroupSettings, Ring, RingId};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub struct Description {
     pub drops_dead_letters: bool,
     /// The permission bits of its file.
     pub mode: Option<u32>,
+    /// The lost rings that it continues, the one that was lost last first.
+    pub ancestors: Vec<Ancestor>,
 }
 
 impl Description {
@@ -72,6 +74,7 @@ impl Description {
             dead_letter_capacity: ring.dead_letter_capacity(),
             drops_dead_letters: ring.dead_letter_policy() == Some(DeadLetterPolicy::DropAndCount),
             mode,
+            ancestors: ring.ancestors(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Description {
             "dead_letter_capacity": self.dead_letter_capacity,
             "drops_dead_letters": self.drops_dead_letters,
             "mode": self.mode,
+            "ancestors": self.ancestors.iter().map(|lost| json!([lost.ring.to_string(), lost.watermark])).collect::<Vec<_>>(),
         })
     }
 
@@ -157,8 +161,16 @@ impl Description {
             dead_letter_capacity: number("dead_letter_capacity"),
             drops_dead_letters: value["drops_dead_letters"].as_bool()?,
             mode: number("mode").and_then(|mode| u32::try_from(mode).ok()),
+            ancestors: match value.get("ancestors") {
+                None => Vec::new(),
+                Some(lost) => lost.as_array()?.iter().map(ancestor_from_json).collect::<Option<_>>()?,
+            },
         })
     }
+}
+
+fn ancestor_from_json(value: &Value) -> Option<Ancestor> {
+    Some(Ancestor { ring: value[0].as_str()?.parse().ok()?, watermark: value[1].as_u64()? })
 }
 
 fn settings_to_json(settings: &GroupSettings) -> Value {

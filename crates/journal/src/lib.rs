@@ -1,7 +1,7 @@
 //! A journal of a slipring: its messages on a disk.
 //!
 //! A [`Journal`] is a durable consumer that writes each message to a disk and releases it then. A
-//! [`History`] reads what it wrote.
+//! [`History`] reads what it wrote, and [`restore`] makes the ring anew from it when its file is lost.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ mod history;
 mod home;
 mod journal;
 pub mod readers;
+mod restore;
 mod retention;
 pub mod scan;
 mod spares;
@@ -24,6 +25,7 @@ pub use error::JournalError;
 pub use history::{History, HistoryError, HistoryMessage, Sought};
 pub use home::Home;
 pub use journal::{Ended, Journal, JournalOptions, NAME, Notice};
+pub use restore::{Member, RestoreError, Restored, restore};
 pub use status::{Handle, Status};
 pub use system::Method;
 pub use writer::{CommitError, Sizes, Writer};

@@ -79,7 +79,7 @@ pub(super) fn reuse(bound: usize) -> usize {
     })
 }
 
-/// What the cursor of a consumer finds next, checked: `n` messages at most.
+/// The messages that the cursor of a consumer finds next, `n` at most, checked.
 fn look_ahead(ahead: &mut protocol::Ahead<'_, LoomMemory>, n: u64) -> Window {
     ahead.poll_many().expect("a sound ring");
     let window = ahead.window(n);

@@ -9,7 +9,9 @@ use crate::place::{self, Trust};
 use crate::progress;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
-use slipring::{AtPath, Observer, OpenError, Producer, RecvError, Ring, RingOptions, SendError, Start};
+use slipring::{
+    AtPath, Observer, OpenError, Producer, RecvError, Ring, RingId, RingOptions, SendError, Start,
+};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,8 +23,14 @@ A ring that is made here has the block size and the capacity of the one that was
 durable consumers: make it with `slipring create` first for more. Input that was cut short or changed is an error; \
 what came before is published.
 
+With --journal the ring is made anew as it was, with an id of its own, the last messages that are on the disk, and its \
+durable consumers and groups where the journal knows that they had come; on standard error it says how many messages \
+each may get again. Nobody sees the ring before it is complete; killed at any moment, the command can be given again. \
+Start the journal and the other readers before the producer.
+
 Examples:
   slipring restore /dev/shm/copy < news.jsonl
+  slipring restore --journal /var/lib/orders /dev/shm/orders   # after a power cut
   slipring dump /dev/shm/a --binary | slipring restore /dev/shm/b")]
 pub(crate) struct Restore {
     /// The ring; made if it does not exist
@@ -30,6 +38,12 @@ pub(crate) struct Restore {
     /// Reads this file instead of standard input
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Makes the ring anew from its journal under this directory, because its file is lost
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "timeout"])]
+    journal: Option<PathBuf>,
+    /// The ring whose journal it is, of several under the directory
+    #[arg(long, value_name = "ID", requires = "journal")]
+    ring: Option<RingId>,
     /// Waits for room so long, then fails with exit code 5 [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = parse::duration)]
     timeout: Option<Duration>,
@@ -38,6 +52,9 @@ pub(crate) struct Restore {
 }
 
 pub(crate) fn run(args: &Restore) -> Outcome {
+    if let Some(directory) = &args.journal {
+        return from_journal(args, directory);
+    }
     let input = BufReader::with_capacity(1 << 20, Source::open(args.file.as_deref())?);
     let (head, mut reader) = Reader::open(input)?;
     let (ring, is_new) = find_or_make(&args.path, &head)?;
@@ -134,6 +151,34 @@ impl Present {
         }
         Ok(false)
     }
+}
+
+/// Makes the ring anew from its journal, and says what that means for its readers.
+fn from_journal(args: &Restore, directory: &Path) -> Outcome {
+    let restored = slipring_journal::restore(directory, args.ring, &args.path)
+        .map_err(|error| Failure::error(error.to_string()))?;
+    let (path, watermark) = (args.path.display(), restored.watermark);
+    let what = if restored.was_there { "was restored before" } else { "restored" };
+    output::note(&format!(
+        "{path}: {what}: {}, positions {} to {watermark}, of ring {}; from {watermark} on its messages are its own",
+        output::count(watermark - restored.first_position, "message"),
+        restored.first_position,
+        restored.lost,
+    ));
+    for member in &restored.members {
+        let role = if member.is_group { "group" } else { "durable consumer" };
+        let (name, begins_at) = (&member.name, member.begins_at);
+        let again = output::count(member.again(watermark), "message");
+        let mut told = format!("{role} {name:?} goes on at {begins_at}: it may get {again} again");
+        if member.undone(watermark) > 0 {
+            let undone = output::count(member.undone(watermark), "message");
+            told += &format!(
+                "; it had had {undone} from {watermark} on that are not on the disk, and are undone"
+            );
+        }
+        output::note(&told);
+    }
+    Ok(())
 }
 
 /// The ring, and whether it was made just now.

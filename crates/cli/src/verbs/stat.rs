@@ -60,6 +60,9 @@ fn text(facts: &Facts) -> String {
     if let Some(of) = ring.dead_letters_of() {
         line("letters of", format!("ring {of}"));
     }
+    if let Some(lost) = ring.ancestors().first() {
+        line("continues", format!("ring {} from {} on, which was lost", lost.ring, lost.watermark));
+    }
     line("head", format!("{} (first {})", facts.head, ring.first_position()));
     let holder = facts
         .gate()

@@ -95,7 +95,7 @@ pub(super) fn working_again(world: &mut World, end: &Ending) {
     create_again(world, end, with_group());
 }
 
-/// What was kept of the lost ring.
+/// Messages that were kept of the lost ring.
 const KEPT: u64 = 3;
 const LOST: Ancestor = Ancestor { ring: RingId::from_bytes([7; 16]), watermark: KEPT };
 
