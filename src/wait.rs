@@ -74,6 +74,11 @@ pub(crate) trait Waiting {
     fn check_up(&mut self) -> Result<(), Self::Error> {
         self.check_ring().or_else(|error| if self.poll()? { Ok(()) } else { Err(error) })
     }
+    /// As `check_up`, if no call of this handle has checked for a while. A party that waits for a
+    /// moment alone, again and again, comes to no other check.
+    fn check_up_at_times(&mut self) -> Result<(), Self::Error> {
+        Ok(())
+    }
     /// Announces a sleeper, looks again, and sleeps for at most `at_most` if that look fails.
     fn sleep(&mut self, at_most: Duration) -> Result<(), Self::Error>;
     /// The error for a wait of this length without success.
@@ -129,8 +134,11 @@ fn wait_longer<W: Waiting>(who: &mut W, how: Wait, timeout: Option<Duration>) ->
             if left.is_zero() {
                 // A message may have come while this thread was not running: one more look before
                 // the error.
-                let found = who.poll()?;
-                return if found { Ok(FIRST_LOOKS.saturating_add(turn)) } else { Err(who.timed_out(waited)) };
+                if who.poll()? {
+                    return Ok(FIRST_LOOKS.saturating_add(turn));
+                }
+                who.check_up_at_times()?;
+                return Err(who.timed_out(waited));
             }
             if sleeps {
                 who.sleep(left.min(CHECK_UP - (now - *checked_up)))?;

@@ -75,7 +75,7 @@ impl<'c, T: ?Sized + Message> ReadAhead<'c, T> {
         self.cursor.borrow().tail()
     }
 
-    /// The next message, if it is published. Never waits, makes no system call.
+    /// The next message, if it is published. Never waits.
     ///
     /// # Errors
     ///
@@ -212,7 +212,11 @@ impl<'c, T: ?Sized + Message> ReadAhead<'c, T> {
         }
         self.membership.attachment.not_lost()?;
         not_full(&cursor)?;
-        Err(if cursor.is_drained()? { RecvError::Closed } else { RecvError::Empty })
+        if cursor.is_drained()? {
+            return Err(RecvError::Closed);
+        }
+        Cursor { cursor: &mut cursor, membership: self.membership }.check_up_at_times()?;
+        Err(RecvError::Empty)
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<(), RecvError> {
@@ -292,6 +296,12 @@ impl Waiting for Cursor<'_, '_> {
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
         self.membership.check_up()
+    }
+
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        let Err(error) = self.membership.check_up_at_times() else { return Ok(()) };
+        // Messages that were published before are still received.
+        if self.poll()? { Ok(()) } else { Err(error) }
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

@@ -62,6 +62,11 @@ impl Membership {
     pub(crate) fn check_up(&self) -> Result<(), RecvError> {
         self.attachment.check_up(self.notice_producer_away)
     }
+
+    /// The same, if the last one is a while ago.
+    pub(crate) fn check_up_at_times(&self) -> Result<(), RecvError> {
+        self.attachment.check_up_at_times(self.notice_producer_away)
+    }
 }
 
 impl Drop for Membership {

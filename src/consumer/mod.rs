@@ -83,7 +83,8 @@ impl<T: ?Sized + Message> Consumer<T> {
 
     // Inlined always, as those of `RawConsumer`.
 
-    /// The next message, if it is published. Never waits, makes no system call.
+    /// The next message, if it is published. Never waits, and makes no system call while it finds
+    /// messages.
     ///
     /// ```
     /// use slipring::{Consumer, Producer, RecvError, RingOptions, Start};
@@ -100,7 +101,8 @@ impl<T: ?Sized + Message> Consumer<T> {
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and drained;
     /// [`RecvError::WrongLength`] if the message is no `T`: it is released, and the next receive
-    /// returns the message behind it; [`RecvError::Damaged`].
+    /// returns the message behind it; [`RecvError::Damaged`]. A call that finds nothing looks at
+    /// the path if none did so for 100 ms, and returns then what [`recv`](Self::recv) returns.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<Received<'_, T>, RecvError> {
         self.raw.look_once()?;

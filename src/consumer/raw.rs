@@ -88,7 +88,11 @@ impl RawConsumer {
         self.membership.attachment.not_lost()?;
         // If the check finds messages, the next call returns them.
         self.reader.look_within_batch()?;
-        Ok(if self.reader.is_drained()? { RecvError::Closed } else { RecvError::Empty })
+        if self.reader.is_drained()? {
+            return Ok(RecvError::Closed);
+        }
+        self.check_up_at_times()?;
+        Ok(RecvError::Empty)
     }
 
     /// Waits for a message at the tail, at most `timeout`.
@@ -170,6 +174,12 @@ impl Waiting for RawConsumer {
         self.membership.check_up()
     }
 
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        let Err(error) = self.membership.check_up_at_times() else { return Ok(()) };
+        // Messages that were published before are still received.
+        if self.poll()? { Ok(()) } else { Err(error) }
+    }
+
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         let bound = longest_sleep(CHECK_UP).min(at_most);
         Side::Readers.sleep_unless(self, Self::region, |it| Ok((!it.reader.has_news()?).then_some(bound)))
@@ -200,6 +210,10 @@ impl Waiting for Several<'_> {
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
         self.0.check_ring()
+    }
+
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        self.0.check_up_at_times()
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

@@ -89,12 +89,14 @@ impl<T: ?Sized + Message> Selector<T> {
     /// # Errors
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] when every stream has ended
-    /// ([`ended`](Self::ended) has each reason), or no consumer was added.
+    /// ([`ended`](Self::ended) has each reason), or no consumer was added. A call that finds
+    /// nothing looks at the paths if none did so for 100 ms.
     pub fn try_recv(&mut self) -> Result<(usize, Received<'_, T>), RecvError> {
         if self.poll()? {
             return self.fetch();
         }
         self.check_closed()?;
+        self.check_up_at_times()?;
         Err(RecvError::Empty)
     }
 
@@ -173,6 +175,10 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
         self.ask(RawConsumer::check_up)
+    }
+
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        self.ask(RawConsumer::check_up_at_times)
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

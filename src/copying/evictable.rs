@@ -90,7 +90,8 @@ impl<T: ?Sized + Message> EvictableConsumer<T> {
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
     /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind
-    /// what was missed.
+    /// what was missed. A call that finds nothing looks at the path if none did so for 100 ms, and
+    /// returns then what [`recv`](Self::recv) returns.
     pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
         self.copying.try_recv()
     }
@@ -183,6 +184,10 @@ impl Source for Evictable {
 
     fn check_up(&self) -> Result<(), RecvError> {
         self.membership.check_up()
+    }
+
+    fn check_up_at_times(&self) -> Result<(), RecvError> {
+        self.membership.check_up_at_times()
     }
 
     fn longest_sleep(&self) -> Duration {

@@ -87,6 +87,8 @@ trait Source {
     /// An error if the ring's file was replaced, or if the producer died and the options ask for
     /// notice.
     fn check_up(&self) -> Result<(), RecvError>;
+    /// The same, if the last one is a while ago.
+    fn check_up_at_times(&self) -> Result<(), RecvError>;
     /// True if the reader may write into the ring that it sleeps.
     const ANNOUNCES: bool;
     /// The longest sleep between two looks.
@@ -149,6 +151,7 @@ impl<S: Source> Copying<S> {
         }
         self.source.attachment().not_lost()?;
         self.check_closed()?;
+        self.check_up_at_times()?;
         Err(RecvError::Empty)
     }
 
@@ -202,6 +205,12 @@ impl<S: Source> Waiting for Copying<S> {
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
         self.source.check_up()
+    }
+
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        let Err(error) = self.source.check_up_at_times() else { return Ok(()) };
+        // Messages that were published before are still received.
+        if self.poll()? { Ok(()) } else { Err(error) }
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {

@@ -155,7 +155,8 @@ impl<T: ?Sized + Message> Observer<T> {
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`]; [`RecvError::Lagged`], and
     /// [`RecvError::WrongLength`] for a message that is no `T`: the next receive goes on behind
-    /// what was missed.
+    /// what was missed. A call that finds nothing looks at the path if none did so for 100 ms, and
+    /// returns then what [`recv`](Self::recv) returns.
     pub fn try_recv(&mut self) -> Result<CopiedMessage<'_, T>, RecvError> {
         self.copying.try_recv()
     }
@@ -195,8 +196,9 @@ impl<T: ?Sized + Message> Observer<T> {
     /// None if no message was published yet, or if the producer is overwriting all that were: while
     /// it fills a batch as long as the ring, and in a ring of fewer than four blocks at any moment.
     ///
-    /// Never waits and makes no system call: one call copies one message, and copies another only
-    /// if the producer claimed a whole ring of messages meanwhile.
+    /// Never waits: one call copies one message, and copies another only if the producer claimed a
+    /// whole ring of messages meanwhile. Makes no system call, but for a look at the path if there
+    /// was none for 100 ms.
     ///
     /// ```
     /// use slipring::{Observer, Producer, RingOptions, Start};
@@ -217,7 +219,9 @@ impl<T: ?Sized + Message> Observer<T> {
     /// # Errors
     ///
     /// [`RecvError::WrongLength`] as long as the newest message is no `T`; [`RecvError::Handle`] if
-    /// the file was cut short or the process forked; [`RecvError::Damaged`].
+    /// the file was removed, replaced or cut short, or the process forked;
+    /// [`RecvError::ProducerAway`] if the options
+    /// [ask for it](ObserverOptions::notice_producer_away); [`RecvError::Damaged`].
     pub fn latest(&mut self) -> Result<Option<CopiedMessage<'_, T>>, RecvError> {
         let source = &self.copying.source;
         if self.latest.bytes().is_empty() {
@@ -226,7 +230,10 @@ impl<T: ?Sized + Message> Observer<T> {
         let found = source.protocol.latest(self.latest.bytes_mut());
         // All that was read is zeros if the file was cut short meanwhile.
         source.attachment.not_lost()?;
-        let Some((position, meta)) = found? else { return Ok(None) };
+        let found = found?;
+        // The newest message of a ring that was replaced is not the newest any more.
+        source.check_up_at_times()?;
+        let Some((position, meta)) = found else { return Ok(None) };
         CopiedMessage::new(self.latest.bytes(), position, meta.len(), meta.kind()).map(Some)
     }
 }
@@ -264,6 +271,10 @@ impl Source for Watching {
 
     fn check_up(&self) -> Result<(), RecvError> {
         self.attachment.check_up(self.notice_producer_away)
+    }
+
+    fn check_up_at_times(&self) -> Result<(), RecvError> {
+        self.attachment.check_up_at_times(self.notice_producer_away)
     }
 
     fn longest_sleep(&self) -> Duration {

@@ -28,6 +28,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 use zerocopy::FromBytes;
@@ -37,6 +38,9 @@ const TABLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the holder of a lease on the file may take to give it up.
 const LEASE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a reader that finds nothing goes on without a look whether the ring is still there.
+const CHECK_UP_MS: u64 = 100;
 
 /// Pauses between two looks for a ring that is not there yet: they double up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -101,6 +105,8 @@ pub(crate) struct Attachment {
     /// Which file it is; none on the heap.
     presence: Option<Presence>,
     process: Process,
+    /// When a call that found nothing last found the ring in its place.
+    checked_up_ms: AtomicU64,
     /// The dead-letter ring of a ring on the heap.
     heap_dead: Option<Box<Source>>,
     /// The owner that the caller trusts, of this ring and of its dead-letter ring.
@@ -136,6 +142,7 @@ impl Attachment {
                 path: PathBuf::from(IN_MEMORY),
                 presence: None,
                 process: system::this_process(),
+                checked_up_ms: AtomicU64::default(),
                 heap_dead: dead,
                 trusted_owner: demands.trusted_owner,
                 continuing: demands.continuing,
@@ -206,6 +213,7 @@ impl Attachment {
             path: path.to_path_buf(),
             presence: Some(presence),
             process: system::this_process(),
+            checked_up_ms: AtomicU64::new(system::coarse_monotonic_ms()),
             heap_dead: None,
             trusted_owner: demands.trusted_owner,
             continuing: demands.continuing,
@@ -307,6 +315,19 @@ impl Attachment {
             let (path, pid) = (self.path.clone(), load(producer_page::PID));
             return Err(RecvError::ProducerAway { path, pid });
         }
+        Ok(())
+    }
+
+    /// As `check_up`, if the last one is [`CHECK_UP_MS`] ago: for a call that found nothing, and
+    /// did not wait for so long itself. Without it, a reader whose every call returns at once, or
+    /// waits for a moment alone, would never look.
+    pub(crate) fn check_up_at_times(&self, notice_producer_away: bool) -> Result<(), RecvError> {
+        let now = system::coarse_monotonic_ms();
+        if now.wrapping_sub(self.checked_up_ms.load(Relaxed)) < CHECK_UP_MS {
+            return Ok(());
+        }
+        self.check_up(notice_producer_away)?;
+        self.checked_up_ms.fetch_max(now, Relaxed);
         Ok(())
     }
 

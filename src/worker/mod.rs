@@ -121,7 +121,9 @@ impl<T: ?Sized + Message> Worker<T> {
     ///
     /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and the group has
     /// settled all of it; [`RecvError::WrongLength`] if the message is no `T`: it is rejected, as
-    /// by [`Delivery::reject`], and the next receive returns the message behind it.
+    /// by [`Delivery::reject`], and the next receive returns the message behind it. A call that
+    /// finds nothing looks at the path if none did so for 100 ms, and returns then what
+    /// [`recv`](Self::recv) returns.
     #[inline]
     pub fn try_recv(&self) -> Result<Delivery<'_, T>, RecvError> {
         self.try_recv_kind(Kinds::Any)

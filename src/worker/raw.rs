@@ -49,7 +49,14 @@ impl RawWorker {
             return Ok(self.counted(lease));
         }
         self.attachment.not_lost()?;
-        Err(if self.is_finished() { RecvError::Closed } else { RecvError::Empty })
+        if self.is_finished() {
+            return Err(RecvError::Closed);
+        }
+        if let Err(error) = self.attachment.check_up_at_times(self.notice_producer_away) {
+            // Messages that were published before are still received.
+            return self.look_for(kinds).map(|lease| self.counted(lease)).ok_or(error);
+        }
+        Err(RecvError::Empty)
     }
 
     /// The next message; waits for it, at most `timeout`.
@@ -102,18 +109,19 @@ impl RawWorker {
     #[inline(always)]
     fn search(&self, kinds: Kinds, now: Millis) -> Found {
         let found = self.protocol.search(kinds, now, false);
-        self.wake_after_claims();
-        if let Some(ms) = found.next_due_ms {
-            self.protocol.expect_sweep(now, ms);
-        }
+        self.after_search(&found, now);
         found
     }
 
-    /// Wakes the producer if it sleeps: the pin of a claim that failed may have been its gate.
+    /// Wakes the producer if it sleeps: the pin of a claim that failed may have been its gate. Notes
+    /// when the next sweep is due.
     #[inline(always)]
-    fn wake_after_claims(&self) {
+    fn after_search(&self, found: &Found, now: Millis) {
         if self.protocol.has_withdrawn() {
             self.wake_producer();
+        }
+        if let Some(ms) = found.next_due_ms {
+            self.protocol.expect_sweep(now, ms);
         }
     }
 
@@ -127,10 +135,7 @@ impl RawWorker {
         let Sweep { of_all } = self.protocol.begin_sweep(now, self.tick_ms)?;
         self.reap(of_all);
         let found = self.protocol.search(kinds, now, true);
-        self.wake_after_claims();
-        if let Some(ms) = found.next_due_ms {
-            self.protocol.expect_sweep(now, ms);
-        }
+        self.after_search(&found, now);
         if let Some(first) = found.dead_pending {
             self.move_dead_letters_from(first);
         }
@@ -255,6 +260,15 @@ impl Waiting for Waiter<'_> {
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
         self.worker.attachment.check_up(self.worker.notice_producer_away)
+    }
+
+    fn check_up_at_times(&mut self) -> Result<(), RecvError> {
+        let worker = self.worker;
+        let Err(error) = worker.attachment.check_up_at_times(worker.notice_producer_away) else {
+            return Ok(());
+        };
+        // Messages that were published before are still received.
+        if self.poll()? { Ok(()) } else { Err(error) }
     }
 
     /// Sleeps until the next message, or until something that is in flight is due, and at most for

@@ -6,15 +6,16 @@
 use kit::format::{readers, word};
 use kit::{Child, Dice, LONG, TempDir, tell, until};
 use slipring::{
-    AtPath, Consumer, ConsumerOptions, EventKind, GroupSettings, HandleError, Observer, ObserverOptions,
-    Producer, RecvError, RingOptions, Selector, SendError, Start, Wait, Worker, WorkerOptions,
+    AtPath, Consumer, ConsumerOptions, DeadLetters, EventKind, GroupSettings, HandleError, Observer,
+    ObserverOptions, Producer, RecvError, RingOptions, Selector, SendError, Start, Wait, Worker,
+    WorkerOptions,
 };
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BLOCK: usize = 64;
 const READERS_ASLEEP: u64 = readers::SEGMENT_OF_SMALL + readers::READERS_ASLEEP;
@@ -504,6 +505,86 @@ fn a_ring_that_is_removed_or_replaced_is_noticed_by_every_waiting_handle() {
         selector.add(consumer);
         assert_eq!(selector.recv().unwrap_err(), RecvError::Closed);
         replaced(selector.ended(0).unwrap());
+    }
+}
+
+/// Calls again and again what finds nothing, until it returns another error.
+fn poll(mut call: impl FnMut() -> RecvError) -> RecvError {
+    let start = Instant::now();
+    loop {
+        match call() {
+            RecvError::Empty | RecvError::TimedOut(_) => {
+                assert!(start.elapsed() < LONG, "it never learns that its ring is gone");
+                std::thread::yield_now();
+            }
+            error => return error,
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_is_removed_or_replaced_is_noticed_by_every_polling_handle() {
+    // So short that no single call comes to its own look at the path.
+    let moment = Duration::from_millis(1);
+    for replaced in [false, true] {
+        let dir = TempDir::new();
+        let path = dir.file("ring");
+        let options = RingOptions::new(BLOCK, 4).group("g", GroupSettings::new());
+        let ring = options.create(&path).unwrap();
+        let mut producer = Producer::<[u8]>::open(&path).unwrap();
+        let consumers = [(); 3].map(|()| Consumer::<[u8]>::attach(&path, Start::Earliest).unwrap());
+        let [mut trying, mut waiting, selected] = consumers;
+        let mut evictable = ConsumerOptions::new().attach_evictable::<[u8]>(&path).unwrap();
+        let observers = [(); 3].map(|()| Observer::<[u8]>::attach(&path, Start::Earliest).unwrap());
+        let [mut observer, mut observing, mut latest] = observers;
+        let workers = [(); 2].map(|()| Worker::<[u8]>::join(&path, "g").unwrap());
+        let mut selector = Selector::new(Wait::Park);
+        selector.add(selected);
+        producer.send(b"x").unwrap();
+        let lease = workers[0].recv().unwrap();
+        lease.reject("to be read").unwrap();
+        let mut letters = DeadLetters::open(&ring).unwrap();
+        assert_eq!(letters.take().unwrap().unwrap().bytes, b"x");
+        std::fs::remove_file(dir.file("ring.dead")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        if replaced {
+            options.create(&path).unwrap();
+        }
+        let replaced = |error: RecvError| {
+            assert!(matches!(&error, RecvError::Handle(error) if is_replaced(error, &path)), "{error}");
+        };
+        // What is there is still received.
+        assert_eq!(&*trying.try_recv().unwrap(), b"x");
+        assert_eq!(&*waiting.recv_timeout(moment).unwrap(), b"x");
+        assert_eq!(&*observer.try_recv().unwrap(), b"x");
+        assert_eq!(&*observing.recv_timeout(moment).unwrap(), b"x");
+        assert_eq!(&*evictable.try_recv().unwrap(), b"x");
+        assert_eq!(&*selector.try_recv().unwrap().1, b"x");
+        replaced(poll(|| trying.try_recv().unwrap_err()));
+        replaced(poll(|| trying.try_recv_batch(3).unwrap_err()));
+        replaced(poll(|| trying.read_ahead().try_recv().unwrap_err()));
+        replaced(poll(|| waiting.read_ahead().recv_timeout(moment).unwrap_err()));
+        replaced(poll(|| latest.latest().err().unwrap_or(RecvError::Empty)));
+        replaced(poll(|| waiting.recv_timeout(moment).unwrap_err()));
+        replaced(poll(|| waiting.recv_batch_timeout(3, moment).unwrap_err()));
+        replaced(poll(|| observer.try_recv().unwrap_err()));
+        replaced(poll(|| observing.recv_timeout(moment).unwrap_err()));
+        replaced(poll(|| evictable.try_recv().unwrap_err()));
+        replaced(poll(|| workers[0].try_recv().unwrap_err()));
+        replaced(poll(|| workers[1].recv_timeout(moment).unwrap_err()));
+        assert_eq!(poll(|| selector.try_recv().unwrap_err()), RecvError::Closed);
+        replaced(selector.ended(0).unwrap().clone());
+        let start = Instant::now();
+        let error = loop {
+            match letters.peek() {
+                Ok(letter) => assert!(letter.is_none() && start.elapsed() < LONG, "{letter:?}"),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(&error, RecvError::Handle(error) if error.error == HandleError::Replaced),
+            "{error}"
+        );
     }
 }
 
