@@ -176,6 +176,9 @@ impl Writer {
         let producer = ProducerOptions::new().watched(false);
         let opened = producer.open(&place).or_else(|error| match error {
             AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
+                // Beside another ring, or none, the letter would be found by nobody, and the file
+                // would be in the way of the dead-letter ring of the next ring at this path.
+                attachment.still_readable().map_err(|error| NoWriter::Unavailable(error.to_string()))?;
                 // The file was removed. Another worker may create it at the same time: one of them
                 // wins.
                 let (header, mode) = (&attachment.header, attachment.mode());
@@ -522,6 +525,35 @@ mod tests {
             bytes: vec![7; 16],
             position: 0,
         }
+    }
+
+    /// A worker of a ring that was removed, or renamed, gives a message up: a dead-letter ring that
+    /// it makes then belongs to nobody, and the next ring at the path cannot have its own.
+    #[test]
+    fn no_dead_letter_ring_is_made_for_a_ring_that_has_gone() {
+        let dir = std::env::temp_dir().join(format!("slipring-gone-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let (path, dead) = (dir.join("ring"), dir.join("ring.dead"));
+        let options = RingOptions::new(16, 8).group("g", GroupSettings::new());
+        let lose: [fn(&std::path::Path); 2] = [
+            |path| std::fs::remove_file(path).unwrap(),
+            |path| std::fs::rename(path, path.with_extension("aside")).unwrap(),
+        ];
+        for lose in lose {
+            let ring = options.create(&path).unwrap();
+            lose(&path);
+            std::fs::remove_file(&dead).unwrap();
+            let refused = Writer::open(&ring.attachment).unwrap_err();
+            assert!(matches!(&refused, NoWriter::Unavailable(why) if why.contains("removed or replaced")));
+            assert!(!dead.exists(), "it is in the way of the next one");
+            let next = options.create(&path).unwrap();
+            assert!(Writer::open(&ring.attachment).is_err(), "{}", next.id());
+            assert_eq!(next.dead_letters().unwrap(), []);
+            for file in [&path, &dead] {
+                std::fs::remove_file(file).unwrap();
+            }
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     /// A worker is stopped between its opening of the dead-letter ring and its writing. Meanwhile
