@@ -23,10 +23,12 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// No message is there at the moment.
+    /// No message is there at the moment; for a worker: none that it may lease
+    /// ([`Worker::limit_reached`](crate::Worker::limit_reached)).
     #[error("nothing to receive yet")]
     Empty,
-    /// No message came within the given time.
+    /// No message came within the given time; for a worker: none that it may lease
+    /// ([`Worker::limit_reached`](crate::Worker::limit_reached)).
     #[error("nothing to receive for {0:.1?}")]
     TimedOut(Duration),
     /// The producer closed the stream, and everything it published was received.

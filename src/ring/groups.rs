@@ -81,6 +81,30 @@ pub struct GroupInfo {
     pub workers: Vec<WorkerInfo>,
 }
 
+impl GroupInfo {
+    /// True if messages that were never delivered wait only because as many as the group
+    /// [allows](GroupSettings::max_ack_pending) are in flight: no worker gets a new one before one
+    /// of those is settled. Dead-pending messages do not count.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RingOptions, Worker};
+    ///
+    /// let one = GroupSettings::new().max_ack_pending(1);
+    /// let ring = RingOptions::of::<u64>(64).group("g", one).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2])?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let held = worker.recv()?;
+    /// assert!(ring.group("g").is_some_and(|group| group.is_at_limit()));
+    /// held.ack()?;
+    /// assert!(ring.group("g").is_some_and(|group| !group.is_at_limit()));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_at_limit(&self) -> bool {
+        self.num_pending > 0 && self.num_ack_pending >= self.settings.max_ack_pending
+    }
+}
+
 /// A snapshot of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

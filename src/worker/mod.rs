@@ -90,6 +90,34 @@ impl<T: ?Sized + Message> Worker<T> {
         self.raw.obstacle.borrow().clone()
     }
 
+    /// The group's [limit](GroupSettings::max_ack_pending), if the last call that found no message
+    /// found none because of it: messages are there, and as many as the group allows are in flight,
+    /// leased or waiting for another attempt. One that is settled lets the next one be leased.
+    /// [`Ring::pending`](crate::Ring::pending) lists them;
+    /// [`Ring::change_group`](crate::Ring::change_group) raises the limit.
+    ///
+    /// Dead-pending messages, which wait for the dead-letter ring, do not count.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, Producer, RecvError, RingOptions, Worker};
+    ///
+    /// let one = GroupSettings::new().max_ack_pending(1);
+    /// let ring = RingOptions::of::<u64>(64).group("g", one).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send_batch(&[1, 2])?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// let held = worker.recv()?;
+    /// assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
+    /// assert_eq!(worker.limit_reached(), Some(1));
+    /// held.ack()?;
+    /// worker.recv()?.ack()?;
+    /// assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
+    /// assert_eq!(worker.limit_reached(), None, "nothing is left");
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn limit_reached(&self) -> Option<u64> {
+        self.raw.limited.get().then(|| self.settings().max_ack_pending)
+    }
+
     /// The group's name.
     pub fn group(&self) -> &str {
         self.raw.group()
@@ -119,10 +147,11 @@ impl<T: ?Sized + Message> Worker<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Empty`]; [`RecvError::Closed`] once the stream is closed and the group has
-    /// settled all of it; [`RecvError::WrongLength`] if the message is no `T`: it is rejected, as
-    /// by [`Delivery::reject`], and the next receive returns the message behind it. A call that
-    /// finds nothing looks at the path if none did so for 100 ms, and returns then what
+    /// [`RecvError::Empty`], also if messages are there and the group's limit holds them back
+    /// ([`limit_reached`](Self::limit_reached)); [`RecvError::Closed`] once the stream is closed
+    /// and the group has settled all of it; [`RecvError::WrongLength`] if the message is no `T`: it
+    /// is rejected, as by [`Delivery::reject`], and the next receive returns the message behind it.
+    /// A call that finds nothing looks at the path if none did so for 100 ms, and returns then what
     /// [`recv`](Self::recv) returns.
     #[inline]
     pub fn try_recv(&self) -> Result<Delivery<'_, T>, RecvError> {
@@ -147,7 +176,8 @@ impl<T: ?Sized + Message> Worker<T> {
     ///
     /// # Errors
     ///
-    /// Besides those of `recv`, [`RecvError::TimedOut`].
+    /// Besides those of `recv`, [`RecvError::TimedOut`], also if the group's limit held messages
+    /// back ([`limit_reached`](Self::limit_reached)).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Delivery<'_, T>, RecvError> {
         self.recv_kind(Kinds::Any, Some(timeout))
     }

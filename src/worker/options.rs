@@ -137,6 +137,7 @@ impl WorkerOptions {
             notice_producer_away: self.notice_producer_away,
             swept: Cell::new(clock::coarse_now()),
             obstacle: RefCell::default(),
+            limited: Cell::new(false),
             attachment,
         };
         Ok(Worker { raw, carries: PhantomData })

@@ -38,6 +38,8 @@ pub(crate) struct RawWorker {
     pub(super) swept: Cell<Millis>,
     /// Why the last message that this worker gave up was not moved; none if it was.
     pub(super) obstacle: RefCell<Option<String>>,
+    /// True if the last look that leased no message met the limit of what may be in flight.
+    pub(super) limited: Cell<bool>,
     pub(crate) attachment: Attachment,
 }
 
@@ -113,10 +115,11 @@ impl RawWorker {
         found
     }
 
-    /// Wakes the producer if it sleeps: the pin of a claim that failed may have been its gate. Notes
-    /// when the next sweep is due.
+    /// Notes what a search found, and wakes the producer if it sleeps: the pin of a claim that
+    /// failed may have been its gate.
     #[inline(always)]
     fn after_search(&self, found: &Found, now: Millis) {
+        self.limited.set(found.limited && found.lease.is_none());
         if self.protocol.has_withdrawn() {
             self.wake_producer();
         }

@@ -200,6 +200,7 @@ pub(crate) fn group_json(group: &GroupInfo) -> Value {
         "ack_floor": group.ack_floor,
         "pending": group.num_pending,
         "ack_pending": group.num_ack_pending,
+        "at_limit": group.is_at_limit(),
         "redelivered_pending": group.num_redelivered,
         "dead_pending": group.num_dead_pending,
         "oldest_pending_ms": group.oldest_pending.map(|age| age.as_millis()),

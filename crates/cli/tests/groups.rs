@@ -77,3 +77,52 @@ fn a_ring_with_a_group_has_room_for_more_and_hints_do_not_lead_in_a_circle() {
         assert!(code == 1 && error.contains("when it is created"), "{verb}: {error}");
     }
 }
+
+/// What a group at its limit says, wherever it is looked at.
+#[test]
+fn a_group_whose_limit_is_reached_says_so_everywhere() {
+    let place = Place::new();
+    place.good(
+        "slipring create $R -b 48 -c 64 --group sms:max-ack-pending=2,backoff=1h; seq 5 | slipring pub $R",
+    );
+    let seen = |script: &str| place.good(script);
+    let everywhere = [
+        ("slipring stat $R", "2 (limit)"),
+        ("slipring group ls $R", "2 (limit)"),
+        ("slipring group info $R sms", "2 (limit), 0"),
+        ("slipring stat $R --json", "\"at_limit\":true"),
+        ("slipring top --once --interval 1ms $R", "group, no workers, at its limit"),
+        ("slipring top --once --json --interval 1ms $R", "\"at_limit\":true"),
+    ];
+    for (script, told) in everywhere {
+        assert!(!seen(script).contains(told), "{script}");
+    }
+    // Two fail, and wait for an hour.
+    place.good("slipring work $R -g sms -c 2 --exec 'exit 75'");
+    for (script, told) in everywhere {
+        let text = seen(script);
+        assert!(text.contains(told), "{script}: {text}");
+    }
+    let metrics = seen("slipring metrics $R");
+    for sample in ["group_ack_pending_messages", "group_max_ack_pending_messages"] {
+        assert!(
+            metrics.contains(&format!("slipring_{sample}{{ring=\"{}\",group=\"sms\"}} 2\n", place.ring()))
+        );
+    }
+    let why =
+        "3 messages are not delivered, since group \"sms\" has 2 in flight, and its max-ack-pending is 2";
+    for (script, code) in [
+        ("slipring work $R -g sms -e", 0),
+        ("slipring work $R -g sms -e -c 3", 4),
+        ("slipring work $R -g sms --timeout 1ms", 4),
+    ] {
+        let output = place.shell(script);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(code) && error.contains(why), "{script}: {error}");
+    }
+    // It goes on at once when the limit is raised, as it advises.
+    place.good("slipring group set $R sms max-ack-pending=10");
+    assert_eq!(place.good("slipring work $R -g sms -c 3"), "3\n4\n5\n");
+    let quiet = place.shell("slipring work $R -g sms -e 2>&1");
+    assert!(!String::from_utf8(quiet.stdout).unwrap().contains("max-ack-pending"));
+}

@@ -70,8 +70,10 @@ fn no_more_is_in_flight_than_the_group_allows_and_a_stuck_one_takes_one_place() 
     for nobody in [&worker, &colleague] {
         assert_eq!(nobody.try_recv().unwrap_err(), RecvError::Empty);
         assert_eq!(nobody.try_recv_kind(Kinds::Equal(0)).unwrap_err(), RecvError::Empty);
+        assert_eq!(nobody.limit_reached(), Some(3));
     }
     assert_eq!(group(&ring).num_ack_pending, 3);
+    assert!(group(&ring).is_at_limit());
     third.ack().unwrap();
     let fourth = worker.try_recv().unwrap();
     assert_eq!(fourth[0], 3);
@@ -112,6 +114,14 @@ fn a_message_that_waits_for_the_dead_letter_ring_takes_no_place_among_those_in_f
     let held: Vec<Delivery<'_>> = (0..4).map(|_| worker.try_recv().unwrap()).collect();
     assert_eq!(held.iter().map(|delivery| delivery[0]).collect::<Vec<_>>(), [5, 6, 7, 8]);
     assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
+    assert_eq!((worker.limit_reached(), group(&ring).is_at_limit()), (Some(4), true));
+    for delivery in held {
+        delivery.ack().unwrap();
+    }
+    next(&worker).ack().unwrap();
+    // Four are dead-pending, and no message is left that the limit could hold back.
+    assert_eq!(worker.try_recv().unwrap_err(), RecvError::Empty);
+    assert_eq!((worker.limit_reached(), group(&ring).is_at_limit()), (None, false));
 }
 
 #[test]

@@ -174,7 +174,7 @@ pub(crate) fn table(groups: &[GroupInfo]) -> Table {
             group.workers.iter().filter(|worker| worker.alive).count().to_string(),
             group.ack_floor.to_string(),
             group.num_pending.to_string(),
-            group.num_ack_pending.to_string(),
+            in_flight(group),
             group.num_redelivered.to_string(),
             group.num_dead_pending.to_string(),
             group.oldest_pending.map_or("-".to_owned(), output::span),
@@ -200,7 +200,7 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
     line("settings", facts::settings_text(&group.settings));
     line("ack floor", format!("{} (head {})", group.ack_floor, facts.head));
     line("pending", format!("{} never delivered", group.num_pending));
-    line("in flight", format!("{}, {} of them redelivered", group.num_ack_pending, group.num_redelivered));
+    line("in flight", format!("{}, {} of them redelivered", in_flight(group), group.num_redelivered));
     line("dead-pending", format!("{} wait for the dead-letter ring", group.num_dead_pending));
     line("oldest", oldest(group));
     line(
@@ -236,6 +236,11 @@ fn info(path: &Path, name: &str, json: bool) -> Outcome {
         let _ = write!(text, "\n{}", workers.render());
     }
     output::print(&text)
+}
+
+/// `4`, or `4 (limit)` if the pending messages wait for one of these.
+fn in_flight(group: &GroupInfo) -> String {
+    format!("{}{}", group.num_ack_pending, if group.is_at_limit() { " (limit)" } else { "" })
 }
 
 /// How long the oldest message that is not settled has been in the ring.

@@ -212,7 +212,9 @@ fn group(out: &mut Exposition, path: &str, group: &GroupInfo, head: u64, counts:
             = head.saturating_sub(group.ack_floor);
         "group_pending_messages" Gauge "Messages that were not delivered yet." = group.num_pending;
         "group_ack_pending_messages" Gauge "Messages that were delivered and are not settled." = group.num_ack_pending;
-        "group_redelivered_pending_messages" Gauge "Of those, messages that were delivered before."
+        "group_max_ack_pending_messages" Gauge
+            "The number of those at which no message is delivered for the first time." = group.settings.max_ack_pending;
+        "group_redelivered_pending_messages" Gauge "Messages that were delivered more than once and are not settled."
             = group.num_redelivered;
         "group_dead_pending_messages" Gauge "Messages that wait for room in the dead-letter ring." = group.num_dead_pending;
         "group_acknowledged_messages_total" Counter

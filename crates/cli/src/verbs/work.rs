@@ -11,7 +11,7 @@ use crate::signals;
 use slipring::{Delivery, GroupInfo, Kinds, LeaseLost, RecvError, Ring, Worker, WorkerOptions};
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -132,6 +132,8 @@ struct Shift<'a> {
     over: AtomicBool,
     /// Why the dead-letter ring takes no message, as it was told last.
     obstacle: Mutex<Option<String>>,
+    /// It was told that the group's limit is reached.
+    told_limit: AtomicBool,
 }
 
 impl Shift<'_> {
@@ -147,6 +149,7 @@ impl Shift<'_> {
             settled: Mutex::new(Instant::now()),
             over: AtomicBool::new(false),
             obstacle: Mutex::default(),
+            told_limit: AtomicBool::new(false),
         })
     }
 
@@ -177,6 +180,9 @@ impl Shift<'_> {
                 Err(error) => Err(error.into()),
             };
             self.tell_obstacle(worker);
+            if !is_one && worker.limit_reached().is_some() {
+                self.tell_limit()?;
+            }
             self.busy.fetch_sub(1, Relaxed);
             if !is_one {
                 self.left.fetch_add(1, Relaxed);
@@ -201,6 +207,16 @@ impl Shift<'_> {
         *told = now;
     }
 
+    /// Says once that the group's limit holds messages back: a group with many workers may come to
+    /// its limit all the time.
+    fn tell_limit(&self) -> Outcome {
+        let held_back = at_limit(&self.args.path, &self.group()?);
+        if let Some(held_back) = held_back.filter(|_| !self.told_limit.swap(true, Relaxed)) {
+            output::note(&held_back);
+        }
+        Ok(())
+    }
+
     /// Whether a worker that found nothing looks again.
     fn goes_on(&self, dead_pending: &mut u32) -> Result<bool, Failure> {
         if self.args.exit {
@@ -218,8 +234,9 @@ impl Shift<'_> {
         if idle < limit || self.busy.load(Relaxed) > u64::from(self.args.jobs) {
             return Ok(true);
         }
-        let waited = output::span(limit);
-        Err(Failure::empty(format!("{}: nothing to do for {waited}", self.args.path.display())))
+        let (path, waited) = (&self.args.path, output::span(limit));
+        let held_back = at_limit(path, &self.group()?).map_or(String::new(), |text| format!(": {text}"));
+        Err(Failure::empty(format!("{}: nothing to do for {waited}{held_back}", path.display())))
     }
 
     fn group(&self) -> Result<GroupInfo, Failure> {
@@ -319,7 +336,10 @@ impl Shift<'_> {
         }
         match self.args.count.filter(|wanted| done < *wanted) {
             Some(wanted) => {
-                Err(Failure::empty(format!("{done} of {} were there", output::count(wanted, "message"))))
+                let held_back = at_limit(&self.args.path, &self.group()?);
+                let fate =
+                    held_back.map_or("were there".to_owned(), |text| format!("could be leased: {text}"));
+                Err(Failure::empty(format!("{done} of {} {fate}", output::count(wanted, "message"))))
             }
             None => Ok(()),
         }
@@ -346,4 +366,17 @@ impl Shift<'_> {
         }
         Ok(())
     }
+}
+
+/// That the limit of what may be in flight is reached, and the way out; none if it is not.
+fn at_limit(path: &Path, group: &GroupInfo) -> Option<String> {
+    group.is_at_limit().then(|| {
+        let (path, name, limit) = (path.display(), &group.name, group.settings.max_ack_pending);
+        format!(
+            "{} not delivered, since group {name:?} has {} in flight, and its max-ack-pending is {limit}: slipring \
+             group pending {path} {name} lists those, slipring group set {path} {name} max-ack-pending=N raises it",
+            output::are(group.num_pending, "message"),
+            group.num_ack_pending,
+        )
+    })
 }

@@ -160,6 +160,7 @@ fn reader(track: &Track, reader: &Reader, name: String) -> Row {
         (None, true) => "consumer".to_owned(),
         (None, false) => "consumer, away".to_owned(),
     };
+    let state = if reader.at_limit { format!("{state}, at its limit") } else { state };
     let cells = [
         name,
         "-".to_owned(),
