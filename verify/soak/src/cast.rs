@@ -27,11 +27,19 @@ pub(crate) enum Role {
     GroupPublisher,
     Worker,
     FrailWorker,
-    /// Takes dead letters.
+    /// Takes dead letters, and moves their ring away.
     Redriver,
+    /// Changes the groups' settings.
+    Changer,
+    /// A process of another user, with the right to read alone.
+    Stranger,
+    FleetingPublisher,
+    FleetingReader,
+    FleetingObserver,
+    FleetingWorker,
 }
 
-pub(crate) const ROLES: [Role; 10] = [
+pub(crate) const ROLES: [Role; 16] = [
     Role::Publisher,
     Role::Audit,
     Role::Durable,
@@ -42,6 +50,12 @@ pub(crate) const ROLES: [Role; 10] = [
     Role::Worker,
     Role::FrailWorker,
     Role::Redriver,
+    Role::Changer,
+    Role::Stranger,
+    Role::FleetingPublisher,
+    Role::FleetingReader,
+    Role::FleetingObserver,
+    Role::FleetingWorker,
 ];
 
 impl Role {
@@ -56,8 +70,27 @@ impl Role {
             Role::GroupPublisher => "publisher to groups",
             Role::Worker => "worker",
             Role::FrailWorker => "worker, 3 attempts",
-            Role::Redriver => "redriver of dead letters",
+            Role::Redriver => "keeper of dead letters",
+            Role::Changer => "changer of settings",
+            Role::Stranger => "another user",
+            Role::FleetingPublisher => "publisher, files go",
+            Role::FleetingReader => "reader, files go",
+            Role::FleetingObserver => "observer, files go",
+            Role::FleetingWorker => "worker, files go",
         }
+    }
+
+    /// True for the users of the ring with fleeting files.
+    pub(crate) fn is_fleeting(self) -> bool {
+        matches!(
+            self,
+            Role::FleetingPublisher | Role::FleetingReader | Role::FleetingObserver | Role::FleetingWorker
+        )
+    }
+
+    /// Plays until everything else is done.
+    pub(crate) fn plays_to_the_end(self) -> bool {
+        matches!(self, Role::Redriver | Role::Stranger)
     }
 
     pub(crate) fn reads_the_broadcast(self) -> bool {
@@ -128,21 +161,23 @@ impl Cast {
     ) -> (&'static str, String) {
         let plant = plant.and_then(|plant| plant.to_possible_value());
         let plant = plant.map_or(String::new(), |value| value.get_name().to_owned());
-        let Plan { publishers, messages } = plan;
+        let Plan { publishers, messages, files } = plan;
         let role = role as u64;
-        let value =
-            format!("{role},{seat},{incarnation},{seed},{publishers},{messages},{plant},{}", dir.display());
+        let value = format!(
+            "{role},{seat},{incarnation},{seed},{publishers},{messages},{files},{plant},{}",
+            dir.display()
+        );
         (VARIABLE, value)
     }
 
     /// The arguments of this process, if it is a child.
     pub(crate) fn from_env() -> Option<Cast> {
         let given = std::env::var(VARIABLE).ok()?;
-        let mut fields = given.splitn(8, ',');
+        let mut fields = given.splitn(9, ',');
         let mut next = || fields.next().unwrap_or_default();
         let mut number = || next().parse::<u64>().expect("the parent gives numbers");
         let [role, seat, incarnation, seed] = [(); 4].map(|()| number());
-        let plan = Plan { publishers: number(), messages: number() };
+        let plan = Plan { publishers: number(), messages: number(), files: number() };
         let plant = Plant::from_str(next(), false).ok();
         let dir = PathBuf::from(next());
         let role = ROLES[usize::try_from(role).unwrap_or(usize::MAX)];
@@ -210,6 +245,7 @@ pub(crate) fn ring_path(dir: &std::path::Path, stream: Stream) -> PathBuf {
     dir.join(match stream {
         Stream::Broadcast => "broadcast",
         Stream::Groups => "groups",
+        Stream::Fleeting => "fleeting",
     })
 }
 

@@ -1,6 +1,6 @@
 //! The end of a run: every process finishes, and the director compares all counts.
 
-use crate::board::{Entry, Fate, Global};
+use crate::board::{Entry, Fate, Global, Team, Trace};
 use crate::cast::{PATIENCE, Role, Wrong};
 use crate::director::{Director, few};
 use std::error::Error;
@@ -19,8 +19,10 @@ impl Director<'_> {
                 player.start(&self.stage)?;
             }
         }
+        // The users of a file that has gone find the next one.
+        self.files.settle(&self.board)?;
         self.board.global(Global::Stop).store(1, SeqCst);
-        self.await_players(|role| role != Role::Redriver);
+        self.await_players(|role| !role.plays_to_the_end());
         self.board.global(Global::WorkDone).store(1, SeqCst);
         self.await_players(|_| true);
         if self.findings.is_empty() {
@@ -101,6 +103,12 @@ impl Director<'_> {
     fn no_message_has_two_fates(&mut self, n: usize) {
         let (team, first) = (self.fates[n].team, self.groups.first_position());
         for nth in 0..self.groups.head() - first {
+            if team == Team::Frail && self.board.has(Trace::Owed, nth) {
+                self.found(
+                    Wrong::Lost,
+                    &format!("position {} was redriven, and no worker finished it", first + nth),
+                );
+            }
             let met = |fate| self.board.met(team, fate, nth);
             if met(Fate::Acknowledged) && met(Fate::Buried) {
                 self.found(

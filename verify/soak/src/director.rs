@@ -4,15 +4,19 @@
 use crate::board::{Board, Entry, Global, Plan, Team};
 use crate::cast::{PATIENCE, Role, Wrong, board_path, ring_path};
 use crate::fates::Fates;
+use crate::files::Files;
 use crate::message::{BLOCKS, Stream};
-use crate::options::Options;
+use crate::options::{Options, Plant};
 use crate::player::{Player, Stage};
 use crate::pulse::Pulse;
-use crate::roles::{ACK_WAIT, ATTEMPTS};
+use crate::roles::{FIRST_SETTINGS, can_be_another_user, settings};
+use crate::{clock, files};
 use kit::Dice;
-use slipring::{GroupSettings, Ring, RingOptions};
+use slipring::{Ring, RingOptions};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -25,7 +29,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 const BROADCAST_FIRST: u64 = (1 << 32) - 20_000_000;
 const GROUPS_FIRST: u64 = (1 << 32) - 500_000;
 
-const SEATS: [Role; 14] = [
+const SEATS: [Role; 21] = [
     Role::Publisher,
     Role::Audit,
     Role::Durable,
@@ -40,6 +44,13 @@ const SEATS: [Role; 14] = [
     Role::FrailWorker,
     Role::FrailWorker,
     Role::Redriver,
+    Role::Changer,
+    Role::Stranger,
+    Role::FleetingPublisher,
+    Role::FleetingReader,
+    Role::FleetingObserver,
+    Role::FleetingWorker,
+    Role::FleetingWorker,
 ];
 
 /// The first of many.
@@ -61,6 +72,7 @@ pub(crate) struct Director<'a> {
     pub(crate) findings: Findings,
     pub(crate) blows: u64,
     pub(crate) stage: Stage<'a>,
+    pub(crate) files: Files,
     dice: Dice,
     pulse: Pulse,
 }
@@ -75,35 +87,56 @@ impl<'a> Director<'a> {
         let plan = Plan {
             publishers: 1024 + seconds * 1000 / options.blow_ms,
             messages: seconds * options.group_rate,
+            files: files::at_most(seconds),
         };
         let mut dice = Dice::new(seed);
         let block = BLOCKS[dice.size(BLOCKS.len()) - 1];
+        // Where there is another user, the others may read.
+        let (others, shifts) = (can_be_another_user(), clock::can_shift());
+        let mode = if others { 0o644 } else { 0o600 };
         let broadcast = RingOptions::new(block, options.capacity)
+            .mode(mode)
             .first_position(BROADCAST_FIRST)
             .durable("audit")
             .durable("durable")
             .create(ring_path(dir, Stream::Broadcast))?;
-        let steady = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(None);
-        let frail = GroupSettings::new().ack_wait(ACK_WAIT).max_deliver(ATTEMPTS);
         let groups = RingOptions::new(block, (options.capacity / 16).max(64))
+            .mode(mode)
             .first_position(GROUPS_FIRST)
-            .group(Team::Steady.name(), steady)
-            .group(Team::Frail.name(), frail)
+            .group(Team::Steady.name(), settings(Team::Steady, FIRST_SETTINGS))
+            .group(Team::Frail.name(), settings(Team::Frail, FIRST_SETTINGS))
             .create(ring_path(dir, Stream::Groups))?;
         let seats = |wanted: Team| {
             let seats = (0..).zip(SEATS).filter(move |(_, role)| role.team() == Some(wanted));
             seats.map(|(seat, _)| seat).collect()
         };
+        if !others {
+            eprintln!("soak: without another user, since this one is not root");
+        }
+        if !shifts {
+            eprintln!(
+                "soak: without shifted clocks, since this system lets this user make no time namespace"
+            );
+        }
+        let board = Board::open(&board_path(dir), plan)?;
+        let ring = RingOptions::new(block, files::CAPACITY).mode(mode);
+        let files = Files::new(ring_path(dir, Stream::Fleeting), ring, &board, options.plant)?;
+        if others && options.plant == Some(Plant::Expose) {
+            let locks = ring_path(dir, Stream::Groups).with_extension("locks");
+            std::fs::set_permissions(locks, Permissions::from_mode(0o666))?;
+        }
+        let seats_taken = (0..).zip(SEATS).filter(|(_, role)| others || *role != Role::Stranger);
         Ok(Director {
             options,
-            board: Board::open(&board_path(dir), plan)?,
+            board,
             broadcast,
             groups,
-            players: (0..).zip(SEATS).map(|(seat, role)| Player::new(role, seat)).collect(),
+            players: seats_taken.map(|(seat, role)| Player::new(role, seat)).collect(),
             fates: [Team::Steady, Team::Frail].map(|team| Fates::new(team, seats(team), GROUPS_FIRST)),
             findings: Findings::new(),
             blows: 0,
-            stage: Stage { dir, plan, seed, plant: options.plant },
+            stage: Stage { dir, plan, seed, plant: options.plant, shifts },
+            files,
             dice,
             pulse: Pulse::default(),
         })
@@ -152,6 +185,7 @@ impl<'a> Director<'a> {
             self.board.global(Global::Quota).store(allowed, SeqCst);
             self.look_after_players(now)?;
             self.look_at_streams(now);
+            self.look_at_files(played)?;
             if played >= next_blow {
                 self.strike(now);
                 next_blow = played + Duration::from_millis(self.dice.roll(2 * self.options.blow_ms + 1));
@@ -190,7 +224,7 @@ impl<'a> Director<'a> {
 
     /// A blow of fate.
     fn strike(&mut self, now: Instant) {
-        let chosen = self.dice.roll(self.players.len() as u64);
+        let chosen = self.dice.roll(SEATS.len() as u64);
         let (blow, away) = (self.dice.roll(8), self.dice.roll(4));
         // Mostly shorter than a lease, at times longer than several.
         let pause = if self.dice.hits(8) { self.dice.roll(500) } else { self.dice.roll(50) };
@@ -200,7 +234,8 @@ impl<'a> Director<'a> {
             return;
         }
         self.blows += 1;
-        if blow < 5 && player.role != Role::Audit {
+        // Another user's locks last.
+        if blow < 5 && !matches!(player.role, Role::Audit | Role::Stranger) {
             let killed = player.kill();
             player.away = Some(now + Duration::from_millis(absence));
             self.fates.iter_mut().for_each(|fates| fates.killed(&self.board, chosen));
@@ -225,9 +260,9 @@ impl<'a> Director<'a> {
             let name = fates.team.name();
             numbers.push((format!("the floor of group {name}"), fates.floor));
             let missing = fates.missing().to_vec();
-            // Each worker that lives may have one left to count, and the redriver what is in the
-            // dead-letter ring.
-            let letters = if fates.team == Team::Frail { 1024 } else { 0 };
+            // Each worker that lives may have one left to count, and the keeper of dead letters
+            // what is in their ring, and in those that it moved away.
+            let letters = if fates.team == Team::Frail { 4096 } else { 0 };
             if missing.len() > fates.seats().len() + letters {
                 let what = format!(
                     "{} below the floor of {name}, acknowledged by nobody: {:?}",
@@ -245,6 +280,19 @@ impl<'a> Director<'a> {
                 self.found(Wrong::Stuck, &format!("{what} has not moved from {value}"));
             }
         }
+    }
+
+    /// Removes and makes files, and looks whether their users follow.
+    fn look_at_files(&mut self, played: Duration) -> Result<(), Box<dyn Error>> {
+        self.files.go_on(played, &self.board, &mut self.dice)?;
+        let expected = self.files.everyone_at_least(played);
+        let at = |player: &Player| self.board.seat(player.seat, Entry::AtFile).load(SeqCst);
+        let behind = self.players.iter().find(|player| player.role.is_fleeting() && at(player) < expected);
+        if let Some(player) = behind {
+            let what = format!("{} is at file {}, and {expected} came", player.role.name(), at(player));
+            self.found(Wrong::Stuck, &what);
+        }
+        Ok(())
     }
 
     pub(crate) fn check_rings(&mut self) {

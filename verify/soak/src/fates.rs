@@ -1,7 +1,7 @@
 //! The fate of every message of a group: below the floor each was acknowledged by one worker, or is
 //! a dead letter.
 
-use crate::board::{Board, Entry, Fate, Team};
+use crate::board::{Board, Entry, Fate, Team, Trace};
 use slipring::Ring;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering::SeqCst;
@@ -46,6 +46,11 @@ impl Fates {
         let taken_along = &mut self.taken_along;
         self.missing.retain(|&position| {
             let met = |fate| board.met(team, fate, position - first);
+            // The other group settles it without a delivery; this one owes it by the first id.
+            if board.has(Trace::IsCopy, position - first) {
+                uncertain.remove(&position);
+                return false;
+            }
             if met(Fate::Acknowledged) || team == Team::Frail && met(Fate::Buried) {
                 uncertain.remove(&position);
                 return false;

@@ -7,9 +7,11 @@
 
 mod board;
 mod cast;
+mod clock;
 mod curtain;
 mod director;
 mod fates;
+mod files;
 mod message;
 mod options;
 mod player;

@@ -12,13 +12,15 @@ use kit::mix;
 pub(crate) const BLOCKS: [usize; 2] = [48, 160];
 pub(crate) const BLOCK_MAX: usize = BLOCKS[1];
 
-/// One of the two streams of messages.
+/// One of the streams of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stream {
     /// Read by consumers.
     Broadcast,
     /// Worked off by groups.
     Groups,
+    /// Of a ring with fleeting files. The number of its publisher is that of the file.
+    Fleeting,
 }
 
 pub(crate) fn kind_of(position: u64) -> u32 {

@@ -4,9 +4,10 @@ use clap::{Parser, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Random roles as real processes on two rings: publishers, readers of every kind, groups of
+/// Random roles as real processes on three rings: publishers, readers of every kind, groups of
 /// workers. They are killed, stopped and started at random, and every message's fate is checked by
-/// its content.
+/// its content. The file of the third ring is removed, renamed, replaced and cut short under its
+/// users, and the dead-letter ring is moved away under its own.
 ///
 /// Ends with a table, and with exit code 1 if anything was lost, doubled, corrupt or stuck.
 #[derive(Clone, Debug, Parser)]
@@ -63,6 +64,19 @@ pub(crate) enum Plant {
     Lose,
     /// A reader stops reading for good.
     Stall,
+    /// A reader stays at a file that was removed.
+    Linger,
+    /// A file is cut short, and counts as removed: its users end with another error than they
+    /// should.
+    Mislabel,
+    /// Every user may open the file of the locks.
+    Expose,
+    /// Settings are changed one by one.
+    Tear,
+    /// A worker loses a lease that has not run out.
+    Hasten,
+    /// A dead letter is taken to be redriven, and is not published.
+    Swallow,
 }
 
 impl Options {

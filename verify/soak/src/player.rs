@@ -2,7 +2,9 @@
 
 use crate::board::Plan;
 use crate::cast::{Cast, Role, Wrong};
+use crate::clock::{self, SHIFTS};
 use crate::options::Plant;
+use kit::Dice;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -16,6 +18,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) plan: Plan,
     pub(crate) seed: u64,
     pub(crate) plant: Option<Plant>,
+    /// Workers may have clocks of their own.
+    pub(crate) shifts: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +51,10 @@ impl Player {
         let mut command = Command::new(std::env::current_exe()?);
         // A group of its own: Ctrl-C is for the director.
         command.env(variable, given).stdin(Stdio::null()).process_group(0);
+        let mut dice = Dice::new(stage.seed ^ self.seat << 40 ^ self.incarnation);
+        if stage.shifts && self.role.team().is_some() && dice.hits(2) {
+            clock::shift(&mut command, dice.pick(&SHIFTS));
+        }
         self.child = Some(command.spawn()?);
         self.started = Instant::now();
         self.away = None;

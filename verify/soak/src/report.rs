@@ -103,6 +103,15 @@ pub(crate) fn table(director: &Director<'_>, seed: u64, played: Duration) -> boo
     println!("{:<42} {:>18}", "dead letters", all(Entry::DeadLetters));
     let along = director.fates.iter().map(|fates| fates.taken_along).sum();
     println!("{:<42} {:>18}", "killed between ack and counting it", grouped(along));
+    println!("{:<42} {:>18}", "redriven", all(Entry::Redriven));
+    println!("{:<42} {:>18}", "dead-letter rings moved away", all(Entry::Shelved));
+    println!("{:<42} {:>18}", "changes of a group's settings", all(Entry::Changes));
+    println!("{:<42} {:>18}", "workers with a shifted clock", all(Entry::Shifted));
+    println!("{:<42} {:>18}", "files that another user could not open", all(Entry::Refused));
+    for (deed, times) in director.files.deeds() {
+        println!("{:<42} {:>18}", format!("files {deed}"), grouped(times));
+    }
+    println!("{:<42} {:>18}", "times that a user was told of it", all(Entry::Ends));
     println!("{:<42} {:>18}", "evictions", all(Entry::Evictions));
     println!("{:<42} {:>18}", "told to evicted and observers as missed", all(Entry::Missed));
     println!();

@@ -1,15 +1,18 @@
 //! Publishes in every way there is, and keeps a journal of what is published for certain.
 
-use crate::board::{Entry, Global, Term};
+use super::worker::number;
+use crate::board::{Entry, Fate, Global, Team, Term, Trace};
 use crate::cast::{Cast, Wrong};
 use crate::message::{BLOCK_MAX, Stream, fill, kind_of};
 use crate::options::Plant;
 use kit::Dice;
-use slipring::Producer;
+use slipring::{AtPath, DeadLetters, HandleError, Producer, RecvError, RedriveError};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 const BATCH_MAX: usize = 512;
+/// Most letters that are redriven at a time.
+const REDRIVEN_MAX: usize = 8;
 
 pub(crate) fn publish(cast: &Cast, stream: Stream) {
     let mut producer = cast.insist("open the ring to publish", || Producer::<[u8]>::open(cast.ring(stream)));
@@ -20,7 +23,7 @@ pub(crate) fn publish(cast: &Cast, stream: Stream) {
     while !cast.board.is_set(Global::Stop) {
         let before = producer.head();
         let left = match stream {
-            Stream::Broadcast => BATCH_MAX as u64,
+            Stream::Broadcast | Stream::Fleeting => BATCH_MAX as u64,
             Stream::Groups => {
                 let begun = cast.board.first_of(stream, 1).unwrap_or(first);
                 cast.board.global(Global::Quota).load(SeqCst).saturating_sub(before - begun)
@@ -30,7 +33,12 @@ pub(crate) fn publish(cast: &Cast, stream: Stream) {
             std::thread::sleep(Duration::from_millis(1));
             continue;
         }
-        desk.publish_some(&mut producer, usize::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX));
+        let most = usize::try_from(left).unwrap_or(BATCH_MAX).min(BATCH_MAX);
+        if stream == Stream::Groups && desk.dice.hits(100) {
+            desk.redrive_some(&mut producer, most.min(REDRIVEN_MAX));
+        } else {
+            desk.publish_some(&mut producer, most);
+        }
         let head = producer.head();
         desk.note(Term::Published, head);
         cast.count(Entry::Messages, head - before);
@@ -58,6 +66,12 @@ fn take_over(cast: &Cast, stream: Stream, producer: &Producer) -> u64 {
                 Wrong::Corrupt,
                 format_args!("the next one begins at {head}, beyond what was meant, {intended}"),
             );
+        }
+    }
+    if stream == Stream::Groups {
+        // Its predecessor may have died before the message that it had announced as redriven.
+        if let Some(first) = board.first_of(stream, 1) {
+            board.clear(Trace::IsCopy, head - first);
         }
     }
     let publisher = before + 1;
@@ -129,6 +143,42 @@ impl Desk<'_> {
             self.note(Term::Intended, producer.head() + 1);
             // Until it is killed.
             std::thread::sleep(Duration::from_secs(3600));
+        }
+    }
+
+    /// Publishes dead letters again, if no other process has them open. The worker that finishes
+    /// one finds its trace by the id that it had from the first.
+    fn redrive_some(&mut self, producer: &mut Producer, most: usize) {
+        let (cast, head) = (self.cast, producer.head());
+        let Ok(mut letters) = DeadLetters::open(cast.ring(self.stream)) else { return };
+        letters.set_patience(Duration::from_millis(20));
+        self.note(Term::Intended, head + most as u64);
+        let board = &cast.board;
+        let at = |position| number(board, None, position);
+        let mut next = head;
+        let redriven = letters.redrive_with(producer, most as u64, |letter, _| {
+            board.meets(Team::Frail, Fate::Buried, at(letter.id.position));
+            board.mark(Trace::Redriven, at(letter.id.position));
+            board.mark(Trace::Owed, at(letter.id.position));
+            board.mark(Trace::IsCopy, at(next));
+            next += 1;
+        });
+        // The last one may not have been published.
+        (producer.head()..next).for_each(|position| board.clear(Trace::IsCopy, at(position)));
+        match redriven {
+            Ok(_) | Err(RedriveError::NoRoom { .. }) => {}
+            // Their ring was moved away meanwhile.
+            Err(RedriveError::Receive(RecvError::Handle(AtPath {
+                error: HandleError::Replaced, ..
+            }))) => {}
+            Err(error) => cast.fail(Wrong::Failed, format_args!("redriving at {head}: {error}")),
+        }
+        cast.count(Entry::Redriven, producer.head() - head);
+        if cast.plants(Plant::Swallow, self.written) {
+            if let Ok(Some(letter)) = letters.take() {
+                board.meets(Team::Frail, Fate::Buried, at(letter.id.position));
+                board.mark(Trace::Owed, at(letter.id.position));
+            }
         }
     }
 }
