@@ -49,7 +49,7 @@ fn a_user_that_may_only_read_still_observes_and_sees_which_processes_live() {
     place.good("slipring create $R -b 48 -c 16 --mode 644 && mkfifo lines");
     let seen = place.good(&format!(
         "slipring pub $R <lines & exec 3>lines; echo here >&3; until slipring peek $R 0 >/dev/null; do :; done
-         {}; {}; {}; exec 3>&-; wait; sleep .1; {}",
+         {}; {}; {}; exec 3>&-; wait; {}",
         as_nobody("slipring sub $R --observe -e --count 1"),
         as_nobody("slipring stat --json $R | jq -c '.producer.alive'"),
         as_nobody("slipring check $R"),

@@ -22,8 +22,8 @@ fn a_lease_lasts_as_long_as_the_command() {
     let place = with_messages("ack-wait=60ms", 1);
     // Beside it, a worker that would take the message over.
     let said = place.good(
-        "slipring work $R -g g -c 1 --exec 'echo > begun; sleep 1; echo attempt $SLIPRING_ATTEMPT' & \
-         until [ -e begun ]; do :; done; slipring work $R -g g -c 1 --timeout 500ms; echo $?; wait $!",
+        "mkfifo go; slipring work $R -g g -c 1 --exec 'echo > begun; read x < go; echo attempt $SLIPRING_ATTEMPT' & \
+         until [ -e begun ]; do :; done; slipring work $R -g g -c 1 --timeout 500ms; echo $?; echo > go; wait $!",
     );
     assert_eq!(said, "4\nattempt 1\n");
     let info = place.good("slipring group info $R g --json");
