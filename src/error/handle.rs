@@ -34,6 +34,28 @@ pub enum HandleError {
          its messages; open the ring anew"
     )]
     Replaced,
+    /// An overlay filesystem gave the path another file when a process first opened the ring for
+    /// writing: it copies such a file from a lower directory into the upper one. A handle that only
+    /// reads, and was opened before, has the old file.
+    #[error(
+        "the overlay filesystem that it lies on has copied it up, since a process opened it for writing: this handle \
+         reads the old file alone, which nobody writes; open the ring anew, and keep rings on a filesystem of their \
+         own, such as a tmpfs or a volume"
+    )]
+    CopiedUp,
+    /// Another process became the ring's producer while this handle held the producer's lock: the
+    /// file has two paths that share its data and not its locks. Messages that both sent meanwhile
+    /// may be lost.
+    #[error(
+        "process {pid} is its producer too, through another path that shares no locks with this one, such as the upper \
+         directory of an overlay filesystem beside the merged one: messages may be lost; open the ring by one path in \
+         every process, on a filesystem of its own, such as a tmpfs or a volume"
+    )]
+    #[non_exhaustive]
+    SecondProducer {
+        /// The other process, in its own pid namespace.
+        pid: u64,
+    },
     /// The file was cut short. Messages that this handle sent are lost, and nothing more can be
     /// read. A process that does not [handle SIGBUS](crate::handle_sigbus) may be ended by it
     /// first.
@@ -59,7 +81,9 @@ pub enum HandleError {
 impl HandleError {
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
-            HandleError::Replaced => io::ErrorKind::BrokenPipe,
+            HandleError::Replaced | HandleError::CopiedUp | HandleError::SecondProducer { .. } => {
+                io::ErrorKind::BrokenPipe
+            }
             HandleError::Truncated => io::ErrorKind::UnexpectedEof,
             HandleError::Lost { .. } => io::ErrorKind::Other,
             HandleError::Forked { .. } => io::ErrorKind::Unsupported,

@@ -562,6 +562,20 @@ fn handle_errors() -> Table<HandleError> {
              see its messages; open the ring anew",
         ),
         (
+            HandleError::CopiedUp,
+            ErrorKind::BrokenPipe,
+            "the overlay filesystem that it lies on has copied it up, since a process opened it for writing: this \
+             handle reads the old file alone, which nobody writes; open the ring anew, and keep rings on a \
+             filesystem of their own, such as a tmpfs or a volume",
+        ),
+        (
+            HandleError::SecondProducer { pid: 7 },
+            ErrorKind::BrokenPipe,
+            "process 7 is its producer too, through another path that shares no locks with this one, such as the \
+             upper directory of an overlay filesystem beside the merged one: messages may be lost; open the ring by \
+             one path in every process, on a filesystem of its own, such as a tmpfs or a volume",
+        ),
+        (
             HandleError::Truncated,
             ErrorKind::UnexpectedEof,
             "was cut short while in use; restore it, or create it again",

@@ -170,12 +170,14 @@ impl RawProducer {
 
     /// Takes all room away if the file is known to be wrong, or this process cannot use it.
     fn judge(&mut self, found: Option<HandleError>) -> Result<(), SendError> {
-        // A copy of an earlier state, written over the file, has another head. To read it may be
-        // what finds the file cut short, so it comes before the question whether the file was.
+        // A copy of an earlier state, written over the file, has another head, and a second
+        // producer moves it. To read it may be what finds the file cut short, so it comes before
+        // the question whether the file was.
         let head = self.attachment.region.load(producer_page::HEAD, Relaxed);
-        let is_earlier = head != self.protocol.head();
+        let is_foreign = head != self.protocol.head();
         let judged = self.attachment.not_lost().and_then(|()| {
-            let found = found.or(is_earlier.then_some(HandleError::Replaced));
+            let reason = || self.watch.look().unwrap_or(HandleError::Replaced);
+            let found = found.or_else(|| is_foreign.then(reason));
             found.map_or(Ok(()), |error| Err(self.attachment.at_path(error)))
         });
         if judged.is_err() {
@@ -191,6 +193,9 @@ impl RawProducer {
         // said all the same.
         self.attachment.not_lost()?;
         let outcome = self.check();
+        if self.watch.has_successor() {
+            return outcome;
+        }
         self.protocol.close();
         let pid = u64::from(system::process_id());
         self.attachment.try_record(EventKind::Closed, self.protocol.head(), "", pid);
@@ -239,7 +244,7 @@ pub(crate) enum Patience {
 
 impl Drop for RawProducer {
     fn drop(&mut self) {
-        if self.attachment.is_foreign() || self.closed {
+        if self.attachment.is_foreign() || self.closed || self.watch.has_successor() {
             return;
         }
         self.protocol.leave();

@@ -21,8 +21,11 @@ use crate::region::Region;
 use crate::ring::presence::Presence;
 use crate::system::fork::ProcessWide;
 use crate::system::{self, Process};
+use slipring_core::format::producer_page;
+use slipring_core::memory::Memory;
 use slipring_core::protocol::park::Side;
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +39,8 @@ const STRETCH: u64 = 16;
 struct File {
     presence: Presence,
     region: Region,
+    /// The number of this producer.
+    epoch: u64,
     /// What a look has found wrong with the file.
     found: OnceLock<HandleError>,
 }
@@ -47,15 +52,26 @@ impl File {
 
     fn look(&self) -> Option<HandleError> {
         self.known().or_else(|| {
-            let error = self.presence.look()?;
+            let error = self.presence.look().or_else(|| self.second_producer())?;
             Some(*self.found.get_or_init(|| error))
         })
     }
 
+    /// Another producer came after this one, which the lock should have kept away.
+    fn second_producer(&self) -> Option<HandleError> {
+        let load = |word| self.region.load(word, Relaxed);
+        (load(producer_page::EPOCH) > self.epoch)
+            .then(|| HandleError::SecondProducer { pid: load(producer_page::PID) })
+    }
+
     /// The look of the thread.
     fn look_and_tell(&self) {
+        if self.known().is_some() {
+            return;
+        }
+        let found = self.look();
         // What was cut away must not be touched: its producer is told by SIGBUS.
-        if self.known().is_none() && self.look() == Some(HandleError::Replaced) {
+        if matches!(found, Some(HandleError::Replaced | HandleError::SecondProducer { .. })) {
             Side::Readers.have_the_other_side_look(&self.region);
         }
     }
@@ -76,7 +92,13 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn over(presence: Option<&Presence>, region: &Region, by_thread: bool) -> Watch {
         let new = |presence: &Presence| {
-            Arc::new(File { presence: presence.clone(), region: region.clone(), found: OnceLock::new() })
+            let epoch = region.load(producer_page::EPOCH, Relaxed);
+            Arc::new(File {
+                presence: presence.clone(),
+                region: region.clone(),
+                epoch,
+                found: OnceLock::new(),
+            })
         };
         let file = presence.map(new);
         let has_thread = file.as_ref().is_some_and(|file| by_thread && PathWatch::current().add(file));
@@ -100,6 +122,11 @@ impl Watch {
     /// Looks now.
     pub(super) fn look(&self) -> Option<HandleError> {
         self.file.as_ref()?.look()
+    }
+
+    /// True if another producer has the ring by now: this one must not speak for it.
+    pub(super) fn has_successor(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.second_producer().is_some())
     }
 
     /// How much room the producer may take until it glances again.

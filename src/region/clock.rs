@@ -1,5 +1,8 @@
 //! The clock of leases: milliseconds of the machine's monotonic clock, the same for every process
 //! of a boot.
+//!
+//! A container may have a clock of its own, shifted by a constant (`time_namespaces(7)`). Deadlines
+//! are read by other processes, so all of them reckon in the time of the machine's first namespace.
 
 use crate::system;
 use slipring_core::format::Millis;
@@ -34,22 +37,17 @@ pub(crate) fn grain_ms() -> u32 {
 /// coarse clock, 25 ns for the exact one (x86-64).
 #[inline]
 pub(crate) fn coarse_now() -> Millis {
-    in_the_first_namespace(system::coarse_monotonic_ms())
+    millis(system::coarse_monotonic_ms().wrapping_sub(system::clock_shift_ms()))
 }
 
 /// The exact time, for deciding how long to sleep.
 pub(crate) fn now() -> Millis {
-    in_the_first_namespace(system::monotonic_ms())
+    let ms = system::monotonic_ms();
+    millis(ms.wrapping_sub(system::clock_shift_ms_at(ms)))
 }
 
-/// A container may have a clock of its own, shifted by a constant (`time_namespaces(7)`). Deadlines
-/// are read by other processes, so all of them reckon in the time of the machine's first namespace.
-/// Without `/proc`, and in a process that has asked for a new namespace for its children, the shift
-/// is known to about half a second; deaths are noticed by the kernel's locks in any case.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "reckoned modulo 2^32")]
-fn in_the_first_namespace(ms: u64) -> Millis {
-    static SHIFT_MS: OnceLock<u64> = OnceLock::new();
-    let shift = *SHIFT_MS.get_or_init(system::time_namespace_shift_ms);
-    Millis(ms.wrapping_sub(shift) as u32)
+fn millis(ms: u64) -> Millis {
+    Millis(ms as u32)
 }

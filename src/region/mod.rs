@@ -110,6 +110,7 @@ impl Region {
     /// Maps the two segments of a file whose length was checked against `geometry`, so that the
     /// kernel can give huge pages, if `huge` says so.
     pub(crate) fn map(file: &File, geometry: &Geometry, access: Access, huge: bool) -> io::Result<Region> {
+        let _window = Window::open();
         let map = |offset, len, write| segment(file, offset, len, write, huge);
         let offset = geometry.producer_segment_len();
         let (first, second) = match access {

@@ -78,8 +78,8 @@ impl HeapRights {
 }
 
 impl Locks {
-    pub(crate) fn file(file: File) -> Locks {
-        Locks::File { file: ForkClosed::new(file), process: system::this_process() }
+    pub(crate) fn file(file: ForkClosed) -> Locks {
+        Locks::File { file, process: system::this_process() }
     }
 
     pub(crate) fn seen(inode: (u64, u64)) -> Locks {

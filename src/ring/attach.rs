@@ -13,7 +13,7 @@ use crate::ring::paths::{IN_MEMORY, dead_path, from_the_root};
 use crate::ring::place::{At, Carries, Demands, Kind, Place, Source};
 use crate::ring::presence::{Presence, inode};
 use crate::ring::restoration::{self, Ancestor};
-use crate::system::fork::{Loss, Window};
+use crate::system::fork::{ForkClosed, Loss};
 use crate::system::{self, Process};
 use slipring_core::format::{
     BYTE_ORDER, FORMAT_VERSION, Geometry, GeometryError, HEADER_LEN, KNOWN_REQUIRED_FEATURES, MAGIC,
@@ -190,19 +190,22 @@ impl Attachment {
         access: Access,
         demands: Demands,
     ) -> Result<Attachment, OpenError> {
-        let window = Window::open();
-        let file = open_file(path, access)?;
-        let (header, metadata) = validate(&file, access, demands.trusted_owner)?;
+        system::Filesystem::not_remote(path)
+            .map_err(|filesystem| OpenError::RemoteFilesystem { filesystem })?;
+        let file = ForkClosed::open(|| open_file(path, access))?;
+        let (header, metadata, filesystem) = validate(file.file(), access, demands.trusted_owner)?;
         if let Some(expected) = ring.filter(|ring| *ring != header.ring_id) {
             return Err(OpenError::WrongRing { found: header.ring_id, expected });
         }
-        let region = Region::map(&file, &header.geometry, access, demands.pages.huge)
+        let region = Region::map(file.file(), &header.geometry, access, demands.pages.huge)
             .map_err(|error| OpenError::io("map it", error))?;
         let (locks, lock_fault) = lock_file::locks_of(path, file, &metadata, &header, access)?;
-        drop(window);
         prepare(&region, access, demands.pages)?;
         let (len, id) = (header.geometry.file_len(), header.ring_id.to_bytes());
-        let presence = Presence::new(path.to_path_buf(), inode(&metadata), len, id);
+        let mut presence = Presence::new(path.to_path_buf(), inode(&metadata), len, id);
+        if filesystem.is_overlay() && access == Access::Nothing {
+            presence = presence.that_may_be_copied_up();
+        }
         // From here on the head is known. What the file holds now was validated.
         let _ = presence.look_at_map(&region);
         Ok(Attachment {
@@ -466,7 +469,7 @@ fn validate(
     file: &File,
     access: Access,
     trusted_owner: Option<u32>,
-) -> Result<(Header, Metadata), OpenError> {
+) -> Result<(Header, Metadata, system::Filesystem), OpenError> {
     let failed = |action| move |error| OpenError::io(action, error);
     let metadata = file.metadata().map_err(failed("examine it"))?;
     NotRegular::check(&metadata).map_err(|NotRegular(kind)| OpenError::NotAFile { kind })?;
@@ -481,7 +484,7 @@ fn validate(
         return Err(OpenError::RemoteFilesystem { filesystem });
     }
     let header = parse(file, metadata.len())?;
-    Ok((header, metadata))
+    Ok((header, metadata, filesystem))
 }
 
 fn parse(file: &File, len: u64) -> Result<Header, OpenError> {

@@ -5,7 +5,7 @@ use crate::id::RingId;
 use crate::region::{Access, Region};
 use crate::ring::lock_file;
 use crate::ring::storage::Storage;
-use crate::system::fork::{ForkClosed, Window};
+use crate::system::fork::ForkClosed;
 use crate::system::{self, Permissions};
 use slipring_core::format::{Geometry, RawHeader};
 use std::fs::File;
@@ -32,10 +32,11 @@ impl Draft {
             _ => Path::new("."),
         };
         let failed = |error| CreateError::io_in(directory, "create a file in its directory", error);
-        let _window = Window::open();
-        let draft = match system::create_unnamed(directory) {
-            Ok(file) if system::can_link_unnamed(&file) => {
-                Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: None }
+        system::Filesystem::not_remote(directory)
+            .map_err(|filesystem| CreateError::RemoteFilesystem { filesystem })?;
+        let draft = match ForkClosed::open(|| system::create_unnamed(directory)) {
+            Ok(file) if system::can_link_unnamed(file.file()) => {
+                Draft { file, path: path.to_path_buf(), temporary: None }
             }
             // Without /proc a file that has no name cannot get one.
             Ok(_) => Draft::temporary(path, directory).map_err(failed)?,
@@ -63,8 +64,8 @@ impl Draft {
     /// For filesystems on which every file has a name.
     fn temporary(path: &Path, directory: &Path) -> io::Result<Draft> {
         let temporary = directory.join(format!(".slipring-{}.creating", RingId(system::random_id()?)));
-        let file = system::create_new(&temporary, 0o600)?;
-        Ok(Draft { file: ForkClosed::new(file), path: path.to_path_buf(), temporary: Some(temporary) })
+        let file = ForkClosed::open(|| system::create_new(&temporary, 0o600))?;
+        Ok(Draft { file, path: path.to_path_buf(), temporary: Some(temporary) })
     }
 
     /// The file, to be filled.
@@ -149,7 +150,6 @@ impl RingDraft {
 
     /// Maps the ring, for writing all of it.
     pub(crate) fn map(&self, geometry: &Geometry) -> Result<Region, CreateError> {
-        let _window = Window::open();
         Region::map(self.ring.file(), geometry, Access::Everything, false)
             .map_err(|error| CreateError::io("map it", error))
     }

@@ -13,7 +13,7 @@ use crate::ring::attach::{Header, NotRegular};
 use crate::ring::draft::Draft;
 use crate::ring::paths::lock_path;
 use crate::ring::presence::inode;
-use crate::system::fork::Window;
+use crate::system::fork::ForkClosed;
 use crate::system::{self, Permissions};
 use slipring_core::format::{FEATURE_LOCK_FILE, RawHeader};
 use slipring_core::memory::Right;
@@ -63,20 +63,21 @@ fn content(id: RingId) -> [u8; LEN] {
 /// Where the locks of a ring are, whose file this is; and for an observer, what is wrong with them.
 pub(crate) fn locks_of(
     path: &Path,
-    ring: File,
+    ring: ForkClosed,
     metadata: &Metadata,
     header: &Header,
     access: Access,
 ) -> Result<(Locks, Option<String>), OpenError> {
     let opened = match header.lock_file {
-        None if Permissions::of(&ring, metadata).has_readers_only() => {
+        None if Permissions::of(ring.file(), metadata).has_readers_only() => {
             Err(OpenError::OpenToReaders { mode: metadata.mode() & 0o777 })
         }
         None => return Ok((Locks::file(ring), None)),
         Some(inode) => {
             let path = lock_path(path);
-            let is_listed = system::Filesystem::of(&ring).is_ok_and(|filesystem| filesystem.lists_locks());
-            let (owner, permissions) = (metadata.uid(), Permissions::of(&ring, metadata));
+            let is_listed =
+                system::Filesystem::of(ring.file()).is_ok_and(|filesystem| filesystem.lists_locks());
+            let (owner, permissions) = (metadata.uid(), Permissions::of(ring.file(), metadata));
             let expected = Expected { id: header.ring_id, inode, owner, ring: permissions, is_listed };
             expected.open(&path, access).map_err(|fault| OpenError::LockFile { path, fault })
         }
@@ -105,9 +106,9 @@ struct Expected {
 
 impl Expected {
     fn open(&self, path: &Path, access: Access) -> Result<Locks, LockFileFault> {
-        match system::open(path, access != Access::Nothing) {
+        match ForkClosed::open(|| system::open(path, access != Access::Nothing)) {
             Ok(file) => {
-                self.verify(&file)?;
+                self.verify(file.file())?;
                 Ok(Locks::file(file))
             }
             Err(error) if access == Access::Nothing && error.kind() == io::ErrorKind::PermissionDenied => {
@@ -162,10 +163,9 @@ fn id_in(file: &File) -> Option<RingId> {
 /// creation at this path removes the other.
 pub(crate) fn remove_both(ring_path: &Path, header: &Header) -> io::Result<()> {
     let path = lock_path(ring_path);
-    let _window = Window::open();
-    let locks = header.lock_file.and_then(|_| system::open(&path, true).ok());
+    let locks = header.lock_file.and_then(|_| ForkClosed::open(|| system::open(&path, true)).ok());
     // As long as this right is held, no creator takes the file for a leftover and names its own.
-    let _ = locks.as_ref().map(|locks| rights::hold(locks, Right::Table));
+    let _ = locks.as_ref().map(|locks| rights::hold(locks.file(), Right::Table));
     std::fs::remove_file(ring_path)?;
     let is_its = |metadata: Metadata| metadata.is_file() && Some(metadata.ino()) == header.lock_file;
     if std::fs::symlink_metadata(&path).is_ok_and(is_its) {
@@ -184,11 +184,11 @@ fn is_absent(path: &Path) -> bool {
 /// it. Any other file stays.
 pub(crate) fn clear_leftover(ring_path: &Path) {
     let path = lock_path(ring_path);
-    let _window = Window::open();
-    let Ok(file) = system::open(&path, true) else { return };
-    let is_ours = id_in(&file).is_some() && is_absent(ring_path);
+    let Ok(file) = ForkClosed::open(|| system::open(&path, true)) else { return };
+    let file = file.file();
+    let is_ours = id_in(file).is_some() && is_absent(ring_path);
     // Held by the creator of a ring that has no name yet.
-    if is_ours && rights::hold(&file, Right::Table).unwrap_or(false) {
+    if is_ours && rights::hold(file, Right::Table).unwrap_or(false) {
         let same = |found: Metadata| file.metadata().is_ok_and(|own| inode(&own) == inode(&found));
         if std::fs::symlink_metadata(&path).is_ok_and(same) && is_absent(ring_path) {
             // If the removal fails, the creation returns `AlreadyExists`.

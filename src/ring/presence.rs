@@ -3,10 +3,10 @@
 use crate::error::HandleError;
 use crate::region::Region;
 use crate::system;
-use crate::system::fork::{ProcessWide, Window};
+use crate::system::fork::{ForkClosed, ProcessWide};
 use slipring_core::format::{MAGIC, RawHeader, Word, producer_page};
 use slipring_core::memory::Memory;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ pub(crate) struct Presence {
     inode: Inode,
     len: u64,
     ring_id: [u8; 16],
+    /// The path may lead to another file as soon as a process opens it for writing.
+    may_be_copied_up: bool,
     /// The root directory in which the path was last seen to lead to the ring: in another one, the
     /// path says nothing of the file.
     root: OnceLock<Option<Inode>>,
@@ -50,7 +52,14 @@ fn first_root() -> Option<Inode> {
 impl Presence {
     pub(crate) fn new(path: PathBuf, inode: Inode, len: u64, ring_id: [u8; 16]) -> Presence {
         first_root(); // Noted before the process can change it.
-        Presence { path, inode, len, ring_id, root: OnceLock::new(), head: Arc::default() }
+        let (root, head) = (OnceLock::new(), Arc::default());
+        Presence { path, inode, len, ring_id, may_be_copied_up: false, root, head }
+    }
+
+    /// Of a file on an overlay filesystem that was opened for reading only.
+    pub(crate) fn that_may_be_copied_up(mut self) -> Presence {
+        self.may_be_copied_up = true;
+        self
     }
 
     /// Looks at the path and into the file there: [`HandleError::Replaced`] or
@@ -60,9 +69,33 @@ impl Presence {
         self.look_at_path().or_else(|| self.look_inside())
     }
 
-    /// Looks at the path, and at the file as it is mapped. Makes no further system call.
+    /// Looks at the path, and at the file as it is mapped. Makes no further system call, but on an
+    /// overlay filesystem.
     pub(crate) fn look_at_path_and_map(&self, region: &Region) -> Option<HandleError> {
-        self.look_at_path().or_else(|| self.look_at_map(region))
+        let look_at_map = || self.look_at_map(region);
+        self.look_at_path().or_else(look_at_map).or_else(|| self.look_for_copy(region))
+    }
+
+    /// An overlay filesystem copies a file from a lower directory up when a process first opens it
+    /// for writing (`Documentation/filesystems/overlayfs.rst` of Linux, "Non-directories"). Path,
+    /// device and inode number stay the same, and mappings that were made before stay those of the
+    /// lower file: they fall behind what is read from the path.
+    fn look_for_copy(&self, region: &Region) -> Option<HandleError> {
+        let file = self.may_be_copied_up.then(|| self.open_again()).flatten()?;
+        let is_behind = |word: Word| {
+            let mut bytes = [0; 8];
+            read(&file, &mut bytes, word.offset)?;
+            // Loaded later than it was read, so never behind in the same file.
+            (region.load(word, Relaxed) < u64::from_le_bytes(bytes)).then_some(HandleError::CopiedUp)
+        };
+        is_behind(producer_page::EPOCH).or_else(|| is_behind(producer_page::HEAD))
+    }
+
+    /// The file, opened once more; none if the path leads elsewhere by now, which the next look at
+    /// the path finds.
+    fn open_again(&self) -> Option<ForkClosed> {
+        let file = ForkClosed::open(|| system::open(&self.path, false)).ok()?;
+        (inode(&file.file().metadata().ok()?) == self.inode).then_some(file)
     }
 
     /// The same file may hold another ring, or an earlier state of this one.
@@ -98,11 +131,7 @@ impl Presence {
     /// The same file may hold another ring, or an earlier state of this one, which a copy was made
     /// of. Read and not mapped: a file that is being cut short must not raise SIGBUS here.
     fn look_inside(&self) -> Option<HandleError> {
-        let _window = Window::open();
-        let file = system::open(&self.path, false).ok()?;
-        if inode(&file.metadata().ok()?) != self.inode {
-            return None; // It was replaced since the look at the path; the next look finds it.
-        }
+        let file = self.open_again()?;
         let mut start = [0; ID_OFFSET + 16];
         if read(&file, &mut start, 0).is_none() {
             return Some(HandleError::Truncated);
@@ -131,8 +160,8 @@ impl Presence {
 const ID_OFFSET: usize = std::mem::offset_of!(RawHeader, ring_id);
 const RING_ID: [Word; 2] = [Word::producer(ID_OFFSET as u64), Word::producer(ID_OFFSET as u64 + 8)];
 
-fn read(file: &File, bytes: &mut [u8], offset: u64) -> Option<()> {
-    file.read_exact_at(bytes, offset).ok()
+fn read(file: &ForkClosed, bytes: &mut [u8], offset: u64) -> Option<()> {
+    file.file().read_exact_at(bytes, offset).ok()
 }
 
 #[cfg(test)]

@@ -23,7 +23,8 @@ pub struct Storage {
     pub is_memory: bool,
     /// True if it joins directories of other filesystems, so that a file may have a second path, on
     /// the other filesystem: the locks of handles on the one path are not those of the other, and
-    /// two producers at once are not noticed.
+    /// of two producers at once the first learns within a second, when messages may be lost
+    /// ([`SecondProducer`](crate::HandleError::SecondProducer)).
     pub is_overlay: bool,
     /// True if a page that is written over gets a new place unless the file says otherwise, which
     /// the creation of a ring makes it say.

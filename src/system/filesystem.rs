@@ -1,9 +1,11 @@
 //! A filesystem's kind, and how much room it has.
 
 use super::check;
+use super::file::c_path;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 
 /// The answer of `fstatfs` about the filesystem a file lies on.
 pub(crate) struct Filesystem {
@@ -18,14 +20,34 @@ impl Filesystem {
         // SAFETY: the pointer is to a `statfs` that the call fills.
         check(unsafe { libc::fstatfs(file.as_raw_fd(), stat.as_mut_ptr()) })?;
         // SAFETY: the call succeeded, so it filled the structure.
-        let stat = unsafe { stat.assume_init() };
+        Ok(Filesystem::from(unsafe { stat.assume_init() }))
+    }
+
+    /// The name of the network or user-space filesystem that this path lies on, as an error. Asked
+    /// before a file is opened: a server that does not answer holds up this call, and not the open,
+    /// during which no thread of the process can fork.
+    pub(crate) fn not_remote(path: &Path) -> Result<(), &'static str> {
+        // A path that cannot be asked about is for the open to judge.
+        Filesystem::at(path).ok().and_then(|filesystem| filesystem.remote_name()).map_or(Ok(()), Err)
+    }
+
+    fn at(path: &Path) -> io::Result<Filesystem> {
+        let path = c_path(path)?;
+        let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: the string is NUL-terminated; the pointer is to a `statfs` that the call fills.
+        check(unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) })?;
+        // SAFETY: the call succeeded, so it filled the structure.
+        Ok(Filesystem::from(unsafe { stat.assume_init() }))
+    }
+
+    fn from(stat: libc::statfs) -> Filesystem {
         #[expect(clippy::unnecessary_cast, reason = "the types vary by target")]
         let (blocks, free, kind) = (stat.f_blocks as u64, stat.f_bavail as u64, stat.f_type as i64);
         #[expect(clippy::cast_sign_loss, reason = "sizes are never negative; the types vary by target")]
         let block_size = stat.f_bsize as u64;
         // A filesystem without blocks, such as ramfs, does not say how much room it has.
         let available = (blocks > 0).then(|| free.saturating_mul(block_size));
-        Ok(Filesystem { kind: kind & 0xFFFF_FFFF, available })
+        Filesystem { kind: kind & 0xFFFF_FFFF, available }
     }
 
     /// The name of the network or user-space filesystem, on which a shared mapping is not shared

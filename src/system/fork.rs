@@ -277,8 +277,15 @@ impl Drop for ForkClosed {
 }
 
 impl ForkClosed {
+    /// Opens a file. Other threads of this process do not fork while `open` runs: it makes one
+    /// system call, on a filesystem that answers.
+    pub(crate) fn open<E>(open: impl FnOnce() -> Result<File, E>) -> Result<ForkClosed, E> {
+        let _window = Window::open();
+        open().map(ForkClosed::new)
+    }
+
     /// The file was opened in a [`Window`] that is still open.
-    pub(crate) fn new(file: File) -> ForkClosed {
+    fn new(file: File) -> ForkClosed {
         // A descriptor is never negative.
         let descriptor = usize::try_from(file.as_raw_fd()).unwrap_or(usize::MAX);
         let entry = ManuallyDrop::new(Entry::new(DESCRIPTOR, descriptor, 0));

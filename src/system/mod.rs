@@ -34,7 +34,7 @@ pub(crate) use process::{Process, process_id, this_process};
 pub(crate) use refusal::{Refusal, way_out};
 pub(crate) use thread::spawn_deaf;
 pub(crate) use time::{
-    coarse_monotonic_ms, coarse_resolution, monotonic_ms, sleep, time_namespace_shift_ms, unix_now,
+    clock_shift_ms, clock_shift_ms_at, coarse_monotonic_ms, coarse_resolution, monotonic_ms, sleep, unix_now,
     unix_now_ms,
 };
 

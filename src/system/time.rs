@@ -1,6 +1,8 @@
 //! Clocks, and by how much a time namespace shifts one.
 
 use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) fn timespec(duration: Duration) -> libc::timespec {
@@ -63,18 +65,89 @@ pub(crate) fn coarse_resolution() -> Duration {
 }
 
 /// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first
-/// time namespace, modulo 2^64.
-pub(crate) fn time_namespace_shift_ms() -> u64 {
+/// time namespace, modulo 2^64, as far as is known.
+#[inline]
+pub(crate) fn clock_shift_ms() -> u64 {
+    SHIFT.known()
+}
+
+/// The same, when that clock shows so many milliseconds.
+pub(crate) fn clock_shift_ms_at(monotonic_ms: u64) -> u64 {
+    SHIFT.follow(monotonic_ms);
+    SHIFT.known()
+}
+
+static SHIFT: Shift = Shift { ms: AtomicU64::new(Shift::UNKNOWN), apart_ms: AtomicU64::new(0) };
+
+/// The shift of this process's clock, kept. Without `/proc`, and in a process that has asked for a
+/// new namespace for its children, the shift is known to about half a second; deaths are noticed by
+/// the kernel's locks in any case.
+///
+/// A forked child may be in another namespace than its parent, and `setns(2)` moves a process to
+/// another one. Then the monotonic clock jumps beside the system clock, which no namespace shifts:
+/// that is looked for whenever the exact time is read, and the shift is asked for anew. The system
+/// clock may be set, too; the same shift is found then. A worker that waits for a tick by the
+/// coarse clock finds that a jump ends the tick, and reads the exact one.
+struct Shift {
+    ms: AtomicU64,
+    /// The system clock's milliseconds less the monotonic clock's, when the shift was found.
+    apart_ms: AtomicU64,
+}
+
+impl Shift {
+    const UNKNOWN: u64 = 1 << 63;
+    /// By how much two clocks go apart before that counts as a jump: they are not read at the same
+    /// moment, and one of them is adjusted. No lease is so short.
+    const JUMP_MS: u64 = 100;
+
+    #[inline]
+    fn known(&self) -> u64 {
+        match self.ms.load(Relaxed) {
+            Shift::UNKNOWN => self.find(),
+            shift => shift,
+        }
+    }
+
+    /// Finds the shift anew if the clock has jumped.
+    fn follow(&self, monotonic_ms: u64) {
+        let apart_ms = unix_now_ms().wrapping_sub(monotonic_ms);
+        if difference(apart_ms, self.apart_ms.load(Relaxed)) > Shift::JUMP_MS {
+            self.find();
+            self.apart_ms.store(apart_ms, Relaxed);
+        }
+    }
+
+    #[cold]
+    fn find(&self) -> u64 {
+        let (before, (found, is_exact)) = (self.ms.load(Relaxed), time_namespace_shift_ms());
+        // It may have been known to the millisecond before, and to half a second now.
+        if !is_exact && before != Shift::UNKNOWN && difference(before, found) <= 1000 {
+            return before;
+        }
+        self.ms.store(found, Relaxed);
+        found
+    }
+}
+
+/// Between two numbers modulo 2^64.
+fn difference(one: u64, other: u64) -> u64 {
+    let ahead = one.wrapping_sub(other);
+    ahead.min(ahead.wrapping_neg())
+}
+
+/// By how many milliseconds this process's monotonic clock is ahead of that of the machine's first
+/// time namespace, modulo 2^64; and whether that is exact.
+fn time_namespace_shift_ms() -> (u64, bool) {
     if cfg!(miri) {
-        return 0;
+        return (0, true);
     }
     let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
     // The offsets are those of the namespace that children get: usually this process's own.
     let own = namespace("time").filter(|own| namespace("time_for_children").as_ref() == Some(own));
     let offsets = own.and_then(|_| std::fs::read_to_string("/proc/self/timens_offsets").ok());
     match offsets {
-        Some(offsets) => parse_shift(&offsets),
-        None => shift_by_ticks(monotonic_ms(), ticks_ms()),
+        Some(offsets) => (parse_shift(&offsets), true),
+        None => (shift_by_ticks(monotonic_ms(), ticks_ms()), false),
     }
 }
 
@@ -141,7 +214,7 @@ mod tests {
         assert_eq!(shift(1000, 4000), 0);
         assert_eq!(shift_by_ticks(1_000_000, None), 0);
         // This machine's.
-        if let (Some(ticks), 0) = (ticks_ms(), time_namespace_shift_ms()) {
+        if let (Some(ticks), (0, _)) = (ticks_ms(), time_namespace_shift_ms()) {
             assert_eq!(shift_by_ticks(monotonic_ms(), Some(ticks)), 0);
         }
     }

@@ -205,7 +205,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     ///
     /// As [`ack`](Self::ack). The delivery can still be read.
     pub fn extend(&mut self) -> Result<(), LeaseLost> {
-        self.lease = self.worker.protocol().extend(self.lease, clock::coarse_now())?;
+        self.lease = self.worker.protocol().extend(self.lease, clock::now())?;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use slipring::{
 };
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -176,11 +177,74 @@ fn a_shifted_clock_shortens_no_lease_and_lengthens_none() {
     guest.finish();
 }
 
+/// Takes a lease, makes a time namespace for its children, and forks one, which takes a lease there and another one when
+/// it has moved back (`setns(2)`).
+fn host(path: &Path) {
+    let worker = join(path);
+    let first = worker.try_recv().unwrap();
+    let home = std::fs::File::open("/proc/self/ns/time").unwrap();
+    // SAFETY: takes flags.
+    let unshared = unsafe { libc::unshare(libc::CLONE_NEWTIME) } == 0;
+    // SAFETY: takes nothing.
+    let offsets = format!("/proc/{}/timens_offsets", unsafe { libc::gettid() });
+    let made = unshared && std::fs::write(offsets, "monotonic 100000 0\nboottime 100000 0\n").is_ok();
+    if !made {
+        return tell(format!("no time namespace is allowed here: {}", io::Error::last_os_error()));
+    }
+    // SAFETY: the child takes leases and waits for its end; the C library makes allocation usable in it.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: takes flags.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        let worker = join(path);
+        let moved = worker.try_recv().unwrap();
+        // SAFETY: takes a descriptor and flags; this process has one thread.
+        assert_eq!(unsafe { libc::setns(home.as_raw_fd(), libc::CLONE_NEWTIME) }, 0);
+        let back = worker.try_recv().unwrap();
+        tell("leased");
+        loop {
+            std::hint::black_box((&moved, &back));
+            std::thread::park();
+        }
+    }
+    while !path.with_extension("go").exists() {
+        std::thread::yield_now();
+    }
+    // SAFETY: takes numbers; the process is the child.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    // SAFETY: as above; nothing is written through a null pointer.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    drop(first);
+}
+
+#[test]
+fn a_process_that_changes_its_time_namespace_goes_on_by_the_same_time() {
+    let dir = TempDir::new();
+    let path = dir.file("ring");
+    let settings = GroupSettings::new().ack_wait(LONG);
+    RingOptions::new(48, 8).group("group", settings).create(&path).unwrap();
+    Producer::<[u8]>::open(&path).unwrap().send_batch(&[b"1", b"2", b"3"]).unwrap();
+    let mut host = Child::start("clocks/host", &[path.to_str().unwrap()]);
+    let heard = host.hear();
+    if heard != "leased" {
+        return println!("{heard}");
+    }
+    let pending = Ring::open(&path).unwrap().pending("group").unwrap();
+    for message in &pending {
+        let PendingState::Leased { time_left, .. } = message.state else { panic!("{message:?}") };
+        assert!((LONG / 2..LONG + Duration::from_secs(1)).contains(&time_left), "{message:?}");
+    }
+    assert_eq!(pending.len(), 3);
+    std::fs::write(path.with_extension("go"), "").unwrap();
+    host.finish();
+}
+
 /// Plays one of the roles of this file.
 pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
     match role {
         "guest" => guest(&path),
+        "host" => host(&path),
         _ => panic!("no such role: {role}"),
     }
 }

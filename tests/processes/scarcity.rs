@@ -9,6 +9,8 @@ use slipring::{
     Rejected, Ring, RingOptions, SendError, Start, Worker,
 };
 use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -23,18 +25,95 @@ fn create(path: &Path) -> Ring {
 
 /// A tmpfs of its own, of a size; None where that is not allowed.
 fn own_tmpfs(at: &Path, size: &str) -> Option<()> {
+    own_mount(at, c"tmpfs", size)
+}
+
+/// Mounts a filesystem in a mount namespace of this process's own; None where that is not allowed.
+fn own_mount(at: &Path, kind: &std::ffi::CStr, options: &str) -> Option<()> {
     let c = |text: &str| std::ffi::CString::new(text).unwrap();
     // SAFETY: takes flags. The other threads of the process touch no file.
     let unshare = |flags| unsafe { libc::unshare(flags) } == 0;
     let unshared = unshare(libc::CLONE_NEWNS) || unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS);
-    let (target, options, null) = (c(at.to_str()?), c(size), std::ptr::null());
+    let (target, options, null) = (c(at.to_str()?), c(options), std::ptr::null());
     let flags = libc::MS_REC | libc::MS_PRIVATE;
     // SAFETY: the string is NUL-terminated and outlives the call; the others are not read.
     let private = || unsafe { libc::mount(null, c"/".as_ptr(), null, flags, null.cast()) };
-    let tmpfs = c"tmpfs".as_ptr();
     // SAFETY: the strings are NUL-terminated and outlive the call.
-    let mount = || unsafe { libc::mount(tmpfs, target.as_ptr(), tmpfs, 0, options.as_ptr().cast()) };
+    let mount =
+        || unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
     (unshared && private() == 0 && mount() == 0).then_some(())
+}
+
+/// A filesystem in user space whose server answers the first request, and then no other. It hangs until the server is
+/// dropped.
+struct Hung(File);
+
+impl Hung {
+    fn mount(at: &Path) -> Option<Hung> {
+        let server = File::options().read(true).write(true).open("/dev/fuse").ok()?;
+        own_mount(at, c"fuse", &format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd()))?;
+        let hung = Hung(server);
+        let init = hung.next_request();
+        // `struct fuse_out_header` and `struct fuse_init_out` of `linux/fuse.h`, the latter as of version 7.12, with
+        // `FUSE_PARALLEL_DIROPS`.
+        let (len, error, limits) = (40_u32, 0_u32, [7, 12, 0, 1 << 18, 0, 1 << 16_u32]);
+        let words = [len, error].into_iter().map(u32::to_le_bytes);
+        let body = limits.into_iter().map(u32::to_le_bytes);
+        let answer: Vec<u8> = words.flatten().chain(init).chain(body.flatten()).collect();
+        (&hung.0).write_all(&answer).unwrap();
+        Some(hung)
+    }
+
+    /// Waits for a request, and returns its number.
+    fn next_request(&self) -> [u8; 8] {
+        let mut request = vec![0; 1 << 17];
+        assert!((&self.0).read(&mut request).unwrap() >= 40, "a request is whole");
+        request[8..16].try_into().unwrap()
+    }
+}
+
+fn hung_filesystem(directory: &Path) {
+    let at = directory.join("hung");
+    std::fs::create_dir(&at).unwrap();
+    let Some(server) = Hung::mount(&at) else { return tell("not allowed to mount") };
+    let doors: [fn(&Path); 3] = [
+        |path| assert!(Ring::open(path).is_err()),
+        |path| assert!(Producer::<[u8]>::open(path).is_err()),
+        |path| assert!(RingOptions::new(48, 8).create(path).is_err()),
+    ];
+    let mut names = ["one", "two", "three"].iter();
+    let inside = doors.map(|door| {
+        // Two lookups of one name would be one request.
+        let path = at.join(names.next().unwrap());
+        let thread = std::thread::spawn(move || door(&path));
+        server.next_request();
+        thread
+    });
+    let (forked, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // SAFETY: the child ends at once.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: ends the child without running anything of the parent's.
+            unsafe { libc::_exit(0) };
+        }
+        // SAFETY: takes the status of the child, which nobody wants.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        forked.send(()).unwrap();
+    });
+    told.recv_timeout(LONG).expect("a fork waits for a filesystem that does not answer");
+    assert!(inside.iter().all(|thread| !thread.is_finished()), "none of them was held up");
+    drop(server);
+    inside.into_iter().for_each(|thread| thread.join().unwrap());
+    tell("forked beside it");
+}
+
+#[test]
+fn a_fork_does_not_wait_for_a_filesystem_that_does_not_answer() {
+    let dir = TempDir::new();
+    let mut child = Child::start("scarcity/hung_filesystem", &[dir.as_ref().to_str().unwrap()]);
+    println!("{}", child.hear());
+    child.finish();
 }
 
 fn full_filesystem(directory: &Path) {
@@ -359,6 +438,7 @@ pub(crate) fn play(role: &str, given: &[String]) {
     let path = PathBuf::from(&given[0]);
     match role {
         "full_filesystem" => full_filesystem(&path),
+        "hung_filesystem" => hung_filesystem(&path),
         "no_descriptors" => no_descriptors(&path),
         "no_locks" => no_locks(&path),
         "locks_all_memory" => locks_all_memory(&path),

@@ -125,6 +125,61 @@ fn a_ring_knows_its_lock_file_again_when_its_filesystem_is_mounted_anew() {
     );
 }
 
+/// An overlay of `o/l` and `o/u` at `m`, over a ring `o/l/ring` with one message.
+const OVERLAY: &str = "trap '' PIPE; mkdir o && mount -t tmpfs none o && mkdir o/l o/u o/w || exit 77
+    slipring create o/l/ring -b 48 -c 64 && slipring pub o/l/ring first || exit 1
+    mount -t overlay -o lowerdir=o/l,upperdir=o/u,workdir=o/w none m || exit 77";
+
+#[test]
+fn an_observer_of_a_ring_that_an_overlay_copies_up_ends_with_an_error() {
+    let place = Place::new();
+    let script = format!(
+        "{OVERLAY}
+         timeout 60 slipring sub m/ring --observe >seen & observer=$!
+         until grep -q first seen; do :; done
+         slipring pub m/ring second || exit 2
+         wait $observer; echo ended $?; slipring sub m/ring --observe -e; umount m"
+    );
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0 && out.ends_with("ended 1\nfirst\nsecond\n"), "{code} {out} {error}");
+    assert!(error.contains("overlay filesystem that it lies on has copied it up"), "{error}");
+}
+
+/// The first producer has the merged path, the second the upper directory's; `end` is how the
+/// first's input goes on.
+fn the_first_of_two_producers_learns(end: &str) {
+    let place = Place::new();
+    let script = format!(
+        "{OVERLAY}
+         mkfifo lines others
+         slipring pub m/ring --close <lines & first=$!
+         exec 3>lines; echo one >&3; until slipring peek m/ring 1 >/dev/null 2>&1; do :; done
+         slipring pub o/u/ring <others 3>&- & second=$!
+         exec 4>others; echo two >&4; until slipring peek m/ring 2 >/dev/null 2>&1; do :; done
+         {end}
+         wait $first; echo ended $?
+         echo three >&4; slipring sub m/ring --observe -c 3 | tail -2; slipring stat m/ring | grep -o 'closed the stream'
+         exec 4>&-; wait $second; echo ended $?; umount m"
+    );
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0 && out.ends_with("ended 1\none\ntwo\nended 0\n"), "{end}: {code} {out} {error}");
+    assert!(error.contains("is its producer too, through another path"), "{end}: {error}");
+}
+
+#[test]
+fn a_producer_beside_another_one_below_an_overlay_ends_with_an_error() {
+    the_first_of_two_producers_learns("exec 3>&-");
+    the_first_of_two_producers_learns("while kill -0 $first 2>/dev/null; do echo more >&3; done 2>/dev/null");
+}
+
+#[test]
+fn create_says_that_it_lies_on_an_overlay() {
+    let place = Place::new();
+    let script = format!("{OVERLAY}; slipring create m/other -b 48 -c 64 && slipring rm m/other; umount m");
+    let Some((code, out, error)) = apart(&place, &script) else { return };
+    assert!(code == 0 && error.contains("m/other: lies on an overlay filesystem"), "{code} {out} {error}");
+}
+
 #[test]
 fn a_ring_is_made_on_a_filesystem_that_does_not_say_how_much_room_it_has() {
     let place = Place::new();
@@ -204,7 +259,7 @@ fn the_doctor_knows_the_filesystems_that_cannot() {
             "mkdir a b c && mount -t tmpfs none a && mkdir a/upper a/work && \
              mount -t overlay -o lowerdir=b,upperdir=a/upper,workdir=a/work none m",
             "advice",
-            "two producers at once are not noticed",
+            "two producers at once learn of each other when messages are lost already",
         ),
     ];
     for (mount, verdict, text) in cases {

@@ -39,6 +39,7 @@ pub const STORES: Door = Door {
             "its words are this process's own: mappings and locks to be dropped after a fork",
         ),
         ("src/system/process.rs", "its word is this process's own: its number"),
+        ("src/system/time.rs", "its words are this process's own: the shift of its clock"),
         ("src/system/sigbus.rs", "its words are this process's own: the handler that was there before"),
     ],
 };

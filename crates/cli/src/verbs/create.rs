@@ -126,8 +126,17 @@ pub(crate) fn run(args: &Create) -> Outcome {
         Err(AtPath { error: CreateError::AlreadyExists, .. }) if args.if_absent => Ring::open(&args.path)?,
         other => other?,
     };
-    if let Some(warning) = takes_much(ring.file_len(), available).filter(|_| is_memory(&ring)) {
+    let storage = storage(&ring);
+    let is = |condition: fn(&Storage) -> bool| storage.as_ref().is_some_and(condition);
+    if let Some(warning) = takes_much(ring.file_len(), available).filter(|_| is(|it| it.is_memory)) {
         output::note(&format!("{}: {warning}", ring.path().display()));
+    }
+    if is(|it| it.is_overlay) {
+        output::note(&format!(
+            "{}: lies on an overlay filesystem: every process must open it through this mount, since the file's path in the \
+             directory below shares no locks with this one; /dev/shm or a volume has no second path",
+            ring.path().display()
+        ));
     }
     if args.huge_pages {
         let huge = pages::make_huge(&ring)?;
@@ -174,9 +183,8 @@ fn takes_much(len: u64, available: Option<u64>) -> Option<String> {
     ))
 }
 
-fn is_memory(ring: &Ring) -> bool {
-    let dir = ring.path().parent().unwrap_or(Path::new("/"));
-    Storage::of(dir).is_ok_and(|storage| storage.is_memory)
+fn storage(ring: &Ring) -> Option<Storage> {
+    Storage::of(ring.path().parent().unwrap_or(Path::new("/"))).ok()
 }
 
 #[cfg(test)]

@@ -269,8 +269,9 @@ fn filesystem(dir: &Path, storage: &Result<Storage, AtPath<CreateError>>) -> Res
         Storage { is_overlay: true, .. } => advice(
             WHAT,
             found,
-            "a file there may have a second path, in the directory below: both paths share the data, \n\
-             and not the locks, so that two producers at once are not noticed: use /dev/shm or a volume",
+            "a file there may have a second path, in the directory below: both paths share the data, and not the locks,\n\
+             so that two producers at once learn of each other when messages are lost already; and a file of a lower\n\
+             directory is copied at its first opening for writing: use /dev/shm or a volume",
         ),
         Storage { copies_on_write: true, .. } => advice(
             WHAT,
