@@ -177,8 +177,8 @@ fn a_shifted_clock_shortens_no_lease_and_lengthens_none() {
     guest.finish();
 }
 
-/// Takes a lease, makes a time namespace for its children, and forks one, which takes a lease there and another one when
-/// it has moved back (`setns(2)`).
+/// Takes a lease, makes a time namespace for its children, and forks one, which takes a lease there
+/// and another one when it has moved back (`setns(2)`).
 fn host(path: &Path) {
     let worker = join(path);
     let first = worker.try_recv().unwrap();
@@ -191,7 +191,8 @@ fn host(path: &Path) {
     if !made {
         return tell(format!("no time namespace is allowed here: {}", io::Error::last_os_error()));
     }
-    // SAFETY: the child takes leases and waits for its end; the C library makes allocation usable in it.
+    // SAFETY: the child takes leases and waits for its end; the C library makes allocation usable
+    // in it.
     let child = unsafe { libc::fork() };
     if child == 0 {
         // SAFETY: takes flags.

@@ -44,8 +44,8 @@ fn own_mount(at: &Path, kind: &std::ffi::CStr, options: &str) -> Option<()> {
     (unshared && private() == 0 && mount() == 0).then_some(())
 }
 
-/// A filesystem in user space whose server answers the first request, and then no other. It hangs until the server is
-/// dropped.
+/// A filesystem in user space whose server answers the first request, and then no other. It hangs
+/// until the server is dropped.
 struct Hung(File);
 
 impl Hung {
@@ -54,8 +54,8 @@ impl Hung {
         own_mount(at, c"fuse", &format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd()))?;
         let hung = Hung(server);
         let init = hung.next_request();
-        // `struct fuse_out_header` and `struct fuse_init_out` of `linux/fuse.h`, the latter as of version 7.12, with
-        // `FUSE_PARALLEL_DIROPS`.
+        // `struct fuse_out_header` and `struct fuse_init_out` of `linux/fuse.h`, the latter as of
+        // version 7.12, with `FUSE_PARALLEL_DIROPS`.
         let (len, error, limits) = (40_u32, 0_u32, [7, 12, 0, 1 << 18, 0, 1 << 16_u32]);
         let words = [len, error].into_iter().map(u32::to_le_bytes);
         let body = limits.into_iter().map(u32::to_le_bytes);

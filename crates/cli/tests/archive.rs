@@ -196,7 +196,8 @@ fn a_dump_to_a_full_device_or_over_a_file_or_interrupted_fails_and_changes_nothi
             assert!(code == 1 && error.contains("is there already"), "{there}: {code} {error}");
         }
         assert_eq!(place.good("cat file"), "mine\n");
-        // SIGINT, once so much is written: the digits of the position in the output, which has no name yet.
+        // SIGINT, once so much is written: the digits of the position in the output, which has no
+        // name yet.
         for digits in 0..7 {
             place.good(&format!(
                 "slipring dump $R {options} -o out & p=$!; \
