@@ -191,8 +191,8 @@ pub use copying::evictable::EvictableConsumer;
 pub use copying::observer::{Observer, ObserverOptions};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use error::{
-    AtPath, AttachError, CreateError, EntryError, Error, HandleError, Holder, HolderRole, JoinError,
-    LockFileFault, NameError, OpenError, RecvError, RedriveError, SendError,
+    AfterError, AtPath, AttachError, CreateError, EntryError, Error, HandleError, Holder, HolderRole,
+    JoinError, LockFileFault, NameError, OpenError, RecvError, RedriveError, SendError,
 };
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use message::{Checked, Code, InvalidCode, Message, Outgoing, Schema, Value};

@@ -63,16 +63,23 @@ struct Shared {
     kernel: Arc<Kernel>,
 }
 
-/// The condition variable of the sleepers.
+/// The condition variables of the sleepers.
 struct Kernel {
     lock: Mutex<()>,
     readers_bed: Condvar,
     producer_bed: Condvar,
+    /// Of those that wait for one consumer or group, whichever it is.
+    followers_bed: Condvar,
 }
 
 impl Kernel {
     fn new() -> Kernel {
-        Kernel { lock: Mutex::new(()), readers_bed: Condvar::new(), producer_bed: Condvar::new() }
+        Kernel {
+            lock: Mutex::new(()),
+            readers_bed: Condvar::new(),
+            producer_bed: Condvar::new(),
+            followers_bed: Condvar::new(),
+        }
     }
 }
 
@@ -309,7 +316,11 @@ impl LoomMemory {
     }
 
     fn bed(&self, word: Word) -> &Condvar {
-        if word == page::WAKE { &self.shared.kernel.readers_bed } else { &self.shared.kernel.producer_bed }
+        match word {
+            page::WAKE => &self.shared.kernel.readers_bed,
+            readers_page::ROOM => &self.shared.kernel.producer_bed,
+            _ => &self.shared.kernel.followers_bed,
+        }
     }
 }
 

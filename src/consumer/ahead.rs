@@ -11,6 +11,7 @@ use slipring_core::format::to_usize;
 use slipring_core::memory::Memory;
 use slipring_core::protocol;
 use slipring_core::protocol::ahead::Window;
+use slipring_core::protocol::follow::Upstream;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::table::StartError;
 use std::cell::RefCell;
@@ -201,7 +202,7 @@ impl<'c, T: ?Sized + Message> ReadAhead<'c, T> {
         let read = cursor.cursor();
         assert!(position <= read, "release up to {position}, but messages were read up to {read} only");
         cursor.release_to(position);
-        cursor.wake_producer();
+        cursor.wake_behind();
     }
 
     /// One look for a message at the cursor.
@@ -212,8 +213,8 @@ impl<'c, T: ?Sized + Message> ReadAhead<'c, T> {
         }
         self.membership.attachment.not_lost()?;
         not_full(&cursor)?;
-        if cursor.is_drained()? {
-            return Err(RecvError::Closed);
+        if let Some(end) = end(&mut cursor, self.membership)? {
+            return Err(end);
         }
         Cursor { cursor: &mut cursor, membership: self.membership }.check_up_at_times()?;
         Err(RecvError::Empty)
@@ -262,6 +263,23 @@ fn not_full(cursor: &protocol::Ahead<'_, Region>) -> Result<(), RecvError> {
     if cursor.is_full() { Err(RecvError::Unreleased { unreleased }) } else { Ok(()) }
 }
 
+/// Why no message will come, if none is there; none if one may.
+fn end(
+    cursor: &mut protocol::Ahead<'_, Region>,
+    membership: &Membership,
+) -> Result<Option<RecvError>, RecvError> {
+    if cursor.is_drained()? {
+        // Followers learn of the end at once, not at their next check-up.
+        cursor.wake_behind();
+        return Ok(Some(RecvError::Closed));
+    }
+    let is_empty = cursor.poll_many()? == 0;
+    let Some(upstream) = cursor.lost().filter(|_| is_empty) else { return Ok(None) };
+    // In the zeros that took a lost file's place, every upstream is gone.
+    membership.attachment.not_lost()?;
+    Ok(Some(membership.lost(upstream)))
+}
+
 /// The first message that is no `T`: its index and length.
 fn first_of_another_length<T: ?Sized + Message>(region: &Region, window: &Window) -> Option<(u64, usize)> {
     T::CARRIES?;
@@ -279,6 +297,11 @@ impl Cursor<'_, '_> {
     fn region(&self) -> &Region {
         self.cursor.memory()
     }
+
+    /// As that of a plain consumer.
+    fn side(&self) -> Side {
+        self.cursor.behind().map_or(Side::Readers, Upstream::side)
+    }
 }
 
 impl Waiting for Cursor<'_, '_> {
@@ -291,22 +314,32 @@ impl Waiting for Cursor<'_, '_> {
     fn check_closed(&mut self) -> Result<(), RecvError> {
         // If the check finds messages, the next look finds them, too.
         let is_empty = self.cursor.poll_many()? == 0;
-        if is_empty && self.cursor.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
+        match is_empty.then(|| end(self.cursor, self.membership)).transpose()?.flatten() {
+            Some(end) => Err(end),
+            None => Ok(()),
+        }
     }
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
-        self.membership.check_up()
+        self.membership.check_up(self.cursor.upstreams(), self.cursor.is_at_end())
     }
 
     fn check_up_at_times(&mut self) -> Result<(), RecvError> {
-        let Err(error) = self.membership.check_up_at_times() else { return Ok(()) };
+        let Err(error) = self.membership.check_up_at_times(self.cursor.upstreams(), self.cursor.is_at_end())
+        else {
+            return Ok(());
+        };
         // Messages that were published before are still received.
         if self.poll()? { Ok(()) } else { Err(error) }
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let bound = longest_sleep(CHECK_UP).min(at_most);
-        Side::Readers.sleep_unless(self, Self::region, |it| Ok((!it.cursor.has_news()?).then_some(bound)))
+        let (side, bound) = (self.side(), longest_sleep(CHECK_UP).min(at_most));
+        let look = |it: &mut Self| {
+            let has_news = it.cursor.has_news()? || it.cursor.lost().is_some() || it.side() != side;
+            Ok((!has_news).then_some(bound))
+        };
+        side.sleep_unless(self, Self::region, look)
     }
 
     fn timed_out(&mut self, waited: Duration) -> RecvError {

@@ -2,11 +2,13 @@
 
 use super::ConsumerOptions;
 use crate::error::{AtPath, AttachError, NameError, OpenError, RecvError};
-use crate::region::Access;
+use crate::region::{Access, Region};
 use crate::ring::attach::{Attachment, patiently};
 use crate::ring::place::At;
 use crate::system;
 use crate::wait::Wait;
+use slipring_core::protocol::after;
+use slipring_core::protocol::follow::{Followed, Upstream};
 use slipring_core::protocol::membership::{self, ConsumerKind, EnterError, Entered, Identity};
 use slipring_core::protocol::recorder::EventKind;
 use std::io;
@@ -19,6 +21,9 @@ pub(crate) struct Membership {
     /// The tail at which the consumer entered.
     pub(crate) tail: u64,
     pub(crate) wait: Wait,
+    /// The parties that the consumer follows, with their names.
+    pub(crate) after: Vec<Followed>,
+    after_names: Vec<String>,
     kind: ConsumerKind,
     name: String,
     notice_producer_away: bool,
@@ -45,27 +50,59 @@ impl Membership {
             false if options.durable => ConsumerKind::Durable,
             false => ConsumerKind::Ephemeral,
         };
-        let Entered { entry, tail, .. } = attachment.with_table(|| enter(&attachment, options, kind))?;
+        let (Entered { entry, tail, after, .. }, after_names) = attachment.with_table(|| {
+            let entered = enter(&attachment, options, kind)?;
+            let names = after::names(&attachment.region, attachment.geometry(), &entered.after);
+            Ok::<_, AttachError>((entered, names))
+        })?;
         Ok(Membership {
             attachment,
             entry,
             tail,
             wait: options.wait,
+            after,
+            after_names,
             kind,
             name: options.name.clone(),
             notice_producer_away: options.notice_producer_away,
         })
     }
 
-    /// An error if the ring's file was replaced, or if the producer died and the options ask for
-    /// notice.
-    pub(crate) fn check_up(&self) -> Result<(), RecvError> {
-        self.attachment.check_up(self.notice_producer_away)
+    /// An error if the ring's file was replaced, or if the producer died, the options ask for
+    /// notice, and the consumer has read all that is published. Frees the entries of upstreams that
+    /// died, so that the next look finds them gone.
+    pub(crate) fn check_up(&self, upstreams: &[Upstream<Region>], is_at_end: bool) -> Result<(), RecvError> {
+        self.attachment.check_up(self.notice_producer_away && is_at_end)?;
+        self.reap(upstreams);
+        Ok(())
+    }
+
+    fn reap(&self, upstreams: &[Upstream<Region>]) {
+        let Attachment { region, locks, .. } = &self.attachment;
+        for (upstream, name) in upstreams.iter().zip(&self.after_names) {
+            if upstream.reap_if_dead(region, locks) {
+                self.attachment.try_record(EventKind::Died, upstream.passed(), name, 0);
+            }
+        }
+    }
+
+    /// The error for an upstream that is gone.
+    pub(crate) fn lost(&self, upstream: &Upstream<Region>) -> RecvError {
+        let which = self.after.iter().position(|followed| *followed == upstream.followed());
+        let name = which.and_then(|which| self.after_names.get(which)).cloned();
+        RecvError::UpstreamLost { name: name.unwrap_or_default(), at: upstream.passed() }
     }
 
     /// The same, if the last one is a while ago.
-    pub(crate) fn check_up_at_times(&self) -> Result<(), RecvError> {
-        self.attachment.check_up_at_times(self.notice_producer_away)
+    pub(crate) fn check_up_at_times(
+        &self,
+        upstreams: &[Upstream<Region>],
+        is_at_end: bool,
+    ) -> Result<(), RecvError> {
+        if self.attachment.check_up_at_times(self.notice_producer_away && is_at_end)? {
+            self.reap(upstreams);
+        }
+        Ok(())
     }
 }
 
@@ -90,7 +127,7 @@ fn enter(
 ) -> Result<Entered, AttachError> {
     let Attachment { region, locks, .. } = attachment;
     let (pid, unix_ms) = (u64::from(system::process_id()), system::unix_now_ms());
-    let who = Identity { name: &options.name, pid, unix_ms };
+    let who = Identity { name: &options.name, pid, unix_ms, after: &options.after };
     let entered = patiently(
         || membership::enter(region, attachment.geometry(), locks, kind, options.start, &who),
         |error| matches!(error, EnterError::NameInUse { .. } | EnterError::TableFull),
@@ -113,6 +150,7 @@ fn refusal(attachment: &Attachment, name: &str, error: EnterError<io::Error>) ->
             AttachError::TableFull { entries: geometry.consumers(), names: names.join(", ") }
         }
         EnterError::Start(error) => error.into(),
+        EnterError::After(error) => AttachError::After(error.into()),
         EnterError::Unknown(error) => OpenError::io("lock a consumer entry", error).into(),
     }
 }

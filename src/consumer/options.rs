@@ -27,6 +27,7 @@ pub struct ConsumerOptions {
     pub(super) start: Start,
     pub(super) wait: Wait,
     pub(super) notice_producer_away: bool,
+    pub(super) after: Vec<String>,
 }
 
 impl ConsumerOptions {
@@ -49,6 +50,40 @@ impl ConsumerOptions {
     #[must_use]
     pub fn durable(mut self, durable: bool) -> ConsumerOptions {
         self.durable = durable;
+        self
+    }
+
+    /// Names of up to four consumers or groups of the ring that this consumer comes after: it gets
+    /// a message once all of them have released it (a group: settled it), and sees what they did
+    /// before. They are consumers of any kind that are attached or durable, and may come after
+    /// others. Default: none.
+    ///
+    /// The list stays the same for the life of the consumer's entry: a durable consumer that comes
+    /// back names the same, or none. A durable consumer can only come after durable ones and
+    /// groups.
+    ///
+    /// If one of them is gone, and all that it released was received, the calls return
+    /// [`UpstreamLost`](crate::RecvError::UpstreamLost). The death of an ephemeral one is noticed
+    /// within 100 ms. While a durable one is away, the calls wait for it.
+    ///
+    /// ```
+    /// use slipring::{Consumer, ConsumerOptions, Producer, RecvError, RingOptions};
+    ///
+    /// let ring = RingOptions::of::<u64>(64).durable("journal").create_in_memory()?;
+    /// let mut journal: Consumer<u64> =
+    ///     ConsumerOptions::new().name("journal").durable(true).attach(&ring)?;
+    /// let mut act: Consumer<u64> = ConsumerOptions::new().after(["journal"]).attach(&ring)?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    ///
+    /// assert!(matches!(act.try_recv(), Err(RecvError::Empty))); // not in the journal yet
+    /// let order = journal.recv()?; // write it to the disk, then
+    /// drop(order);
+    /// assert_eq!(*act.recv()?, 7);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn after(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> ConsumerOptions {
+        self.after = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -94,7 +129,8 @@ impl ConsumerOptions {
     ///
     /// [`AttachError::Start`] if the position of [`Start::At`] was overwritten or is not published
     /// yet; [`AttachError::TableFull`]; [`AttachError::NameInUse`]; [`AttachError::NameIsDurable`];
-    /// [`AttachError::Name`]; [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
+    /// [`AttachError::Name`]; [`AttachError::After`]; [`AttachError::Open`] as
+    /// [`Ring::open`](crate::Ring::open).
     pub fn attach<T: ?Sized + Message>(&self, place: impl Place) -> Result<Consumer<T>, AtPath<AttachError>> {
         let membership = Membership::take(place.at().carrying::<T>(), self, false)?;
         Ok(Consumer { raw: RawConsumer::new(membership), carries: PhantomData })

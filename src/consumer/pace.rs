@@ -8,7 +8,7 @@
 //!
 //! | state | in [`Pace`] | a receive |
 //! |---|---|---|
-//! | counting | `run` is below `long_run` | looks at the slot of its message, and counts it |
+//! | counting | `until_long` is above 0 | looks at the slot of its message, and counts it |
 //! | far | a long run, and `head` is `apart` or more ahead | reads `head`, and takes all that is there without polling |
 //! | near | a long run, and `head` is less than `apart` ahead | stands back once, reads `head` again, and counts anew |
 //! | caught up | a look found no message, and `flows` is set | stands back once before it waits |
@@ -46,8 +46,9 @@ pub(super) struct Pace {
     /// True if messages come faster than this consumer looks for them: the consumer has caught up
     /// with a producer in full flow.
     flows: bool,
-    /// The length of the current run: messages that were published when the consumer looked.
-    run: u32,
+    /// How many messages the current run must still have to be a long one. A run is of messages
+    /// that were published when the consumer looked. Counted down, which takes fewer instructions.
+    until_long: u32,
     /// The length from which a run is a long one.
     long_run: u32,
     /// The distance to keep from the producer in a long run, in messages.
@@ -57,21 +58,21 @@ pub(super) struct Pace {
 impl Pace {
     /// The pace in a ring of `capacity` messages.
     pub(super) fn new(capacity: u64) -> Pace {
-        Pace { flows: false, run: 0, long_run: LONG_RUN, apart: (capacity / 16).min(APART_MAX) }
+        Pace { flows: false, until_long: LONG_RUN, long_run: LONG_RUN, apart: (capacity / 16).min(APART_MAX) }
     }
 
     /// Notes that a message was published when the consumer looked at its slot. True if the run is
     /// a long one by now: call [`keep_apart`](Self::keep_apart).
     #[inline(always)]
     pub(super) fn found(&mut self) -> bool {
-        self.run += 1;
-        self.run >= self.long_run
+        self.until_long -= 1;
+        self.until_long == 0
     }
 
     /// Notes that no message was published when the consumer looked.
     #[inline(always)]
     pub(super) fn found_nothing(&mut self) {
-        self.run = 0;
+        self.until_long = self.long_run;
     }
 
     /// In a long run: reads `head` to learn how many messages are published, so that the consumer
@@ -83,7 +84,7 @@ impl Pace {
     pub(super) fn keep_apart(&mut self, reader: &mut protocol::Consumer<Region>) {
         // The ring is too small to keep away from the producer.
         if self.apart < 2 {
-            self.run = 0;
+            self.until_long = self.long_run;
             return;
         }
         let _ = reader.look_at_head();
@@ -100,7 +101,7 @@ impl Pace {
         }
         // Many messages are a run again, behind which `head` is read again; after few messages,
         // counting begins anew.
-        self.run = if reader.known() < self.apart { 0 } else { self.long_run - 1 };
+        self.until_long = if reader.known() < self.apart { self.long_run } else { 1 };
     }
 
     /// Decides anew whether the stream is in full flow, and stands back if so. Called when a look

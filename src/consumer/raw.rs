@@ -8,6 +8,7 @@ use crate::wait::{CHECK_UP, Waiting, longest_sleep, wait_for};
 use slipring_core::format::{Message, producer_page};
 use slipring_core::memory::Memory;
 use slipring_core::protocol;
+use slipring_core::protocol::follow::Upstream;
 use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::Ready;
 use std::sync::atomic::Ordering::Relaxed;
@@ -30,6 +31,7 @@ impl RawConsumer {
             membership.entry,
             membership.tail,
         );
+        let reader = reader.following(&geometry, &membership.after);
         RawConsumer { reader, membership, pace: Pace::new(geometry.capacity()) }
     }
 
@@ -88,11 +90,35 @@ impl RawConsumer {
         self.membership.attachment.not_lost()?;
         // If the check finds messages, the next call returns them.
         self.reader.look_within_batch()?;
-        if self.reader.is_drained()? {
-            return Ok(RecvError::Closed);
+        if let Some(end) = self.end()? {
+            return Ok(end);
         }
         self.check_up_at_times()?;
         Ok(RecvError::Empty)
+    }
+
+    /// Why no message will come; none if one may.
+    #[cold]
+    fn end(&mut self) -> Result<Option<RecvError>, RecvError> {
+        if self.reader.is_drained()? {
+            // Followers learn of the end at once, not at their next check-up.
+            self.reader.wake_behind();
+            return Ok(Some(RecvError::Closed));
+        }
+        let is_empty = self.reader.poll_many()? == Ready::Empty;
+        Ok(self.reader.lost().filter(|_| is_empty).map(|upstream| self.membership.lost(upstream)))
+    }
+
+    /// The side that this consumer sleeps on: readers wait for the producer, followers for the
+    /// upstream that is furthest behind.
+    pub(crate) fn side(&self) -> Side {
+        self.reader.behind().map_or(Side::Readers, Upstream::side)
+    }
+
+    /// True if there is a message, if none will come, or if another side is to be slept on. Asked
+    /// after the announcement of a sleep.
+    pub(crate) fn has_news(&mut self, side: Side) -> Result<bool, RecvError> {
+        Ok(self.reader.has_news()? || self.reader.lost().is_some() || self.side() != side)
     }
 
     /// Waits for a message at the tail, at most `timeout`.
@@ -167,22 +193,28 @@ impl Waiting for RawConsumer {
     fn check_closed(&mut self) -> Result<(), RecvError> {
         // If the check finds messages, the next look finds them, too.
         let is_empty = self.reader.poll_many()? == Ready::Empty;
-        if is_empty && self.reader.is_drained()? { Err(RecvError::Closed) } else { Ok(()) }
+        match is_empty.then(|| self.end()).transpose()?.flatten() {
+            Some(end) => Err(end),
+            None => Ok(()),
+        }
     }
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
-        self.membership.check_up()
+        self.membership.check_up(self.reader.upstreams(), self.reader.is_at_end())
     }
 
     fn check_up_at_times(&mut self) -> Result<(), RecvError> {
-        let Err(error) = self.membership.check_up_at_times() else { return Ok(()) };
+        let Err(error) = self.membership.check_up_at_times(self.reader.upstreams(), self.reader.is_at_end())
+        else {
+            return Ok(());
+        };
         // Messages that were published before are still received.
         if self.poll()? { Ok(()) } else { Err(error) }
     }
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
-        let bound = longest_sleep(CHECK_UP).min(at_most);
-        Side::Readers.sleep_unless(self, Self::region, |it| Ok((!it.reader.has_news()?).then_some(bound)))
+        let (side, bound) = (self.side(), longest_sleep(CHECK_UP).min(at_most));
+        side.sleep_unless(self, Self::region, |it| Ok((!it.has_news(side)?).then_some(bound)))
     }
 
     fn timed_out(&mut self, waited: Duration) -> RecvError {

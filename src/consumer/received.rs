@@ -105,7 +105,7 @@ impl<T: ?Sized> Drop for Received<'_, T> {
 #[inline(always)]
 pub(super) fn release(reader: &mut protocol::Consumer<Region>, n: u64) {
     reader.release(n);
-    reader.wake_producer();
+    reader.wake_behind();
 }
 
 /// Several messages, in place. Iterate over it by reference.

@@ -185,12 +185,16 @@ impl<T: ?Sized + Message> Waiting for Selector<T> {
         let bound = longest_sleep(CHECK_UP).min(at_most);
         // Members that have ended are left out: no message is expected from them.
         let open = |index: &usize| self.consumers[*index].ended.is_none();
-        let rings: Vec<usize> = (0..self.consumers.len()).filter(open).collect();
+        let open: Vec<usize> = (0..self.consumers.len()).filter(open).collect();
+        let rings = |it: &mut Self| -> Vec<(usize, Side)> {
+            open.iter().map(|&ring| (ring, it.consumers[ring].consumer.raw().side())).collect()
+        };
+        let announced = rings(self);
         let look = |it: &mut Self| -> Result<_, RecvError> {
             it.check_closed()?;
-            Ok((!it.poll()?).then_some(bound))
+            Ok((!it.poll()? && rings(it) == announced).then_some(bound))
         };
-        let slept = Side::Readers.sleep_unless_any(self, &rings, Self::region, look)?;
+        let slept = Side::sleep_unless_any(self, &announced, Self::region, look)?;
         if !slept {
             system::nap(at_most);
         }

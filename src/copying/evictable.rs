@@ -11,6 +11,8 @@ use crate::ring::attach::Attachment;
 use crate::ring::place::Place;
 use crate::wait::{CHECK_UP, longest_sleep};
 use slipring_core::memory::{Liveness, Right};
+use slipring_core::protocol::follow::Upstream;
+use slipring_core::protocol::park::Side;
 use slipring_core::protocol::read::Copied;
 use slipring_core::protocol::table::Start;
 use slipring_core::protocol::{self, Damage, membership};
@@ -142,7 +144,8 @@ impl Evictable {
     fn new(membership: Membership) -> Evictable {
         let (region, geometry) = (membership.attachment.region.clone(), *membership.attachment.geometry());
         Evictable {
-            reader: protocol::EvictableConsumer::new(region, geometry, membership.entry, membership.tail),
+            reader: protocol::EvictableConsumer::new(region, geometry, membership.entry, membership.tail)
+                .following(&membership.after),
             membership,
         }
     }
@@ -155,7 +158,7 @@ impl Source for Evictable {
         loop {
             match self.reader.take(buffer) {
                 Copied::Message { position, meta } => {
-                    self.reader.wake_producer();
+                    self.reader.wake_behind();
                     return Ok(Next::Message { position, meta });
                 }
                 Copied::Empty => return Ok(Next::Empty),
@@ -174,8 +177,17 @@ impl Source for Evictable {
         self.reader.tail()
     }
 
-    fn is_drained(&self) -> bool {
-        self.reader.is_drained()
+    fn end(&self) -> Option<RecvError> {
+        if self.reader.is_drained() {
+            // Followers learn of the end at once, not at their next check-up.
+            self.reader.wake_behind();
+            return Some(RecvError::Closed);
+        }
+        self.reader.lost().map(|upstream| self.membership.lost(upstream))
+    }
+
+    fn side(&self) -> Side {
+        self.reader.behind().map_or(Side::Readers, Upstream::side)
     }
 
     fn attachment(&self) -> &Attachment {
@@ -183,11 +195,11 @@ impl Source for Evictable {
     }
 
     fn check_up(&self) -> Result<(), RecvError> {
-        self.membership.check_up()
+        self.membership.check_up(self.reader.upstreams(), self.reader.is_at_end())
     }
 
     fn check_up_at_times(&self) -> Result<(), RecvError> {
-        self.membership.check_up_at_times()
+        self.membership.check_up_at_times(self.reader.upstreams(), self.reader.is_at_end())
     }
 
     fn longest_sleep(&self) -> Duration {

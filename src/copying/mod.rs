@@ -81,8 +81,12 @@ trait Source {
     fn next(&mut self, buffer: &mut [u8]) -> Result<Next, RecvError>;
     /// The next position to read.
     fn position(&self) -> u64;
-    /// True if the stream is closed, and every message was read.
-    fn is_drained(&self) -> bool;
+    /// Why no message will come; none if one may.
+    fn end(&self) -> Option<RecvError>;
+    /// The side that the reader sleeps on.
+    fn side(&self) -> Side {
+        Side::Readers
+    }
     fn attachment(&self) -> &Attachment;
     /// An error if the ring's file was replaced, or if the producer died and the options ask for
     /// notice.
@@ -200,7 +204,7 @@ impl<S: Source> Waiting for Copying<S> {
     }
 
     fn check_closed(&mut self) -> Result<(), RecvError> {
-        if self.source.is_drained() { Err(RecvError::Closed) } else { Ok(()) }
+        self.source.end().map_or(Ok(()), Err)
     }
 
     fn check_ring(&mut self) -> Result<(), RecvError> {
@@ -215,11 +219,15 @@ impl<S: Source> Waiting for Copying<S> {
 
     fn sleep(&mut self, at_most: Duration) -> Result<(), RecvError> {
         let bound = self.source.longest_sleep().min(at_most);
-        let look = |it: &mut Self| Ok((!it.poll()? && !it.source.is_drained()).then_some(bound));
+        let side = self.source.side();
+        let look = |it: &mut Self| {
+            let has_news = it.poll()? || it.source.end().is_some() || it.source.side() != side;
+            Ok((!has_news).then_some(bound))
+        };
         if S::ANNOUNCES {
-            Side::Readers.sleep_unless(self, Self::region, look)
+            side.sleep_unless(self, Self::region, look)
         } else {
-            Side::Readers.sleep_unannounced(self, Self::region, look)
+            side.sleep_unannounced(self, Self::region, look)
         }
     }
 

@@ -261,8 +261,8 @@ impl Source for Watching {
         self.protocol.position()
     }
 
-    fn is_drained(&self) -> bool {
-        self.protocol.is_drained()
+    fn end(&self) -> Option<RecvError> {
+        self.protocol.is_drained().then_some(RecvError::Closed)
     }
 
     fn attachment(&self) -> &Attachment {
@@ -274,7 +274,7 @@ impl Source for Watching {
     }
 
     fn check_up_at_times(&self) -> Result<(), RecvError> {
-        self.attachment.check_up_at_times(self.notice_producer_away)
+        self.attachment.check_up_at_times(self.notice_producer_away).map(drop)
     }
 
     fn longest_sleep(&self) -> Duration {

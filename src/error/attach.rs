@@ -1,6 +1,6 @@
 //! Why a producer, a consumer or an observer did not get its place in a ring.
 
-use crate::error::{NameError, OpenError};
+use crate::error::{AfterError, NameError, OpenError};
 use slipring_core::protocol::table::StartError;
 use std::io;
 
@@ -78,6 +78,9 @@ pub enum AttachError {
     /// The ring cannot be read from the start that was asked for.
     #[error(transparent)]
     Start(StartError),
+    /// The consumer cannot come after those that it named.
+    #[error(transparent)]
+    After(AfterError),
     /// The ring has no groups, and so no dead letters.
     #[error("has no groups; create it anew with room for some (`groups`)")]
     NoGroups,
@@ -94,6 +97,7 @@ impl AttachError {
             AttachError::Name(_)
             | AttachError::EvictableDurable { .. }
             | AttachError::Start(_)
+            | AttachError::After(_)
             | AttachError::NoGroups => io::ErrorKind::InvalidInput,
         }
     }

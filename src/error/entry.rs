@@ -37,6 +37,16 @@ pub enum EntryError {
         /// The process that is attached under this name.
         pid: u64,
     },
+    /// A consumer or a group comes after this one: without it, that reader would get no more
+    /// messages, and hold the ring.
+    #[error("{by:?} comes after {name:?}; stop or remove {by:?} first")]
+    #[non_exhaustive]
+    Followed {
+        /// The name asked for.
+        name: String,
+        /// The name of the reader that comes after it; empty if it is anonymous.
+        by: String,
+    },
     /// No group has this name.
     #[error("no group is named {name:?}; check the name (`slipring group ls PATH` lists all)")]
     #[non_exhaustive]
@@ -70,7 +80,9 @@ impl EntryError {
             EntryError::Open(error) => error.io_kind(),
             EntryError::Settings { .. } => io::ErrorKind::InvalidInput,
             EntryError::NoSuchConsumer { .. } | EntryError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
-            EntryError::ConsumerInUse { .. } | EntryError::GroupInUse { .. } => io::ErrorKind::ResourceBusy,
+            EntryError::ConsumerInUse { .. }
+            | EntryError::GroupInUse { .. }
+            | EntryError::Followed { .. } => io::ErrorKind::ResourceBusy,
         }
     }
 }

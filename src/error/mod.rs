@@ -3,6 +3,7 @@
 //! One rule for all errors: the text has the path, the numbers and the way out. `source()` is none,
 //! so that no reporter prints a cause twice; the cause is in the fields.
 
+mod after;
 mod at_path;
 mod attach;
 mod create;
@@ -17,6 +18,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
+pub use after::AfterError;
 pub use at_path::AtPath;
 pub use attach::AttachError;
 pub use create::CreateError;

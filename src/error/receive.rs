@@ -64,6 +64,20 @@ pub enum RecvError {
     /// released, or that is not published yet.
     #[error(transparent)]
     Start(StartError),
+    /// A reader that this one comes [after](crate::ConsumerOptions::after) is gone: it left, died,
+    /// or was removed. Every message that it released was received.
+    #[error(
+        "{name:?}, which this reader comes after, is gone; it released the messages before position {at}, and they \
+         were received; attach again, after its successor"
+    )]
+    #[non_exhaustive]
+    UpstreamLost {
+        /// The name of the reader that is gone; empty if it was gone already when this one, a
+        /// durable consumer, came back.
+        name: String,
+        /// The position before which that reader released every message.
+        at: u64,
+    },
     /// The message at this position is not of the length that a value of this reader's type has: a
     /// producer that was opened with [`At::any_type`](crate::At::any_type) sent another type. The
     /// reader has left it behind; receiving goes on.
@@ -104,6 +118,7 @@ impl RecvError {
             | RecvError::Lagged { .. }
             | RecvError::Unreleased { .. }
             | RecvError::Start(_)
+            | RecvError::UpstreamLost { .. }
             | RecvError::WrongLength { .. }
             | RecvError::Damaged(_) => None,
         }
@@ -114,7 +129,9 @@ impl RecvError {
             RecvError::Empty | RecvError::Unreleased { .. } => io::ErrorKind::WouldBlock,
             RecvError::Start(_) => io::ErrorKind::InvalidInput,
             RecvError::TimedOut(_) => io::ErrorKind::TimedOut,
-            RecvError::Closed | RecvError::ProducerAway { .. } => io::ErrorKind::UnexpectedEof,
+            RecvError::Closed | RecvError::ProducerAway { .. } | RecvError::UpstreamLost { .. } => {
+                io::ErrorKind::UnexpectedEof
+            }
             RecvError::Lagged { .. } | RecvError::WrongLength { .. } | RecvError::Damaged(_) => {
                 io::ErrorKind::InvalidData
             }

@@ -428,6 +428,38 @@ fn attach_errors() -> Table<AttachError> {
              restore the file, or create the ring again",
         ),
         (AttachError::NoGroups, InvalidInput, NO_GROUPS),
+        (
+            AttachError::After(AfterError::NotFound { name: name() }),
+            InvalidInput,
+            "no consumer and no group is named \"audit\", to come after; start it first, or declare it when the ring \
+             is created (`slipring create --durable`, `--group`)",
+        ),
+        (
+            AttachError::After(AfterError::Ambiguous { name: name() }),
+            InvalidInput,
+            "a consumer and a group are named \"audit\"; give one of them another name, to come after it",
+        ),
+        (
+            AttachError::After(AfterError::Ephemeral { name: name() }),
+            InvalidInput,
+            "\"audit\" ends with its process, and a durable consumer or a group does not: it can come after durable \
+             consumers and groups alone; make \"audit\" durable",
+        ),
+        (
+            AttachError::After(AfterError::TooMany { asked: 5 }),
+            InvalidInput,
+            "a reader cannot come after 5 others; name at most 4, which may come after others",
+        ),
+        (
+            AttachError::After(AfterError::Others { found: vec![name()] }),
+            InvalidInput,
+            "it comes after [\"audit\"] for its life; name these or none, or remove it first",
+        ),
+        (
+            AttachError::After(AfterError::Damaged(Damage::new("upstream", 9, 1, 2))),
+            InvalidInput,
+            "the ring is damaged: upstream is 9, but only 1..=2 can be true; remove this reader, and start it again",
+        ),
     ]
 }
 
@@ -495,6 +527,11 @@ fn entry_errors() -> Table<EntryError> {
             EntryError::ConsumerInUse { name: name(), pid: 7 },
             ResourceBusy,
             "consumer \"audit\" is attached, by process 7; stop it first",
+        ),
+        (
+            EntryError::Followed { name: name(), by: "risk".into() },
+            ResourceBusy,
+            "\"risk\" comes after \"audit\"; stop or remove \"risk\" first",
         ),
         (
             EntryError::NoSuchGroup { name: name() },
@@ -654,6 +691,12 @@ fn receive_errors() -> Table<RecvError> {
             RecvError::WrongLength { position: 9, found: 5, expected: 16 },
             ErrorKind::InvalidData,
             "the message at position 9 has 5 bytes, a value of the type 16; it was skipped",
+        ),
+        (
+            RecvError::UpstreamLost { name: "risk".into(), at: 9 },
+            ErrorKind::UnexpectedEof,
+            "\"risk\", which this reader comes after, is gone; it released the messages before position 9, and they \
+             were received; attach again, after its successor",
         ),
         (cut_short().into(), ErrorKind::UnexpectedEof, CUT_SHORT),
         (

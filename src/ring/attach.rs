@@ -323,15 +323,15 @@ impl Attachment {
 
     /// As `check_up`, if the last one is [`CHECK_UP_MS`] ago: for a call that found nothing, and
     /// did not wait for so long itself. Without it, a reader whose every call returns at once, or
-    /// waits for a moment alone, would never look.
-    pub(crate) fn check_up_at_times(&self, notice_producer_away: bool) -> Result<(), RecvError> {
+    /// waits for a moment alone, would never look. True if it has looked.
+    pub(crate) fn check_up_at_times(&self, notice_producer_away: bool) -> Result<bool, RecvError> {
         let now = system::coarse_monotonic_ms();
         if now.wrapping_sub(self.checked_up_ms.load(Relaxed)) < CHECK_UP_MS {
-            return Ok(());
+            return Ok(false);
         }
         self.check_up(notice_producer_away)?;
         self.checked_up_ms.fetch_max(now, Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     /// An error if the memory is not the ring any more. Makes no system call.

@@ -338,8 +338,8 @@ impl Ring {
     ///
     /// # Errors
     ///
-    /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Open`] as
-    /// [`Ring::open`].
+    /// [`EntryError::NoSuchGroup`]; [`EntryError::GroupInUse`]; [`EntryError::Followed`] while
+    /// another reader comes after it; [`EntryError::Open`] as [`Ring::open`].
     pub fn remove_group(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         self.remove_entry(
             |it| table::remove(&it.region, it.geometry(), &it.locks, name),
@@ -349,6 +349,7 @@ impl Ring {
             |error| match error {
                 RemoveError::NotFound => EntryError::NoSuchGroup { name: name.to_owned() },
                 RemoveError::InUse { pid } => EntryError::GroupInUse { group: name.to_owned(), pid },
+                RemoveError::Followed { by } => EntryError::Followed { name: name.to_owned(), by },
             },
         )
     }

@@ -929,7 +929,8 @@ impl Ring {
     /// # Errors
     ///
     /// [`EntryError::NoSuchConsumer`]; [`EntryError::ConsumerInUse`] while it is attached;
-    /// [`EntryError::Open`] as [`Ring::open`].
+    /// [`EntryError::Followed`] while another reader comes after it; [`EntryError::Open`] as
+    /// [`Ring::open`].
     pub fn remove_consumer(&self, name: &str) -> Result<(), AtPath<EntryError>> {
         self.remove_entry(
             |it| membership::remove(&it.region, it.geometry(), &it.locks, name),
@@ -937,6 +938,7 @@ impl Ring {
             |error| match error {
                 RemoveError::NotFound => EntryError::NoSuchConsumer { name: name.to_owned() },
                 RemoveError::InUse { pid } => EntryError::ConsumerInUse { name: name.to_owned(), pid },
+                RemoveError::Followed { by } => EntryError::Followed { name: name.to_owned(), by },
             },
         )
     }

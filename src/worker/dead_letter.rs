@@ -80,7 +80,7 @@ impl RawWorker {
             Some(Moved::Waits) => (EventKind::DeadLettersFull, Rejected::Waiting),
         };
         if became == Rejected::Settled {
-            self.wake_producer();
+            self.wake_behind();
             self.obstacle.replace(None);
         } else {
             let full = || "it is full; redrive letters, or purge them".to_owned();

@@ -190,7 +190,7 @@ impl WorkerOptions {
     /// Takes an entry. The table right is held.
     fn enlist(&self, attachment: &Attachment, group: &Group<Region>) -> Result<u32, JoinError> {
         let (pid, unix_ms) = (u64::from(system::process_id()), system::unix_now_ms());
-        let who = Identity { name: &self.name, pid, unix_ms };
+        let who = Identity { name: &self.name, pid, unix_ms, after: &[] };
         let enlisted = patiently(
             || members::enlist(group, &attachment.locks, &who),
             |error| matches!(error, EnlistError::Full),

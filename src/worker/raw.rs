@@ -121,7 +121,7 @@ impl RawWorker {
     fn after_search(&self, found: &Found, now: Millis) {
         self.limited.set(found.limited && found.lease.is_none());
         if self.protocol.has_withdrawn() {
-            self.wake_producer();
+            self.wake_behind();
         }
         if let Some(ms) = found.next_due_ms {
             self.protocol.expect_sweep(now, ms);
@@ -185,17 +185,17 @@ impl RawWorker {
             Outcome::Acked => Tally::Acked,
             Outcome::GivenBack => Tally::Failed,
         });
-        self.wake_producer();
+        self.wake_behind();
         if outcome == Outcome::GivenBack {
             self.protocol.nudge_colleagues();
         }
         ended
     }
 
-    /// Wakes the producer if it sleeps: a slot may have become free.
+    /// Wakes the parties that sleep until the group settles messages: a slot may have become free.
     #[inline(always)]
-    pub(crate) fn wake_producer(&self) {
-        self.protocol.wake_producer();
+    pub(crate) fn wake_behind(&self) {
+        self.protocol.wake_behind();
     }
 }
 

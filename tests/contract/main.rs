@@ -1,6 +1,7 @@
 //! The promises of a ring to one process that uses it as it should.
 
 mod ahead;
+mod followers;
 mod groups;
 mod holding;
 mod latest;

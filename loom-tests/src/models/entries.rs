@@ -112,7 +112,7 @@ fn dying(rights: LoomRights, life: impl FnOnce(&LoomRights) + 'static) -> thread
 }
 
 fn who(name: &str) -> Identity<'_> {
-    Identity { name, pid: 7, unix_ms: LONG_AGO }
+    Identity { name, pid: 7, unix_ms: LONG_AGO, after: &[] }
 }
 
 /// Enters the table as the shipped consumers do.
@@ -130,7 +130,7 @@ pub(super) fn enter(
 }
 
 /// True if the entry was held: by a producer that looks whether its consumer lives.
-fn is_held(error: EnterError<Infallible>) -> bool {
+fn is_held(error: &EnterError<Infallible>) -> bool {
     matches!(error, EnterError::NameInUse { .. } | EnterError::TableFull)
 }
 
@@ -176,7 +176,7 @@ pub(super) fn consumer_killed(bound: usize) -> usize {
                 assert!(maker.publish(), "all is read");
                 membership::leave(&memory, &geometry, &hand, reader.entry(), ConsumerKind::Ephemeral, 2);
             }
-            Err(error) => assert!(is_held(*error), "{error:?}"),
+            Err(error) => assert!(is_held(error), "{error:?}"),
         }
         for _ in 0..2 {
             assert!(maker.publish(), "nobody is there who gates");
@@ -217,14 +217,14 @@ pub(super) fn durable_killed(bound: usize) -> usize {
         let entered = enter(&memory, &geometry, &rights.party(2), ConsumerKind::Durable);
         let agreed = released.load(Relaxed).checked_sub(1);
         let mut reader = match entered {
-            Ok(Entered { entry, tail, resumed }) => {
+            Ok(Entered { entry, tail, resumed, .. }) => {
                 assert!(resumed || agreed.is_none(), "a durable consumer is forgotten");
                 let went_on = agreed.is_none_or(|position| (position..=position + 1).contains(&tail));
                 assert!(went_on, "it comes back at {tail}, and had released up to {agreed:?}");
                 protocol::Consumer::new(memory.clone(), geometry, entry, tail)
             }
             Err(error) => {
-                assert!(is_held(error), "{error:?}");
+                assert!(is_held(&error), "{error:?}");
                 publishing.join().expect("the producer ends");
                 return survived;
             }
@@ -289,7 +289,7 @@ pub(super) fn expire_resume(bound: usize) -> usize {
         assert!(maker.publish());
         let publishing = maker.publishing(2);
         let entered = enter(&memory, &geometry, &rights.party(2), ConsumerKind::Durable);
-        let mut reader = entered.map(|Entered { entry, tail, resumed }| {
+        let mut reader = entered.map(|Entered { entry, tail, resumed, .. }| {
             assert!(!resumed || tail == 0, "resumed at {tail}");
             let mut reader = protocol::Consumer::new(memory.clone(), geometry, entry, tail);
             assert!(read(&mut reader) || !resumed, "what it came back for is gone");
@@ -302,7 +302,7 @@ pub(super) fn expire_resume(bound: usize) -> usize {
                 assert!(maker.publish(), "all is read");
                 assert!(!maker.publish(), "it is there again, and gates");
             }
-            Err(error) => assert!(is_held(*error), "{error:?}"),
+            Err(error) => assert!(is_held(error), "{error:?}"),
         }
     })
 }

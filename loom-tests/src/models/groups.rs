@@ -387,7 +387,7 @@ pub(super) fn park_group(bound: usize) -> usize {
         let working = thread::spawn(move || {
             let held = lease(&worker, NOW).expect("it is there");
             finish(&worker, held);
-            worker.wake_producer();
+            worker.wake_behind();
         });
         sleep_until_published(&mut producer);
         working.join().expect("the worker ends");
@@ -408,7 +408,7 @@ pub(super) fn park_claims(bound: usize) -> usize {
                 finish(&there, held);
             }
             if found.is_some() || there.has_withdrawn() {
-                there.wake_producer();
+                there.wake_behind();
             }
         });
         // One thread is both.

@@ -10,6 +10,7 @@ mod blocks;
 mod broadcast;
 mod ending;
 mod entries;
+mod follow;
 mod groups;
 mod leases;
 mod membership;
@@ -383,6 +384,84 @@ pub const MODELS: &[Model] = &[
         question: "does a producer sleep through the room of a third reader if the first is slow to wake?",
         executions: 123_493,
         run: parking::park_slow_waker,
+    },
+    Model {
+        name: "follow_chain",
+        question: "does a follower read what its upstream has not released, or miss what it did before?",
+        executions: 6_795,
+        run: follow::follow_chain,
+    },
+    Model {
+        name: "follow_diamond",
+        question: "the same of two upstreams",
+        executions: 26_137,
+        run: follow::follow_diamond,
+    },
+    Model {
+        name: "follow_reuse",
+        question: "is a slot reused while only a follower still reads it?",
+        executions: 1_202,
+        run: follow::follow_reuse,
+    },
+    Model {
+        name: "follow_headerless",
+        question: "does a follower know the headerless messages of a batch?",
+        executions: 5_993,
+        run: follow::follow_headerless,
+    },
+    Model {
+        name: "follow_ahead",
+        question: "does a follower know them that saw the head long before it may read?",
+        executions: 62,
+        run: follow::follow_ahead,
+    },
+    Model {
+        name: "follow_liar",
+        question: "does a follower read what was not published, if the tail of its upstream says so?",
+        executions: 10_792,
+        run: follow::follow_liar,
+    },
+    Model {
+        name: "follow_leaves",
+        question: "is the party followed that takes the entry of an upstream that left?",
+        executions: 132_496,
+        run: follow::follow_leaves,
+    },
+    Model {
+        name: "follow_end",
+        question: "is all read that an upstream released before it left, and is its follower told?",
+        executions: 38_846,
+        run: follow::follow_end,
+    },
+    Model {
+        name: "follow_copied",
+        question: "the same of readers that copy",
+        executions: 284,
+        run: follow::follow_copied,
+    },
+    Model {
+        name: "follow_group",
+        question: "does a follower of a group read what no worker settled, miss what they did, or sleep through it?",
+        executions: 26_672,
+        run: follow::follow_group,
+    },
+    Model {
+        name: "park_behind",
+        question: "does a follower ever sleep through the progress of its upstream?",
+        executions: 9_632,
+        run: follow::park_behind,
+    },
+    Model {
+        name: "park_follower",
+        question: "the same of two upstreams, of which now one is behind and now the other",
+        executions: 32_136,
+        run: follow::park_follower,
+    },
+    Model {
+        name: "upstream_killed",
+        question: "killed before any access: is all read that an upstream released, and is its follower told?",
+        executions: 29,
+        run: follow::upstream_killed,
     },
     Model {
         name: "close",

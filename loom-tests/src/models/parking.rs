@@ -90,7 +90,7 @@ pub(super) fn park_producer(bound: usize) -> usize {
         let threads = readers.map(|mut reader| {
             thread::spawn(move || {
                 assert!(take(&mut reader), "published before");
-                reader.wake_producer();
+                reader.wake_behind();
             })
         });
         while !publish(&mut producer) {
@@ -153,7 +153,7 @@ pub(super) fn park_slow_waker(bound: usize) -> usize {
         });
         let release = |reader: &mut protocol::Consumer<LoomMemory>| {
             reader.release(1);
-            reader.wake_producer();
+            reader.wake_behind();
         };
         let releasing = |mut reader| thread::spawn(move || release(&mut reader));
         let slow = releasing(slow);
@@ -212,7 +212,12 @@ pub(super) fn park_any(bound: usize) -> usize {
                 let [one, other] = news;
                 Ok::<_, Damage>((!one? && !other?).then_some(NO_LIMIT))
             };
-            let slept = Side::Readers.sleep_unless_any(&mut readers, &[0, 1], memory_of, look);
+            let slept = Side::sleep_unless_any(
+                &mut readers,
+                &[0, 1].map(|ring| (ring, Side::Readers)),
+                memory_of,
+                look,
+            );
             assert_eq!(slept, Ok(true));
         }
         for thread in threads {

@@ -303,7 +303,7 @@ impl Ring {
             self.saw(position, message.meta, &bytes);
         }
         reader.release(count);
-        reader.wake_producer();
+        reader.wake_behind();
     }
 
     fn read(&mut self, want: u64) {
@@ -335,7 +335,7 @@ impl Ring {
                 let _ = ahead.seek(input.value(ahead.cursor()));
                 assert!((tail..=tail + CAPACITY).contains(&ahead.cursor()));
                 ahead.release_to(tail + input.below(ahead.cursor() - tail + 1));
-                ahead.wake_producer();
+                ahead.wake_behind();
             }
             let _ = ahead.is_drained();
             *self.in_place(kind) = Some(reader);
@@ -404,7 +404,7 @@ impl Ring {
             self.leases.borrow_mut().push_back((number, lease));
         }
         if worker.has_withdrawn() {
-            worker.wake_producer();
+            worker.wake_behind();
         }
     }
 
@@ -508,7 +508,7 @@ impl Ring {
             membership::leave(&memory, &geometry, &self.alive, entry, kind, unix_ms);
         }
         let name = if kind == DURABLE { "audit" } else { "" };
-        let who = Identity { name, pid: 1, unix_ms };
+        let who = Identity { name, pid: 1, unix_ms, after: &[] };
         let entered = membership::enter(&memory, &geometry, &self.alive, kind, start, &who);
         let Ok(Entered { entry, tail, .. }) = entered else { return };
         self.alive.born(Right::Consumer(entry));
@@ -543,7 +543,7 @@ impl Ring {
 
 /// Two entries and two workers: there is always one for the next.
 fn enlist(group: &Group<Checked>, alive: &Alive) -> u32 {
-    let who = Identity { name: "w", pid: 1, unix_ms: 1 };
+    let who = Identity { name: "w", pid: 1, unix_ms: 1, after: &[] };
     let entry = members::enlist(group, alive, &who).expect("an entry whose worker is dead");
     alive.born(Right::Worker(entry));
     entry

@@ -117,14 +117,16 @@ pub mod consumer {
     pub const LEN: u64 = 256;
     /// The next position to read, or a value that gates no position.
     pub const TAIL: u64 = 0;
-    /// Number of owners so far. A group's entry has this word and the next three, too.
+    /// Number of owners so far. A group's entry has this word and the next ones up to `AFTER`, too.
     pub const GENERATION: u64 = 8;
     /// Where an owner left.
     pub const LEFT_AT: u64 = 16;
-    /// Reserved.
+    /// Nonzero when a party may sleep until the tail moves.
     pub const FOLLOWERS_ASLEEP: u64 = 24;
-    /// Reserved.
+    /// Those parties sleep on this word.
     pub const PROGRESS: u64 = 32;
+    /// The entries that this one follows.
+    pub const AFTER: u64 = 40;
     /// 1 taken, 2 durable, 4 evictable.
     pub const FLAGS: u64 = 128;
     /// The consumer's process.

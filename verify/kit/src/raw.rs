@@ -52,8 +52,10 @@ pub struct Gating {
     pub generation: u64,
     /// Where an owner left; [`NOT_LEFT`](Self::NOT_LEFT): none of this generation did.
     pub left_at: u64,
-    /// Zero in this version.
-    pub reserved: [u64; 2],
+    /// Nonzero when a party may sleep until the tail moves.
+    pub asleep: u64,
+    /// The entries that this one follows.
+    pub after: u64,
 }
 
 impl Gating {
@@ -224,7 +226,8 @@ impl Raw {
             tail: word(consumer::TAIL),
             generation: word(consumer::GENERATION),
             left_at: word(consumer::LEFT_AT),
-            reserved: [consumer::FOLLOWERS_ASLEEP, consumer::PROGRESS].map(word),
+            asleep: word(consumer::FOLLOWERS_ASLEEP),
+            after: word(consumer::AFTER),
         }
     }
 

@@ -184,7 +184,7 @@ pub mod group {
     pub const WORD_LEN: u64 = 8;
     /// Lower bound of the lowest unsettled position, stored as a [`Tail`](crate::format::Tail).
     pub const FLOOR: u64 = super::gating::TAIL;
-    pub use super::gating::{GENERATION, LEFT_AT};
+    pub use super::gating::{AFTER, FOLLOWERS_ASLEEP, GENERATION, LEFT_AT, PROGRESS};
     /// Hint: every position below was leased once.
     pub const FRONTIER: u64 = LINE;
     /// Hint: the lowest position that a worker handed back.
@@ -193,8 +193,6 @@ pub mod group {
     pub const REACHED: u64 = LINE + 32;
     /// Time of the last sweep in the high half, time at which the next one is due in the low half.
     pub const SWEPT: u64 = LINE + 40;
-    /// Reserved: the entries that this group follows. Zero in this version.
-    pub const AFTER: u64 = LINE + 16;
     /// Reserved for key order. Zero in this version.
     pub const LANES: u64 = LINE + 24;
     /// One of [`group_flags`](super::group_flags).

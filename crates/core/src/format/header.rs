@@ -168,7 +168,7 @@ impl RawHeader {
         raw.producer_segment_len = geometry.producer_segment_len;
         raw.readers_segment_len = geometry.readers_segment_len;
         raw.block_size = geometry.block_size;
-        raw.capacity = geometry.slots.capacity;
+        raw.capacity = geometry.slots.capacity();
         raw.slot_stride = geometry.slots.slots.stride;
         raw.singles_offset = geometry.slots.singles.offset;
         raw.slots_offset = geometry.slots.slots.offset;

@@ -186,7 +186,7 @@ pub mod readers_page {
 pub mod entry {
     /// Bytes of an entry: a line for hot words, and a line for the others.
     pub const LEN: u64 = 2 * super::LINE;
-    pub use super::gating::{GENERATION, LEFT_AT, TAIL};
+    pub use super::gating::{AFTER, FOLLOWERS_ASLEEP, GENERATION, LEFT_AT, PROGRESS, TAIL};
     /// The word of [`EntryFlags`](super::EntryFlags).
     pub const FLAGS: u64 = super::LINE;
     /// Process number of the owner, for display only.
@@ -198,8 +198,6 @@ pub mod entry {
     pub const DETACHED_MS: u64 = super::LINE + 24;
     /// Largest lag, in messages, that an evictable consumer agreed to.
     pub const LAG_MAX: u64 = super::LINE + 32;
-    /// Reserved: the entries that this entry follows. Zero in this version.
-    pub const AFTER: u64 = super::LINE + 40;
     /// Messages that this consumer missed by evictions.
     pub const MISSED: u64 = super::LINE + 48;
     /// The consumer's name: UTF-8, zero-padded.
@@ -443,11 +441,11 @@ impl Geometry {
         let group_table = self.readers_segment_len;
         let worker_table = group_table + groups * group::LEN;
         let group_words = (worker_table + workers * worker::LEN).next_multiple_of(4096);
-        let group_words_len = (self.slots.capacity * group::WORD_LEN).next_multiple_of(LINE);
+        let group_words_len = (self.slots.capacity() * group::WORD_LEN).next_multiple_of(LINE);
         let run_words = group_words + groups * group_words_len;
         let redriven_words = run_words + groups * self.run_words_len();
         let readers_segment_len =
-            (redriven_words + self.slots.capacity * REDRIVEN_LEN).next_multiple_of(4096);
+            (redriven_words + self.slots.capacity() * REDRIVEN_LEN).next_multiple_of(4096);
         Ok(Geometry {
             group_table,
             groups,
@@ -474,7 +472,7 @@ impl Geometry {
     }
     /// The lowest position that the producer leaves alone while it may write positions below `end`.
     pub fn earliest(&self, end: u64) -> u64 {
-        end.saturating_sub(self.slots.capacity).max(self.first_position)
+        end.saturating_sub(self.slots.capacity()).max(self.first_position)
     }
 
     /// Bytes of the whole file.
@@ -492,7 +490,7 @@ impl Geometry {
     /// Number of blocks.
     #[inline(always)]
     pub fn capacity(&self) -> u64 {
-        self.slots.capacity
+        self.slots.capacity()
     }
     /// Bytes of a block.
     #[inline(always)]
@@ -533,7 +531,7 @@ impl Geometry {
     /// positions 4 to 7 are of lap 1.
     #[inline(always)]
     pub fn lap(&self, position: u64) -> u64 {
-        position >> self.slots.capacity.trailing_zeros()
+        position >> self.slots.capacity().trailing_zeros()
     }
     /// Number of records of the flight recorder.
     pub fn recorder_entries(&self) -> u64 {
@@ -542,7 +540,7 @@ impl Geometry {
     /// The number of a position's slot, below the capacity.
     #[inline(always)]
     pub fn index(&self, position: u64) -> u64 {
-        position & (self.slots.capacity - 1)
+        position & (self.slots.capacity() - 1)
     }
     /// Places of the slots and blocks: all that the hot paths need, small enough to be copied.
     #[inline(always)]
@@ -609,12 +607,12 @@ impl Geometry {
     /// Positions of a run: as many deliveries as share two cache lines, and at most a lap.
     #[inline(always)]
     pub fn run_len(&self) -> u64 {
-        RUN_LEN.min(self.slots.capacity)
+        RUN_LEN.min(self.slots.capacity())
     }
     /// Bytes of the words of a group's runs.
     #[inline(always)]
     fn run_words_len(&self) -> u64 {
-        (self.slots.capacity / self.run_len() * 8).next_multiple_of(LINE)
+        (self.slots.capacity() / self.run_len() * 8).next_multiple_of(LINE)
     }
     /// The word that says up to where all is settled from the first position of a run on. It is
     /// the run of `position`, in its lap.

@@ -54,11 +54,12 @@ impl Row {
 ///
 /// # Invariants
 ///
-/// `capacity` is a power of two. The rows are those of [`Slots::plan`], the packed row behind the
+/// The capacity is a power of two. The rows are those of [`Slots::plan`], the packed row behind the
 /// slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
-    pub(super) capacity: u64,
+    /// The capacity less 1: a position's number of slot without the bits above.
+    mask: u64,
     pub(super) slots: Row,
     /// Blocks of messages that are sent by themselves.
     pub(super) singles: Row,
@@ -92,7 +93,7 @@ impl Slots {
         // At most 2^30.
         #[expect(clippy::cast_possible_truncation, reason = "a block has at most 1 GiB")]
         let full = Meta::new(block_size as u32, 0);
-        Slots { capacity, slots, singles, packed, full }
+        Slots { mask: capacity - 1, slots, singles, packed, full }
     }
 
     /// The same, with every block in the packed row, as if blocks were long.
@@ -102,7 +103,7 @@ impl Slots {
 
     /// Offset of the end of the last block.
     pub fn end(self) -> u64 {
-        self.packed.at(self.capacity)
+        self.packed.at(self.capacity())
     }
 
     /// Length and kind of a headerless message: a whole block, kind 0.
@@ -114,7 +115,7 @@ impl Slots {
     /// Number of slots.
     #[inline(always)]
     pub fn capacity(self) -> u64 {
-        self.capacity
+        self.mask + 1
     }
 
     /// Bytes from one packed block to the next.
@@ -138,7 +139,7 @@ impl Slots {
     pub fn packed_run(self, position: u64, max: u64) -> Run {
         let first = self.packed(self.at(position));
         let has_gaps = self.packed.stride != self.block_size();
-        let in_a_row = if has_gaps { 1 } else { self.capacity - first.index };
+        let in_a_row = if has_gaps { 1 } else { self.capacity() - first.index };
         Run { first, blocks: max.min(in_a_row) }
     }
 
@@ -157,7 +158,7 @@ impl Slots {
     /// The slot of a position.
     #[inline(always)]
     pub fn at(self, position: u64) -> Slot {
-        let index = position & (self.capacity - 1);
+        let index = position & self.mask;
         Slot { index, offset: self.slots.at(index) }
     }
 

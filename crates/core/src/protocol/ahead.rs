@@ -10,9 +10,10 @@
 //!               tail                       cursor            head      tail + capacity
 //! ```
 
-use super::message::{message, words};
+use super::Damage;
+use super::follow::Upstream;
+use super::message::{is_published, message, words};
 use super::read::{Consumer, is_closed};
-use super::{Damage, park};
 use crate::format::producer_page::{HEAD, HEADERS_UNTIL};
 use crate::format::{Message, Run, Sequence, Slots};
 use crate::memory::{Futex, Memory};
@@ -89,6 +90,12 @@ impl<M: Memory> Ahead<'_, M> {
     }
 
     fn look_at_head(&mut self) -> Result<(), Damage> {
+        if self.consumer.is_follower() {
+            if let Some(readable) = self.consumer.readable_from(self.cached_head)? {
+                (self.cached_head, self.cached_headers_until) = (readable.end, readable.headers_until);
+            }
+            return Ok(());
+        }
         let memory = &self.consumer.memory;
         let head = Damage::bound("head", memory.load(HEAD, Relaxed), 0, self.end())?;
         if head > self.cached_head {
@@ -101,7 +108,7 @@ impl<M: Memory> Ahead<'_, M> {
 
     /// As [`poll_head`](Self::poll_head), and then by the slot: finds every published message.
     pub fn poll_many(&mut self) -> Result<u64, Damage> {
-        if self.poll_head()? > 0 || self.is_full() {
+        if self.poll_head()? > 0 || self.is_full() || self.consumer.is_follower() {
             return Ok(self.known());
         }
         let (memory, cursor) = (&self.consumer.memory, self.cursor);
@@ -125,7 +132,32 @@ impl<M: Memory> Ahead<'_, M> {
     /// True if the stream is closed and no message is left to read, as [`Consumer::is_drained`].
     #[cold]
     pub fn is_drained(&mut self) -> Result<bool, Damage> {
-        Ok(is_closed(&self.consumer.memory) && self.poll_many()? == 0)
+        if !is_closed(&self.consumer.memory) {
+            return Ok(false);
+        }
+        // A follower's stream ends where the producer's does, not where its upstreams are.
+        let is_end = !self.consumer.is_follower() || self.is_at_end();
+        Ok(self.poll_many()? == 0 && is_end)
+    }
+
+    /// True if all that is published was read, also of what upstreams hold back.
+    pub fn is_at_end(&self) -> bool {
+        !is_published(&self.consumer.memory, self.consumer.slots, self.cursor)
+    }
+
+    /// As [`Consumer::behind`], as of the last look for a message.
+    pub fn behind(&self) -> Option<&Upstream<M>> {
+        self.consumer.behind()
+    }
+
+    /// As [`Consumer::lost`], of what the cursor has read.
+    pub fn lost(&self) -> Option<&Upstream<M>> {
+        self.behind().filter(|upstream| upstream.is_gone() && upstream.passed() <= self.cursor)
+    }
+
+    /// As [`Consumer::upstreams`].
+    pub fn upstreams(&self) -> &[Upstream<M>] {
+        self.consumer.upstreams()
     }
 
     /// The next `n` messages, at most as many as the last poll announced. The cursor stays.
@@ -174,12 +206,12 @@ impl<M: Memory> Ahead<'_, M> {
         consumer.release(position - consumer.tail);
     }
 
-    /// Wakes the producer, if it may be asleep for want of room.
-    pub fn wake_producer(&self)
+    /// As [`Consumer::wake_behind`].
+    pub fn wake_behind(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake_if_asleep(&self.consumer.memory);
+        self.consumer.wake_behind();
     }
 }
 

@@ -81,7 +81,12 @@ fn recount<M: Memory>(memory: &M, geometry: &Geometry) -> Vec<&'static str> {
     recounted
 }
 
-fn clear_consumer<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
+fn clear_consumer<M: Memory + Futex, L: Liveness>(
+    memory: &M,
+    geometry: &Geometry,
+    rights: &L,
+    entry: u32,
+) -> bool {
     let tail = memory.load(geometry.tail(entry), Relaxed);
     let is_left = membership::flags(memory, geometry, entry).is_taken() || tail != Tail::NONE.0;
     is_left && membership::reap(memory, geometry, rights, entry)

@@ -75,7 +75,7 @@ fn declare<M: Memory + Clone>(
 ) -> Result<(), StartError> {
     let (first, unix_ms) = (geometry.first_position(), birth.unix_ms);
     for (entry, Durable { name, begins_at }) in geometry.consumer_entries().zip(declared.durables) {
-        let who = Identity { name, pid, unix_ms };
+        let who = Identity { name, pid, unix_ms, after: &[] };
         membership::declare(memory, geometry, entry, &who, begins_at.unwrap_or(first))?;
     }
     for (number, Staff { name, settings, begins_at }) in geometry.group_entries().zip(declared.groups) {

@@ -27,7 +27,7 @@ use super::settings::{CurrentSettings, Reason, SLACK_MS};
 use super::tenure::count_entry;
 use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
-use crate::format::{Count, DeliveryWord, Geometry, Message, Millis, State, group, worker};
+use crate::format::{Count, DeliveryWord, GatingEntry, Geometry, Message, Millis, State, group, worker};
 use crate::memory::{Futex, Memory, Word};
 use alloc::collections::VecDeque;
 use core::cell::{Cell, RefCell};
@@ -161,6 +161,8 @@ const COUNTED_AGAIN_MAX: u64 = 64;
 #[derive(Debug)]
 pub struct Worker<M> {
     group: Group<M>,
+    /// The words by which the group gates.
+    gating: GatingEntry,
     entry: u32,
     /// The settings that this worker goes by ([`current`](super::group::current)).
     settings: Cell<CurrentSettings>,
@@ -194,6 +196,7 @@ impl<M: Memory> Worker<M> {
         count_entry(&group.memory, USED_WORKERS, entry);
         let free_until = group.stored_floor().unwrap_or(0).saturating_add(settings.settings.max_ack_pending);
         Worker {
+            gating: group.geometry.group_entry(group.number),
             group,
             entry,
             settings: Cell::new(settings),
@@ -735,19 +738,30 @@ impl<M: Memory> Worker<M> {
     }
 
     /// True if a claim has failed since the last call. The pin of a failed claim holds the producer
-    /// up like any other, so the caller [wakes](Self::wake_producer) it.
+    /// up like any other, so the caller [wakes](Self::wake_behind) it.
     #[inline(always)]
     pub fn has_withdrawn(&self) -> bool {
         self.has_withdrawn.replace(false)
     }
 
-    /// Wakes the producer, if it may be asleep for want of room.
+    /// Wakes the parties that may be asleep until the group settles messages: the producer for want
+    /// of room, and followers.
     #[inline(always)]
-    pub fn wake_producer(&self)
+    pub fn wake_behind(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake_if_asleep(self.memory());
+        if park::Side::is_any_behind_asleep(self.memory(), self.gating) {
+            self.wake_each_behind();
+        }
+    }
+
+    #[cold]
+    fn wake_each_behind(&self)
+    where
+        M: Futex,
+    {
+        park::Side::wake_each_behind(self.memory(), self.gating);
     }
 
     /// Wakes sleeping workers, so that they search again. The word that they sleep on is the

@@ -15,7 +15,7 @@ use super::publish::{Gate, Producer, Who};
 use super::recorder::EventKind;
 use super::{membership, recorder};
 use crate::format::{Geometry, Millis, worker};
-use crate::memory::{Clock, Liveness, Memory, Right};
+use crate::memory::{Clock, Futex, Liveness, Memory, Right};
 use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -75,7 +75,7 @@ impl RoomMaker {
     /// Example, capacity 8, head 8: dead consumer A gates at 0, living consumer B at 6. The scan
     /// finds A; its process died, so its entry is freed. The next scan finds B at 6: the limit
     /// becomes 14.
-    pub fn make_room<M: Memory + Clone>(
+    pub fn make_room<M: Memory + Futex + Clone>(
         &mut self,
         producer: &mut Producer<M>,
         rights: &impl Liveness,
@@ -101,7 +101,7 @@ impl RoomMaker {
     }
 
     /// Removes the gate if that is allowed. False if the gate stays.
-    fn dislodge<M: Memory + Clone>(
+    fn dislodge<M: Memory + Futex + Clone>(
         &mut self,
         producer: &mut Producer<M>,
         gate: Gate,
@@ -133,7 +133,7 @@ impl RoomMaker {
     }
 
     /// Removes a party that is dead or away, and returns the kind of event; `None` if it stays.
-    fn remove<M: Memory + Clone>(
+    fn remove<M: Memory + Futex + Clone>(
         &self,
         memory: &M,
         geometry: &Geometry,
@@ -159,7 +159,7 @@ impl RoomMaker {
 }
 
 /// Clears the entry of a group if its creator or remover died.
-fn clear_abandoned<M: Memory>(group: &Group<M>, rights: &impl Liveness) -> bool {
+fn clear_abandoned<M: Memory + Futex>(group: &Group<M>, rights: &impl Liveness) -> bool {
     if !rights.seize(Right::Table) {
         return false;
     }

@@ -19,8 +19,12 @@
 //!    the flags said "durable", the ring would stay full for ever.
 //! 3. Its tail becomes 700; only then the flags become "durable".
 
+pub use super::entry::{flags, free, name, pid, reap};
 pub use super::table::{Eviction, Start, StartError};
 
+use super::after::{self, AfterError};
+use super::entry::named;
+use super::follow::{Followed, Party};
 use super::park::Side;
 use super::read::EvictableConsumer;
 use super::{Damage, recorder, table, tenure};
@@ -28,6 +32,7 @@ use crate::format::producer_page::HEAD;
 use crate::format::{EntryFlags, Geometry, POSITION_MAX, Tail, entry};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// Kinds of consumers, by the fate of their tails.
@@ -68,10 +73,13 @@ pub struct Identity<'a> {
     pub pid: u64,
     /// The system clock, in milliseconds since 1970.
     pub unix_ms: u64,
+    /// Names of the parties that it follows; for a durable consumer that comes back, those that it
+    /// followed before, or none. Workers have none: their group has.
+    pub after: &'a [String],
 }
 
 /// A consumer that has an entry, and holds the right to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entered {
     /// Number of the consumer's entry.
     pub entry: u32,
@@ -79,10 +87,12 @@ pub struct Entered {
     pub tail: u64,
     /// True if the consumer is durable and came back.
     pub resumed: bool,
+    /// The parties that it follows.
+    pub after: Vec<Followed>,
 }
 
 /// Reasons for which a consumer gets no entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnterError<E> {
     /// The consumer of this name lives. A party that only clears up holds an entry for a moment:
     /// try again.
@@ -96,6 +106,8 @@ pub enum EnterError<E> {
     TableFull,
     /// The consumer cannot begin at the requested start.
     Start(StartError),
+    /// The consumer cannot follow those that it named.
+    After(AfterError),
     /// The kernel cannot tell whether a process holds an entry.
     Unknown(E),
 }
@@ -111,7 +123,7 @@ enum Vacancy {
 /// Takes an entry for a consumer: the entry with its name, a free one, or a dead consumer's. From
 /// the returned tail on, the producer overwrites nothing that the consumer has not released. The
 /// caller holds the table right.
-pub fn enter<M: Memory + Futex, L: Liveness>(
+pub fn enter<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
     rights: &L,
@@ -119,15 +131,21 @@ pub fn enter<M: Memory + Futex, L: Liveness>(
     start: Start,
     who: &Identity<'_>,
 ) -> Result<Entered, EnterError<L::Error>> {
-    let (entry, resumed, tail) = match seize_entry(memory, geometry, rights, kind, who.name)? {
-        Vacancy::Own(entry) => (entry, true, resume(memory, geometry, entry, who)),
-        Vacancy::Free(entry) => (entry, false, settle(memory, geometry, rights, entry, kind, start, who)),
+    // Before the consumer has an entry of its own: it cannot follow itself.
+    let keeps = kind == ConsumerKind::Durable;
+    let after = after::find(memory, geometry, rights, who.after, keeps).map_err(EnterError::After)?;
+    let entered = match seize_entry(memory, geometry, rights, kind, who.name)? {
+        Vacancy::Own(entry) => (entry, true, resume(memory, geometry, entry, who, after)),
+        Vacancy::Free(entry) => {
+            let tail = settle(memory, geometry, rights, entry, kind, start, who, &after);
+            (entry, false, tail.map(|tail| (tail, after)).map_err(EnterError::Start))
+        }
     };
-    match tail {
-        Ok(tail) => Ok(Entered { entry, tail, resumed }),
-        Err(error) => {
+    match entered {
+        (entry, resumed, Ok((tail, after))) => Ok(Entered { entry, tail, resumed, after }),
+        (entry, _, Err(error)) => {
             rights.release(Right::Consumer(entry));
-            Err(EnterError::Start(error))
+            Err(error)
         }
     }
 }
@@ -153,9 +171,12 @@ fn seize_entry<M: Memory, L: Liveness>(
         }
         return Ok(Vacancy::Own(entry));
     }
-    // Free entries first; then entries of dead consumers.
-    for dead in [false, true] {
-        for entry in geometry.consumer_entries() {
+    // Free entries first; then entries of dead consumers. An entry whose last owner is followed
+    // comes last: it says where that owner left.
+    let followed = after::followed_consumers(memory, geometry);
+    for (is_followed, dead) in [(false, false), (false, true), (true, false), (true, true)] {
+        let entries = geometry.consumer_entries().filter(|entry| followed.contains(entry) == is_followed);
+        for entry in entries {
             let flags = flags(memory, geometry, entry);
             if flags.is_taken() == dead && !flags.is_kept() && seize(entry)? {
                 return Ok(Vacancy::Free(entry));
@@ -172,6 +193,7 @@ fn can_be_resumed<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> boo
 }
 
 /// Fills a seized entry and joins.
+#[expect(clippy::too_many_arguments, reason = "the parts of one call of `enter`")]
 fn settle<M: Memory + Futex>(
     memory: &M,
     geometry: &Geometry,
@@ -180,10 +202,12 @@ fn settle<M: Memory + Futex>(
     kind: ConsumerKind,
     start: Start,
     who: &Identity<'_>,
+    after: &[Followed],
 ) -> Result<u64, StartError> {
     free(memory, geometry, entry);
     tenure::succeed(memory, geometry.consumer_entry(entry));
     describe(memory, geometry, entry, who);
+    after::store(memory, geometry.consumer_entry(entry), after);
     memory.store(geometry.flags(entry), kind.flags_while_entering().0, Relaxed);
     let producer_lives = || rights.is_held(Right::Producer);
     let joined = table::join(memory, geometry, entry, start, kind.eviction(), producer_lives);
@@ -194,17 +218,21 @@ fn settle<M: Memory + Futex>(
     joined
 }
 
-/// The tail of a durable consumer that comes back: it never stopped gating.
-fn resume<M: Memory>(
+/// The tail of a durable consumer that comes back, and the parties that it follows: it never
+/// stopped gating, and `asked` are the same parties or none.
+fn resume<M: Memory + Clone, E>(
     memory: &M,
     geometry: &Geometry,
     entry: u32,
     who: &Identity<'_>,
-) -> Result<u64, StartError> {
-    let tail = table::resume(memory, geometry, entry)?;
+    asked: Vec<Followed>,
+) -> Result<(u64, Vec<Followed>), EnterError<E>> {
+    let after = after::resume(memory, geometry, geometry.consumer_entry(entry), &asked);
+    let after = after.map_err(EnterError::After)?;
+    let tail = table::resume(memory, geometry, entry).map_err(|damage| EnterError::Start(damage.into()))?;
     memory.store(geometry.entry_word(entry, entry::PID), who.pid, Relaxed);
     memory.store(geometry.entry_word(entry, entry::DETACHED_MS), 0, Relaxed);
-    Ok(tail)
+    Ok((tail, after))
 }
 
 /// Writes the consumer's identity into its entry.
@@ -237,6 +265,7 @@ pub fn declare<M: Memory>(
     memory.store(geometry.entry_word(entry, entry::DETACHED_MS), who.unix_ms, Relaxed);
     let gating = geometry.consumer_entry(entry);
     tenure::succeed(memory, gating);
+    after::store(memory, gating, &[]);
     tenure::count_entry(memory, gating.used(), entry);
     memory.store(gating.tail(), Tail::at(position, false).0, Relaxed);
     memory.store(geometry.flags(entry), ConsumerKind::Durable.flags().0, Relaxed);
@@ -295,38 +324,12 @@ pub fn leave<M: Memory + Futex, L: Liveness>(
     position
 }
 
-/// Stops gating and frees the entry. The caller holds the right to it.
-pub fn free<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) {
-    // First the flags become "ephemeral": if this party is killed between the steps, the entry is
-    // cleared like any other.
-    memory.store(geometry.flags(entry), ConsumerKind::Ephemeral.flags().0, Relaxed);
-    tenure::vacate(memory, geometry.consumer_entry(entry));
-    memory.store(geometry.flags(entry), EntryFlags::FREE.0, Relaxed);
-}
-
-/// Frees the entry of a consumer that died. False if the consumer lives, or is durable: the tail of
-/// a durable consumer waits for it.
-///
-/// The right is held while writing, so that no new consumer takes the entry in between.
-pub fn reap<M: Memory, L: Liveness>(memory: &M, geometry: &Geometry, rights: &L, entry: u32) -> bool {
-    let right = Right::Consumer(entry);
-    if !rights.seize(right) {
-        return false;
-    }
-    let reaped = !flags(memory, geometry, entry).is_kept();
-    if reaped {
-        free(memory, geometry, entry);
-    }
-    rights.release(right);
-    reaped
-}
-
 /// Removes a durable consumer that has been away for longer than `threshold_ms`; 0 means for ever.
 /// False if the consumer stays.
 ///
 /// A consumer that was killed could not record when it went: the time that it is away counts from
 /// the first look.
-pub fn expire<M: Memory, L: Liveness>(
+pub fn expire<M: Memory + Futex, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
     rights: &L,
@@ -362,7 +365,7 @@ pub struct Removed {
 }
 
 /// Reasons for which a member cannot be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoveError {
     /// No member has this name.
     NotFound,
@@ -371,11 +374,16 @@ pub enum RemoveError {
         /// Number of that process.
         pid: u64,
     },
+    /// A consumer or a group follows the member: it would get no more messages.
+    Followed {
+        /// Its name; empty if it is anonymous.
+        by: String,
+    },
 }
 
 /// Removes the consumer with this name, which must not be attached: its messages no longer gate.
 /// The caller holds the table right.
-pub fn remove<M: Memory + Futex, L: Liveness>(
+pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
     memory: &M,
     geometry: &Geometry,
     rights: &L,
@@ -385,6 +393,10 @@ pub fn remove<M: Memory + Futex, L: Liveness>(
         if name.is_empty() { nameless_durable(memory, geometry) } else { named(memory, geometry, name) };
     let entry = found.ok_or(RemoveError::NotFound)?;
     let pid = pid(memory, geometry, entry);
+    let followed = Followed::present(memory, geometry, Party::Consumer(entry));
+    if let Some(by) = after::follower_of(memory, geometry, rights, followed) {
+        return Err(RemoveError::Followed { by });
+    }
     if !rights.seize(Right::Consumer(entry)) {
         return Err(RemoveError::InUse { pid });
     }
@@ -395,35 +407,12 @@ pub fn remove<M: Memory + Futex, L: Liveness>(
     Ok(Removed { position, pid })
 }
 
-/// The entry of the consumer with this name. An empty name finds no entry.
-fn named<M: Memory>(memory: &M, geometry: &Geometry, name: &str) -> Option<u32> {
-    let is_named = |&entry: &u32| {
-        flags(memory, geometry, entry).is_taken() && self::name(memory, geometry, entry) == name
-    };
-    geometry.consumer_entries().find(is_named).filter(|_| !name.is_empty())
-}
-
 /// The entry of a durable consumer without a name. slipring makes none: a damaged entry looks so,
 /// and would hold the ring for ever, since no consumer can resume it. The empty name removes it.
 fn nameless_durable<M: Memory>(memory: &M, geometry: &Geometry) -> Option<u32> {
     let is_nameless =
         |&entry: &u32| flags(memory, geometry, entry).is_kept() && name(memory, geometry, entry).is_empty();
     geometry.consumer_entries().find(is_nameless)
-}
-
-/// The flags of an entry.
-pub fn flags<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> EntryFlags {
-    EntryFlags(memory.load(geometry.flags(entry), Relaxed))
-}
-
-/// Name of the consumer that has, or last had, this entry.
-pub fn name<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> String {
-    recorder::load_name(memory, |at| geometry.entry_word(entry, entry::NAME + at))
-}
-
-/// Process number of the consumer that has, or last had, this entry.
-pub fn pid<M: Memory>(memory: &M, geometry: &Geometry, entry: u32) -> u64 {
-    memory.load(geometry.entry_word(entry, entry::PID), Relaxed)
 }
 
 /// The position at which an entry gates; the head if it does not gate.

@@ -7,10 +7,11 @@
 //!
 //! | tag | release side | acquire side | carries | model |
 //! |---|---|---|---|---|
-//! | PUB | [`single`]: sequence word, release | [`read`], [`ahead`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim` |
-//! | HEAD | [`publish`]: head, release | [`read`], [`ahead`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead`, `read_ahead*` |
+//! | PUB | [`single`]: sequence word, release | [`read`], [`ahead`], [`observe`], [`group`]: sequence word, relaxed; acquire fence | the block, its length and kind, and that there are such | `publish_read`, `claim`, `follow_liar` |
+//! | HEAD | [`publish`]: head, release | [`read`], [`ahead`], [`observe`], [`group`]: head, relaxed; acquire fence | every slot below it, and which of them have headers | `batch`, `batched*`, `headerless*`, `ahead`, `read_ahead*`, `follow_ahead` |
 //! | CLAIM | [`publish`]: `claimed`, relaxed; release fence; then the block | [`observe`]: the copy; acquire fence; `claimed` | that a copy which saw any byte of the new block sees the claim (`lease`, copying a dead-pending message: or the settling before it) | `observer`, `dead_letter_copy` |
 //! | FREE | [`read`]: tail, release | [`publish`] scan: tails; `SeqCst` fence | that the reader is done with the slots below | `reuse`, `read_ahead` |
+//! | FOLLOW | [`read`]: tail, store or compare-exchange, release. [`group`]: delivery word, compare-exchange, release | [`follow`]: tail, floor, delivery words, relaxed; acquire fence | what an upstream did before it released, and the messages that it has read | `follow_*` |
 //! | LEAVE | [`tenure`]: tail or floor := none, release | the same; [`tenure`]: tail, relaxed; acquire fence; left at | the same, when it goes; and where it left | `leave`, `group_leave`, `succeed` |
 //! | EVICT | [`read`]: tail, compare-exchange, release | [`publish`] scan: tails; `SeqCst` fence | that the reader was done copying what it accepted | `copy_release`, `eviction` |
 //! | JOIN | [`table`]: count of used entries, tail; `SeqCst` fence; limit, head; without a producer, `claimed` | [`publish`] scan: limit; `SeqCst` fence; count, tails | either the scan sees the counted tail or the joiner sees the limit | `join_*` |
@@ -36,11 +37,14 @@
 //! The limit is a shared word, since no joiner could see a limit that the producer kept for itself.
 //! The joiner would start at a position that the producer is overwriting.
 
+pub mod after;
 pub mod ahead;
 pub mod batch;
 pub mod clear;
 pub mod dead_letter;
 pub mod eligibility;
+pub mod entry;
+pub mod follow;
 pub mod furnish;
 pub mod group;
 pub mod lease;

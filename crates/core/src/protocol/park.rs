@@ -13,6 +13,7 @@
 //! 4. The producer clears "asleep", stores 8 in the wake word, and wakes.
 //! 5. The reader sleeps on the wake word while it is 7: it is 8, so the reader does not sleep.
 
+use crate::format::GatingEntry;
 use crate::format::producer_page::{WAKE, WAKE_COUNT};
 use crate::format::readers_page::{PRODUCER_ASLEEP, READERS_ASLEEP, ROOM};
 use crate::memory::{Futex, Memory, Word};
@@ -27,6 +28,8 @@ pub enum Side {
     Readers,
     /// The producer, until a reader makes room.
     Producer,
+    /// Parties that wait until the consumer or the group of this entry releases messages.
+    Followers(GatingEntry),
 }
 
 /// A wake word's value, taken before the announcement: sleeping on it ends at the next wake.
@@ -35,10 +38,11 @@ struct Ticket(u32);
 
 impl Side {
     #[inline(always)]
-    const fn asleep(self) -> Word {
+    fn asleep(self) -> Word {
         match self {
             Side::Readers => READERS_ASLEEP,
             Side::Producer => PRODUCER_ASLEEP,
+            Side::Followers(entry) => entry.followers_asleep(),
         }
     }
 
@@ -47,6 +51,7 @@ impl Side {
         match self {
             Side::Readers => WAKE,
             Side::Producer => ROOM,
+            Side::Followers(entry) => entry.progress(),
         }
     }
 
@@ -64,23 +69,23 @@ impl Side {
         self.look_and_sleep(sleeper, memory, look, ticket)
     }
 
-    /// The same on several rings at once, by their numbers: the announcements on all rings precede
-    /// one fence, and the fence precedes every look. False if the memory cannot sleep on so many
-    /// rings.
+    /// The same on several rings at once, by their numbers, on a side of each: the announcements on
+    /// all rings precede one fence, and the fence precedes every look. False if the memory cannot
+    /// sleep on so many rings.
     pub fn sleep_unless_any<S, M: Memory + Futex, E>(
-        self,
         sleeper: &mut S,
-        rings: &[usize],
+        rings: &[(usize, Side)],
         memory: impl Fn(&S, usize) -> &M,
         look: impl FnOnce(&mut S) -> Result<Option<Duration>, E>,
     ) -> Result<bool, E> {
-        let announced = rings.iter().map(|&ring| (ring, self.announce(memory(sleeper, ring))));
-        let announced: Vec<(usize, Ticket)> = announced.collect();
-        if let Some(&ring) = rings.first() {
+        let announce = |&(ring, side): &(usize, Side)| (ring, side, side.announce(memory(sleeper, ring)));
+        let announced: Vec<(usize, Side, Ticket)> = rings.iter().map(announce).collect();
+        if let Some(&(ring, _)) = rings.first() {
             memory(sleeper, ring).heavy_fence(); // SLEEP
         }
         let Some(at_most) = look(sleeper)? else { return Ok(true) };
-        let bed = |(ring, ticket): (usize, Ticket)| (memory(sleeper, ring), self.word(), ticket.0);
+        let bed =
+            |(ring, side, ticket): (usize, Side, Ticket)| (memory(sleeper, ring), side.word(), ticket.0);
         Ok(M::wait_any(&announced.into_iter().map(bed).collect::<Vec<_>>(), at_most))
     }
 
@@ -139,6 +144,24 @@ impl Side {
         }
     }
 
+    /// True if the producer, or a party that waits for this entry, may be asleep: then
+    /// [`wake_each_behind`](Self::wake_each_behind). Called right after the entry's tail, or what
+    /// its floor follows from, was stored.
+    #[inline(always)]
+    pub fn is_any_behind_asleep<M: Memory>(memory: &M, entry: GatingEntry) -> bool {
+        memory.light_fence(); // SLEEP
+        memory.load(entry.followers_asleep(), Relaxed) | memory.load(PRODUCER_ASLEEP, Relaxed) != 0
+    }
+
+    /// Wakes those of them that may be asleep.
+    pub fn wake_each_behind<M: Memory + Futex>(memory: &M, entry: GatingEntry) {
+        for side in [Side::Producer, Side::Followers(entry)] {
+            if memory.load(side.asleep(), Relaxed) != 0 {
+                side.wake(memory);
+            }
+        }
+    }
+
     /// Sets the word as a sleeper does, so that the party which wakes this side takes its slow
     /// path: for a process that has something to tell its own producer. Costs a wake at most.
     pub fn have_the_other_side_look<M: Memory>(self, memory: &M) {
@@ -162,13 +185,14 @@ impl Side {
                 memory.store(WAKE_COUNT, memory.load(WAKE_COUNT, Relaxed).wrapping_add(1), Relaxed);
                 memory.store(WAKE, memory.load(WAKE, Relaxed).wrapping_add(1), Release); // TICKET
             }
-            // Several readers may wake the producer at once. Each must get its own change in: if a
-            // waker that lost the race went away, no word would order its clearing before the next
-            // announcement.
-            Side::Producer => {
-                let mut seen = memory.load(ROOM, Relaxed);
+            // Several readers may wake the producer at once, and several workers the followers of
+            // their group. Each must get its own change in: if a waker that lost the race went
+            // away, no word would order its clearing before the next announcement.
+            Side::Producer | Side::Followers(_) => {
+                let word = self.word();
+                let mut seen = memory.load(word, Relaxed);
                 let exchange = |seen: u64, next| {
-                    memory.compare_exchange(ROOM, seen, next, Release, Relaxed) // TICKET
+                    memory.compare_exchange(word, seen, next, Release, Relaxed) // TICKET
                 };
                 while let Err(now) = exchange(seen, seen.wrapping_add(1)) {
                     seen = now;

@@ -1,10 +1,12 @@
 //! Consumers: the gating consumer reads in place, the evictable one copies.
 
+use super::follow::{Followed, Readable, Upstream, Upstreams};
 use super::message::{find, is_published, is_within_a_lap, message, words};
 use super::{Damage, park};
 use crate::format::producer_page::{CLOSED, HEAD, HEADERS_UNTIL, IS_CLOSED};
-use crate::format::{Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
-use crate::memory::{Futex, Memory, Word};
+use crate::format::{GatingEntry, Geometry, Message, Meta, Run, Sequence, Slot, Slots, Tail};
+use crate::memory::{Futex, Memory};
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Messages at a consumer's tail.
@@ -23,15 +25,14 @@ pub enum Ready {
 /// The stored tail equals `tail`, and `slot` is its slot. Positions `tail..cached_head` are
 /// published, were acquired, and stay untouched until the tail passes them. The message at
 /// `cached_head` will be sent by itself or be the first of a batch: the slot will announce it.
-/// (Exception: `began_ahead`.)
+/// (Exception: `began_ahead`.) A follower's `cached_head` is at most its bound.
 #[derive(Debug)]
 pub struct Consumer<M> {
     pub(super) memory: M,
     pub(super) slots: Slots,
     pub(super) capacity: u64,
-    entry: u32,
-    /// Offset of the entry's tail in the readers' segment, in bytes.
-    tail_at: u64,
+    /// The words of the consumer's entry.
+    entry: GatingEntry,
     pub(super) tail: u64,
     /// The slot at the tail.
     slot: Slot,
@@ -40,6 +41,9 @@ pub struct Consumer<M> {
     pub(super) cached_headers_until: u64,
     /// The head that this consumer saw when it began lay below its tail.
     began_ahead: bool,
+    /// The parties that this consumer follows. It reads no slot to find out whether there is a
+    /// message: they have read it.
+    upstreams: Option<Box<Upstreams<M>>>,
 }
 
 impl<M: Memory> Consumer<M> {
@@ -47,7 +51,7 @@ impl<M: Memory> Consumer<M> {
     /// [`table::resume`](super::table::resume) has just stored in `entry`.
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> Consumer<M> {
         let (slots, capacity) = (geometry.slots(), geometry.capacity());
-        let (tail_at, slot) = (geometry.tail(entry).offset, slots.at(tail));
+        let (entry, slot) = (geometry.consumer_entry(entry), slots.at(tail));
         // The tail may lie in the middle of a batch, where no slot announces a message.
         let head = memory.load(HEAD, Relaxed);
         memory.fence(Acquire); // HEAD
@@ -62,13 +66,47 @@ impl<M: Memory> Consumer<M> {
             slots,
             capacity,
             entry,
-            tail_at,
             tail,
             slot,
             cached_head,
             cached_headers_until,
             began_ahead,
+            upstreams: None,
         }
+    }
+
+    /// The same consumer, after the parties of this list: it reads what all of them have released.
+    #[must_use]
+    pub fn following(self, geometry: &Geometry, after: &[Followed]) -> Consumer<M>
+    where
+        M: Clone,
+    {
+        let Some(upstreams) = Upstreams::new(&self.memory, geometry, after) else { return self };
+        // Nothing is known to be readable by the head alone.
+        let (cached_head, cached_headers_until) = (self.tail, self.tail);
+        Consumer { cached_head, cached_headers_until, upstreams: Some(Box::new(upstreams)), ..self }
+    }
+
+    /// The upstream that held this consumer up at its last look for a message; none if it follows
+    /// no party.
+    pub fn behind(&self) -> Option<&Upstream<M>> {
+        self.upstreams.as_ref().map(|upstreams| upstreams.last())
+    }
+
+    /// The upstream without which no message will come: it is gone, and all that it released was
+    /// read. As of the last look for a message.
+    pub fn lost(&self) -> Option<&Upstream<M>> {
+        self.behind().filter(|upstream| upstream.is_gone() && upstream.passed() <= self.tail)
+    }
+
+    /// The parties that this consumer follows.
+    pub fn upstreams(&self) -> &[Upstream<M>] {
+        self.upstreams.as_ref().map_or(&[], |upstreams| upstreams.all())
+    }
+
+    /// True if this consumer has read all that is published, also of what its upstreams hold back.
+    pub fn is_at_end(&self) -> bool {
+        !is_published(&self.memory, self.slots, self.tail)
     }
 
     /// The memory that this consumer reads.
@@ -82,7 +120,7 @@ impl<M: Memory> Consumer<M> {
     }
     /// Number of this consumer's entry.
     pub fn entry(&self) -> u32 {
-        self.entry
+        self.entry.number()
     }
 
     /// Number of messages from the tail on that are known to be published.
@@ -101,22 +139,25 @@ impl<M: Memory> Consumer<M> {
         if self.known() > 0 {
             return Ok(Ready::Messages(self.known()));
         }
+        if self.upstreams.is_some() {
+            return self.poll_upstreams();
+        }
         let tail = self.tail;
         let sequence = self.memory.load(self.slot.sequence(), Relaxed);
-        if sequence <= tail {
-            // This look fetched the first line of the slot; a longer message ends on the second.
-            if let Some(line) = self.slots.second_line(self.slot) {
-                self.memory.prefetch(line);
-            }
-            return Ok(Ready::Empty);
+        if sequence == tail + 1 {
+            self.memory.fence(Acquire); // PUB
+            self.cached_head = tail + 1;
+            self.cached_headers_until = tail + 1;
+            return Ok(Ready::Messages(1));
         }
-        if sequence != tail + 1 {
+        if sequence > tail {
             return self.look_closer(Sequence(sequence));
         }
-        self.memory.fence(Acquire); // PUB
-        self.cached_head = tail + 1;
-        self.cached_headers_until = tail + 1;
-        Ok(Ready::Messages(1))
+        // This look fetched the first line of the slot; a longer message ends on the second.
+        if let Some(line) = self.slots.second_line(self.slot) {
+            self.memory.prefetch(line);
+        }
+        Ok(Ready::Empty)
     }
 
     /// Decides by a sequence word at the tail that is batched, or impossible.
@@ -147,6 +188,9 @@ impl<M: Memory> Consumer<M> {
     /// Re-reads the head, even if messages are known.
     #[inline(always)]
     pub fn look_at_head(&mut self) -> Result<(), Damage> {
+        if self.upstreams.is_some() {
+            return self.look_at_upstreams();
+        }
         let tail = self.tail;
         let head = self.memory.load(HEAD, Relaxed);
         if !is_within_a_lap(head, tail, self.capacity) {
@@ -159,6 +203,71 @@ impl<M: Memory> Consumer<M> {
         self.cached_head = head;
         self.cached_headers_until = self.memory.load(HEADERS_UNTIL, Relaxed);
         Ok(())
+    }
+
+    /// As [`poll`](Self::poll), for a follower. Never inlined, so that the loop of a plain reader
+    /// has a call here and nothing else.
+    #[inline(never)]
+    fn poll_upstreams(&mut self) -> Result<Ready, Damage> {
+        self.poll_head()
+    }
+
+    /// Learns what may be read of what the upstreams have released. Never more than the producer
+    /// published, whatever the upstreams' entries say.
+    ///
+    /// The bound needs one line per upstream. The head is read only if it was last seen below the
+    /// bound: it tells which of the messages are headerless. Far ahead of a chain, one look at the
+    /// head serves many batches.
+    ///
+    /// Example: the follower is at 4, its upstreams at 9 and 7, and the head was 20 at its last
+    /// look: messages 4 to 6 may be read, and the head is left alone.
+    #[inline(never)]
+    fn look_at_upstreams(&mut self) -> Result<(), Damage> {
+        if let Some(readable) = self.readable_from(self.tail)? {
+            (self.cached_head, self.cached_headers_until) = (readable.end, readable.headers_until);
+        }
+        Ok(())
+    }
+
+    /// The messages that a follower may read from `from` on, which is not below its tail; none if
+    /// an upstream is not beyond.
+    pub(super) fn readable_from(&mut self, from: u64) -> Result<Option<Readable>, Damage> {
+        let Some(upstreams) = &mut self.upstreams else { return Ok(None) };
+        let bound = upstreams.look(&self.memory);
+        if bound <= from {
+            return Ok(None);
+        }
+        let most = self.tail + self.capacity;
+        Damage::bound("tail of an upstream", bound, 0, most)?;
+        if upstreams.seen.end < bound {
+            let head = Damage::bound("head", self.memory.load(HEAD, Relaxed), 0, most)?;
+            self.memory.fence(Acquire); // HEAD
+            let headers_until = self.memory.load(HEADERS_UNTIL, Relaxed);
+            upstreams.seen = Readable { end: head, headers_until };
+        }
+        let Readable { end: head, headers_until } = upstreams.seen;
+        if head >= bound {
+            return Ok(Some(Readable { end: bound, headers_until }));
+        }
+        let (behind_head, end) = (head.max(from), self.uncounted_until(head.max(from), bound));
+        // Those that nobody counted have headers, and may lie behind headerless ones.
+        let headers_until = if end > behind_head { end } else { headers_until };
+        Ok((end > from).then_some(Readable { end, headers_until }))
+    }
+
+    /// The end of the messages from the head on, below `bound`, that a producer did not live to
+    /// count. Each was sent by itself, and its slot says so.
+    #[cold]
+    fn uncounted_until(&self, head: u64, bound: u64) -> u64 {
+        let says = |position: u64| self.memory.load(self.slots.at(position).sequence(), Relaxed);
+        let end = (head..bound).find(|&it| says(it) != Sequence::published(it).0).unwrap_or(bound);
+        self.memory.fence(Acquire); // PUB
+        end
+    }
+
+    /// True if this consumer comes after others.
+    pub(super) fn is_follower(&self) -> bool {
+        self.upstreams.is_some()
     }
 
     /// Re-reads the head for a reader that began above the head that it saw. Such a reader may
@@ -252,16 +361,27 @@ impl<M: Memory> Consumer<M> {
         debug_assert!(tail <= self.cached_head);
         self.tail = tail;
         self.slot = self.slots.at(tail);
-        self.memory.store(Word::readers(self.tail_at), tail, Release); // FREE
+        self.memory.store(self.entry.tail(), tail, Release); // FREE, FOLLOW
     }
 
-    /// Wakes the producer, if it may be asleep for want of room.
+    /// Wakes the parties that may be asleep until this consumer releases messages: the producer for
+    /// want of room, and followers.
     #[inline(always)]
-    pub fn wake_producer(&self)
+    pub fn wake_behind(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake_if_asleep(&self.memory);
+        if park::Side::is_any_behind_asleep(&self.memory, self.entry) {
+            self.wake_each_behind();
+        }
+    }
+
+    #[cold]
+    fn wake_each_behind(&self)
+    where
+        M: Futex,
+    {
+        park::Side::wake_each_behind(&self.memory, self.entry);
     }
 
     /// True if there is a message, or none will come. A reader that goes to sleep asks after its
@@ -283,7 +403,9 @@ impl<M: Memory> Consumer<M> {
         if !is_closed(&self.memory) {
             return Ok(false);
         }
-        Ok(self.poll_many()? == Ready::Empty)
+        // A follower's stream ends where the producer's does, not where its upstreams are.
+        let is_end = self.upstreams.is_none() || self.is_at_end();
+        Ok(self.poll_many()? == Ready::Empty && is_end)
     }
 }
 
@@ -317,12 +439,50 @@ pub struct EvictableConsumer<M> {
     geometry: Geometry,
     entry: u32,
     tail: u64,
+    /// The parties that this consumer follows.
+    upstreams: Option<Box<Upstreams<M>>>,
 }
 
 impl<M: Memory> EvictableConsumer<M> {
     /// A consumer at `tail`, which [`table::join`](super::table::join) has just stored in `entry`.
     pub fn new(memory: M, geometry: Geometry, entry: u32, tail: u64) -> EvictableConsumer<M> {
-        EvictableConsumer { memory, geometry, entry, tail }
+        EvictableConsumer { memory, geometry, entry, tail, upstreams: None }
+    }
+
+    /// As [`Consumer::following`].
+    #[must_use]
+    pub fn following(self, after: &[Followed]) -> EvictableConsumer<M>
+    where
+        M: Clone,
+    {
+        let upstreams = Upstreams::new(&self.memory, &self.geometry, after).map(Box::new);
+        EvictableConsumer { upstreams, ..self }
+    }
+
+    /// As [`Consumer::behind`].
+    pub fn behind(&self) -> Option<&Upstream<M>> {
+        self.upstreams.as_ref().map(|upstreams| upstreams.last())
+    }
+
+    /// As [`Consumer::lost`].
+    pub fn lost(&self) -> Option<&Upstream<M>> {
+        self.behind().filter(|upstream| upstream.is_gone() && upstream.passed() <= self.tail)
+    }
+
+    /// As [`Consumer::is_at_end`].
+    pub fn is_at_end(&self) -> bool {
+        !is_published(&self.memory, self.geometry.slots(), self.tail)
+    }
+
+    /// As [`Consumer::upstreams`].
+    pub fn upstreams(&self) -> &[Upstream<M>] {
+        self.upstreams.as_ref().map_or(&[], |upstreams| upstreams.all())
+    }
+
+    /// True if every upstream has released the message at the tail.
+    fn may_read(&mut self) -> bool {
+        let Some(upstreams) = &mut self.upstreams else { return true };
+        self.tail < upstreams.bound() || self.tail < upstreams.look(&self.memory)
     }
     /// The memory that this consumer reads.
     pub fn memory(&self) -> &M {
@@ -352,13 +512,15 @@ impl<M: Memory> EvictableConsumer<M> {
     /// slot.
     pub fn take(&mut self, buffer: &mut [u8]) -> Copied {
         let tail = self.geometry.tail(self.entry);
-        let Some(message) = find(&self.memory, self.geometry.slots(), self.tail) else {
+        let may_read = self.may_read();
+        let found = || find(&self.memory, self.geometry.slots(), self.tail);
+        let Some(message) = may_read.then(found).flatten() else {
             let evicted = Tail(self.memory.load(tail, Relaxed)) == Tail::EVICTED;
             return if evicted { Copied::Evicted } else { Copied::Empty };
         };
         let meta = copy_out(&self.memory, message, buffer);
         let (from, to) = (Tail::at(self.tail, true).0, Tail::at(self.tail + 1, true).0);
-        match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT
+        match self.memory.compare_exchange(tail, from, to, Release, Relaxed) // EVICT, FOLLOW
         {
             Ok(_) => {
                 let position = self.tail;
@@ -369,13 +531,16 @@ impl<M: Memory> EvictableConsumer<M> {
         }
     }
 
-    /// As [`Consumer::wake_producer`].
+    /// As [`Consumer::wake_behind`].
     #[inline(always)]
-    pub fn wake_producer(&self)
+    pub fn wake_behind(&self)
     where
         M: Futex,
     {
-        park::Side::Producer.wake_if_asleep(&self.memory);
+        let entry = self.geometry.consumer_entry(self.entry);
+        if park::Side::is_any_behind_asleep(&self.memory, entry) {
+            park::Side::wake_each_behind(&self.memory, entry);
+        }
     }
 
     /// True if the stream is closed and no message is left to read.
@@ -385,7 +550,7 @@ impl<M: Memory> EvictableConsumer<M> {
     /// the head has nothing to read, either.
     #[cold]
     pub fn is_drained(&self) -> bool {
-        is_closed(&self.memory) && !is_published(&self.memory, self.geometry.slots(), self.tail)
+        is_closed(&self.memory) && self.is_at_end()
     }
 }
 

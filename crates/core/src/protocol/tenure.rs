@@ -103,6 +103,8 @@ pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
             (entry::TAIL, Tail::NONE.0),
             (entry::GENERATION, 0),
             (entry::LEFT_AT, gating::NOT_LEFT),
+            (entry::FOLLOWERS_ASLEEP, 0),
+            (entry::PROGRESS, 0),
             (entry::FLAGS, 0),
         ]
         .map(|(at, value)| (geometry.entry_word(number, at), value))

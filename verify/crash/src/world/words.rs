@@ -39,9 +39,9 @@ impl Words {
     }
 
     fn is_sound(&self, table: Table, number: usize, entry: Gating) {
-        let Gating { generation, left_at, reserved, .. } = entry;
+        let Gating { generation, left_at, asleep, .. } = entry;
         let used = self.used[usize::from(table == Table::Groups)];
-        assert_eq!(reserved, [0, 0], "{table:?} {number}: reserved words");
+        assert!(asleep <= 1, "{table:?} {number}: followers asleep {asleep}");
         if let Some(position) = entry.position() {
             assert!((number as u64) < used, "{table:?} {number} gates, and is not counted: {entry:?}");
             assert!(generation > 0, "{table:?} {number} gates without an owner: {entry:?}");

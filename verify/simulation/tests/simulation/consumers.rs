@@ -28,7 +28,7 @@ fn enter(turn: &mut Turn<'_>, kind: ConsumerKind, name: &str) -> Option<Entered>
     if !memory.seize(Right::Table) {
         return None;
     }
-    let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
+    let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms(), after: &[] };
     let entered = membership::enter(memory, &geometry, memory, kind, start, &who);
     // Killed over this, it has an entry that its actor does not know of: the oracle must not,
     // either.
@@ -36,11 +36,13 @@ fn enter(turn: &mut Turn<'_>, kind: ConsumerKind, name: &str) -> Option<Entered>
     let refused = matches!(entered, Err(EnterError::NameIsDurable | EnterError::Unknown(_)));
     let damaged = matches!(entered, Err(EnterError::Start(StartError::Damaged(_))));
     assert!(!refused && !damaged, "{entered:?}");
-    if let (Ok(Entered { entry, tail, resumed: false }), false) = (entered, kind == ConsumerKind::Durable) {
-        begins(turn, entry, tail, kind == ConsumerKind::Evictable);
-    }
-    if let (Ok(Entered { tail, resumed: false, .. }), Start::At(asked)) = (entered, start) {
-        assert_eq!(tail, asked);
+    if let Ok(Entered { entry, tail, resumed: false, .. }) = entered {
+        if kind != ConsumerKind::Durable {
+            begins(turn, entry, tail, kind == ConsumerKind::Evictable);
+        }
+        if let Start::At(asked) = start {
+            assert_eq!(tail, asked);
+        }
     }
     entered.ok()
 }
@@ -80,7 +82,7 @@ impl InPlace {
 
     fn join(&mut self, turn: &mut Turn<'_>) {
         let Some(entered) = enter(turn, self.kind(), self.durable.unwrap_or("")) else { return };
-        let Entered { entry, tail, resumed } = entered;
+        let Entered { entry, tail, resumed, .. } = entered;
         if self.durable.is_some() {
             self.check_resumed(turn, entered);
         }
@@ -90,7 +92,7 @@ impl InPlace {
     }
 
     /// It begins where it stopped, or before what it was just releasing.
-    fn check_resumed(&self, turn: &Turn<'_>, Entered { entry, tail, resumed }: Entered) {
+    fn check_resumed(&self, turn: &Turn<'_>, Entered { entry, tail, resumed, .. }: Entered) {
         let mut oracle = turn.oracle();
         let reader = oracle.readers[entry as usize].as_mut().expect("a durable one is never forgotten");
         let is_before = resumed && Some(tail) == self.before_release;
@@ -142,7 +144,7 @@ impl InPlace {
             reader.release(n);
         }
         self.before_release = None;
-        reader.wake_producer();
+        reader.wake_behind();
     }
 
     fn leave(&mut self, turn: &mut Turn<'_>) {

@@ -42,7 +42,7 @@ impl Working {
         let group = table::join(memory, &geometry, memory, &wanted, BIRTH).expect("can always be had").group;
         assert_eq!(group.number, self.number);
         let current = group.settings();
-        let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms() };
+        let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms(), after: &[] };
         if let Ok(entry) = members::enlist(&group, memory, &who) {
             turn.oracle().groups.iter().for_each(|group| group.returned(entry));
             self.worker = Some(protocol::Worker::new(group, entry, current, GRAIN));
@@ -76,7 +76,7 @@ impl Working {
             }
         };
         if worker.has_withdrawn() {
-            worker.wake_producer();
+            worker.wake_behind();
         }
         if let Some(lease) = lease {
             assert!(kinds.admits(lease.message.meta.kind()));
@@ -138,7 +138,7 @@ impl Working {
         turn.oracle().unhold(position);
         worker.unpin(position);
         worker.settled(position);
-        worker.wake_producer();
+        worker.wake_behind();
         if how == 3 && ended.is_ok() && self.number == 1 {
             self.move_dead_letters_from(turn, position);
         }

@@ -141,9 +141,11 @@ impl<M: Memory> Group<M> {
     #[inline(always)]
     pub fn replace(&self, snapshot: DeliverySnapshot, new: DeliveryWord) -> bool {
         let word = self.geometry.delivery(self.number, snapshot.position);
-        // Relaxed: the exchange grants nothing by itself. The pin of the lease's owner releases the
-        // owner's reads, and the exchange carries on the release of the claim.
-        self.memory.compare_exchange(word, snapshot.stored, new.0, Relaxed, Relaxed).is_ok()
+        // Release: a follower of the group acts on what a worker did before it settled the message.
+        // (The producer needs less: the pin of the lease's owner releases the owner's reads, and
+        // the exchange carries on the release of the claim.)
+        let (memory, old) = (&self.memory, snapshot.stored);
+        memory.compare_exchange(word, old, new.0, Release, Relaxed).is_ok() // FOLLOW
     }
 
     /// The stored floor, bounded; `None` if there is no such group.
@@ -459,6 +461,8 @@ pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
             (group::FLOOR, Tail::NONE.0),
             (group::GENERATION, 0),
             (group::LEFT_AT, gating::NOT_LEFT),
+            (group::FOLLOWERS_ASLEEP, 0),
+            (group::PROGRESS, 0),
             (group::FRONTIER, 0),
             (group::RETURNED, NOWHERE),
             (group::REACHED, 0),

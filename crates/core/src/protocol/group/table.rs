@@ -12,7 +12,10 @@
 use super::{DeliverySnapshot, Group, NOWHERE, members};
 use crate::format::{Geometry, Millis, State, group, group_flags};
 use crate::memory::{Futex, Liveness, Memory, Right};
+use crate::protocol::after;
+use crate::protocol::follow::{Followed, Party};
 use crate::protocol::membership::{Eviction, RemoveError, Removed};
+use crate::protocol::park::Side;
 use crate::protocol::recorder;
 use crate::protocol::settings::GroupSettings;
 use crate::protocol::table::{Start, StartError, join_at};
@@ -138,6 +141,7 @@ pub fn create<M: Memory>(
     store(group::SWEPT, 0);
     let entry = geometry.group_entry(group.number);
     succeed(memory, entry);
+    after::store(memory, entry, &[]);
     let joined = join_at(memory, geometry, entry, start, Eviction::Refused, producer_lives);
     match joined {
         Ok(floor) => {
@@ -159,11 +163,17 @@ pub fn remove<M: Memory + Futex + Clone, L: Liveness>(
 ) -> Result<Removed, RemoveError> {
     let group = Group::named(memory, geometry, name).ok_or(RemoveError::NotFound)?;
     let workers: Vec<u32> = members::of(&group).collect();
+    let followed = Followed::present(memory, geometry, Party::Group(group.number));
+    if let Some(by) = after::follower_of(memory, geometry, rights, followed) {
+        return Err(RemoveError::Followed { by });
+    }
     // Seize the rights of all workers before any word is changed.
     if let Some(&entry) = workers.iter().find(|&&entry| !rights.seize(Right::Worker(entry))) {
         workers.iter().for_each(|&entry| rights.release(Right::Worker(entry)));
         return Err(RemoveError::InUse { pid: members::pid(memory, geometry, entry) });
     }
+    // The stored floor is where the group leaves: followers of it read no further.
+    group.help_floor();
     let position = group.stored_floor().unwrap_or(0);
     clear(&group);
     for entry in workers {
@@ -182,17 +192,18 @@ pub fn take_back<M: Memory + Futex>(group: &Group<M>) {
 }
 
 /// Stops gating and frees the entry. The caller holds the table right and every worker's right.
-pub fn clear<M: Memory>(group: &Group<M>) {
+pub fn clear<M: Memory + Futex>(group: &Group<M>) {
     let Group { memory, geometry, .. } = group;
     memory.store(group.entry_word(group::FLAGS), group_flags::UNFINISHED, Relaxed);
     vacate(memory, geometry.group_entry(group.number));
     memory.store(group.entry_word(group::FLAGS), group_flags::FREE, Relaxed);
+    Side::Followers(geometry.group_entry(group.number)).wake_if_asleep(memory);
 }
 
 /// Clears the entry of a group whose creator or remover died, and the floor of a free entry, which
 /// only a damaged file has and which would hold the producer for ever. True if there was anything
 /// to clear. The caller holds the table right.
-pub fn clear_unfinished<M: Memory>(group: &Group<M>) -> bool {
+pub fn clear_unfinished<M: Memory + Futex>(group: &Group<M>) -> bool {
     let unfinished = match group.load(group::FLAGS) {
         group_flags::TAKEN => false,
         group_flags::FREE => group.stored_floor().is_some(),
@@ -250,6 +261,5 @@ fn make_due<M: Memory>(group: &Group<M>, snapshot: DeliverySnapshot, now: Millis
 }
 
 fn wake_producer<M: Memory + Futex>(memory: &M) {
-    use crate::protocol::park::Side;
     Side::Producer.wake_if_asleep(memory);
 }
