@@ -60,7 +60,9 @@ impl FromStr for RingId {
 }
 
 /// The identity of a message among the messages of all rings. It is the same at every delivery: a
-/// handler that deduplicates by it has each effect exactly once.
+/// handler that deduplicates by it has each effect exactly once. A ring that was
+/// [restored](crate::Restoration) in the place of a lost one delivers the lost ring's messages with
+/// the identity that they had there.
 ///
 /// Displays as, and parses from, the ring id, a colon, and the position.
 ///

@@ -306,7 +306,7 @@ impl DeadLetters {
         producer: &Producer<T>,
         letter: &DeadLetter,
     ) -> Result<Option<Redriven>, RedriveError> {
-        if self.to_all || producer.ring_id() != letter.id.ring {
+        if self.to_all || !producer.is_or_continues(letter.id.ring) {
             return Ok(None);
         }
         let group = producer.group(&letter.group).filter(|group| group.generation() == letter.generation);

@@ -93,6 +93,11 @@ impl<T: ?Sized + Message> Producer<T> {
         self.raw.attachment.header.ring_id
     }
 
+    /// True if the ring is this one, or has taken its place.
+    pub(crate) fn is_or_continues(&self, ring: RingId) -> bool {
+        self.raw.attachment.header.is_or_continues(ring)
+    }
+
     /// Copies a message into the ring and returns its position; waits for room without a limit.
     /// `send((kind, message))` gives the message a kind, by which workers select.
     ///

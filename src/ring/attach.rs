@@ -2,7 +2,7 @@
 //! size or an index is checked here, copied out once, and never read from shared memory again.
 
 use crate::error::{AtPath, HandleError, OpenError, RecvError};
-use crate::id::RingId;
+use crate::id::{MessageId, RingId};
 use crate::message::MessageType;
 use crate::region::pages::Pages;
 use crate::region::rights::Locks;
@@ -82,7 +82,18 @@ impl Header {
         }
     }
 
-    fn is_or_continues(&self, ring: RingId) -> bool {
+    /// The identity of the message at a position. A message that a lost ring had keeps the identity
+    /// that it had there: an effect that was keyed by it happens once, also across the loss.
+    ///
+    /// Example: this ring continues B from 900 on, and B continued A from 500 on. Message 400 is
+    /// A's, 600 is B's, and 900 is this ring's own.
+    pub(crate) fn identity(&self, position: u64) -> MessageId {
+        let inherited = self.ancestors.iter().take_while(|ancestor| position < ancestor.watermark);
+        let ring = inherited.last().map_or(self.ring_id, |ancestor| ancestor.ring);
+        MessageId { ring, position }
+    }
+
+    pub(crate) fn is_or_continues(&self, ring: RingId) -> bool {
         self.ring_id == ring || restoration::watermark(&self.ancestors, ring).is_some()
     }
 

@@ -3,7 +3,6 @@
 
 use crate::dead_letters::{DeadLetter, NoWriter, Writer};
 use crate::error::SendError;
-use crate::id::MessageId;
 use crate::region::clock;
 use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
@@ -109,7 +108,7 @@ impl RawWorker {
         let redriven = group.redriven(dead_pending.position);
         let first = redriven.map_or(dead_pending.position, |redriven| redriven.first);
         DeadLetter {
-            id: MessageId { ring: self.ring_id(), position: first },
+            id: self.identity(first),
             generation: group.generation(),
             group: self.group().to_owned(),
             attempts: dead_pending.word.attempt() + redriven.map_or(0, |redriven| redriven.attempts),

@@ -105,7 +105,7 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
             true => self.first_position(),
             false => self.lease.position,
         };
-        MessageId { ring: self.worker.ring_id(), position }
+        self.worker.identity(position)
     }
 
     /// Where a redriven message was published at first.

@@ -2,7 +2,7 @@
 //! leases.
 
 use crate::error::RecvError;
-use crate::id::RingId;
+use crate::id::{MessageId, RingId};
 use crate::region::Region;
 use crate::region::clock;
 use crate::ring::attach::Attachment;
@@ -69,6 +69,11 @@ impl RawWorker {
         }
         let lease = self.await_lease(kinds, timeout)?;
         Ok(self.counted(lease))
+    }
+
+    /// The identity of the message at a position.
+    pub(crate) fn identity(&self, position: u64) -> MessageId {
+        self.attachment.header.identity(position)
     }
 
     /// The ring's identity.
