@@ -1,6 +1,5 @@
 //! A filesystem in a file, and its power cuts.
 
-use kit::TempDir;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,8 +34,8 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn make(filesystem: &str, place: &TempDir) -> Result<Disk, String> {
-        let disk = Disk { image: place.file("disk"), mounted_at: place.file("mnt"), is_mounted: false };
+    pub(crate) fn make(filesystem: &str, place: &Path) -> Result<Disk, String> {
+        let disk = Disk { image: place.join("disk"), mounted_at: place.join("mnt"), is_mounted: false };
         let made = File::create(&disk.image)
             .and_then(|file| file.set_len(LEN))
             .and_then(|()| std::fs::create_dir(&disk.mounted_at));

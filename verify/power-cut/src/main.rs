@@ -16,8 +16,8 @@ mod message;
 mod verdict;
 
 use disk::Disk;
-use kit::{Dice, TempDir};
-use std::path::PathBuf;
+use kit::Dice;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use verdict::Ledger;
@@ -104,21 +104,19 @@ fn main() -> ExitCode {
 
 /// Cuts the power of one filesystem so many times. An error says what was lost, or believed.
 fn cut(plan: &Plan, filesystem: &str) -> Result<String, String> {
-    let place = TempDir::new();
+    // On a disk, if the temporary directory is on one.
+    let place = std::env::temp_dir().join(format!("slipring-power-cut-{}", std::process::id()));
+    std::fs::create_dir(&place).map_err(|error| format!("{}: {error}", place.display()))?;
     // The ring is memory, and lost at each cut.
     let memory = PathBuf::from(format!("/dev/shm/slipring-power-cut-{}", std::process::id()));
     std::fs::create_dir(&memory).map_err(|error| format!("{}: {error}", memory.display()))?;
     let outcome = cut_in(plan, filesystem, &place, &memory);
     drop(std::fs::remove_dir_all(&memory));
+    drop(std::fs::remove_dir_all(&place));
     outcome
 }
 
-fn cut_in(
-    plan: &Plan,
-    filesystem: &str,
-    place: &TempDir,
-    memory: &std::path::Path,
-) -> Result<String, String> {
+fn cut_in(plan: &Plan, filesystem: &str, place: &Path, memory: &Path) -> Result<String, String> {
     let mut dice = Dice::new(plan.seed);
     let start = Instant::now();
     let mut disk = Disk::make(filesystem, place)?;

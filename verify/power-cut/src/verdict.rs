@@ -100,7 +100,8 @@ impl Ledger {
         let mut lines = String::new();
         for home in Home::all(&self.directory).unwrap_or_default() {
             let end = History::open_ring(&self.directory, home.ring()).and_then(|history| history.end());
-            let described = Description::load(&home).map(|it| (it.first_position, it.ancestors));
+            let described =
+                Description::load(&home).map(|it| (it.first_position, it.ancestors.first().copied()));
             let (path, segments) = (home.path().display(), home.segments());
             lines += &format!("{path}: segments {segments:?}, ends at {end:?}, described as {described:?}\n");
         }
