@@ -1,6 +1,6 @@
 //! Why a ring was not created.
 
-use crate::error::{NameError, OpenError};
+use crate::error::{AfterError, NameError, OpenError};
 use crate::system::way_out;
 use slipring_core::format::{GeometryError, POSITION_MAX};
 use slipring_core::protocol::Damage;
@@ -102,6 +102,15 @@ pub enum CreateError {
         len: u64,
         /// The bytes of a block.
         block_size: u64,
+    },
+    /// A declared durable consumer cannot come after the readers that were named.
+    #[error("durable consumer {name:?}: {error}")]
+    #[non_exhaustive]
+    After {
+        /// The consumer.
+        name: String,
+        /// The reason.
+        error: AfterError,
     },
     /// A durable consumer or a group is to go on at a position that the ring does not have.
     #[error("{name:?} cannot go on at {position}: the ring has {first} to {head}")]
@@ -206,6 +215,7 @@ impl CreateError {
             | CreateError::Schema { .. }
             | CreateError::Restored { .. }
             | CreateError::Message { .. }
+            | CreateError::After { .. }
             | CreateError::Member { .. } => io::ErrorKind::InvalidInput,
             CreateError::NoSpace { .. } => io::ErrorKind::StorageFull,
             CreateError::Permission { .. } => io::ErrorKind::PermissionDenied,

@@ -300,6 +300,11 @@ fn create_errors() -> Table<CreateError> {
             "group \"sms\": max_deliver is 0, and must be from 1 to 126",
         ),
         (
+            CreateError::After { name: "act".to_owned(), error: AfterError::TooMany { asked: 5 } },
+            InvalidInput,
+            "durable consumer \"act\": a reader cannot come after 5 others; name at most 4, which may come after others",
+        ),
+        (
             CreateError::Schema { schema: "u7".to_owned(), block_size: 8 },
             InvalidInput,
             "\"u7\" describes no type of 8 bytes, which is the block size",

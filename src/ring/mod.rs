@@ -14,7 +14,7 @@ pub(crate) mod restoration;
 pub(crate) mod salvage;
 pub(crate) mod storage;
 
-use crate::error::{AtPath, CreateError, EntryError, NameError, OpenError};
+use crate::error::{AfterError, AtPath, CreateError, EntryError, NameError, OpenError};
 use crate::id::RingId;
 use crate::message::described::Described;
 use crate::message::{MessageType, Value};
@@ -26,12 +26,14 @@ use crate::ring::paths::{IN_MEMORY, dead_path, lock_path};
 use crate::ring::place::{At, Demands, Kind, Place, Source, sealed::Sealed};
 use crate::ring::restoration::Ancestor;
 use crate::system;
+use slipring_core::format::gating::UPSTREAMS_MAX;
 use slipring_core::format::{
     BLOCK_SIZE_MAX, DEAD_LETTER_HEADER_LEN, EntryFlags, GROUPS_MAX, Geometry, GeometryError, RawHeader, Tail,
     entry, fnv1a, producer_page, to_usize,
 };
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
+use slipring_core::protocol::after;
 use slipring_core::protocol::furnish::{Declared, Durable, Staff, furnish};
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::membership::{self, RemoveError, Removed, StartError};
@@ -75,6 +77,8 @@ pub struct RingOptions {
     pub(crate) dead_of: Option<RingId>,
     /// The nearest first.
     ancestors: Vec<Ancestor>,
+    /// A consumer that was to come after others and is not declared.
+    undeclared_follower: Option<String>,
 }
 
 /// The permission bits that the user needs that a ring belongs to.
@@ -113,6 +117,7 @@ impl RingOptions {
             dead_letters: DeadLetterOptions::default(),
             dead_of: None,
             ancestors: Vec::new(),
+            undeclared_follower: None,
         }
     }
 
@@ -178,7 +183,7 @@ impl RingOptions {
     pub fn durable(mut self, name: impl Into<String>) -> RingOptions {
         let name = name.into();
         if self.durable.iter().all(|declared| declared.name != name) {
-            self.durable.push(Durable { name, begins_at: None });
+            self.durable.push(Durable { name, begins_at: None, after: Vec::new() });
         }
         self
     }
@@ -189,8 +194,61 @@ impl RingOptions {
     pub fn durable_at(mut self, name: impl Into<String>, position: u64) -> RingOptions {
         let name = name.into();
         self.durable.retain(|declared| declared.name != name);
-        self.durable.push(Durable { name, begins_at: Some(position) });
+        self.durable.push(Durable { name, begins_at: Some(position), after: Vec::new() });
         self
+    }
+
+    /// The durable consumer of this name, declared before, comes after these: durable consumers
+    /// that are declared before it, and groups of the ring, four at most. As
+    /// [`ConsumerOptions::after`](crate::ConsumerOptions::after), from the first message on; the
+    /// consumer then attaches with the same list, or none.
+    ///
+    /// ```
+    /// use slipring::{ConsumerOptions, Producer, RecvError, RingOptions};
+    ///
+    /// let options = RingOptions::of::<u64>(64).durable("journal").durable("act");
+    /// let ring = options.comes_after("act", ["journal"]).create_in_memory()?;
+    /// Producer::<u64>::open(&ring)?.send(&7)?;
+    /// let mut act = ConsumerOptions::new().name("act").durable(true).attach::<u64>(&ring)?;
+    /// assert!(matches!(act.try_recv(), Err(RecvError::Empty))); // not in the journal yet
+    /// assert_eq!(ring.consumers()[1].after, ["journal"]);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn comes_after(
+        mut self,
+        durable: &str,
+        upstreams: impl IntoIterator<Item = impl Into<String>>,
+    ) -> RingOptions {
+        match self.durable.iter_mut().find(|declared| declared.name == durable) {
+            Some(declared) => declared.after = upstreams.into_iter().map(Into::into).collect(),
+            None => self.undeclared_follower = Some(durable.to_owned()),
+        }
+        self
+    }
+
+    /// An error if a durable consumer is to come after a reader that is not declared before it.
+    fn check_followers(&self) -> Result<(), CreateError> {
+        let failed = |name: &String, error| Err(CreateError::After { name: name.clone(), error });
+        if let Some(name) = &self.undeclared_follower {
+            return failed(name, AfterError::NotFound { name: name.clone() });
+        }
+        for (number, Durable { name, after, .. }) in self.durable.iter().enumerate() {
+            if after.len() > UPSTREAMS_MAX {
+                return failed(name, AfterError::TooMany { asked: after.len() });
+            }
+            let durables = self.durable[..number].iter().map(|declared| &declared.name);
+            let groups = self.declared_groups.iter().map(|group| &group.name);
+            let before: Vec<_> = durables.chain(groups).collect();
+            for upstream in after {
+                match before.iter().filter(|declared| **declared == upstream).count() {
+                    0 => return failed(name, AfterError::NotFound { name: upstream.clone() }),
+                    1 => {}
+                    _ => return failed(name, AfterError::Ambiguous { name: upstream.clone() }),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives up a durable consumer that has been away for this long, once it holds the ring full.
@@ -442,6 +500,7 @@ impl RingOptions {
             NameError::check(name)?;
             settings.check().map_err(|error| CreateError::Settings { group: name.clone(), error })?;
         }
+        self.check_followers()?;
         let groups = self.group_entries();
         let capacity = (self.capacity as u64)
             .checked_next_power_of_two()
@@ -636,6 +695,9 @@ pub struct ConsumerInfo {
     pub joined_unix_ms: u64,
     /// How many messages an evictable consumer missed.
     pub missed: u64,
+    /// The readers that the consumer comes [after](crate::ConsumerOptions::after); an empty name
+    /// for one that is gone.
+    pub after: Vec<String>,
 }
 
 /// A snapshot of the producer.
@@ -866,6 +928,8 @@ impl Ring {
             alive: self.attachment.locks.is_held(Right::Consumer(n)),
             joined_unix_ms: load(entry::JOINED_MS),
             missed: load(entry::MISSED),
+            after: after::load(region, geometry, geometry.consumer_entry(n))
+                .map_or_else(|_| Vec::new(), |followed| after::names(region, geometry, &followed)),
         })
     }
 

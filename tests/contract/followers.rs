@@ -2,8 +2,8 @@
 //! follows a stranger, or waits for one that is gone.
 
 use slipring::{
-    AfterError, AttachError, Consumer, ConsumerOptions, EntryError, EvictableConsumer, GroupSettings,
-    Producer, RecvError, Ring, RingOptions, Selector, Start, Wait, Worker,
+    AfterError, AttachError, Consumer, ConsumerOptions, CreateError, EntryError, EvictableConsumer,
+    GroupSettings, Producer, RecvError, Ring, RingOptions, Selector, Start, Wait, Worker,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -331,4 +331,41 @@ fn a_follower_that_sleeps_is_woken_by_its_upstream() {
         }
         acting.join().unwrap();
     });
+}
+
+#[test]
+fn a_declared_follower_comes_after_others_from_the_first_message_on() {
+    let options =
+        RingOptions::of::<u64>(8).durable("journal").durable("act").group("g", GroupSettings::new());
+    let ring = options.clone().comes_after("act", ["journal", "g"]).create_in_memory().unwrap();
+    assert_eq!(ring.consumers()[1].after, ["journal", "g"]);
+    Producer::<u64>::open(&ring).unwrap().send_batch(&[1, 2]).unwrap();
+    let act = ConsumerOptions::new().name("act").durable(true);
+    let mut act: Consumer<u64> = act.after(["g", "journal"]).attach(&ring).unwrap();
+    assert_eq!(act.try_recv().unwrap_err(), RecvError::Empty);
+    let mut journal: Consumer<u64> =
+        ConsumerOptions::new().name("journal").durable(true).attach(&ring).unwrap();
+    drop(journal.recv().unwrap());
+    assert_eq!(act.try_recv().unwrap_err(), RecvError::Empty, "the group has not settled it");
+    Worker::<u64>::join(&ring, "g").unwrap().recv().unwrap().ack().unwrap();
+    assert_eq!(*act.recv().unwrap(), 1);
+    assert_eq!(act.try_recv().unwrap_err(), RecvError::Empty);
+
+    let refused = |options: RingOptions| options.create_in_memory().unwrap_err().error;
+    // One that is declared later, one that is not, too many, and a follower that is not.
+    for wrong in [
+        options.clone().comes_after("journal", ["act"]),
+        options.clone().comes_after("act", ["nobody"]),
+        options.clone().comes_after("act", ["act"]),
+        options.clone().comes_after("nobody", ["act"]),
+    ] {
+        let error = refused(wrong);
+        let missing = matches!(error, CreateError::After { error: AfterError::NotFound { .. }, .. });
+        assert!(missing, "{error:?}");
+    }
+    let many = refused(options.comes_after("act", ["journal", "journal", "g", "g", "g"]));
+    assert!(
+        matches!(many, CreateError::After { error: AfterError::TooMany { asked: 5, .. }, .. }),
+        "{many:?}"
+    );
 }

@@ -38,6 +38,8 @@ pub struct Description {
     pub schema: Option<String>,
     /// The names of its durable consumers.
     pub durable: Vec<String>,
+    /// Those of them that come after other readers, with these.
+    pub after: Vec<(String, Vec<String>)>,
     /// How long a durable consumer may be away.
     pub durable_inactive: Option<Duration>,
     /// Its groups.
@@ -57,7 +59,8 @@ impl Description {
     pub fn of(ring: &Ring) -> Description {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(ring.path()).ok().map(|about| about.permissions().mode() & 0o777);
-        let durable = ring.consumers().into_iter().filter(|consumer| consumer.durable);
+        let durable: Vec<_> = ring.consumers().into_iter().filter(|consumer| consumer.durable).collect();
+        let follows = durable.iter().filter(|consumer| !consumer.after.is_empty());
         Description {
             ring: ring.id(),
             path: ring.path().to_path_buf(),
@@ -68,7 +71,8 @@ impl Description {
             group_entries: ring.group_entries(),
             worker_entries: ring.worker_entries(),
             schema: ring.schema().map(str::to_owned),
-            durable: durable.map(|consumer| consumer.name).collect(),
+            after: follows.map(|consumer| (consumer.name.clone(), consumer.after.clone())).collect(),
+            durable: durable.into_iter().map(|consumer| consumer.name).collect(),
             durable_inactive: ring.durable_inactive_threshold(),
             groups: ring.groups().into_iter().map(|group| (group.name, group.settings)).collect(),
             dead_letter_capacity: ring.dead_letter_capacity(),
@@ -127,6 +131,7 @@ impl Description {
             "worker_entries": self.worker_entries,
             "schema": self.schema,
             "durable": self.durable,
+            "after": self.after.iter().map(|(name, after)| (name.clone(), json!(after))).collect::<Map<_, _>>(),
             "durable_inactive_ms": self.durable_inactive.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             "groups": groups.collect::<Map<_, _>>(),
             "dead_letter_capacity": self.dead_letter_capacity,
@@ -154,6 +159,10 @@ impl Description {
                 .iter()
                 .filter_map(|name| name.as_str().map(str::to_owned))
                 .collect(),
+            after: match value.get("after") {
+                None => Vec::new(),
+                Some(after) => after.as_object()?.iter().map(after_from_json).collect::<Option<_>>()?,
+            },
             durable_inactive: number("durable_inactive_ms").map(Duration::from_millis),
             groups: groups
                 .map(|(name, of)| Some((name.clone(), settings_from_json(of)?)))
@@ -167,6 +176,11 @@ impl Description {
             },
         })
     }
+}
+
+fn after_from_json((name, after): (&String, &Value)) -> Option<(String, Vec<String>)> {
+    let names = after.as_array()?.iter().map(|name| name.as_str().map(str::to_owned));
+    Some((name.clone(), names.collect::<Option<_>>()?))
 }
 
 fn ancestor_from_json(value: &Value) -> Option<Ancestor> {

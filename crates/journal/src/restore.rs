@@ -342,8 +342,11 @@ fn options(described: &Description, home: &Home, kept: &Kept) -> RingOptions {
         .consumers(entries(described.consumer_entries))
         // It writes what the ring holds under its new id, and until then the ring keeps it.
         .durable_at(NAME, kept.first);
-    for name in described.durable.iter().filter(|name| *name != NAME) {
+    for name in in_order(described) {
         options = options.durable_at(name, kept.begins_at(name, false));
+        if let Some(upstreams) = upstreams_of(described, name) {
+            options = options.comes_after(name, upstreams.iter().filter(|upstream| !upstream.is_empty()));
+        }
     }
     for (name, settings) in &described.groups {
         options = options.group_at(name, *settings, kept.begins_at(name, true));
@@ -367,4 +370,24 @@ fn options(described: &Description, home: &Home, kept: &Kept) -> RingOptions {
         Some(mode) => options.mode(mode),
         None => options,
     }
+}
+
+fn upstreams_of<'d>(described: &'d Description, name: &str) -> Option<&'d [String]> {
+    described.after.iter().find(|(follower, _)| follower == name).map(|(_, upstreams)| &**upstreams)
+}
+
+/// The durable consumers but the journal, each behind those that it comes after.
+fn in_order(described: &Description) -> Vec<&String> {
+    let mut left: Vec<&String> = described.durable.iter().filter(|name| *name != NAME).collect();
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let waits = |name: &&String| {
+            let upstreams = upstreams_of(described, name).unwrap_or_default();
+            upstreams.iter().any(|upstream| left.contains(&upstream))
+        };
+        // A description in which readers come after each other is damaged: their creation says so.
+        let next = left.iter().position(|name| !waits(name)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }

@@ -97,6 +97,8 @@ fn a_lost_ring_is_made_anew_as_it_was() {
     let sms = GroupSettings::new().max_deliver(3).backoff(Backoff::steps(&[Duration::from_millis(7)]));
     let options = plain()
         .durable("audit")
+        .durable("act")
+        .comes_after("act", ["journal", "sms"])
         .durable("slow")
         .durable_inactive_threshold(Duration::from_secs(9))
         .consumers(9)
@@ -144,6 +146,10 @@ fn a_lost_ring_is_made_anew_as_it_was() {
     check(&scene.path(), 1000, 1050);
     assert_eq!(audit.attach::<[u8]>(scene.path()).unwrap().position(), 1030);
     assert_eq!(ring.group("sms").unwrap().ack_floor, 1020);
+    let act = ring.consumers().into_iter().find(|consumer| consumer.name == "act").unwrap();
+    assert_eq!(act.after, ["journal", "sms"]);
+    let again = ConsumerOptions::new().name("act").durable(true).after(["journal", "sms"]);
+    assert_eq!(again.attach::<[u8]>(scene.path()).unwrap().position(), 1000);
     assert_eq!(ring.check(), []);
 
     // Once more is the same, and says so.

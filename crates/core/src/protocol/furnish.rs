@@ -1,5 +1,8 @@
 //! Writes the words of a new ring, before any other party can see it.
 
+use super::after;
+use super::entry;
+use super::follow::{Followed, Party};
 use super::group::table::{self, Birth};
 use super::group::{self, Group};
 use super::membership::{self, Identity};
@@ -12,6 +15,7 @@ use crate::format::Geometry;
 use crate::format::producer_page::{CLAIMED, EPOCH, HEAD, LIMIT};
 use crate::memory::Memory;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// The members that a ring has before any other party can see it.
@@ -30,6 +34,9 @@ pub struct Durable {
     pub name: String,
     /// The position that it reads first; none: the ring's first.
     pub begins_at: Option<u64>,
+    /// The durable consumers that are declared before it, and the groups, that it comes after; at
+    /// most four.
+    pub after: Vec<String>,
 }
 
 /// A group of a new ring.
@@ -74,7 +81,7 @@ fn declare<M: Memory + Clone>(
     birth: Birth,
 ) -> Result<(), StartError> {
     let (first, unix_ms) = (geometry.first_position(), birth.unix_ms);
-    for (entry, Durable { name, begins_at }) in geometry.consumer_entries().zip(declared.durables) {
+    for (entry, Durable { name, begins_at, .. }) in geometry.consumer_entries().zip(declared.durables) {
         let who = Identity { name, pid, unix_ms, after: &[] };
         membership::declare(memory, geometry, entry, &who, begins_at.unwrap_or(first))?;
     }
@@ -83,10 +90,21 @@ fn declare<M: Memory + Clone>(
         let start = Start::At(begins_at.unwrap_or(first));
         table::create(&group, name, settings, start, birth, || false)?;
     }
+    for (entry, Durable { after, .. }) in geometry.consumer_entries().zip(declared.durables) {
+        let parties = after.iter().filter_map(|name| party(memory, geometry, name));
+        let followed: Vec<_> = parties.map(|party| Followed::present(memory, geometry, party)).collect();
+        after::store(memory, geometry.consumer_entry(entry), &followed);
+    }
     let position = memory.load(HEAD, Relaxed);
     let created = recorder::NewEvent { kind: EventKind::Created, position, pid, unix_ms, name: "" };
     recorder::record(memory, geometry, created);
     Ok(())
+}
+
+/// The declared member of this name.
+fn party<M: Memory + Clone>(memory: &M, geometry: &Geometry, name: &str) -> Option<Party> {
+    let group = || Group::named(memory, geometry, name).map(|group| Party::Group(group.number));
+    entry::named(memory, geometry, name).map(Party::Consumer).or_else(group)
 }
 
 /// Fills a ring that no other party can see yet with the messages of a ring that is lost.

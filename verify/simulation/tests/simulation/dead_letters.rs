@@ -25,7 +25,7 @@ pub(crate) fn create(block_size: u64, capacity: u64, machine: &Rc<Machine>) -> R
     let shared = Rc::new(Shared::new(geometry, Oracle::new(geometry, books), machine));
     let creator = SimMemory::of(&shared, CREATOR);
     assert!(creator.seize(Right::Producer));
-    let redriver = Durable { name: REDRIVER.to_owned(), begins_at: None };
+    let redriver = Durable { name: REDRIVER.to_owned(), begins_at: None, after: Vec::new() };
     let declared = Declared { durables: &[redriver], groups: &[] };
     furnish(&creator, &geometry, declared, 0, BIRTH).expect("a sound ring");
     shared.drop_rights(CREATOR);

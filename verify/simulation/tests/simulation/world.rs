@@ -349,7 +349,7 @@ impl World {
 fn create(shared: &Rc<Shared>, settings: GroupSettings) {
     let creator = SimMemory::of(shared, CREATOR);
     assert!(creator.seize(Right::Producer));
-    let durable = Durable { name: DURABLES[0].to_owned(), begins_at: None };
+    let durable = Durable { name: DURABLES[0].to_owned(), begins_at: None, after: Vec::new() };
     let crew = Staff { name: CREWS[0].to_owned(), settings, begins_at: None };
     let declared = Declared { durables: &[durable], groups: &[crew] };
     furnish(&creator, &shared.geometry, declared, 0, BIRTH).expect("a sound ring");
