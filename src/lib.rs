@@ -57,7 +57,8 @@
 //! # Guarantees
 //!
 //! * Published messages survive the death of any process, at any instruction. They do not survive a
-//!   power cut: slipring flushes no page to a disk.
+//!   power cut: slipring flushes no page to a disk. Messages in a journal do (the crate
+//!   `slipring-journal`), and the ring is made anew from it.
 //! * The next process that opens the ring as its producer continues after a dead one; readers
 //!   notice nothing. A dead consumer stops gating as soon as the producer needs its room, and a
 //!   dead worker's messages go to the other workers.

@@ -17,7 +17,7 @@ pub(crate) fn requirements(filesystems: &[String]) -> Result<(), String> {
         return Err("it needs root, to mount filesystems".to_owned());
     }
     let makers = filesystems.iter().map(|name| format!("mkfs.{name}"));
-    for tool in makers.chain(["mount", "umount", "xfs_io"].map(str::to_owned)) {
+    for tool in makers.chain(["unshare", "mount", "umount", "xfs_io"].map(str::to_owned)) {
         if Command::new(&tool).arg("-V").output().is_err() {
             return Err(format!("it needs {tool}"));
         }

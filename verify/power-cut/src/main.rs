@@ -18,7 +18,7 @@ mod verdict;
 use disk::Disk;
 use kit::Dice;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 use verdict::Ledger;
 
@@ -31,7 +31,7 @@ usage: power-cut [OPTIONS]
   --early           the waiters say of a message that it is on the disk as soon as it is published:
                     a journal that lies. The verdict must be FAILED
 
-Needs root, mount, mkfs.ext4 and mkfs.xfs, and xfs_io (Debian: e2fsprogs, xfsprogs). Without them nothing is
+Needs root, unshare, mount, mkfs.ext4 and mkfs.xfs, and xfs_io (Debian: util-linux, e2fsprogs, xfsprogs). Without them nothing is
 tried, and the exit code is 3. The exit code is 1 if a message was lost, or one believed that never was.";
 
 struct Plan {
@@ -89,6 +89,9 @@ fn main() -> ExitCode {
         eprintln!("nothing was tried: {missing}");
         return ExitCode::from(3);
     }
+    if std::env::var_os(ALONE).is_none() {
+        return alone(&arguments);
+    }
     println!("{}", Ledger::HEAD);
     for filesystem in &plan.filesystems {
         match cut(&plan, filesystem) {
@@ -100,6 +103,31 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Set in the process whose mounts no other process sees.
+const ALONE: &str = "POWER_CUT_ALONE";
+
+/// Goes on in a mount namespace of its own. A process elsewhere that makes itself a namespace would
+/// take a copy of the mount along, and keep the filesystem alive over its cut: the next mount would
+/// then find it without power, or beside another instance that writes to the same image.
+fn alone(arguments: &[String]) -> ExitCode {
+    let this = std::env::current_exe().unwrap_or_default();
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "--"])
+        .arg(this)
+        .args(arguments)
+        .env(ALONE, "1")
+        .status();
+    match status {
+        Ok(status) => {
+            status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
+        Err(error) => {
+            eprintln!("nothing was tried: unshare: {error}");
+            ExitCode::from(3)
+        }
+    }
 }
 
 /// Cuts the power of one filesystem so many times. An error says what was lost, or believed.
