@@ -175,7 +175,7 @@ impl Writer {
         place.demands.trusted_owner = attachment.trusted_owner;
         let producer = ProducerOptions::new().watched(false);
         let opened = producer.open(&place).or_else(|error| match error {
-            AtPath { path, error: AttachError::Open(OpenError::NotFound) } => {
+            AtPath { path, error: AttachError::Open(OpenError::NoDeadLetterRing) } => {
                 // Beside another ring, or none, the letter would be found by nobody, and the file
                 // would be in the way of the dead-letter ring of the next ring at this path.
                 attachment.still_readable().map_err(|error| NoWriter::Unavailable(error.to_string()))?;
@@ -203,14 +203,6 @@ impl Writer {
         let position = self.producer.try_send((letter.kind, &self.block))?;
         self.producer.check()?;
         Ok(position)
-    }
-}
-
-/// Refuses the dead-letter ring of another ring: it must not get this ring's letters.
-fn belongs_to(dead: &Attachment, ring: RingId) -> Result<(), AtPath<OpenError>> {
-    match dead.header.dead_of {
-        Some(of) if of == ring => Ok(()),
-        of => Err(dead.at_path(OpenError::NotItsDeadLetters { ring, of })),
     }
 }
 
@@ -485,9 +477,8 @@ impl Ring {
         if self.attachment.geometry().groups() == 0 {
             return Ok(Vec::new());
         }
-        let place = At::from(self.attachment.dead_source());
+        let place = At::from(self.attachment.dead_source()).dead_letters_of(self.id());
         let dead = Ring::open(&place)?;
-        belongs_to(&dead.attachment, self.id())?;
         let from =
             dead.consumers().iter().find(|c| c.name == REDRIVE_CONSUMER).and_then(|redrive| redrive.tail);
         let start = from.map_or(Start::Earliest, Start::At);

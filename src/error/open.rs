@@ -188,6 +188,12 @@ pub enum OpenError {
         /// The ring whose dead letters the file holds; none if it is no dead-letter ring.
         of: Option<RingId>,
     },
+    /// There is no file at the path of a ring's dead-letter ring: it was removed, or moved away.
+    #[error(
+        "there is no dead-letter ring: the next worker that gives a message up makes it; one that was moved away can be \
+         moved back before"
+    )]
+    NoDeadLetterRing,
     /// A control word in the file has a value that slipring never writes.
     #[error(
         "{0}; the file is damaged: `slipring check` lists all damage; restore the file, or create the ring again"
@@ -340,7 +346,7 @@ impl OpenError {
 
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
-            OpenError::NotFound => io::ErrorKind::NotFound,
+            OpenError::NotFound | OpenError::NoDeadLetterRing => io::ErrorKind::NotFound,
             OpenError::Symlink => io::ErrorKind::InvalidInput,
             OpenError::NotAFile { kind: "directory" } => io::ErrorKind::IsADirectory,
             OpenError::NotAFile { .. } => io::ErrorKind::InvalidInput,

@@ -121,6 +121,12 @@ fn open_errors() -> Table<OpenError> {
     vec![
         (OpenError::NotFound, ErrorKind::NotFound, "no such ring; create it first, or check the path"),
         (
+            OpenError::NoDeadLetterRing,
+            ErrorKind::NotFound,
+            "there is no dead-letter ring: the next worker that gives a message up makes it; one that was moved away can \
+             be moved back before",
+        ),
+        (
             OpenError::Symlink,
             InvalidInput,
             "is a symbolic link, and links are not followed; name the ring itself",

@@ -163,6 +163,9 @@ impl Attachment {
                 let path = from_the_root(path);
                 match Attachment::await_file(&path, ring, access, demands) {
                     Ok(attachment) => attachment,
+                    Err(OpenError::NotFound) if demands.dead_of.is_some() => {
+                        return Err(AtPath { path, error: OpenError::NoDeadLetterRing });
+                    }
                     Err(error) => return Err(AtPath { path, error }),
                 }
             }

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+/// The first version of control groups tells a group without a limit by the most pages that it can
+/// count, less than 2^63 bytes.
+const NO_LIMIT: u64 = 1 << 62;
+
 /// Bytes that may still be charged to the process's memory control group and to the groups above
 /// it; none if there is no limit, or none is told.
 pub(crate) fn memory_left() -> Option<u64> {
@@ -32,8 +36,9 @@ fn left_in(line: &str, mounted: &Path) -> Option<u64> {
     let on_the_way: Vec<PathBuf> = on_the_way.map(Path::to_path_buf).collect();
     let number = |file: PathBuf| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
     let left = |group: &PathBuf| {
+        let limit = number(group.join(limit)).filter(|&limit| limit < NO_LIMIT)?;
         let used = number(group.join(used))?.saturating_sub(reclaimable(&group.join("memory.stat")));
-        Some(number(group.join(limit))?.saturating_sub(used))
+        Some(limit.saturating_sub(used))
     };
     on_the_way.iter().filter_map(left).min()
 }
@@ -88,6 +93,7 @@ mod tests {
         assert_eq!(left_of("0::/\n", &root), None);
         assert_eq!(left_of("4:cpu,memory:/c\n", &root), Some(55));
         assert_eq!(left_of("4:cpu:/c\n", &root), None);
+        assert_eq!(left_of("4:memory:/\n", &root), None, "a limit that is none");
         assert_eq!(left_of("4:memory:/c\n0::/a\n", &root), Some(55));
         std::fs::remove_dir_all(&root).unwrap();
     }

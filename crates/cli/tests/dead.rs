@@ -205,6 +205,47 @@ fn rings_at_each_others_dead_letter_path_take_no_letters_of_each_other() {
 }
 
 /// A worker of another user, which trusts the owner: needs a user that can give itself up.
+/// Each verb that looks at a ring tells of the messages that wait for its dead-letter ring.
+#[test]
+fn messages_that_wait_for_the_dead_letter_ring_are_told_of_everywhere() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 64 --dead-letter-capacity 1 -g g; seq 3 | slipring pub $R");
+    let everywhere = [
+        ("slipring stat $R", "2 messages wait for it: the dead-letter ring is full"),
+        ("slipring check $R", "2 messages wait for the dead-letter ring: the dead-letter ring is full"),
+        ("slipring check $R --json", "\"dead_letters_wait\":{\"count\":2"),
+        ("slipring events $R", "dead-letters-full"),
+        ("slipring metrics $R", "group=\"g\"} 2"),
+        ("slipring top --once --interval 1ms $R", "no workers, 2 dead-pending"),
+        ("slipring top --once --json --interval 1ms $R", "\"dead_pending\":2"),
+        ("slipring group pending $R g", "dead-pending"),
+        ("slipring doctor . || true", "do not reach the dead-letter ring"),
+    ];
+    for (script, told) in everywhere {
+        assert!(!place.good(script).contains(told), "{script}");
+    }
+    place.good("slipring work $R -g g -c 3 --exec 'exit 65'");
+    for (script, told) in everywhere {
+        let text = place.good(script);
+        assert!(text.contains(told), "{script}: {text}");
+    }
+}
+
+#[test]
+fn a_dead_letter_ring_that_was_removed_is_made_by_a_worker_and_by_nobody_else() {
+    let place = with_letters();
+    place.good("rm ring.dead");
+    for verb in ["ls", "view", "redrive --apply", "purge --apply"] {
+        let (code, error) = place.bad(&format!("slipring dead {verb} $R"));
+        assert!(code == 1 && error.contains("the next worker that gives a message up makes it"), "{error}");
+        // A ring that is made as any other holds no dead letters.
+        assert!(!error.contains("slipring create"), "{verb}: {error}");
+    }
+    assert!(place.good("slipring stat $R").contains("there is no dead-letter ring"));
+    place.good("slipring pub $R three; slipring work $R -g sms -e --exec 'exit 65'");
+    assert_eq!(place.good("slipring dead view $R"), "three\n");
+}
+
 #[test]
 fn a_worker_of_another_user_moves_letters_too_or_says_why_not() {
     let place = Place::new();

@@ -78,7 +78,7 @@ fn a_ring_with_a_group_has_room_for_more_and_hints_do_not_lead_in_a_circle() {
     }
 }
 
-/// What a group at its limit says, wherever it is looked at.
+/// Each verb that looks at a group tells that its limit is reached.
 #[test]
 fn a_group_whose_limit_is_reached_says_so_everywhere() {
     let place = Place::new();

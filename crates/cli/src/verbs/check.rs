@@ -1,9 +1,10 @@
 //! `check`: the violations of a ring's invariants, and their repair.
 
 use crate::exit::{Failure, Outcome};
-use crate::facts::rings_in;
+use crate::facts::{Facts, rings_in};
 use crate::output;
 use crate::place::Trust;
+use crate::verbs::stat::wait;
 use serde_json::{Value, json};
 use slipring::Ring;
 use std::fmt::Write as _;
@@ -45,6 +46,8 @@ pub(crate) fn run(args: &Check) -> Outcome {
                  use, and whose readers read what is not written; remove it, and use slipring dump, never cp",
             path.display())
     }));
+    // No violation: no message is lost, and the ring fills up meanwhile.
+    let waits = Facts::open(&args.path)?.dead_letters_wait();
     let shown = args.path.display();
     if args.json {
         let texts = |all: &[String]| all.iter().map(|text| Value::from(text.as_str())).collect::<Value>();
@@ -52,6 +55,7 @@ pub(crate) fn run(args: &Check) -> Outcome {
             "path": shown.to_string(),
             "repaired": done,
             "violations": texts(&wrong),
+            "dead_letters_wait": waits.map(|(count, why)| json!({ "count": count, "why": why })),
             "to_be_cleared": leftovers.iter().map(|entry| Value::from(entry.to_string())).collect::<Vec<_>>(),
         }))?;
     } else {
@@ -64,6 +68,9 @@ pub(crate) fn run(args: &Check) -> Outcome {
         }
         if wrong.is_empty() {
             let _ = writeln!(text, "{shown}: sound{}", to_be_cleared(leftovers.len()));
+        }
+        if let Some((messages, why)) = &waits {
+            let _ = writeln!(text, "{shown}: {} for the dead-letter ring: {why}", wait(*messages));
         }
         output::print(&text)?;
     }

@@ -43,7 +43,7 @@ fn take_for(cast: &Cast, path: &Path, time: Duration, all: bool) -> Taken {
     let start = Instant::now();
     let open = || match DeadLetters::open(path) {
         // No worker gave a message up since their ring was moved away.
-        Err(AtPath { error: AttachError::Open(OpenError::NotFound), .. }) => Ok(None),
+        Err(AtPath { error: AttachError::Open(OpenError::NoDeadLetterRing), .. }) => Ok(None),
         opened => opened.map(Some),
     };
     let Some(mut letters) = cast.insist("open the dead letters", open) else { return Taken::All };

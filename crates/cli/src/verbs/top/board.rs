@@ -53,6 +53,8 @@ pub(super) struct Reader {
     pub(super) in_flight: Option<u64>,
     /// A group has as many in flight as it may.
     pub(super) at_limit: bool,
+    /// Messages that a group gave up and that wait for the dead-letter ring.
+    pub(super) dead_pending: u64,
     pub(super) redelivered: Option<u64>,
     pub(super) oldest: Option<Duration>,
     pub(super) pace: Pace,
@@ -136,6 +138,7 @@ impl Track {
                 lag: consumer.lag,
                 in_flight: None,
                 at_limit: false,
+                dead_pending: 0,
                 redelivered: None,
                 oldest: None,
                 pace: Pace::default(),
@@ -151,6 +154,7 @@ impl Track {
                 lag: group.num_pending + group.num_ack_pending + group.num_dead_pending,
                 in_flight: Some(group.num_ack_pending),
                 at_limit: group.is_at_limit(),
+                dead_pending: group.num_dead_pending,
                 redelivered: Some(group.num_redelivered),
                 oldest: group.oldest_pending,
                 pace: Pace::default(),
@@ -189,6 +193,7 @@ impl Track {
                 "per_second": reader.pace.rate(),
                 "ack_pending": reader.in_flight,
                 "at_limit": reader.at_limit,
+                "dead_pending": reader.dead_pending,
                 "redelivered_pending": reader.redelivered,
                 "oldest_pending_ms": reader.oldest.map(|age| age.as_millis()),
             })).collect::<Vec<_>>(),

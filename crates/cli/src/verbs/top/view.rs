@@ -161,6 +161,10 @@ fn reader(track: &Track, reader: &Reader, name: String) -> Row {
         (None, false) => "consumer, away".to_owned(),
     };
     let state = if reader.at_limit { format!("{state}, at its limit") } else { state };
+    let state = match reader.dead_pending {
+        0 => state,
+        n => format!("{state}, {n} dead-pending"),
+    };
     let cells = [
         name,
         "-".to_owned(),
