@@ -16,6 +16,8 @@ Exit codes:
   3  a lease was lost: another worker may do, or have done, the same message
   4  there was nothing, or not as many messages as asked for, in time
   5  the ring was full
+  6  a disk refused, or has lost, what a journal wrote: the ring keeps what is not on it
+  7  messages of a journal are missing or damaged
 
 Ctrl-C, SIGTERM and SIGHUP end every verb in good order: what was received and written is released, what was leased \
 is handed back, and no entry stays behind.";
@@ -33,6 +35,10 @@ pub(crate) enum Failure {
     Empty(String),
     /// The ring did not take it.
     Full(String),
+    /// A disk failed a journal.
+    Disk(String),
+    /// Messages of a journal are not there.
+    Missing(String),
     /// The reader of the output closed the pipe: not a failure.
     BrokenPipe,
 }
@@ -57,6 +63,8 @@ impl Failure {
             Failure::LeaseLost(text) => (text, 3),
             Failure::Empty(text) => (text, 4),
             Failure::Full(text) => (text, 5),
+            Failure::Disk(text) => (text, 6),
+            Failure::Missing(text) => (text, 7),
             Failure::BrokenPipe => ("", 0),
         }
     }

@@ -135,6 +135,22 @@ impl Format {
     }
 }
 
+impl Format {
+    /// As [`append`](Self::append); `more` adds members to an object.
+    pub(crate) fn append_with(
+        &self,
+        out: &mut Vec<u8>,
+        number: u64,
+        message: View<'_>,
+        more: impl FnOnce(&mut Value),
+    ) {
+        let Format::Json(of) = self else { return self.append(out, number, message) };
+        let mut value = to_json(message, of.as_ref());
+        more(&mut value);
+        let _ = writeln!(out, "{value}");
+    }
+}
+
 /// The payload's part of a JSON object: `text`, or `base64` if it is not UTF-8.
 pub(crate) fn payload(bytes: &[u8]) -> (&'static str, Value) {
     match std::str::from_utf8(bytes) {

@@ -24,8 +24,8 @@ mod verbs;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 use verbs::{
-    bench, check, consumers, create, dead, doctor, dump, events, group, latency, ls, metrics, peek, publish,
-    restore, rm, stat, subscribe, top, work,
+    bench, check, consumers, create, dead, doctor, dump, events, group, history, journal, latency, ls,
+    metrics, peek, publish, restore, rm, stat, subscribe, top, work,
 };
 
 /// Message queues that are files: make them, write to them, read them, look into them
@@ -49,6 +49,8 @@ enum Verb {
     Sub(subscribe::Subscribe),
     Work(work::Work),
     Peek(peek::Peek),
+    Journal(journal::JournalArgs),
+    History(history::HistoryArgs),
     Dead(dead::Dead),
     Dump(dump::Dump),
     Restore(restore::Restore),
@@ -91,6 +93,8 @@ fn main() -> ExitCode {
         Verb::Sub(args) => subscribe::run(args),
         Verb::Work(args) => work::run(args),
         Verb::Peek(args) => peek::run(args),
+        Verb::Journal(args) => journal::run(args),
+        Verb::History(args) => history::run(args),
         Verb::Dead(args) => dead::run(args),
         Verb::Dump(args) => dump::run(args),
         Verb::Restore(args) => restore::run(args),

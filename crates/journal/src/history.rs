@@ -207,16 +207,7 @@ impl History {
         if !home.path().is_dir() {
             return Err(HistoryError::NoJournal { directory: home.path().to_path_buf() });
         }
-        let mut history = History {
-            home: home.clone(),
-            next: 0,
-            current: None,
-            frame: Vec::new(),
-            head: None,
-            record: (0, 0, 0),
-            failed: None,
-            judged: None,
-        };
+        let mut history = History::at_the_beginning(home);
         history.seek(Start::Earliest)?;
         Ok(history)
     }
@@ -307,7 +298,7 @@ impl History {
     ///
     /// As [`next`](Self::next).
     pub fn end(&self) -> Result<u64, HistoryError> {
-        let mut other = History::of_at(&self.home);
+        let mut other = History::at_the_beginning(&self.home);
         let Some(last) = self.segments()?.last().copied() else { return Ok(0) };
         other.next = last;
         while other.load()? {
@@ -316,7 +307,7 @@ impl History {
         Ok(other.next)
     }
 
-    fn of_at(home: &Home) -> History {
+    fn at_the_beginning(home: &Home) -> History {
         History {
             home: home.clone(),
             next: 0,
@@ -338,17 +329,23 @@ impl History {
     #[expect(clippy::should_implement_trait, reason = "it lends the message")]
     pub fn next(&mut self) -> Result<Option<HistoryMessage<'_>>, HistoryError> {
         let Some((position, kind, range)) = self.advance()? else { return Ok(None) };
+        Ok(Some(self.message(position, kind, range)))
+    }
+
+    /// The message that [`advance`](Self::advance) found.
+    pub(crate) fn message(&self, position: u64, kind: u32, range: Range<usize>) -> HistoryMessage<'_> {
         let head = self.head.as_ref();
-        Ok(Some(HistoryMessage {
+        HistoryMessage {
             position,
             kind,
             epoch: head.map_or(0, |head| head.epoch),
             committed: UNIX_EPOCH + Duration::from_nanos(head.map_or(0, |head| head.stamp_ns)),
             bytes: &self.frame[range],
-        }))
+        }
     }
 
-    fn advance(&mut self) -> Result<Option<(u64, u32, Range<usize>)>, HistoryError> {
+    /// The position, the kind and the place of the next message; none at the end.
+    pub(crate) fn advance(&mut self) -> Result<Option<(u64, u32, Range<usize>)>, HistoryError> {
         loop {
             while let Some((position, kind, range)) = self.next_record() {
                 if position >= self.next {

@@ -5,12 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod check;
 mod description;
 mod error;
 pub mod format;
 mod history;
 mod home;
 mod journal;
+mod merge;
 pub mod readers;
 mod restore;
 mod retention;
@@ -20,11 +22,13 @@ mod status;
 mod system;
 mod writer;
 
+pub use check::{Finding, Report, check};
 pub use description::Description;
 pub use error::JournalError;
 pub use history::{History, HistoryError, HistoryMessage, Sought};
 pub use home::Home;
 pub use journal::{Ended, Journal, JournalOptions, NAME, Notice};
+pub use merge::{MergeError, Merged, MergedMessage, Origin};
 pub use restore::{Member, RestoreError, Restored, restore};
 pub use status::{Handle, Status};
 pub use system::Method;

@@ -313,8 +313,21 @@ impl<S: Source> Segment<S> {
     /// # Errors
     ///
     /// Those of reading.
-    pub fn walk(&self, mut each: impl FnMut(&FrameHead, &[u8])) -> io::Result<(Place, Verdict)> {
-        let (mut place, mut frame) = (self.start(), Vec::new());
+    pub fn walk(&self, each: impl FnMut(&FrameHead, &[u8])) -> io::Result<(Place, Verdict)> {
+        self.walk_from(self.start(), each)
+    }
+
+    /// Reads every frame from a place on, up to the end.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading.
+    pub fn walk_from(
+        &self,
+        mut place: Place,
+        mut each: impl FnMut(&FrameHead, &[u8]),
+    ) -> io::Result<(Place, Verdict)> {
+        let mut frame = Vec::new();
         loop {
             match self.step(&mut place, &mut frame)? {
                 Step::Frame(head) => each(&head, &frame),

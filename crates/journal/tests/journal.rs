@@ -8,8 +8,8 @@ use kit::TempDir;
 use messages::message;
 use slipring::{Producer, Ring, RingOptions, Start};
 use slipring_journal::{
-    Ended, History, HistoryError, Home, Journal, JournalError, JournalOptions, Method, Notice, Sizes, Writer,
-    readers,
+    Ended, Finding, History, HistoryError, Home, Journal, JournalError, JournalOptions, MergeError, Method,
+    Notice, Origin, Sizes, Writer, check, readers,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -531,4 +531,167 @@ fn a_later_version_is_neither_written_over_nor_taken_for_an_end() {
     let error = scene.attach().unwrap_err();
     assert!(matches!(error, JournalError::History(HistoryError::Unknown { .. })), "{error}");
     assert!(matches!(read(&mut scene.history(), 0), (5, Some(HistoryError::Unknown { .. }))));
+}
+
+/// A producer at full speed, small segments, retention that retires most of them, and readers that
+/// begin all the time.
+#[test]
+fn history_goes_over_to_live_without_a_gap_or_a_double_while_everything_moves() {
+    let total = 200_000;
+    let Scene { ring, mut producer, place } = Scene::new();
+    let options = Scene::options().keep_bytes(40 * SEGMENT).until_closed(true);
+    let journal = options.attach(&ring, &place).unwrap();
+    let handle = journal.handle();
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| journal.run());
+        let (ring, place) = (&ring, place.as_ref());
+        let readers: Vec<_> = (0..3_u64)
+            .map(|n| {
+                let handle = handle.clone();
+                scope.spawn(move || {
+                    kit::until("some are durable", || handle.status().durable > n * 30_000);
+                    follow(History::open(place).unwrap().then_live(ring).unwrap())
+                })
+            })
+            .collect();
+        for position in 0..total {
+            producer.send((kind(position), &message(position)[..])).unwrap();
+        }
+        producer.close().unwrap();
+        let origins: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
+        assert_eq!(running.join().unwrap().unwrap(), Ended::Closed);
+        for (from_history, last) in &origins {
+            assert_eq!(*last, total);
+            assert!(*from_history < total);
+        }
+        assert!(origins.iter().any(|(from_history, _)| *from_history > 0), "{origins:?}");
+    });
+}
+
+/// Reads to the end of the stream. Returns the number of messages from the history, and the end.
+fn follow(mut merged: slipring_journal::Merged) -> (u64, u64) {
+    let (mut next, mut from_history, mut was_live) = (merged.position(), 0, false);
+    loop {
+        let error = match merged.next() {
+            Ok(found) => {
+                assert_eq!((found.position, found.kind, &*found), (next, kind(next), &message(next)[..]));
+                next += 1;
+                let is_history = found.origin == Origin::History;
+                assert_eq!(found.committed.is_some(), is_history);
+                assert!(!(is_history && was_live), "history comes first");
+                was_live = !is_history;
+                from_history += u64::from(is_history);
+                continue;
+            }
+            Err(error) => error,
+        };
+        match error {
+            MergeError::Receive(slipring::RecvError::Closed) => return (from_history, next),
+            // Retention was faster than the reader: it says so, and goes on.
+            MergeError::History(HistoryError::Gone { next: at, first, .. }) => {
+                assert!(at == next && first > next);
+                next = first;
+                merged.skip_gap();
+            }
+            error => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_the_ring_overtakes_holds_it_in_the_end() {
+    let mut scene = Scene::new();
+    scene.publish(10);
+    scene.commit();
+    // The journal of a ring that has gone on: the reader is behind by more than the ring holds, and
+    // sees the end of the segments, again and again, with the ring beyond it.
+    let mut merged = scene.history().then_live(&scene.ring).unwrap();
+    assert_eq!(merged.origin(), Origin::Live, "the ring has all of it");
+    drop(merged);
+    for _ in 0..4 {
+        scene.publish(1000);
+        scene.commit();
+    }
+    let mut history = scene.history();
+    history.seek(Start::At(0)).unwrap();
+    merged = history.then_live(&scene.ring).unwrap();
+    assert_eq!(merged.origin(), Origin::History);
+    let Scene { ring, producer, place } = scene;
+    producer.close().unwrap();
+    assert_eq!(follow(merged).1, 4010);
+    // The durable consumer was removed, and the ring went on without a journal.
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    let mut merged = History::open(&place).unwrap().then_live(&ring).unwrap();
+    ring.remove_consumer("journal").unwrap();
+    for position in 4010..7000 {
+        producer.send((kind(position), &message(position)[..])).unwrap();
+    }
+    for _ in 0..4010 {
+        merged.next().unwrap();
+    }
+    let error = merged.next_timeout(Duration::ZERO).map(|found| found.position).unwrap_err();
+    let MergeError::Apart { end: 4010, earliest } = error else { panic!("{error}") };
+    merged.skip_gap();
+    assert_eq!(merged.next().unwrap().position, earliest);
+}
+
+#[test]
+fn a_check_finds_all_of_it_and_a_repair_only_moves() {
+    let mut scene = Scene::new();
+    scene.commit_each(60);
+    let home = scene.home();
+    let report = check(&home, |_| ()).unwrap();
+    assert!(report.is_sound() && (report.messages, report.first, report.end) == (60, 0, 60), "{report:?}");
+    let segments = scene.segments();
+    let (second, third) = (segments[1], segments[2]);
+    scene.change(second, |bytes| {
+        let frames = frames(bytes);
+        bytes[frames[3] + 70] ^= 4;
+        bytes[frames.last().unwrap() + 70] ^= 4;
+    });
+    scene.change(third, |bytes| bytes[9] ^= 1);
+    std::fs::remove_file(home.path().join("ring.json")).unwrap();
+    let report = check(&home, |_| ()).unwrap();
+    let end = segments[3];
+    let found: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    assert!(matches!(report.findings[0], Finding::Description { .. }), "{found:?}");
+    assert!(
+        matches!(report.findings[1], Finding::Damaged { from, to, .. } if (from, to) == (second + 3, second + 4)),
+        "{found:?}"
+    );
+    assert!(
+        matches!(report.findings[2], Finding::Damaged { from, to, .. } if (from, to) == (third - 1, third)),
+        "{found:?}"
+    );
+    assert!(
+        matches!(report.findings[3], Finding::Head { first, to: Some(to), .. } if (first, to) == (third, end)),
+        "{found:?}"
+    );
+    assert_eq!((report.findings.len(), report.messages), (4, 60 - 2 - (end - third)), "{found:?}");
+    let all = || {
+        let entries = std::fs::read_dir(home.path())
+            .unwrap()
+            .chain(std::fs::read_dir(home.path().join("aside")).into_iter().flatten());
+        entries
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|end| end == "seg"))
+            .count()
+    };
+    let before = all();
+    assert_eq!(report.repair(false).unwrap(), [home.segment(third)]);
+    assert_eq!(scene.segments(), segments);
+    report.repair(true).unwrap();
+    assert_eq!(all(), before);
+    let mut history = scene.history();
+    let mut gaps = Vec::new();
+    loop {
+        match read(&mut history, gaps.last().map_or(0, |(_, to)| *to)) {
+            (_, None) => break,
+            (_, Some(HistoryError::Damaged { from, to, .. } | HistoryError::Hole { from, to, .. })) => {
+                gaps.push((from, to))
+            }
+            (_, Some(error)) => panic!("{error}"),
+        }
+        history.skip_gap();
+    }
+    assert_eq!(gaps, [(second + 3, second + 4), (third - 1, end)]);
 }

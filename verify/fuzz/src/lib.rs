@@ -4,4 +4,5 @@
 pub mod attach;
 pub mod input;
 pub mod memory;
+pub mod segment;
 pub mod words;

@@ -9,6 +9,8 @@ pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod events;
 pub(crate) mod group;
+pub(crate) mod history;
+pub(crate) mod journal;
 pub(crate) mod latency;
 pub(crate) mod ls;
 pub(crate) mod metrics;

@@ -7,10 +7,13 @@ use crate::output;
 use crate::parse::{self, Origin};
 use crate::place::Await;
 use crate::signals::{self, Deadline};
-use slipring::{Consumer, ConsumerOptions, Kinds, Observer, RecvError, Ring};
+use crate::verbs::history;
+use serde_json::Value;
+use slipring::{At, Consumer, ConsumerOptions, Kinds, Observer, RecvError, Ring, Start};
+use slipring_journal::{History, MergeError};
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Messages that are written at once, at most.
@@ -29,7 +32,8 @@ reading only: it holds no party up, and says on standard error how many messages
 Examples:
   slipring sub /dev/shm/news --from latest
   slipring sub /dev/shm/news --name archive >> news.log     # goes on where it stopped
-  slipring sub /dev/shm/news --observe --last 10 -e --json | jq -r .text")]
+  slipring sub /dev/shm/news --observe --last 10 -e --json | jq -r .text
+  slipring sub /dev/shm/orders --history /var/lib/orders --from 0")]
 pub(crate) struct Subscribe {
     /// The ring
     path: PathBuf,
@@ -59,6 +63,10 @@ pub(crate) struct Subscribe {
     /// Reads by copy and gates nothing; may miss messages
     #[arg(long)]
     observe: bool,
+    /// Begins in the ring's journal in this directory, and goes over into the ring without a gap: for
+    /// a --from that the ring no longer has. With --json each message says its origin
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["observe", "name", "follow"])]
+    history: Option<PathBuf>,
     /// Only messages of this kind: 3, !3 (all but 3) or ..3 (up to 3)
     #[arg(short, long, value_name = "KIND", value_parser = parse::kinds)]
     kind: Option<Kinds>,
@@ -82,7 +90,9 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
         left: args.count.unwrap_or(u64::MAX),
         written: 0,
     };
-    let outcome = if args.observe {
+    let outcome = if let Some(dir) = &args.history {
+        merged(args, dir, &ring, &mut sink)
+    } else if args.observe {
         observe(args, Observer::<[u8]>::attach(&place, start)?, &mut sink)
     } else {
         let mut options = ConsumerOptions::new().start(start);
@@ -172,6 +182,51 @@ fn consume(args: &Subscribe, mut consumer: Consumer, sink: &mut Sink) -> Outcome
     Ok(())
 }
 
+/// History, then live.
+fn merged(args: &Subscribe, dir: &Path, ring: &Ring, sink: &mut Sink) -> Outcome {
+    let mut history = History::open_ring(dir, ring.id())?;
+    let first = history.position();
+    history.seek(match args.last.map_or(args.from, Origin::Back) {
+        Origin::Earliest => Start::At(first),
+        Origin::Latest => Start::At(ring.head()),
+        Origin::At(position) => Start::At(position),
+        Origin::Back(back) => Start::At(ring.head().saturating_sub(back).max(first)),
+    })?;
+    let mut merged = history.then_live(At::ring(ring).any_type())?;
+    let mut deadline = Deadline::after(args.timeout);
+    let mut was_live = false;
+    while sink.left > 0 && !signals::interrupted() {
+        // What is there at once is written together.
+        let timeout = if sink.pending.is_empty() && !args.exit { deadline.slice() } else { Duration::ZERO };
+        match merged.next_timeout(timeout) {
+            Ok(message) => {
+                let is_live = message.origin == slipring_journal::Origin::Live;
+                if is_live && !std::mem::replace(&mut was_live, true) {
+                    output::note(&format!("live from position {} on", message.position));
+                }
+                let view = View { position: message.position, kind: message.kind, bytes: &message };
+                sink.take_with(view, |value| {
+                    value["origin"] = Value::from(if is_live { "live" } else { "history" });
+                    value["committed"] = message.committed.map_or(Value::Null, |at| history::time(at).into());
+                });
+                drop(message);
+                if sink.is_due() {
+                    sink.flush()?;
+                }
+                deadline = Deadline::after(args.timeout);
+            }
+            Err(MergeError::Receive(RecvError::TimedOut(_))) if !sink.pending.is_empty() => sink.flush()?,
+            Err(MergeError::Receive(error)) => {
+                if ended(error, args, deadline)?.is_none() {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 fn observe(args: &Subscribe, mut observer: Observer, sink: &mut Sink) -> Outcome {
     let mut deadline = Deadline::after(args.timeout);
     while sink.left > 0 && !signals::interrupted() {
@@ -229,6 +284,15 @@ impl Sink {
             self.written += 1;
             self.left -= 1;
             self.format.append(&mut self.pending, self.written, message);
+        }
+    }
+
+    /// As `take`; `more` adds members to an object.
+    fn take_with(&mut self, message: View<'_>, more: impl FnOnce(&mut Value)) {
+        if self.left > 0 && wants(self.kinds, message.kind) {
+            self.written += 1;
+            self.left -= 1;
+            self.format.append_with(&mut self.pending, self.written, message, more);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The same targets without a fuzzer: inputs by chance, and changed ones of a corpus, as fast as
 //! they go.
 //!
-//! `plain <attach|words> <executions> <seed> <corpus>`; a seed repeats its run.
+//! `plain <attach|segment|words> <executions> <seed> <corpus>`; a seed repeats its run.
 
 use kit::Dice;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,10 +11,11 @@ const LONGEST: usize = 96;
 fn main() {
     let given: Vec<String> = std::env::args().skip(1).collect();
     let [target, executions, seed, corpus] = given.as_slice() else {
-        panic!("plain <attach|words> <executions> <seed> <corpus>")
+        panic!("plain <attach|segment|words> <executions> <seed> <corpus>")
     };
     let run: fn(&[u8]) = match target.as_str() {
         "attach" => slipring_fuzz::attach::run,
+        "segment" => slipring_fuzz::segment::run,
         _ => slipring_fuzz::words::run,
     };
     let files = std::fs::read_dir(corpus).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
