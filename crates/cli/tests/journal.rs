@@ -1,5 +1,5 @@
-//! The fear: the journal that runs beside a trading system loses what it said it had, stops for ever,
-//! spins, or says nothing.
+//! The fear: the journal that runs beside a trading system loses what it said it had, stops for
+//! ever, spins, or says nothing.
 
 mod shell;
 

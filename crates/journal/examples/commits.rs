@@ -1,12 +1,12 @@
-//! Measures commits beside bare writes: the same bytes, at the same places of the same file, with the
-//! same flags, in turns.
+//! Measures commits beside bare writes: the same bytes, at the same places of the same file, with
+//! the same flags, in turns.
 //!
 //! ```sh
 //! cargo run --release -p slipring-journal --example commits -- DIR [ROUNDS]
 //! ```
 //!
-//! Prints the median over the rounds of how many a second, for a frame of one page and one of 64 KiB,
-//! and what a whole journal takes out of a ring.
+//! Prints the median over the rounds of how many a second, for a frame of one page and one of 64
+//! KiB, and what a whole journal takes out of a ring.
 
 use rustix::fs::OFlags;
 use slipring::{Producer, RingId, RingOptions};

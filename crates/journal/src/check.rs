@@ -46,8 +46,8 @@ pub enum Finding {
         /// What was found.
         text: String,
     },
-    /// The description of the ring is missing or damaged: the messages are not affected, but the ring
-    /// cannot be made again by itself.
+    /// The description of the ring is missing or damaged: the messages are not affected, but the
+    /// ring cannot be made again by itself.
     Description {
         /// What is wrong.
         text: String,

@@ -513,7 +513,8 @@ impl History {
         current.segment.judge(place).map_err(|source| io_error(&path, source))
     }
 
-    /// As `verdict`, at the end of the newest segment. None if the search behind it was made lately.
+    /// As `verdict`, at the end of the newest segment. None if the search behind it was made
+    /// lately.
     fn judge_again(&mut self, first: u64, place: Place) -> Result<Option<Verdict>, HistoryError> {
         let mut pause = Duration::from_secs(1);
         if let Some((of, offset, when, before)) = self.judged {
@@ -529,8 +530,8 @@ impl History {
         Ok(Some(verdict))
     }
 
-    /// The error for damage at a place. None if no message is lost: then the damaged frame held marks,
-    /// and the reader goes on behind it.
+    /// The error for damage at a place. None if no message is lost: then the damaged frame held
+    /// marks, and the reader goes on behind it.
     fn damaged(&mut self, path: &Path, place: Place, behind: FrameHead) -> Option<HistoryError> {
         let (offset, from) = (place.offset, place.next);
         if let Some(current) =

@@ -107,8 +107,8 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
-        // A journal that is just retiring the segment has the lock, or has had it: then the file has
-        // another name, or none.
+        // A journal that is just retiring the segment has the lock, or has had it: then the file
+        // has another name, or none.
         if !system::try_lock_shared(&file)? || !system::is_same_file(&file, &path)? {
             return Ok(None);
         }

@@ -127,9 +127,9 @@ impl JournalOptions {
         self
     }
 
-    /// Keeps each message for this long after its commit at least, and for an eighth longer at most:
-    /// a segment is closed after an eighth of that time, and retired when its last message is old
-    /// enough. Default: for ever.
+    /// Keeps each message for this long after its commit at least, and for an eighth longer at
+    /// most: a segment is closed after an eighth of that time, and retired when its last message is
+    /// old enough. Default: for ever.
     #[must_use]
     pub fn keep_age(mut self, age: Duration) -> JournalOptions {
         self.keep.age = Some(age);
@@ -178,16 +178,16 @@ impl JournalOptions {
         self
     }
 
-    /// Ends when the stream is closed and all of it is on the disk. Default false: the journal waits
-    /// for the next producer.
+    /// Ends when the stream is closed and all of it is on the disk. Default false: the journal
+    /// waits for the next producer.
     #[must_use]
     pub fn until_closed(mut self, until_closed: bool) -> JournalOptions {
         self.until_closed = until_closed;
         self
     }
 
-    /// Attaches to a ring as its durable consumer `journal`, and finds the place in the directory to
-    /// go on at. The directory is created if its parent is there.
+    /// Attaches to a ring as its durable consumer `journal`, and finds the place in the directory
+    /// to go on at. The directory is created if its parent is there.
     ///
     /// A ring in which a durable consumer of that name was
     /// [declared](slipring::RingOptions::durable) is journaled from its first message on; another
@@ -485,11 +485,11 @@ fn method_for(home: &Home) -> Result<Method, JournalError> {
     }
 }
 
-/// A journal that is attached: it writes each message of its ring to the disk, and releases it then.
-/// Its tail is the durable watermark: all below it is on the disk.
+/// A journal that is attached: it writes each message of its ring to the disk, and releases it
+/// then. Its tail is the durable watermark: all below it is on the disk.
 ///
-/// The ring is the write buffer. While one commit is under way, messages gather in the ring, and the
-/// next commit takes them all: the more there are, the larger it is, without a timer.
+/// The ring is the write buffer. While one commit is under way, messages gather in the ring, and
+/// the next commit takes them all: the more there are, the larger it is, without a timer.
 pub struct Journal {
     ring: Ring,
     home: Home,
@@ -648,8 +648,8 @@ impl Journal {
             Err(RecvError::Empty | RecvError::Closed) => return Ok(0),
             Err(error) => return Err(error.into()),
         };
-        // Iterating hands messages out, and dropping the batch releases those: no more may be handed
-        // out than fit.
+        // Iterating hands messages out, and dropping the batch releases those: no more may be
+        // handed out than fit.
         if batch.len() <= writer.room(block) {
             batch.iter().for_each(|message| writer.push(message.kind(), &message));
         } else {

@@ -1,7 +1,8 @@
 //! A journal of a slipring: its messages on a disk.
 //!
 //! A [`Journal`] is a durable consumer that writes each message to a disk and releases it then. A
-//! [`History`] reads what it wrote, and [`restore`] makes the ring anew from it when its file is lost.
+//! [`History`] reads what it wrote, and [`restore`] makes the ring anew from it when its file is
+//! lost.
 
 #![forbid(unsafe_code)]
 

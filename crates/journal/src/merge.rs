@@ -1,8 +1,8 @@
 //! History that becomes live: from the segments over into the ring, without a gap or a double.
 //!
 //! A message that the ring no longer has was released by the journal, so it is on the disk. Hence:
-//! attach at the next position; where the ring does not have it any more, read on from the segments,
-//! and attach again. Nothing else is needed: no mark, no threshold, no second stream.
+//! attach at the next position; where the ring does not have it any more, read on from the
+//! segments, and attach again. Nothing else is needed: no mark, no threshold, no second stream.
 
 use crate::history::{History, HistoryError};
 use slipring::{
@@ -120,8 +120,8 @@ enum Reader {
 }
 
 impl History {
-    /// From here on: the rest of the history, then the live ring. Each message comes once, in order,
-    /// also while the producer runs at full speed and retention retires segments.
+    /// From here on: the rest of the history, then the live ring. Each message comes once, in
+    /// order, also while the producer runs at full speed and retention retires segments.
     ///
     /// A producer that is faster than the reader overtakes it again and again. After some rounds
     /// the reader attaches to the ring at its earliest message, and then reads the segments up to
@@ -259,8 +259,8 @@ impl Merged {
         }
     }
 
-    /// Attaches to the ring, if it has the next message; else, if that was so too often, attaches to
-    /// hold it.
+    /// Attaches to the ring, if it has the next message; else, if that was so too often, attaches
+    /// to hold it.
     fn try_live(&mut self) -> Result<(), MergeError> {
         let Reader::Chasing(chases) = self.reader else { return Ok(()) };
         let next = self.history.position();

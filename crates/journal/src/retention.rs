@@ -114,8 +114,8 @@ impl Retention {
         Ok(said)
     }
 
-    /// True if the segment that ended at this stamp is not kept any more: for anybody, or for a named
-    /// reader either.
+    /// True if the segment that ended at this stamp is not kept any more: for anybody, or for a
+    /// named reader either.
     fn is_over(&self, stamp_ns: u64, now_ns: u64, for_readers: bool) -> bool {
         let Keep { bytes, age, hold_bytes, hold_age } = self.keep;
         let by_bytes = bytes.is_some_and(|bytes| {

@@ -131,8 +131,8 @@ impl Spares {
         }
     }
 
-    /// The path of a segment to begin. Where none is ready, one with reserved blocks, which takes no
-    /// time to make.
+    /// The path of a segment to begin. Where none is ready, one with reserved blocks, which takes
+    /// no time to make.
     pub(crate) fn take(&self) -> io::Result<PathBuf> {
         let spare = self.shared.spare();
         if std::mem::take(&mut self.shared.state().is_ready) {
@@ -165,8 +165,8 @@ impl Spares {
         }
     }
 
-    /// Retires a segment: it becomes the spare one if there is none, and if nobody else has it; else
-    /// it is removed. Returns true if it was kept.
+    /// Retires a segment: it becomes the spare one if there is none, and if nobody else has it;
+    /// else it is removed. Returns true if it was kept.
     pub(crate) fn retire(&self, path: &Path) -> io::Result<bool> {
         let file = system::open_to_read(path)?;
         let about = file.metadata()?;

@@ -1,6 +1,6 @@
-//! The fear: a journal releases what is not on the disk, goes on at the wrong place, or lets messages
-//! go that somebody needs; a reader of the history is given something else than was published, or
-//! takes a gap for the end.
+//! The fear: a journal releases what is not on the disk, goes on at the wrong place, or lets
+//! messages go that somebody needs; a reader of the history is given something else than was
+//! published, or takes a gap for the end.
 
 mod messages;
 

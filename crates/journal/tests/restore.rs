@@ -1,5 +1,6 @@
 //! The fear: a ring that is made anew from its journal misses messages that were on the disk, makes
-//! a reader miss some, or is made of something that is damaged, foreign, unfinished or still in use.
+//! a reader miss some, or is made of something that is damaged, foreign, unfinished or still in
+//! use.
 
 mod messages;
 

@@ -1,5 +1,5 @@
-//! The fear: a segment that was torn, damaged or used before is read as something that nobody wrote,
-//! or ends where it does not end.
+//! The fear: a segment that was torn, damaged or used before is read as something that nobody
+//! wrote, or ends where it does not end.
 
 mod bench;
 mod messages;

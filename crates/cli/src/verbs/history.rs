@@ -51,8 +51,8 @@ pub(crate) struct HistoryArgs {
     /// Waits at the end for what is committed later
     #[arg(long)]
     follow: bool,
-    /// Reads as the reader of this name: goes on where it stopped, and retention keeps what it has not
-    /// read, up to a limit, until `slipring journal forget`
+    /// Reads as the reader of this name: goes on where it stopped, and retention keeps what it has
+    /// not read, up to a limit, until `slipring journal forget`
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Goes on behind messages that are missing, and says on standard error which

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 /// Writes the messages of a ring to a disk, and releases each when it is there
 ///
-/// The journal is the ring's durable consumer `journal`: what it has not written is kept in the ring,
-/// and all below its tail outlives a power cut. It runs until it is stopped; then it writes what is
-/// published by then.
+/// The journal is the ring's durable consumer `journal`: what it has not written is kept in the
+/// ring, and all below its tail outlives a power cut. It runs until it is stopped; then it writes
+/// what is published by then.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_long_help = "\
@@ -61,8 +61,8 @@ pub(crate) struct JournalArgs {
     /// The bytes of a segment; beside the one that is written, one is kept ready
     #[arg(long, value_name = "BYTES", value_parser = parse::count, default_value = "64Mi")]
     segment: u64,
-    /// Begins here although messages before are missing: in an empty directory, or behind an end that
-    /// is lost or damaged. What is there stays; readers are told of the hole
+    /// Begins here although messages before are missing: in an empty directory, or behind an end
+    /// that is lost or damaged. What is there stays; readers are told of the hole
     #[arg(long)]
     begin_here: bool,
     /// Accepts a directory in memory (tmpfs, ramfs), which a power cut empties
@@ -85,7 +85,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Moves segments that cannot be opened into the folder `aside`; without --apply only says which
+    /// Moves segments that cannot be opened into the folder `aside`; without --apply only says
+    /// which
     ///
     /// Nothing is removed and nothing is cut. What is lost is lost before and after.
     Repair {

@@ -63,8 +63,8 @@ pub(crate) struct Subscribe {
     /// Reads by copy and gates nothing; may miss messages
     #[arg(long)]
     observe: bool,
-    /// Begins in the ring's journal in this directory, and goes over into the ring without a gap: for
-    /// a --from that the ring no longer has. With --json each message says its origin
+    /// Begins in the ring's journal in this directory, and goes over into the ring without a gap:
+    /// for a --from that the ring no longer has. With --json each message says its origin
     #[arg(long, value_name = "DIR", conflicts_with_all = ["observe", "name", "follow"])]
     history: Option<PathBuf>,
     /// Only messages of this kind: 3, !3 (all but 3) or ..3 (up to 3)
