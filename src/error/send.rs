@@ -27,7 +27,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum SendError {
     /// Every slot holds a message that a reader has not released.
-    #[error("{path}: the ring of {capacity} is full: {holder}; wait for this reader, stop it, or remove it", path = path.display(), capacity = counted(*capacity, "block"))]
+    #[error("{path}: the ring of {capacity} is full: {holder}; {way_out}", way_out = holder.way_out(), path = path.display(), capacity = counted(*capacity, "block"))]
     #[non_exhaustive]
     Full {
         /// The path of the ring.
@@ -101,6 +101,8 @@ pub enum HolderRole {
     DurableConsumer,
     /// A group: its lowest unsettled message.
     Group,
+    /// A group whose lowest unsettled message was given up, and waits for the dead-letter ring.
+    DeadLetters,
     /// A worker that has lost its lease on a message, and may still be reading it.
     Worker,
 }
@@ -133,6 +135,24 @@ pub struct Holder {
     pub alive: bool,
     /// For how long the ring has been full for this producer.
     pub full_for: Duration,
+    /// Of [`HolderRole::DeadLetters`]: why the dead-letter ring did not take the message that was
+    /// last tried, as far as the flight recorder tells.
+    pub waits_for: Option<String>,
+}
+
+impl Holder {
+    pub(crate) fn way_out(&self) -> &'static str {
+        match (self.role, self.alive) {
+            (HolderRole::DeadLetters, true) => {
+                "redrive its dead letters or purge them, or mend what is in the way: a worker tries again every second"
+            }
+            (HolderRole::DeadLetters, false) => {
+                "redrive its dead letters or purge them, or mend what is in the way, and start a worker of the group, \
+                 which moves them there"
+            }
+            _ => "wait for this reader, stop it, or remove it",
+        }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -145,6 +165,14 @@ impl fmt::Display for Holder {
         match (self.role, self.alive) {
             (HolderRole::Group, true) => write!(f, "group {name:?} is")?,
             (HolderRole::Group, false) => write!(f, "group {name:?} has no workers and is")?,
+            (HolderRole::DeadLetters, alive) => {
+                let without = if alive { "" } else { ", has no workers" };
+                let why = self.waits_for.as_deref().unwrap_or("no worker has tried");
+                write!(
+                    f,
+                    "group {name:?} has given up messages that wait for the dead-letter ring ({why}){without} and is"
+                )?;
+            }
             (HolderRole::Worker, _) => write!(f, "{} reads in place,", party("worker"))?,
             (HolderRole::Consumer, true) => write!(f, "{} is", party("consumer"))?,
             (HolderRole::DurableConsumer, true) => write!(f, "{} is", party("durable consumer"))?,

@@ -574,6 +574,16 @@ fn send_errors() -> Table<SendError> {
         lag: 8,
         alive: true,
         full_for: Duration::from_millis(1500),
+        waits_for: None,
+    };
+    let given_up = |alive| Holder {
+        role: HolderRole::DeadLetters,
+        name: "sms".to_owned(),
+        pid: 0,
+        lag: 8,
+        alive,
+        full_for: Duration::from_millis(1500),
+        waits_for: Some("the dead-letter ring is full".to_owned()),
     };
     vec![
         (
@@ -581,6 +591,20 @@ fn send_errors() -> Table<SendError> {
             ErrorKind::WouldBlock,
             "/dev/shm/q: the ring of 8 blocks is full: durable consumer \"audit\" (process 7) is 8 messages \
              behind, for 1.5s; wait for this reader, stop it, or remove it",
+        ),
+        (
+            SendError::Full { path: path(), capacity: 8, holder: Box::new(given_up(true)) },
+            ErrorKind::WouldBlock,
+            "/dev/shm/q: the ring of 8 blocks is full: group \"sms\" has given up messages that wait for the dead-letter \
+             ring (the dead-letter ring is full) and is 8 messages behind, for 1.5s; redrive its dead letters or purge \
+             them, or mend what is in the way: a worker tries again every second",
+        ),
+        (
+            SendError::Full { path: path(), capacity: 8, holder: Box::new(given_up(false)) },
+            ErrorKind::WouldBlock,
+            "/dev/shm/q: the ring of 8 blocks is full: group \"sms\" has given up messages that wait for the dead-letter \
+             ring (the dead-letter ring is full), has no workers and is 8 messages behind, for 1.5s; redrive its dead \
+             letters or purge them, or mend what is in the way, and start a worker of the group, which moves them there",
         ),
         (
             SendError::TooFewReaders { path: path(), attached: 1, required: 2 },

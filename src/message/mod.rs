@@ -218,6 +218,27 @@ const fn fingerprint(schema: &str, size: usize, align: usize) -> u64 {
 /// alias counts as the type that it stands for, and a nested struct whose fields change is another
 /// type.
 ///
+/// `repr(packed)` and `repr(align)` may stand before a struct: as no type of a message has padding,
+/// its fields lie one behind the other in any case, and a program in which the same fields have
+/// another alignment does not match. No reference can be made to a field of a packed struct; copy
+/// it.
+///
+/// ```
+/// slipring::message! {
+///     /// A trade, as a feed sends it: 13 bytes.
+///     #[repr(packed)]
+///     pub struct Trade {
+///         /// Buy or sell.
+///         pub side: u8,
+///         /// In ticks.
+///         pub price: i64,
+///         /// In lots.
+///         pub size: u32,
+///     }
+/// }
+/// assert_eq!((size_of::<Trade>(), align_of::<Trade>()), (13, 1));
+/// ```
+///
 /// A program that depends on this crate under another name says where to find `zerocopy`:
 ///
 /// ```

@@ -3,8 +3,8 @@
 
 use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};
-use crate::region::clock::SystemClock;
-use crate::ring::attach::Attachment;
+use crate::region::Region;
+use crate::region::clock::{self, SystemClock};
 use crate::wait::{Waiting, longest_sleep, stand_back, wait_for};
 use slipring_core::memory::{Liveness, Right};
 use slipring_core::protocol::group::{Group, members};
@@ -133,6 +133,7 @@ impl RawProducer {
                 lag: 0,
                 alive: false,
                 full_for,
+                waits_for: None,
             },
         };
         let (path, capacity) = (self.attachment.path().to_path_buf(), self.attachment.geometry().capacity());
@@ -148,17 +149,25 @@ impl RawProducer {
                 let role = if durable { HolderRole::DurableConsumer } else { HolderRole::Consumer };
                 (role, locks.is_held(Right::Consumer(entry)))
             }
-            Who::Group(number) => (HolderRole::Group, self.has_workers(number)),
+            Who::Group(number) => {
+                let waits = self.group(number).waits_for_dead_letters(gate.position, clock::now());
+                let role = if waits { HolderRole::DeadLetters } else { HolderRole::Group };
+                (role, self.has_workers(number))
+            }
             Who::Worker(entry) => (HolderRole::Worker, locks.is_held(Right::Worker(entry))),
         };
         let (name, pid) = self.name_and_pid(gate);
-        Holder { role, name, pid, lag: self.protocol.head() - gate.position, alive, full_for }
+        let waits_for = (role == HolderRole::DeadLetters).then(|| self.attachment.dead_letters_wait_for());
+        Holder { role, name, pid, lag: self.protocol.head() - gate.position, alive, full_for, waits_for }
+    }
+
+    fn group(&self, number: u32) -> Group<Region> {
+        Group::new(self.attachment.region.clone(), *self.attachment.geometry(), number)
     }
 
     fn has_workers(&self, number: u32) -> bool {
-        let Attachment { region, locks, .. } = &self.attachment;
-        let group = Group::new(region.clone(), *self.attachment.geometry(), number);
-        members::of(&group).any(|entry| locks.is_held(Right::Worker(entry)))
+        let locks = &self.attachment.locks;
+        members::of(&self.group(number)).any(|entry| locks.is_held(Right::Worker(entry)))
     }
 }
 

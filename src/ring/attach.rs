@@ -413,6 +413,19 @@ impl Attachment {
         Ok(())
     }
 
+    /// Why the dead-letter ring did not take the message that a worker last tried to move there, as
+    /// far as the flight recorder tells.
+    pub(crate) fn dead_letters_wait_for(&self) -> String {
+        let events = recorder::events(&self.region, self.geometry());
+        let told = events.into_iter().rev().find_map(|event| match event.kind {
+            EventKind::DeadLettersUnavailable => Some(event.name),
+            EventKind::DeadLettersFull => Some("the dead-letter ring is full".to_owned()),
+            EventKind::DeadLettered => Some("no worker has tried again".to_owned()),
+            _ => None,
+        });
+        told.unwrap_or_else(|| "no worker has tried".to_owned())
+    }
+
     /// Writes an event if the table right is free: a caller never waits for the recorder.
     pub(crate) fn try_record(&self, kind: EventKind, position: u64, name: &str, pid: u64) {
         let unix_ms = system::unix_now_ms();

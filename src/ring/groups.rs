@@ -226,6 +226,34 @@ impl Ring {
             .collect())
     }
 
+    /// How many messages were given up by their groups and wait for the dead-letter ring, and why
+    /// the last one that a worker tried to move there did; none if none waits. The reason is as old
+    /// as that attempt, and cut to 64 bytes.
+    ///
+    /// ```
+    /// use slipring::{GroupSettings, HolderRole, Producer, RingOptions, SendError, Worker};
+    ///
+    /// let options = RingOptions::of::<u64>(2).group("g", GroupSettings::new());
+    /// let ring = options.dead_letter_capacity(1).create_in_memory()?;
+    /// let mut producer = Producer::<u64>::open(&ring)?;
+    /// producer.send_batch(&[1, 2])?;
+    /// let worker = Worker::<u64>::join(&ring, "g")?;
+    /// worker.recv()?.reject("no such customer")?;
+    /// worker.recv()?.reject("no such customer")?; // stays: the dead-letter ring is full
+    /// let (count, why) = ring.dead_letters_wait().expect("one waits");
+    /// assert!(count == 1 && why.contains("full"));
+    ///
+    /// producer.send(&3)?;
+    /// let full = producer.try_send(&4).unwrap_err();
+    /// let SendError::Full { holder, .. } = full else { panic!("another error") };
+    /// assert_eq!(holder.role, HolderRole::DeadLetters);
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn dead_letters_wait(&self) -> Option<(u64, String)> {
+        let waiting = self.groups().iter().map(|group| group.num_dead_pending).sum();
+        (waiting > 0).then(|| (waiting, self.attachment.dead_letters_wait_for()))
+    }
+
     /// Every group of the ring.
     pub fn groups(&self) -> Vec<GroupInfo> {
         let (region, geometry) = (&self.attachment.region, self.attachment.geometry());

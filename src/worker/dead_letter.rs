@@ -2,8 +2,9 @@
 //! message there.
 
 use crate::dead_letters::{DeadLetter, NoWriter, Writer};
-use crate::error::SendError;
+use crate::error::{OpenError, SendError};
 use crate::region::clock;
+use crate::ring::attach::Attachment;
 use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
@@ -11,7 +12,7 @@ use crate::worker::{Outcome, RawWorker};
 use slipring_core::format::to_usize;
 use slipring_core::protocol::dead_letter::{Moved, Overflow};
 use slipring_core::protocol::lease::{Lease, LeaseLost};
-use slipring_core::protocol::recorder::EventKind;
+use slipring_core::protocol::recorder::{self, EventKind, NewEvent};
 use slipring_core::protocol::settings::RETRY_MAX_MS;
 use slipring_core::protocol::settings::Reason;
 use slipring_core::protocol::sightings;
@@ -22,7 +23,32 @@ const AT_ONCE: usize = 64;
 impl RawWorker {
     pub(crate) fn reject(&self, lease: Lease, note: &str) -> Result<Rejected, LeaseLost> {
         self.end(lease, Outcome::GivenBack, |worker, lease| worker.reject(lease, clock::now()))?;
-        Ok(self.move_dead_letters(&[lease.position], note))
+        let became = self.move_dead_letters(&[lease.position], note);
+        if became == Rejected::Waiting {
+            self.keep(note, lease.position);
+        }
+        Ok(became)
+    }
+
+    /// Leaves the note of a rejection in the flight recorder, for the worker that moves the message
+    /// later.
+    fn keep(&self, note: &str, position: u64) {
+        if note.is_empty() {
+            return;
+        }
+        let (pid, unix_ms) = (system::process_id().into(), system::unix_now_ms());
+        let event = NewEvent { kind: EventKind::RejectedWaits, position, pid, unix_ms, name: note };
+        let Attachment { region, .. } = &self.attachment;
+        // If the table stays locked, the letter has no note.
+        drop(self.attachment.with_table(|| {
+            recorder::record_note(region, self.attachment.geometry(), self.protocol().group().number, event);
+            Ok::<_, OpenError>(())
+        }));
+    }
+
+    fn kept_note(&self, position: u64) -> Option<String> {
+        let group = self.protocol().group();
+        recorder::note(&group.memory, self.attachment.geometry(), group.number, position)
     }
 
     /// Moves the dead-pending messages from a position on, as far as the dead-letter ring takes
@@ -104,6 +130,9 @@ impl RawWorker {
             let group = self.protocol().group();
             sightings::age(&group.memory, |at| group.entry_word(at), dead_pending.position, clock::now())
         };
+        let reason = Reason::from_code(dead_pending.word.owner());
+        let waited = note.is_empty() && reason == Reason::Rejected;
+        let kept = if waited { self.kept_note(dead_pending.position) } else { None };
         let group = self.protocol().group();
         let redriven = group.redriven(dead_pending.position);
         let first = redriven.map_or(dead_pending.position, |redriven| redriven.first);
@@ -112,8 +141,8 @@ impl RawWorker {
             generation: group.generation(),
             group: self.group().to_owned(),
             attempts: dead_pending.word.attempt() + redriven.map_or(0, |redriven| redriven.attempts),
-            reason: Reason::from_code(dead_pending.word.owner()),
-            note: note.to_owned(),
+            reason,
+            note: kept.unwrap_or_else(|| note.to_owned()),
             kind: dead_pending.message.meta.kind(),
             seen_unix_ms: age.map(|ms| unix_ms.saturating_sub(ms.into())),
             dead_lettered_unix_ms: unix_ms,

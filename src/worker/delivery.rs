@@ -210,7 +210,9 @@ impl<'w, T: ?Sized> Delivery<'w, T> {
     }
 
     /// Gives the message up: it goes to the dead-letter ring at once, with `note` (cut to 64 bytes)
-    /// beside the reason, and is not delivered again.
+    /// beside the reason, and is not delivered again. Where the dead-letter ring does not take it
+    /// at once ([`Rejected::Waiting`]), the note waits in the flight recorder, which holds the last
+    /// 256 events: of more messages that wait, the oldest notes are lost.
     ///
     /// ```
     /// use slipring::{GroupSettings, Producer, RingOptions, Worker};

@@ -56,6 +56,55 @@ fn an_alias_counts_as_the_type_it_stands_for() {
     assert_ne!(by_alias::Level::FINGERPRINT, signed::Level::FINGERPRINT);
 }
 
+mod packed {
+    slipring::message! {
+        /// Without `packed` it would need padding.
+        #[repr(packed)]
+        pub(super) struct Trade { pub(super) side: u8, pub(super) price: i64, pub(super) size: u32 }
+
+        /// The same fields as outside, at any address.
+        #[repr(packed)]
+        pub(super) struct Level { pub(super) price: u64, pub(super) size: u64 }
+
+        /// One that needs more.
+        #[repr(align(16))]
+        pub(super) struct Pair { pub(super) one: u64, pub(super) other: u64 }
+
+        /// With both inside: one behind the other.
+        pub(super) struct Book { pub(super) pair: Pair, pub(super) trades: [Trade; 2], pub(super) rest: [u8; 6] }
+    }
+}
+
+#[test]
+fn a_packed_type_has_its_fields_one_behind_the_other_and_is_no_other_type() {
+    use slipring::zerocopy::IntoBytes;
+    use slipring::{AtPath, AttachError, Consumer, OpenError, Producer, RingOptions, Start};
+    let trade = packed::Trade { side: 1, price: -2, size: 3 };
+    let bytes = [&[1][..], &(-2_i64).to_ne_bytes(), &3_u32.to_ne_bytes()].concat();
+    assert_eq!((trade.as_bytes(), packed::Trade::SCHEMA), (&bytes[..], "Trade{side:u8,price:i64,size:u32}"));
+    assert_eq!(packed::Level::SCHEMA, Level::SCHEMA);
+    assert_ne!(
+        packed::Level::FINGERPRINT,
+        Level::FINGERPRINT,
+        "an address that suits the one may not suit the other"
+    );
+
+    let pair = packed::Pair { one: 4, other: 5 };
+    let book = packed::Book { pair, trades: [trade, packed::Trade { side: 2, ..trade }], rest: [9; 6] };
+    let ring = RingOptions::of::<packed::Book>(4).create_in_memory().unwrap();
+    let mut consumer = Consumer::<packed::Book>::attach(&ring, Start::Earliest).unwrap();
+    Producer::<packed::Book>::open(&ring).unwrap().send(&book).unwrap();
+    let received = consumer.recv().unwrap();
+    let flat = [pair.as_bytes(), &bytes, &[2], &bytes[1..], &[9; 6]].concat();
+    assert_eq!((received.as_bytes(), *received), (&flat[..], book));
+
+    let ring = RingOptions::of::<packed::Level>(4).create_in_memory().unwrap();
+    assert!(matches!(
+        Producer::<Level>::open(&ring),
+        Err(AtPath { error: AttachError::Open(OpenError::TypeMismatch { .. }), .. })
+    ));
+}
+
 #[test]
 fn lengths_of_arrays_count() {
     assert_eq!(<[[u8; 2]; 3]>::SCHEMA, "[[u8;2];3]");

@@ -5,7 +5,10 @@ use crate::output;
 use crate::parse::Origin;
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
-use slipring::{Backoff, ConsumerInfo, DeadLetterPolicy, EventKind, GroupInfo, GroupSettings, Ring, Start};
+use slipring::{
+    Backoff, ConsumerInfo, DeadLetterPolicy, GroupInfo, GroupSettings, PendingMessage, PendingState, Ring,
+    Start,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirEntry, File};
 use std::io::ErrorKind;
@@ -18,6 +21,8 @@ use std::time::Duration;
 pub(crate) struct Gate {
     pub(crate) position: u64,
     pub(crate) who: String,
+    /// The reader is a group that has given up the message at this position.
+    pub(crate) waits_for_dead_letters: bool,
 }
 
 /// The contents of a ring's dead-letter ring.
@@ -52,13 +57,26 @@ impl Facts {
         let tails = consumers.filter_map(|consumer| {
             let state = if consumer.alive { format!("process {}", consumer.pid) } else { "away".to_owned() };
             let who = format!("{}, {state}", consumer_name(&consumer.name));
-            consumer.tail.map(|position| Gate { position, who })
+            consumer.tail.map(|position| Gate { position, who, waits_for_dead_letters: false })
         });
         let floors = self.groups.iter().map(|group| {
-            let who = format!("group {:?}", group.name);
-            Gate { position: group.ack_floor, who }
+            let waits_for_dead_letters = self.waits_at_floor(group);
+            let what = match (waits_for_dead_letters, group.workers.iter().any(|worker| worker.alive)) {
+                (false, _) => "",
+                (true, true) => ", which waits for the dead-letter ring",
+                (true, false) => ", which waits for the dead-letter ring and has no workers",
+            };
+            let who = format!("group {:?}{what}", group.name);
+            Gate { position: group.ack_floor, who, waits_for_dead_letters }
         });
         tails.chain(floors).min_by_key(|gate| gate.position)
+    }
+
+    /// True if the lowest unsettled message of the group was given up.
+    fn waits_at_floor(&self, group: &GroupInfo) -> bool {
+        let given_up = |message: &PendingMessage| message.state == PendingState::DeadPending;
+        group.num_dead_pending > 0
+            && self.ring.pending(&group.name).is_ok_and(|pending| pending.first().is_some_and(given_up))
     }
 
     /// Blocks that the producer may not overwrite.
@@ -93,15 +111,7 @@ impl Facts {
     /// How many messages wait for the dead-letter ring, and why the last one that was tried did.
     /// None if none waits.
     pub(crate) fn dead_letters_wait(&self) -> Option<(u64, String)> {
-        let waiting: u64 = self.groups.iter().map(|group| group.num_dead_pending).sum();
-        let events = if waiting > 0 { self.ring.events() } else { Vec::new() };
-        let told = events.iter().rev().find_map(|event| match event.kind {
-            EventKind::DeadLettersUnavailable => Some(event.name.clone()),
-            EventKind::DeadLettersFull => Some("the dead-letter ring is full".to_owned()),
-            EventKind::DeadLettered => Some("no worker has tried again".to_owned()),
-            _ => None,
-        });
-        (waiting > 0).then(|| (waiting, told.unwrap_or_else(|| "no worker has tried".to_owned())))
+        self.ring.dead_letters_wait()
     }
     /// The group of this name, or an error that names those that are there.
     pub(crate) fn group(&self, name: &str) -> Result<&GroupInfo, Failure> {

@@ -339,3 +339,45 @@ fn a_redrive_is_for_the_group_that_gave_the_message_up() {
     place.good("slipring dead redrive $R --apply --to-all");
     assert_eq!(place.good("slipring work $R -g sms -e | sort | tr '\\n' ' '"), "one one two ");
 }
+
+/// The fear: a full ring says "wait for this reader", and no reader is behind.
+#[test]
+fn a_ring_that_is_full_of_messages_given_up_names_the_dead_letter_ring() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 4 --dead-letter-capacity 2 -g g");
+    place.good("seq 2 | slipring pub $R; slipring work $R -g g -e --exec 'exit 65'");
+    place.good(
+        "seq 3 6 | slipring pub $R; slipring work $R -g g -e --exec 'echo no such number >&2; exit 65'",
+    );
+    let (code, error) = place.bad("slipring pub $R x --nowait");
+    assert_eq!(code, 5);
+    for said in [
+        "group \"g\" has given up messages that wait for the dead-letter ring (the dead-letter ring is full), has no workers",
+        "redrive its dead letters or purge them, or mend what is in the way, and start a worker",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+    let stat = place.good("slipring stat $R");
+    assert!(
+        stat.contains("held by group \"g\", which waits for the dead-letter ring and has no workers"),
+        "{stat}"
+    );
+    let metrics = place.good("slipring metrics $R");
+    assert!(
+        metrics.contains("slipring_held_by_dead_letters{ring=") && metrics.contains("} 1\n"),
+        "{metrics}"
+    );
+    // The ring of dead letters goes away, and a file of another kind comes in its place.
+    place.good("rm $R.dead; mkdir $R.dead");
+    let script = "slipring work $R -g g & until slipring stat $R --json | jq -r .dead_letters_wait.why | grep -q directory; do :; done
+         slipring pub $R x --nowait; code=$?; kill $!; wait; exit $code";
+    let (code, error) = place.bad(script);
+    assert!(code == 5 && error.contains("(") && error.contains("directory"), "{error}");
+    assert!(error.contains("a worker tries again every second"), "{error}");
+    // The directory goes while a worker and a producer wait.
+    let script = "slipring work $R -g g & w=$!; slipring pub $R x & p=$!; rmdir $R.dead; wait $p; code=$?; kill $w; wait; exit $code";
+    let output = place.shell(script);
+    assert!(output.status.success(), "{output:?}");
+    let notes = place.good("slipring dead ls $R --json | jq -r '.[].note'");
+    assert!(notes.starts_with("no such number\nno such number\n"), "{notes}");
+}

@@ -29,7 +29,7 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     // The message is not delivered, and not settled.
     assert!(matches!(worker.recv_timeout(Duration::from_millis(20)), Err(RecvError::TimedOut(_))));
     let filled = (0..20_u8).take_while(|_| producer.try_send(b"more").is_ok()).count();
-    assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::Group));
+    assert_eq!((filled, holder(&mut producer).0), (7, HolderRole::DeadLetters));
     let mut letters = DeadLetters::open(&ring).unwrap();
     assert_eq!(letters.purge(1).unwrap(), 1);
     until("there is room, and the move is tried again", || {
@@ -40,6 +40,47 @@ fn dead_letters_that_find_no_room_wait_and_nothing_is_lost() {
     let left: Vec<Vec<u8>> = ring.dead_letters().unwrap().into_iter().map(|letter| letter.bytes).collect();
     assert_eq!(left, [[1], [2]]);
     producer.try_send(b"x").unwrap();
+}
+
+/// Two groups give the same message up while there is no room, each with its note; other workers
+/// move it later.
+#[test]
+fn the_note_of_a_rejection_waits_with_its_message() {
+    let options = RingOptions::new(48, 8).group("work", patient()).group("other", patient());
+    let ring = options.dead_letter_capacity(1).create_in_memory().unwrap();
+    let mut producer = Producer::<[u8]>::open(&ring).unwrap();
+    fill(&mut producer, 3);
+    for name in ["work", "other"] {
+        let worker = join(&ring, name);
+        for (note, n) in [("no room", 0), ("no such number", 1), ("", 2)] {
+            next(&worker)
+                .reject(&if n == 1 { format!("{note} in {name}") } else { note.to_owned() })
+                .unwrap();
+        }
+    }
+    assert_eq!(recorded(&ring, EventKind::RejectedWaits), 3);
+    let (work, other) = (join(&ring, "work"), join(&ring, "other"));
+    let mut letters = DeadLetters::open(&ring).unwrap();
+    let mut found = Vec::new();
+    until("every letter came", || {
+        for worker in [&work, &other] {
+            assert!(matches!(worker.try_recv(), Err(RecvError::Empty)));
+        }
+        while let Some(letter) = letters.take().unwrap() {
+            found.push((letter.id.position, letter.group, letter.note));
+        }
+        found.len() == 6
+    });
+    found.sort();
+    let expected = [
+        (0, "other", "no room"),
+        (0, "work", "no room"),
+        (1, "other", "no such number in other"),
+        (1, "work", "no such number in work"),
+        (2, "other", ""),
+        (2, "work", ""),
+    ];
+    assert_eq!(found, expected.map(|(position, group, note)| (position, group.to_owned(), note.to_owned())));
 }
 
 #[test]

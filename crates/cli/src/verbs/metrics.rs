@@ -172,6 +172,14 @@ fn ring(out: &mut Exposition, path: &str, facts: &Facts, counts: &Counts) {
             "evictions_total" Counter "Consumers that were evicted." = producer.evicted_count;
         }
     }
+    if let Some(capacity) = ring.dead_letter_capacity() {
+        metrics! { out, &[("ring", path)];
+            "dead_letter_capacity_blocks" Gauge "Blocks of the dead-letter ring." = capacity;
+            "held_by_dead_letters" Gauge
+                "Whether the lowest message that the producer may not overwrite was given up and waits for the dead-letter ring."
+                = u8::from(facts.gate().is_some_and(|gate| gate.waits_for_dead_letters));
+        }
+    }
     if let Some(letters) = ring.dead_letter_capacity().and_then(|_| ring.dead_letters().ok()) {
         metrics! { out, &[("ring", path)];
             "dead_letters" Gauge "Messages in the dead-letter ring." = letters.len();

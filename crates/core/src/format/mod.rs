@@ -259,7 +259,9 @@ pub mod event {
     pub const REPEATS: u64 = 40;
     /// Name of the consumer or group concerned: UTF-8, zero-padded.
     pub const NAME: u64 = 48;
-    const _: () = assert!(NAME + super::NAME_MAX as u64 <= LEN);
+    /// Number of the group concerned + 1, of a note; else 0.
+    pub const GROUP: u64 = 112;
+    const _: () = assert!(NAME + super::NAME_MAX as u64 <= GROUP && GROUP + 8 <= LEN);
 }
 
 /// The length and the kind of a message: the second word of its slot.

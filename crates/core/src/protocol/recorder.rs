@@ -62,6 +62,9 @@ pub enum EventKind {
     DeadLettersUnavailable = 22,
     /// The settings of the named group were changed.
     GroupChanged = 23,
+    /// A worker rejected a message that did not reach the dead-letter ring at once. The name is its
+    /// note, which the letter gets from here.
+    RejectedWaits = 24,
     /// A kind that this version does not know.
     Unknown = 0,
 }
@@ -69,7 +72,7 @@ pub enum EventKind {
 impl EventKind {
     fn from_word(word: u64) -> EventKind {
         use EventKind::*;
-        const ALL: [EventKind; 23] = [
+        const ALL: [EventKind; 24] = [
             Created,
             ProducerOpened,
             ProducerTookOver,
@@ -93,6 +96,7 @@ impl EventKind {
             DeadLettersFull,
             DeadLettersUnavailable,
             GroupChanged,
+            RejectedWaits,
         ];
         ALL.into_iter().find(|kind| *kind as u64 == word).unwrap_or(Unknown)
     }
@@ -115,8 +119,10 @@ pub struct Event {
     pub unix_ms: u64,
     /// Times that the same event with the same name happened again directly afterwards.
     pub repeats: u64,
-    /// Name of the consumer or group concerned; empty for the producer.
+    /// Name of the consumer or group concerned, or a reason or a note; empty for the producer.
     pub name: String,
+    /// Number of the group concerned, of a note.
+    pub(super) group: Option<u64>,
 }
 
 /// An event to be recorded.
@@ -144,12 +150,32 @@ pub struct NewEvent<'a> {
 /// 3. Killed in between, it leaves number 0, or 301 with `NEXT_EVENT` 300: the next writer uses
 ///    record 44 again, and readers see event 300 only if it is whole.
 pub fn record<M: Memory>(memory: &M, geometry: &Geometry, event: NewEvent<'_>) {
+    record_of(memory, geometry, event, 0);
+}
+
+/// Writes the note of a message that a group's worker rejected. The caller holds the table right.
+pub fn record_note<M: Memory>(memory: &M, geometry: &Geometry, group: u32, note: NewEvent<'_>) {
+    record_of(memory, geometry, note, u64::from(group) + 1);
+}
+
+/// The note that [`record_note`] wrote, unless so many events came since that it was overwritten.
+pub fn note<M: Memory>(memory: &M, geometry: &Geometry, group: u32, position: u64) -> Option<String> {
+    let is_its = |event: &Event| {
+        let of = (event.kind, event.position, event.group);
+        of == (EventKind::RejectedWaits, position, Some(group.into()))
+    };
+    events(memory, geometry).into_iter().rev().find(is_its).map(|event| event.name)
+}
+
+/// `group` is 0 where none is concerned, else its number + 1.
+fn record_of<M: Memory>(memory: &M, geometry: &Geometry, event: NewEvent<'_>, group: u64) {
     // Another process wrote the number. An impossible one starts over at 0.
     let next = Some(memory.load(NEXT_EVENT, Relaxed)).filter(|&next| next < u64::MAX - 2).unwrap_or(0);
     let entries = geometry.recorder_entries();
     if let Some(last) = next.checked_sub(1) {
         let word = |at| geometry.event_word(last % entries, at);
-        let same = memory.load(word(event::NUMBER), Relaxed) == next
+        let same = group == 0
+            && memory.load(word(event::NUMBER), Relaxed) == next
             && memory.load(word(event::KIND), Relaxed) == event.kind as u64
             && load_name(memory, |at| word(event::NAME + at)) == event.name;
         if same {
@@ -171,6 +197,7 @@ pub fn record<M: Memory>(memory: &M, geometry: &Geometry, event: NewEvent<'_>) {
     memory.store(word(event::UNIX_MS), event.unix_ms, Relaxed);
     memory.store(word(event::REPEATS), 0, Relaxed);
     store_name(memory, |at| word(event::NAME + at), event.name);
+    memory.store(word(event::GROUP), group, Relaxed);
     memory.store(word(event::NUMBER), next + 1, Release); // LOGGED
     memory.store(NEXT_EVENT, next + 1, Relaxed);
 }
@@ -199,6 +226,7 @@ pub fn event<M: Memory>(memory: &M, geometry: &Geometry, number: u64) -> Option<
         unix_ms: memory.load(word(event::UNIX_MS), Relaxed),
         repeats: memory.load(word(event::REPEATS), Relaxed),
         name: load_name(memory, |at| word(event::NAME + at)),
+        group: memory.load(word(event::GROUP), Relaxed).checked_sub(1),
     };
     memory.fence(Acquire); // LOG
     (memory.load(word(event::NUMBER), Relaxed) == number + 1).then_some(event)

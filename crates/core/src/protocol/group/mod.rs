@@ -210,6 +210,16 @@ impl<M: Memory> Group<M> {
         Window { group: self, next, end, moved: false, settled: Passing::Known }
     }
 
+    /// True if the lowest unsettled message from `from` on was given up, and waits for the
+    /// dead-letter ring.
+    pub fn waits_for_dead_letters(&self, from: u64, now: Millis) -> bool {
+        let settings = self.settings();
+        self.window(from).next().is_some_and(|lowest| {
+            let eligibility = settings.eligibility(lowest.position, lowest.word, now);
+            matches!(eligibility, Eligibility::DeadPending(_) | Eligibility::Exhausted(_))
+        })
+    }
+
     /// No position from here on was leased, except by a worker that does so at this moment.
     pub fn reach(&self) -> u64 {
         self.load(group::FRONTIER).max(self.load(group::REACHED))
