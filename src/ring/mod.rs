@@ -15,7 +15,7 @@ pub(crate) mod salvage;
 pub(crate) mod storage;
 
 use crate::error::{AfterError, AtPath, CreateError, EntryError, NameError, OpenError};
-use crate::id::RingId;
+use crate::id::{MessageId, RingId};
 use crate::message::described::Described;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region, clock, rights};
@@ -823,6 +823,20 @@ impl Ring {
     /// The ring's identity.
     pub fn id(&self) -> RingId {
         self.attachment.header.ring_id
+    }
+    /// The identity of the message at a position, as [`Delivery::id`](crate::Delivery::id) tells it
+    /// to workers: for readers that key their effects by it. A message that was kept of a lost ring
+    /// has the identity that it had there.
+    ///
+    /// ```
+    /// use slipring::RingOptions;
+    ///
+    /// let ring = RingOptions::new(48, 64).create_in_memory()?;
+    /// assert_eq!(ring.message_id(7).to_string(), format!("{}:7", ring.id()));
+    /// # Ok::<(), slipring::Error>(())
+    /// ```
+    pub fn message_id(&self, position: u64) -> MessageId {
+        self.attachment.header.identity(position)
     }
     /// The lost rings that this ring continues, the one that was lost last first; none for a ring
     /// that was [created](RingOptions::create).
