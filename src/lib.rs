@@ -201,11 +201,12 @@ pub use producer::claim::{BatchClaim, Claim, Filled};
 pub use producer::{Producer, ProducerOptions};
 pub use region::pages::Pages;
 
+pub use ring::ancestor::Ancestor;
 pub use ring::check::Violation;
 pub use ring::companion::DeadLetterPolicy;
 pub use ring::groups::{GroupInfo, PendingMessage, PendingState, WorkerInfo};
 pub use ring::place::{At, Place};
-pub use ring::restoration::{Ancestor, Restoration};
+pub use ring::restoration::Restoration;
 pub use ring::salvage::Salvage;
 pub use ring::storage::Storage;
 pub use ring::{ConsumerInfo, ProducerInfo, Ring, RingOptions};

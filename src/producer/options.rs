@@ -20,9 +20,9 @@ use std::marker::PhantomData;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct ProducerOptions {
-    pub(super) wait: Wait,
-    pub(super) required_readers: u32,
-    pub(super) watched: bool,
+    wait: Wait,
+    required_readers: u32,
+    watched: bool,
 }
 
 impl Default for ProducerOptions {
@@ -82,7 +82,8 @@ impl ProducerOptions {
     /// [`AttachError::ProducerExists`] while another one lives, stopped or not;
     /// [`AttachError::Open`] as [`Ring::open`](crate::Ring::open).
     pub fn open<T: ?Sized + Message>(&self, place: impl Place) -> Result<Producer<T>, AtPath<AttachError>> {
-        let raw = RawProducer::open(place.at().carrying::<T>(), self)?;
+        let raw =
+            RawProducer::open(place.at().carrying::<T>(), self.wait, self.required_readers, self.watched)?;
         Ok(Producer { raw, carries: PhantomData })
     }
 }

@@ -1,7 +1,6 @@
 //! A producer without the type of its messages: it claims, fills and publishes blocks.
 
 use crate::error::{AtPath, AttachError, HandleError, OpenError, SendError};
-use crate::producer::ProducerOptions;
 use crate::producer::watch::Watch;
 use crate::region::{Access, Blocks, Region};
 use crate::ring::attach::Attachment;
@@ -38,7 +37,12 @@ pub(crate) struct RawProducer {
 // The calls that send are inlined always: a result that is moved through memory on its way costs as
 // much as the call. `try_send` of 48 B, called, took 1.6 times as long.
 impl RawProducer {
-    pub(super) fn open(at: At, options: &ProducerOptions) -> Result<RawProducer, AtPath<AttachError>> {
+    pub(super) fn open(
+        at: At,
+        wait: Wait,
+        required_readers: u32,
+        watched: bool,
+    ) -> Result<RawProducer, AtPath<AttachError>> {
         let attachment = Attachment::open(at, Access::Everything)?;
         let load = |word| attachment.region.load(word, Relaxed);
         let seized = attachment
@@ -62,14 +66,14 @@ impl RawProducer {
         let kind = if orphaned { EventKind::ProducerTookOver } else { EventKind::ProducerOpened };
         attachment.try_record(kind, producer.head(), "", pid);
         let durable_inactive_ms = attachment.header.durable_inactive_ms;
-        let policy = Policy { required_readers: options.required_readers, durable_inactive_ms };
+        let policy = Policy { required_readers, durable_inactive_ms };
         Ok(RawProducer {
             protocol: producer,
-            wait: options.wait,
+            wait,
             room: RoomMaker::new(policy),
             full_since: None,
             full_logged: None,
-            watch: Watch::over(attachment.presence(), &attachment.region, options.watched),
+            watch: Watch::over(attachment.presence(), &attachment.region, watched),
             attachment,
             closed: false,
         })

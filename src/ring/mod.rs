@@ -1,16 +1,32 @@
 //! A ring: its options, its creation, and a read-only look at its tables.
+//!
+//! The files of this folder import each other downwards:
+//!
+//! ```text
+//! check   groups   open_or_create   restoration   salvage     more calls of a ring and its options
+//!                       mod                                   `Ring`, `RingOptions`, creation
+//!              attach         ring_draft                      an open ring; an incomplete one
+//!                   lock_file                                 the locks of a ring
+//!              place          draft                           the way to a ring; one file
+//!              header         storage                         what the file says; where it lies
+//! ancestor   companion   paths   presence   regular           facts about rings and files
+//! ```
 
+pub(crate) mod ancestor;
 pub(crate) mod attach;
 pub(crate) mod check;
 pub(crate) mod companion;
 mod draft;
 pub(crate) mod groups;
+mod header;
 pub(crate) mod lock_file;
 mod open_or_create;
 mod paths;
 pub(crate) mod place;
 pub(crate) mod presence;
+mod regular;
 pub(crate) mod restoration;
+mod ring_draft;
 pub(crate) mod salvage;
 pub(crate) mod storage;
 
@@ -19,12 +35,14 @@ use crate::id::{MessageId, RingId};
 use crate::message::described::Described;
 use crate::message::{MessageType, Value};
 use crate::region::{Access, Region, clock, rights};
-use crate::ring::attach::{Attachment, Header, patiently};
+use crate::ring::ancestor::Ancestor;
+use crate::ring::attach::{Attachment, patiently};
 use crate::ring::companion::{DeadLetterOptions, DeadLetterPolicy, REDRIVE_CONSUMER};
-use crate::ring::draft::{Draft, RingDraft};
+use crate::ring::draft::Draft;
+use crate::ring::header::Header;
 use crate::ring::paths::{IN_MEMORY, dead_path, lock_path};
 use crate::ring::place::{At, Demands, Kind, Place, Source, sealed::Sealed};
-use crate::ring::restoration::Ancestor;
+use crate::ring::ring_draft::RingDraft;
 use crate::system;
 use slipring_core::format::gating::UPSTREAMS_MAX;
 use slipring_core::format::{

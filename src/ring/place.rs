@@ -6,7 +6,7 @@ use crate::message::{Message, MessageType};
 use crate::region::Region;
 use crate::region::pages::Pages;
 use crate::region::rights::HeapRights;
-use crate::ring::attach::Header;
+use crate::ring::header::Header;
 use crate::ring::paths::{IN_MEMORY, from_the_root};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,8 @@ pub trait Place: sealed::Sealed {
 }
 
 pub(super) mod sealed {
-    use super::{At, Path};
+    use crate::ring::place::At;
+    use std::path::Path;
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Sealed {}

@@ -3,7 +3,8 @@
 use crate::error::{AtPath, OpenError};
 use crate::region::{Access, Region};
 use crate::ring::Ring;
-use crate::ring::attach::{Header, open_file, plan, read_header, schema, verify};
+use crate::ring::attach::open_file;
+use crate::ring::header::{Header, plan, read_header, schema, verify};
 use crate::ring::paths::from_the_root;
 use crate::ring::place::{At, Kind, Source};
 use slipring_core::format::producer_page::{CLAIMED, HEAD};

@@ -8,7 +8,7 @@ use crate::ring::attach::Attachment;
 use crate::ring::companion::DeadLetterPolicy;
 use crate::system;
 use crate::worker::delivery::Rejected;
-use crate::worker::{Outcome, RawWorker};
+use crate::worker::raw::{Outcome, RawWorker};
 use slipring_core::format::to_usize;
 use slipring_core::protocol::dead_letter::{Moved, Overflow};
 use slipring_core::protocol::lease::{Lease, LeaseLost};

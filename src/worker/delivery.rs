@@ -4,7 +4,7 @@ use crate::id::MessageId;
 use crate::message::Message;
 use crate::region::Region;
 use crate::region::clock;
-use crate::worker::{Outcome, RawWorker};
+use crate::worker::raw::{Outcome, RawWorker};
 use slipring_core::memory::Memory;
 use slipring_core::protocol::lease::{Lease, LeaseLost};
 use std::marker::PhantomData;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use batch::DeliveryBatch;
 pub use options::WorkerOptions;
-pub(crate) use raw::{Outcome, RawWorker};
+pub(crate) use raw::RawWorker;
 
 /// A worker of a group: each message goes to one worker at a time, under a lease, until one of them
 /// settles it.

@@ -1,6 +1,7 @@
 //! How a worker joins its group, and how a group begins.
 
-use super::{RawWorker, Worker};
+use super::Worker;
+use super::raw::RawWorker;
 use crate::error::{AtPath, JoinError, NameError, OpenError};
 use crate::message::Message;
 use crate::region::clock;

@@ -1,8 +1,7 @@
 //! Knowledge points downwards: a room of `src/` imports only rooms below it, and only those that
 //! the table allows.
 //!
-//! A room is a folder or a file directly under `src/`. In `crates/core`, whose compiler keeps it
-//! from knowing the rooms above, no circle of imports is allowed among files.
+//! A room is a folder or a file directly under `src/`. No circle of imports is allowed among files.
 
 use crate::Finding;
 use crate::source::File;
@@ -91,7 +90,7 @@ pub fn check(files: &[File], rooms: &[Room], upwards: &[(&str, &str, &str)]) -> 
     findings
 }
 
-/// Checks that the files of the core import each other in no circle.
+/// Checks that the files of a crate import each other in no circle.
 #[must_use]
 pub fn check_circles(files: &[File]) -> Vec<Finding> {
     let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -109,18 +108,17 @@ pub fn check_circles(files: &[File]) -> Vec<Finding> {
             }
         }
     }
-    // What imports nothing that is left is in no circle.
+    // A file that imports no file that is left, or is imported by none, is in no circle.
     let mut left: BTreeSet<&str> = imports.keys().copied().collect();
     loop {
-        let free: Vec<&str> = left
-            .iter()
-            .filter(|file| imports[*file].iter().all(|other| !left.contains(other)))
-            .copied()
-            .collect();
-        if free.is_empty() {
+        let imported: BTreeSet<&str> = left.iter().flat_map(|file| &imports[file]).copied().collect();
+        let imports_left = |file: &&str| imports[file].iter().any(|other| left.contains(other));
+        let still: BTreeSet<&str> =
+            left.iter().copied().filter(|file| imported.contains(file) && imports_left(file)).collect();
+        if still.len() == left.len() {
             break;
         }
-        left.retain(|file| !free.contains(file));
+        left = still;
     }
     let circle: Vec<&str> = left.into_iter().collect();
     circle
@@ -133,9 +131,15 @@ pub fn check_circles(files: &[File]) -> Vec<Finding> {
         .collect()
 }
 
+/// The path of a file inside its crate, without its ending.
+fn inside(path: &str) -> &str {
+    let inside = path.rsplit_once("/src/").map(|(_, inside)| inside).or(path.strip_prefix("src/"));
+    inside.unwrap_or(path).trim_end_matches(".rs")
+}
+
 /// The module of a path that a file uses, as folders from the crate's root.
 fn absolute(path: &str, used: &[String]) -> Vec<String> {
-    let inside = path.rsplit_once("/src/").map_or(path, |(_, inside)| inside).trim_end_matches(".rs");
+    let inside = inside(path);
     let mut own: Vec<String> = inside.split('/').map(str::to_owned).collect();
     if matches!(own.last().map(String::as_str), Some("mod" | "lib")) {
         own.pop();
@@ -152,7 +156,7 @@ fn absolute(path: &str, used: &[String]) -> Vec<String> {
 
 /// True if a file holds this module.
 fn is_module(path: &str, module: &[String]) -> bool {
-    let inside = path.rsplit_once("/src/").map_or(path, |(_, inside)| inside).trim_end_matches(".rs");
+    let inside = inside(path);
     !module.is_empty() && inside.trim_end_matches("/mod") == module.join("/")
 }
 

@@ -30,8 +30,9 @@ fn knowledge_points_downwards() {
 }
 
 #[test]
-fn the_core_has_no_circle() {
+fn no_crate_has_a_circle() {
     nothing(&rooms::check_circles(&core()));
+    nothing(&rooms::check_circles(&library()));
 }
 
 #[test]
