@@ -176,6 +176,7 @@ mod error;
 mod id;
 mod message;
 mod producer;
+mod progress;
 mod region;
 mod ring;
 mod system;
@@ -193,12 +194,13 @@ pub use copying::observer::{Observer, ObserverOptions};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use error::{
     AfterError, AtPath, AttachError, CreateError, EntryError, Error, HandleError, Holder, HolderRole,
-    JoinError, LockFileFault, NameError, OpenError, RecvError, RedriveError, SendError,
+    JoinError, LockFileFault, NameError, OpenError, ProgressError, RecvError, RedriveError, SendError,
 };
 pub use id::{MessageId, ParseMessageIdError, ParseRingIdError, RingId};
 pub use message::{Checked, Code, InvalidCode, Message, Outgoing, Schema, Value};
 pub use producer::claim::{BatchClaim, Claim, Filled};
 pub use producer::{Producer, ProducerOptions};
+pub use progress::Progress;
 pub use region::pages::Pages;
 
 pub use ring::ancestor::Ancestor;

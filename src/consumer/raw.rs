@@ -106,7 +106,10 @@ impl RawConsumer {
             return Ok(Some(RecvError::Closed));
         }
         let is_empty = self.reader.poll_many()? == Ready::Empty;
-        Ok(self.reader.lost().filter(|_| is_empty).map(|upstream| self.membership.lost(upstream)))
+        let Some(upstream) = self.reader.lost().filter(|_| is_empty) else { return Ok(None) };
+        // In the zeros that took a lost file's place, every upstream is gone.
+        self.membership.attachment.not_lost()?;
+        Ok(Some(self.membership.lost(upstream)))
     }
 
     /// The side that this consumer sleeps on: readers wait for the producer, followers for the

@@ -183,7 +183,10 @@ impl Source for Evictable {
             self.reader.wake_behind();
             return Some(RecvError::Closed);
         }
-        self.reader.lost().map(|upstream| self.membership.lost(upstream))
+        let upstream = self.reader.lost()?;
+        // In the zeros that took a lost file's place, every upstream is gone.
+        let lost = self.membership.attachment.not_lost().err().map(RecvError::from);
+        lost.or_else(|| Some(self.membership.lost(upstream)))
     }
 
     fn side(&self) -> Side {

@@ -28,6 +28,20 @@ pub enum EntryError {
         /// The name asked for.
         name: String,
     },
+    /// No consumer and no group has this name, or the consumer is dead.
+    #[error("no consumer and no group is named {name:?}; check the name (`slipring stat PATH` lists all)")]
+    #[non_exhaustive]
+    NoSuchReader {
+        /// The name asked for.
+        name: String,
+    },
+    /// A consumer and a group have this name.
+    #[error("a consumer and a group are named {name:?}; give one of them another name")]
+    #[non_exhaustive]
+    AmbiguousReader {
+        /// The name asked for.
+        name: String,
+    },
     /// The consumer is attached.
     #[error("consumer {name:?} is attached, by process {pid}; stop it first")]
     #[non_exhaustive]
@@ -79,7 +93,10 @@ impl EntryError {
         match self {
             EntryError::Open(error) => error.io_kind(),
             EntryError::Settings { .. } => io::ErrorKind::InvalidInput,
-            EntryError::NoSuchConsumer { .. } | EntryError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
+            EntryError::NoSuchConsumer { .. }
+            | EntryError::NoSuchReader { .. }
+            | EntryError::NoSuchGroup { .. } => io::ErrorKind::NotFound,
+            EntryError::AmbiguousReader { .. } => io::ErrorKind::InvalidInput,
             EntryError::ConsumerInUse { .. }
             | EntryError::GroupInUse { .. }
             | EntryError::Followed { .. } => io::ErrorKind::ResourceBusy,

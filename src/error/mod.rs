@@ -12,6 +12,7 @@ mod handle;
 mod join;
 mod name;
 mod open;
+mod progress;
 mod receive;
 mod redrive;
 mod send;
@@ -27,6 +28,7 @@ pub use handle::HandleError;
 pub use join::JoinError;
 pub use name::NameError;
 pub use open::{LockFileFault, OpenError};
+pub use progress::ProgressError;
 pub use receive::RecvError;
 pub use redrive::RedriveError;
 pub use send::{Holder, HolderRole, SendError};
@@ -85,6 +87,8 @@ pub enum Error {
     Send(#[from] SendError),
     /// No message was received.
     Receive(#[from] RecvError),
+    /// A reader has not passed a position.
+    Progress(#[from] ProgressError),
     /// Dead letters were not redriven, since their ring stayed full.
     Redrive(RedriveError),
     /// A worker settled a message after its lease was over.
@@ -102,6 +106,7 @@ impl Error {
             Error::Entry(at) => Some(&at.path),
             Error::Send(error) => error.path(),
             Error::Receive(error) => error.path(),
+            Error::Progress(error) => error.path(),
             Error::Redrive(error) => error.path(),
             Error::LeaseLost(_) => None,
         }
@@ -126,6 +131,7 @@ impl Error {
             Error::Entry(at) => at.error.io_kind(),
             Error::Send(error) => error.io_kind(),
             Error::Receive(error) => error.io_kind(),
+            Error::Progress(error) => error.io_kind(),
             Error::Redrive(error) => error.io_kind(),
             Error::LeaseLost(_) => io::ErrorKind::TimedOut,
         }
@@ -145,6 +151,7 @@ impl fmt::Debug for Error {
             Error::Entry(error) => f.debug_tuple("Entry").field(error).finish(),
             Error::Send(error) => f.debug_tuple("Send").field(error).finish(),
             Error::Receive(error) => f.debug_tuple("Receive").field(error).finish(),
+            Error::Progress(error) => f.debug_tuple("Progress").field(error).finish(),
             Error::Redrive(error) => f.debug_tuple("Redrive").field(error).finish(),
             Error::LeaseLost(error) => f.debug_tuple("LeaseLost").field(error).finish(),
         }
@@ -216,6 +223,12 @@ impl From<SendError> for io::Error {
 
 impl From<RecvError> for io::Error {
     fn from(error: RecvError) -> io::Error {
+        Error::from(error).into()
+    }
+}
+
+impl From<ProgressError> for io::Error {
+    fn from(error: ProgressError) -> io::Error {
         Error::from(error).into()
     }
 }

@@ -540,6 +540,16 @@ fn entry_errors() -> Table<EntryError> {
             "consumer \"audit\" is attached, by process 7; stop it first",
         ),
         (
+            EntryError::NoSuchReader { name: name() },
+            ErrorKind::NotFound,
+            "no consumer and no group is named \"audit\"; check the name (`slipring stat PATH` lists all)",
+        ),
+        (
+            EntryError::AmbiguousReader { name: name() },
+            InvalidInput,
+            "a consumer and a group are named \"audit\"; give one of them another name",
+        ),
+        (
             EntryError::Followed { name: name(), by: "risk".into() },
             ResourceBusy,
             "\"risk\" comes after \"audit\"; stop or remove \"risk\" first",
@@ -671,6 +681,56 @@ fn cut_short() -> AtPath<HandleError> {
 
 const CUT_SHORT: &str = "/dev/shm/q: was cut short while in use; restore it, or create it again";
 
+fn progress_errors() -> Table<ProgressError> {
+    let timed_out = |attended| ProgressError::TimedOut {
+        name: "audit".to_owned(),
+        position: 9,
+        passed: 7,
+        attended,
+        waited: Duration::from_secs(2),
+    };
+    vec![
+        (
+            timed_out(true),
+            ErrorKind::TimedOut,
+            "\"audit\" has not passed position 9 for 2.0s: it is at 7; wait on",
+        ),
+        (
+            timed_out(false),
+            ErrorKind::TimedOut,
+            "\"audit\" has not passed position 9 for 2.0s: it is at 7, and no process is attached as it; wait on, and \
+             start it",
+        ),
+        (
+            ProgressError::Lost { name: "audit".to_owned(), position: 9, at: 7 },
+            ErrorKind::UnexpectedEof,
+            "\"audit\" is gone and did not pass position 9: it passed those before 7; ask for its successor's progress",
+        ),
+        (
+            ProgressError::Closed { position: 9, head: 8 },
+            ErrorKind::UnexpectedEof,
+            "the stream is closed and ends before position 8: there is no message 9",
+        ),
+        (
+            ProgressError::BeforeFirst { position: 9, first: 100 },
+            ErrorKind::InvalidInput,
+            "position 9 lies before the ring's first, 100; ask the ring that had it",
+        ),
+        (
+            ProgressError::OtherRing { asked: RingId([0x11; 16]), ring: RingId([0x22; 16]) },
+            ErrorKind::InvalidInput,
+            "the message is of the ring 11111111111111111111111111111111, and this is \
+             22222222222222222222222222222222; ask that ring, or its journal",
+        ),
+        (cut_short().into(), ErrorKind::UnexpectedEof, CUT_SHORT),
+        (
+            ProgressError::Damaged(Damage::new("tail of a reader", 9, 1, 2)),
+            ErrorKind::InvalidData,
+            "the ring is damaged: tail of a reader is 9, but only 1..=2 can be true; `slipring check` lists all damage",
+        ),
+    ]
+}
+
 fn redrive_errors() -> Table<RedriveError> {
     let full = || SendError::TooFewReaders { path: PathBuf::from("/dev/shm/q"), attached: 0, required: 1 };
     vec![
@@ -765,6 +825,7 @@ fn every_variant_says_what_is_and_what_to_do_and_hides_no_source() {
     check(include_str!("entry.rs"), EntryError::io_kind, &entry_errors());
     check(include_str!("send.rs"), SendError::io_kind, &send_errors());
     check(include_str!("receive.rs"), RecvError::io_kind, &receive_errors());
+    check(include_str!("progress.rs"), ProgressError::io_kind, &progress_errors());
     check(include_str!("handle.rs"), HandleError::io_kind, &handle_errors());
     check(include_str!("redrive.rs"), RedriveError::io_kind, &redrive_errors());
 }
@@ -773,8 +834,8 @@ fn every_variant_says_what_is_and_what_to_do_and_hides_no_source() {
 fn the_guide_has_a_row_for_each_error() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let guide = std::fs::read_to_string(root.join("docs/guide/errors.md")).unwrap();
-    let operations = "AttachError CreateError EntryError HandleError JoinError LeaseLost OpenError RecvError \
-                      RedriveError SendError";
+    let operations = "AttachError CreateError EntryError HandleError JoinError LeaseLost OpenError \
+                      ProgressError RecvError RedriveError SendError";
     let rows: BTreeSet<&str> =
         guide.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(rows, operations.split(' ').collect());

@@ -5,9 +5,10 @@ use crate::error::{Holder, HolderRole, SendError};
 use crate::producer::raw::{Patience, RawProducer};
 use crate::region::Region;
 use crate::region::clock::{self, SystemClock};
+use crate::ring::groups::has_workers;
 use crate::wait::{Waiting, longest_sleep, stand_back, wait_for};
 use slipring_core::memory::{Liveness, Right};
-use slipring_core::protocol::group::{Group, members};
+use slipring_core::protocol::group::Group;
 use slipring_core::protocol::make_room::{self, Removal};
 use slipring_core::protocol::membership;
 use slipring_core::protocol::park::Side;
@@ -152,7 +153,8 @@ impl RawProducer {
             Who::Group(number) => {
                 let waits = self.group(number).waits_for_dead_letters(gate.position, clock::now());
                 let role = if waits { HolderRole::DeadLetters } else { HolderRole::Group };
-                (role, self.has_workers(number))
+                let attachment = &self.attachment;
+                (role, has_workers(&attachment.region, attachment.geometry(), locks, number))
             }
             Who::Worker(entry) => (HolderRole::Worker, locks.is_held(Right::Worker(entry))),
         };
@@ -163,11 +165,6 @@ impl RawProducer {
 
     fn group(&self, number: u32) -> Group<Region> {
         Group::new(self.attachment.region.clone(), *self.attachment.geometry(), number)
-    }
-
-    fn has_workers(&self, number: u32) -> bool {
-        let locks = &self.attachment.locks;
-        members::of(&self.group(number)).any(|entry| locks.is_held(Right::Worker(entry)))
     }
 }
 

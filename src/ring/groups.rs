@@ -6,7 +6,7 @@ use crate::region::{Access, Region};
 use crate::ring::Ring;
 use crate::ring::attach::Attachment;
 use crate::system;
-use slipring_core::format::{Count, State, group as group_entry, worker};
+use slipring_core::format::{Count, Geometry, State, group as group_entry, worker};
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol::eligibility::Eligibility;
 use slipring_core::protocol::group::{self, Group, members, table};
@@ -381,6 +381,12 @@ impl Ring {
             },
         )
     }
+}
+
+/// True if a process is attached as a worker of this group.
+pub(crate) fn has_workers(region: &Region, geometry: &Geometry, locks: &impl Liveness, number: u32) -> bool {
+    let group = Group::new(region.clone(), *geometry, number);
+    members::of(&group).any(|entry| locks.is_held(Right::Worker(entry)))
 }
 
 #[cfg(test)]

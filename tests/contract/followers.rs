@@ -3,7 +3,8 @@
 
 use slipring::{
     AfterError, AttachError, Consumer, ConsumerOptions, CreateError, EntryError, EvictableConsumer,
-    GroupSettings, Producer, RecvError, Ring, RingOptions, Selector, Start, Wait, Worker,
+    GroupSettings, MessageId, Producer, ProgressError, RecvError, Ring, RingId, RingOptions, Selector, Start,
+    Wait, Worker,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -368,4 +369,96 @@ fn a_declared_follower_comes_after_others_from_the_first_message_on() {
         matches!(many, CreateError::After { error: AfterError::TooMany { asked: 5, .. }, .. }),
         "{many:?}"
     );
+}
+
+fn passed(error: ProgressError) -> u64 {
+    match error {
+        ProgressError::TimedOut { passed, .. } => passed,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn progress_says_yes_below_the_watermark_and_not_yet_from_there_on() {
+    let (ring, mut producer) = ring(16);
+    let mut progress = ring.progress("journal").unwrap();
+    assert_eq!((progress.passed(), progress.ring_id(), progress.name()), (0, ring.id(), "journal"));
+    let no_time = Duration::ZERO;
+    let away = progress.wait(0, no_time).unwrap_err();
+    assert!(
+        matches!(away, ProgressError::TimedOut { attended: false, passed: 0, position: 0, .. }),
+        "{away}"
+    );
+    let mut journal = journal(&ring);
+    assert!(matches!(progress.wait(0, no_time), Err(ProgressError::TimedOut { attended: true, .. })));
+    producer.send_batch(&[0, 1, 2]).unwrap();
+    (0..2).for_each(|_| drop(journal.recv().unwrap()));
+    assert_eq!((progress.wait(0, None), progress.wait(1, no_time), progress.passed()), (Ok(()), Ok(()), 2));
+    assert_eq!(
+        [2, 3, u64::MAX].map(|position| passed(progress.wait(position, no_time).unwrap_err())),
+        [2; 3]
+    );
+    // It goes and comes back: the same reader.
+    drop(journal);
+    assert_eq!(passed(progress.wait(2, no_time).unwrap_err()), 2);
+    drop(self::journal(&ring).recv().unwrap());
+    progress.wait(2, no_time).unwrap();
+    producer.close().unwrap();
+    assert!(matches!(progress.wait(3, None), Err(ProgressError::Closed { position: 3, head: 3, .. })));
+    ring.remove_consumer("journal").unwrap();
+    assert_eq!(progress.wait(2, None), Ok(()), "it had passed this one");
+    let lost = progress.wait(3, None).unwrap_err();
+    assert!(matches!(lost, ProgressError::Lost { at: 3, position: 3, .. }), "{lost}");
+    // Another of the same name is another one.
+    let mut other: Consumer<u64> = named("journal", &[]).start(Start::Latest).attach(&ring).unwrap();
+    assert!(matches!(other.try_recv(), Err(RecvError::Closed)));
+    assert!(matches!(progress.wait(3, None), Err(ProgressError::Lost { .. })));
+    assert!(matches!(ring.progress("nobody").unwrap_err().error, EntryError::NoSuchReader { .. }));
+}
+
+#[test]
+fn a_position_is_asked_for_in_its_own_ring() {
+    let ring = RingOptions::of::<u64>(16).first_position(100).durable("journal").create_in_memory().unwrap();
+    let mut progress = ring.progress("journal").unwrap();
+    let before = progress.wait(99, None).unwrap_err();
+    assert!(matches!(before, ProgressError::BeforeFirst { position: 99, first: 100, .. }), "{before}");
+    let message = |ring| MessageId { ring, position: 100 };
+    assert_eq!(passed(progress.wait_for(message(ring.id()), Duration::ZERO).unwrap_err()), 100);
+    let other = RingId::from_bytes([7; 16]);
+    let error = progress.wait_for(message(other), None).unwrap_err();
+    assert!(matches!(error, ProgressError::OtherRing { asked, .. } if asked == other), "{error}");
+}
+
+/// Many wait for one commit, some for what is not in it, and the reader goes.
+#[test]
+fn all_that_wait_are_told_the_truth_and_soon() {
+    let ring = RingOptions::of::<u64>(64).group("sms", GroupSettings::new()).create_in_memory().unwrap();
+    let mut producer = Producer::<u64>::open(&ring).unwrap();
+    let mut journal: Consumer<u64> = named("journal", &[]).attach(&ring).unwrap();
+    let worker = Worker::<u64>::join(&ring, "sms").unwrap();
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    std::thread::scope(|scope| {
+        let wait = |name: &'static str, position| {
+            let mut progress = ring.progress(name).unwrap();
+            scope.spawn(move || progress.wait(position, LONG))
+        };
+        let below: Vec<_> = (0..10).map(|_| wait("journal", 2)).collect();
+        let above: Vec<_> = (3..13).map(|position| wait("journal", position)).collect();
+        let settled = wait("sms", 1);
+        let [first, second] = [(); 2].map(|()| worker.recv().unwrap());
+        second.ack().unwrap();
+        first.ack().unwrap();
+        settled.join().unwrap().unwrap();
+        (0..3).for_each(|_| drop(journal.recv().unwrap()));
+        below.into_iter().for_each(|waiting| waiting.join().unwrap().unwrap());
+        drop(journal);
+        for (waiting, position) in above.into_iter().zip(3..) {
+            let error = waiting.join().unwrap().unwrap_err();
+            let asked = position;
+            assert!(
+                matches!(error, ProgressError::Lost { position, at: 3, .. } if position == asked),
+                "{error}"
+            );
+        }
+    });
 }

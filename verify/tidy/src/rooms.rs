@@ -22,6 +22,7 @@ pub const ROOMS: &[Room] = &[
     ("ring", &["error", "id", "message", "region", "system"]),
     ("producer", &["error", "id", "message", "region", "ring", "system", "wait"]),
     ("consumer", &["error", "id", "message", "region", "ring", "system", "wait"]),
+    ("progress", &["error", "id", "region", "ring", "wait"]),
     ("copying", &["consumer", "error", "id", "message", "region", "ring", "wait"]),
     ("dead_letters", &["consumer", "copying", "error", "id", "message", "producer", "region", "ring"]),
     ("worker", &["dead_letters", "error", "id", "message", "region", "ring", "system", "wait"]),

@@ -20,8 +20,10 @@
 //! Waiting: a follower sleeps on the words of the one upstream that is furthest behind
 //! ([`Side::Followers`]). A party that moves a tail looks at the word beside it.
 
+use super::Damage;
 use super::entry;
 use super::group::Group;
+use super::message::is_published;
 use super::park::Side;
 use super::tenure::{self, Tenure};
 use crate::format::{GatingEntry, Geometry, Tail};
@@ -146,6 +148,19 @@ impl<M: Memory> Upstream<M> {
             }
             _ => self.look_where_it_left(memory),
         }
+    }
+
+    /// Looks whether the party has passed `position`. A position that the producer has not
+    /// published is never passed: an error if the party's words say so.
+    pub fn has_passed(&mut self, memory: &M, position: u64) -> Result<bool, Damage> {
+        self.look(memory);
+        if self.passed <= position {
+            return Ok(false);
+        }
+        if is_published(memory, self.geometry.slots(), position) {
+            return Ok(true);
+        }
+        Err(Damage::new("tail of a reader", self.passed, 0, position))
     }
 
     /// The party does not gate, or its entry is another's.
