@@ -45,7 +45,12 @@ const DURABLE: ConsumerKind = ConsumerKind::Durable;
 const AWAY_MAX: u64 = 1000;
 
 thread_local! {
-    static MEMORY: Checked = Checked::new(&geometry(BLOCKS[0], 0), PRODUCER_LEN);
+    static MEMORIES: [Checked; 2] = BLOCKS.map(|block| Checked::new(&geometry(block, 0), PRODUCER_LEN));
+}
+
+/// Which of the block sizes the first byte of an input chooses.
+fn block_of(draw: u8) -> usize {
+    usize::from(draw / 4 % 2)
 }
 
 fn geometry(block: u64, first: u64) -> Geometry {
@@ -123,7 +128,8 @@ struct Ring {
 /// Runs one input.
 pub fn run(bytes: &[u8]) {
     let mut input = Input(bytes);
-    MEMORY.with(|memory| {
+    MEMORIES.with(|memories| {
+        let memory = &memories[block_of(bytes.first().copied().unwrap_or_default())];
         memory.reset();
         let mut ring = Ring::new(memory.clone(), &mut input);
         while !input.is_empty() {
@@ -148,7 +154,7 @@ fn bytes(geometry: &Geometry, position: u64, says: u64) -> Vec<u8> {
 impl Ring {
     fn new(memory: Checked, input: &mut Input<'_>) -> Ring {
         let draw = input.byte();
-        let block = BLOCKS[usize::from(draw / 4 % 2)];
+        let block = BLOCKS[block_of(draw)];
         let first = match draw % 4 {
             0 => 0,
             1 => (1 << 32) - 3,
