@@ -155,9 +155,27 @@ pub(super) fn read_ahead_batched(bound: usize) -> usize {
         assert!([0, 2, 3].contains(&read), "a batch in pieces: {read}");
         ahead.release_to(read.saturating_sub(1));
         thread.join().expect("the producer ends");
+        while look_ahead(&mut ahead, 2).count() > 0 {}
+        assert_eq!(ahead.cursor(), 3, "a cursor that had looked before finds it, too");
         assert_eq!(reader.tail(), read.saturating_sub(1));
         while take(&mut reader) {}
         assert_eq!(reader.tail(), 3, "all of the batch");
+    })
+}
+
+/// A message that its producer did not live to count is found by its slot, also by a cursor that
+/// had looked there before.
+pub(super) fn read_ahead_uncounted(bound: usize) -> usize {
+    explore_layouts(bound, |layout| {
+        let geometry = layout(2, 1);
+        let memory = LoomMemory::new(&geometry);
+        let mut reader = consumer(&memory, &geometry, 0, Start::Earliest);
+        let mut producer = take_over(&memory, &geometry);
+        let mut ahead = reader.ahead();
+        assert_eq!(look_ahead(&mut ahead, 1).count(), 0);
+        assert!(publish(&mut producer));
+        memory.store(producer_page::HEAD, 0, Relaxed);
+        assert_eq!(look_ahead(&mut ahead, 1).positions(), 0..1);
     })
 }
 

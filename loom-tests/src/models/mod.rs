@@ -128,6 +128,12 @@ pub const MODELS: &[Model] = &[
         run: broadcast::read_ahead_batched,
     },
     Model {
+        name: "read_ahead_uncounted",
+        question: "does a cursor find a message that its producer did not live to count?",
+        executions: 2,
+        run: broadcast::read_ahead_uncounted,
+    },
+    Model {
         name: "stale",
         question: "does a block show bytes of an older message, or of a claim that was given up?",
         executions: 112,

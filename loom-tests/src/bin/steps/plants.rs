@@ -321,9 +321,11 @@ pub(crate) const PLANTS: &[Plant] = &[
         r"if !is_closed(&self.memory) {
             return Ok(false);
         }
-        Ok(self.poll_many()? == Ready::Empty)",
+        let is_end = self.upstreams.is_none() || self.is_at_end();
+        Ok(self.poll_many()? == Ready::Empty && is_end)",
         r"let nothing = self.poll_many()? == Ready::Empty;
-        Ok(is_closed(&self.memory) && nothing)",
+        let is_end = self.upstreams.is_none() || self.is_at_end();
+        Ok(is_closed(&self.memory) && nothing && is_end)",
         Model("close"),
     ),
     plant(
