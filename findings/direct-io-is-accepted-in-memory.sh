@@ -6,14 +6,14 @@
 # Source: open(2), which promises an error where a filesystem has no direct I/O; statfs(2).
 # Behaviour: `open(O_DIRECT | O_DSYNC)` of a file in tmpfs succeeds, and so does a write of 7 bytes at offset 3,
 #   though direct I/O to a disk asks for whole sectors. The same through an overlay with its upper layer
-#   in tmpfs, of which `statfs` says overlayfs. `statx` has no STATX_DIOALIGN for these files; for one on a
-#   disk's filesystem that does direct I/O it has.
+#   in tmpfs, of which `statfs` says overlayfs. `statx` has no STATX_DIOALIGN for these files.
 # Seen:
 #   tmpfs: tmpfs, opened, 7 bytes at 3 written, no STATX_DIOALIGN
 #   overlay above tmpfs: overlayfs, opened, 7 bytes at 3 written, no STATX_DIOALIGN
-# For users: a program that keeps what it is told to keep over a power cut cannot learn from `open`, from
-#   alignment or from `statfs` of an overlay whether there is a disk. Name a directory that is mounted from
-#   a disk; the upper layer of a container, or of a live system, may be memory.
+# For users: neither `open` nor alignment tells a program that keeps what must outlive a power cut whether
+#   there is a disk, and of an overlay `statfs` does not either: the upper layer of a container, or of a live
+#   system, may be memory. STATX_DIOALIGN does, from 6.1 on: a file on ext4 or xfs has it, also through an
+#   overlay. Name a directory that is mounted from a disk.
 . "$(dirname "$0")/common"
 tool python3 python3
 printf '6.6\n%s\n' "$(uname -r)" | sort -CV || not_tried "Linux $(uname -r) is older than 6.6"

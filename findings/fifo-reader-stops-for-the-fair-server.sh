@@ -16,7 +16,7 @@
 #   or a cpuset of its own), or the server's runtime set to 0; the sysctl alone is not enough
 #   (docs/guide/latency.md).
 . "$(dirname "$0")/common"
-root 'a real-time thread and the sysctl'
+root 'setting the sysctl'
 tool cc gcc
 [ "$(nproc)" -gt 1 ] || not_tried 'one core only: a real-time thread would take all of it'
 printf '6.12\n%s\n' "$(uname -r)" | sort -CV || not_tried "Linux $(uname -r) is older than 6.12"
