@@ -9,9 +9,9 @@
 # Seen:
 #   clocks that follow the wall clock: MONOTONIC MONOTONIC_COARSE MONOTONIC_RAW BOOTTIME
 #   with FAKETIME_DONT_FAKE_MONOTONIC=1: none
-# For users: leases are reckoned in the monotonic clock, so a worker under faketime finds the leases of all
-#   other workers over, and takes their messages at once (docs/guide/containers.md, "Clocks"). Test
-#   a changed date with `faketime --exclude-monotonic`.
+# For users: deadlines that two processes share are wrong by decades if one of them runs under faketime. slipring corrects
+#   its clock by the kernel's count of ticks, and cannot where the faked clock stands still or runs at another
+#   speed (docs/guide/containers.md, "Clocks"). Test a changed date with `faketime --exclude-monotonic`.
 . "$(dirname "$0")/common"
 tool python3 python3
 debs libfaketime=0.9.10-2.1

@@ -79,9 +79,9 @@ pub(crate) fn clock_shift_ms_at(monotonic_ms: u64) -> u64 {
 
 static SHIFT: Shift = Shift { ms: AtomicU64::new(Shift::UNKNOWN), apart_ms: AtomicU64::new(0) };
 
-/// The shift of this process's clock, kept. Without `/proc`, and in a process that has asked for a
-/// new namespace for its children, the shift is known to about half a second; deaths are noticed by
-/// the kernel's locks in any case.
+/// The shift of this process's clock, kept. Without `/proc`, in a process that has asked for a new
+/// namespace for its children, and under `faketime`, the shift is known to about half a second;
+/// deaths are noticed by the kernel's locks in any case.
 ///
 /// A forked child may be in another namespace than its parent, and `setns(2)` moves a process to
 /// another one. Then the monotonic clock jumps beside the system clock, which no namespace shifts:
@@ -145,10 +145,21 @@ fn time_namespace_shift_ms() -> (u64, bool) {
     // The offsets are those of the namespace that children get: usually this process's own.
     let own = namespace("time").filter(|own| namespace("time_for_children").as_ref() == Some(own));
     let offsets = own.and_then(|_| std::fs::read_to_string("/proc/self/timens_offsets").ok());
-    match offsets {
-        Some(offsets) => (parse_shift(&offsets), true),
-        None => (shift_by_ticks(monotonic_ms(), ticks_ms()), false),
+    shift(offsets.as_deref(), monotonic_ms(), ticks_ms)
+}
+
+/// The namespace's offsets, where they can be read. A clock that nevertheless says that the machine
+/// has run for years is not the kernel's: a library that is loaded first (`faketime`) gives the
+/// time since 1970. Then the kernel's count of ticks says what the offsets cannot.
+fn shift(offsets: Option<&str>, monotonic_ms: u64, ticks_ms: impl Fn() -> Option<u64>) -> (u64, bool) {
+    const TEN_YEARS_MS: u64 = 10 * 365 * 24 * 3_600_000;
+    let Some(offsets) = offsets else { return (shift_by_ticks(monotonic_ms, ticks_ms()), false) };
+    let stated = parse_shift(offsets);
+    let clock_ms = monotonic_ms.wrapping_sub(stated);
+    if clock_ms < TEN_YEARS_MS {
+        return (stated, true);
     }
+    (stated.wrapping_add(shift_by_ticks(clock_ms, ticks_ms())), false)
 }
 
 /// As the kernel's count of its own ticks has it, which no namespace shifts: it starts with the
@@ -207,16 +218,34 @@ mod tests {
 
     #[test]
     fn the_shift_without_proc_is_that_between_clock_and_ticks() {
-        let shift = |monotonic, ticks| shift_by_ticks(monotonic, Some(ticks));
+        let shift = |monotonic, ticks| shift(None, monotonic, || Some(ticks)).0;
         assert_eq!(shift(17_466_660, 17_466_420), 0);
         assert_eq!(shift(1_017_466_660, 17_466_420), 1_000_000_000);
         assert_eq!(shift(7_466_420 + 240, 17_466_420), 10_000_000_u64.wrapping_neg());
         assert_eq!(shift(1000, 4000), 0);
-        assert_eq!(shift_by_ticks(1_000_000, None), 0);
+        assert_eq!(super::shift(None, 1_000_000, || None), (0, false));
         // This machine's.
         if let (Some(ticks), (0, _)) = (ticks_ms(), time_namespace_shift_ms()) {
-            assert_eq!(shift_by_ticks(monotonic_ms(), Some(ticks)), 0);
+            assert_eq!(shift(monotonic_ms(), ticks), 0);
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_not_the_kernels_is_told_by_the_ticks() {
+        let offsets = |seconds: i64| format!("monotonic {seconds} 0\nboottime 0 0\n");
+        let of = |seconds, monotonic| shift(Some(&offsets(seconds)), monotonic, || Some(17_466_420));
+        // The kernel's clock, in the machine's namespace and in others: the ticks are not asked.
+        let kernels = |seconds, monotonic| shift(Some(&offsets(seconds)), monotonic, || panic!("asked"));
+        assert_eq!(kernels(0, 17_466_660), (0, true));
+        assert_eq!(kernels(1000, 18_466_660), (1_000_000, true));
+        assert_eq!(kernels(-1000, 16_466_660), (1_000_000_u64.wrapping_neg(), true));
+        // The time since 1970 in its place.
+        let since_1970 = 1_796_059_254_933;
+        for seconds in [0, 1000] {
+            let (shift, is_exact) = of(seconds, since_1970);
+            assert!(shift.abs_diff(since_1970 - 17_466_420) <= 500 && !is_exact, "{shift}");
+        }
+        assert_eq!(shift(Some(&offsets(1000)), since_1970, || None), (1_000_000, false));
     }
 
     #[test]
