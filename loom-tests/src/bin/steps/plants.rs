@@ -379,7 +379,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     plant(
         "reap_the_living",
         "a consumer's entry is cleared without its right",
-        "membership.rs",
+        "protocol/entry.rs",
         r"if !rights.seize(right) {
         return false;
     }",
@@ -389,7 +389,7 @@ pub(crate) const PLANTS: &[Plant] = &[
     plant(
         "reap_the_durable",
         "the entry of a durable consumer is cleared",
-        "membership.rs",
+        "protocol/entry.rs",
         "let reaped = !flags(memory, geometry, entry).is_kept();",
         "let reaped = true;",
         Model("leaver_killed"),
