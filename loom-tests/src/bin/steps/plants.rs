@@ -286,8 +286,8 @@ pub(crate) const PLANTS: &[Plant] = &[
         "ahead_forgotten",
         "a consumer forgets with its cursor how far the cursor knew the head",
         "",
-        "if consumer.cached_head < self.cached_head {",
-        "if consumer.cached_head < position && { consumer.cached_head = position; false } {",
+        "consumer.cached_head < self.cached_head",
+        "consumer.cached_head < position && { consumer.cached_head = position; false }",
         Model("read_ahead_batched"),
     ),
     plant(
