@@ -232,6 +232,22 @@ fn messages_that_wait_for_the_dead_letter_ring_are_told_of_everywhere() {
 }
 
 #[test]
+fn a_ring_that_is_full_of_messages_for_the_dead_letter_ring_says_so_to_its_producer() {
+    let place = Place::new();
+    place.good("slipring create $R -b 48 -c 4 --dead-letter-capacity 1 -g g; seq 4 | slipring pub $R");
+    let (code, error) = place.bad("slipring pub $R --nowait x");
+    assert!(code == 5 && !error.contains("dead"), "{error}");
+    place.good("slipring work $R -g g -c 4 --exec 'exit 65'; slipring pub $R --nowait x");
+    for verb in ["pub $R --nowait y", "pub $R --timeout 1ms y"] {
+        let (code, error) = place.bad(&format!("slipring {verb}"));
+        assert!(
+            code == 5 && error.contains("3 messages wait for the dead-letter ring: the dead-letter"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_dead_letter_ring_that_was_removed_is_made_by_a_worker_and_by_nobody_else() {
     let place = with_letters();
     place.good("rm ring.dead");

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::splitter::{Boundaries, Long, Splitter};
+use crate::verbs::stat;
 
 /// Messages that are published at once, at most.
 const BATCH: usize = 1024;
@@ -194,7 +195,9 @@ impl Outlet {
                 self.sent + 1,
                 output::count(self.sent, "message")
             )),
-            SendError::Full { .. } => Failure::Full(said),
+            SendError::Full { path, .. } => {
+                Failure::Full(format!("{said}{}", stat::if_full_of_dead_pending(&path)))
+            }
             _ => Failure::error(said),
         }
     }

@@ -9,6 +9,7 @@ use crate::place::{self, Trust};
 use crate::progress;
 use crate::signals::{self, Deadline};
 use crate::source::Source;
+use crate::verbs::stat;
 use slipring::{
     AtPath, Observer, OpenError, Producer, RecvError, Ring, RingId, RingOptions, SendError, Start,
 };
@@ -227,6 +228,10 @@ impl Target {
         while !signals::interrupted() {
             match self.producer.send_timeout((message.kind, &message.bytes), deadline.slice()) {
                 Err(SendError::Full { .. }) if !deadline.is_over() => {}
+                Err(ref error @ SendError::Full { ref path, .. }) => {
+                    let waits = stat::if_full_of_dead_pending(path);
+                    return Err(Failure::Full(format!("{error}{waits}")));
+                }
                 Err(error) => return Err(error.into()),
                 Ok(_) => {
                     self.free -= 1;

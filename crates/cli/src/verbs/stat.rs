@@ -5,7 +5,7 @@ use crate::facts::{Facts, mode_text, owner_and_mode, policy_name};
 use crate::output::{self, Table};
 use crate::verbs::{consumers, group};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Prints all facts about a ring: geometry, producer, consumers, groups
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,16 @@ pub(crate) fn run(args: &Stat) -> Outcome {
 pub(crate) fn wait(messages: u64) -> String {
     let waits = if messages == 1 { "waits" } else { "wait" };
     format!("{} {waits}", output::count(messages, "message"))
+}
+
+/// For the producer of a full ring whose messages wait for the dead-letter ring: no reader catches
+/// up with those. Empty if none waits.
+pub(crate) fn if_full_of_dead_pending(path: &Path) -> String {
+    let waiting = Facts::open(path).ok().and_then(|facts| facts.dead_letters_wait());
+    waiting.map_or(String::new(), |(messages, why)| {
+        let path = path.display();
+        format!("; {} for the dead-letter ring: {why}; see: slipring dead ls {path}", wait(messages))
+    })
 }
 
 fn text(facts: &Facts) -> String {
