@@ -173,7 +173,8 @@ pub(super) fn read_ahead_uncounted(bound: usize) -> usize {
         let mut producer = take_over(&memory, &geometry);
         let mut ahead = reader.ahead();
         assert_eq!(look_ahead(&mut ahead, 1).count(), 0);
-        assert!(publish(&mut producer));
+        let thread = thread::spawn(move || assert!(publish(&mut producer)));
+        thread.join().expect("the producer ends");
         memory.store(producer_page::HEAD, 0, Relaxed);
         assert_eq!(look_ahead(&mut ahead, 1).positions(), 0..1);
     })
