@@ -191,8 +191,9 @@ impl<T: ?Sized + Message> Worker<T> {
     /// Example: in a ring of 8, an unwanted message at position 3 keeps the ack floor at 3, and the
     /// producer stops at position 11.
     ///
-    /// The call looks from the first unleased message on: it takes longer, the more unleased
-    /// messages of other kinds there are.
+    /// The first call for these kinds looks from the first unleased message on; a later one, from
+    /// where that ended. [`Kinds::AtMost`] looks at every unleased message that it admits, each
+    /// time. A worker remembers up to nine choices of kinds.
     ///
     /// ```
     /// use slipring::{GroupSettings, Kinds, Producer, RecvError, RingOptions, Worker};

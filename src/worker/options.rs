@@ -95,7 +95,9 @@ impl WorkerOptions {
 
     /// How often this worker looks for leases that ran out, for messages that are due, and for
     /// workers that died; default 10 ms, at least 1 ms. A waiting worker looks that often as long
-    /// as a message is in flight: a redelivery is late by up to a tick.
+    /// as a message is in flight: a redelivery is late by up to a tick. One look takes in some 2000
+    /// messages in flight, and the next one goes on from there: among 100,000, a redelivery is late
+    /// by up to 50 ticks.
     #[must_use]
     pub fn tick(mut self, tick: Duration) -> WorkerOptions {
         self.tick = tick.max(Duration::from_millis(1));

@@ -15,8 +15,10 @@ Usage: stuck [WHAT...]
 
   held     claim and ack beside one held lease, in a ring of 262,144
   limit    the same near the limit of what may be in flight: 998 leases of 1000, one in 64 messages
-  idle     a worker with nothing to do, beside one and 2000 held leases
+  idle     a worker with nothing to do, beside one and 2000 held leases, and at the limit; and a
+           thread that only sleeps for a tick at a time
   retries  the same beside 100,000 messages that wait for their next attempt
+  returned a message that is handed back and leased again, below 100,000 such
   kinds    a worker of one kind, behind 200,000 fresh messages of another
   full     a producer that waits for room behind one held lease
 
@@ -24,6 +26,8 @@ Without an argument, all of them.";
 
 /// Messages in the rings, but for the one of `idle`.
 const CAPACITY: usize = 256 << 10;
+/// The tick of a worker.
+const TICK: Duration = Duration::from_millis(10);
 /// The time that an idle handle is watched.
 const WATCHED: Duration = Duration::from_secs(3);
 /// One in so many messages is held.
@@ -31,11 +35,12 @@ const SPREAD: usize = 64;
 const MESSAGE: [u8; 8] = [1; 8];
 
 fn main() -> Outcome {
-    let all: [(&str, Measure); 6] = [
+    let all: [(&str, Measure); 7] = [
         ("held", held),
         ("limit", limit),
         ("idle", idle),
         ("retries", retries),
+        ("returned", returned),
         ("kinds", kinds),
         ("full", full),
     ];
@@ -72,6 +77,9 @@ fn limit() -> Outcome {
 }
 
 fn idle() -> Outcome {
+    let ticks = WATCHED.as_millis() / TICK.as_millis();
+    let floor = share(|| (0..ticks).for_each(|_| std::thread::sleep(TICK)));
+    println!("a thread that sleeps for {TICK:?} at a time: {floor:.2} % of a core");
     for count in [0, 1, 2000] {
         let (ring, worker, holder) = group(1 << 20, 1 << 20, settings())?;
         let _held = hold(&holder, &worker, count, SPREAD)?;
@@ -79,6 +87,10 @@ fn idle() -> Outcome {
         println!("idle beside {count} held: {:.2} % of a core", share(|| drop(worker.recv_timeout(WATCHED))));
         drop(ring);
     }
+    let (_ring, worker, holder) = group(CAPACITY, CAPACITY, settings().max_ack_pending(1000))?;
+    let _held = (hold(&holder, &worker, 999, SPREAD)?, holder.recv()?);
+    let share = share(|| drop(worker.recv_timeout(WATCHED)));
+    println!("idle beside 1000 held of 1000 in flight, and a backlog: {share:.2} % of a core");
     Ok(())
 }
 
@@ -96,14 +108,37 @@ fn retries() -> Outcome {
     Ok(())
 }
 
+fn returned() -> Outcome {
+    const ROUNDS: usize = 10_000;
+    for count in [0, 100_000] {
+        let (_ring, worker, holder) = group(CAPACITY, count + 1, settings())?;
+        let mut held = worker.recv()?;
+        for _ in 0..count {
+            holder.recv()?.nack(Some(Duration::from_secs(600)))?;
+        }
+        let before = processor_ns();
+        for _ in 0..ROUNDS {
+            held.hand_back()?;
+            held = worker.recv()?;
+        }
+        let each = (processor_ns() - before) / ROUNDS as f64;
+        println!("handed back below {count} that wait: {each:.1} ns");
+    }
+    Ok(())
+}
+
 fn kinds() -> Outcome {
-    const ROUNDS: usize = 200;
-    for count in [0, 200_000] {
-        let (ring, worker, _) = group(CAPACITY, 0, settings())?;
+    const ROUNDS: usize = 20_000;
+    for count in [0, 200_000, 0, 200_000] {
+        let (ring, worker, _) = group(CAPACITY, 0, GroupSettings::new())?;
         let mut producer = Producer::<[u8]>::open(&ring)?;
         for _ in 0..count {
             producer.send((0, &MESSAGE[..]))?;
         }
+        let before = processor_ns();
+        let first = worker.try_recv_kind(Kinds::Equal(7)).is_ok();
+        println!("a first look at {count} of another kind: {:.1} us", (processor_ns() - before) / 1e3);
+        assert!(!first, "there is none of this kind");
         let before = processor_ns();
         for _ in 0..ROUNDS {
             producer.send((7, &MESSAGE[..]))?;

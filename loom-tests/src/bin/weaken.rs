@@ -53,7 +53,8 @@ fn main() -> ExitCode {
 /// must not look like an ordering that is proved.
 fn unreached(sites: &[(Site, Vec<&Model>)]) -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/core/src/protocol");
-    let files = [folder.to_owned(), format!("{folder}/group")].map(std::fs::read_dir);
+    let files =
+        [folder.to_owned(), format!("{folder}/group"), format!("{folder}/lease")].map(std::fs::read_dir);
     let mut unreached = Vec::new();
     for file in files.into_iter().flat_map(|files| files.expect("the protocol is there")) {
         let path = file.expect("the protocol can be read").path();

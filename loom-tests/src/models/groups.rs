@@ -161,6 +161,34 @@ pub(super) fn limit(bound: usize) -> usize {
     })
 }
 
+/// A group allows two messages in flight. A worker of kind 1 holds one, behind a fresh one of kind
+/// 0, which another worker leases meanwhile: once that is done, the first one leases no third.
+pub(super) fn backfill(bound: usize) -> usize {
+    explore(bound, || {
+        let (geometry, memory) = ring(4);
+        let mut producer = take_over(&memory, &geometry);
+        producer.rescan(0);
+        for kind in [0, 1, 1, 1] {
+            let claimed = producer.claim_next();
+            producer.send(claimed, kind, &super::bytes(claimed.position()));
+        }
+        let two = CurrentSettings::first(settings().max_ack_pending(2));
+        let [here, there] = [0, 1].map(|entry| {
+            memory.store(worker_group(&geometry, entry), 1, Relaxed);
+            protocol::Worker::new(group(&memory, &geometry), entry, two, 0)
+        });
+        let of_kind_1 = || here.search(Kinds::Equal(1), NOW, false);
+        assert_eq!(of_kind_1().lease.map(|lease| lease.position), Some(1));
+        let working =
+            thread::spawn(move || there.search(Kinds::Any, NOW, false).lease.map(|lease| lease.position));
+        // At this very moment it may exceed the limit by one.
+        of_kind_1();
+        assert_eq!(working.join().expect("the worker ends"), Some(0));
+        let found = of_kind_1();
+        assert!(found.lease.is_none() && found.limited, "{found:?}");
+    })
+}
+
 /// A worker stops between settling a message and moving the floor. Meanwhile the slot is reused,
 /// and the next lap's message leased: the word at the stored floor speaks of another lap then.
 pub(super) fn floor_lag(bound: usize) -> usize {

@@ -532,7 +532,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "redriven_lap",
         question: "does a worker that settles a message of another group settle one of the next lap, or hide one?",
-        executions: 142_122,
+        executions: 100_164,
         run: redrives::redriven_lap,
     },
     Model {
@@ -570,6 +570,12 @@ pub const MODELS: &[Model] = &[
         question: "is a message that is handed back ever lost to a worker that looks at that moment?",
         executions: 244,
         run: leases::release_claim,
+    },
+    Model {
+        name: "backfill",
+        question: "does a worker that chooses forget what others lease below it, and exceed the limit?",
+        executions: 1_514,
+        run: groups::backfill,
     },
     Model {
         name: "reached",

@@ -193,6 +193,10 @@ pub mod group {
     pub const REACHED: u64 = LINE + 32;
     /// Time of the last sweep in the high half, time at which the next one is due in the low half.
     pub const SWEPT: u64 = LINE + 40;
+    /// Hint: the position at which the next sweep goes on; 0: at the floor.
+    pub const SWEEP_AT: u64 = LINE + 48;
+    /// Number of messages that a worker leased although later ones had been leased before.
+    pub const BACKFILLED: u64 = LINE + 56;
     /// Reserved for key order. Zero in this version.
     pub const LANES: u64 = LINE + 24;
     /// One of [`group_flags`](super::group_flags).

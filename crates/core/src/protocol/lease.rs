@@ -20,18 +20,30 @@
 //! it, and moves the floor to 1. The producer finds the floor 1, but then pin 0: its limit stays 0
 //! + 4, and position 4 cannot take slot 0.
 
+mod limit;
+mod search;
+mod steps;
+mod sweep;
+
 use super::eligibility::Eligibility;
-use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE, head};
+use super::group::{DeliverySnapshot, Group, Kinds, NOWHERE};
+use super::park;
 use super::read::copy_out;
 use super::settings::{CurrentSettings, Reason, SLACK_MS};
 use super::tenure::count_entry;
-use super::{park, sightings};
 use crate::format::readers_page::USED_WORKERS;
 use crate::format::{Count, DeliveryWord, GatingEntry, Geometry, Message, Millis, State, group, worker};
 use crate::memory::{Futex, Memory, Word};
 use alloc::collections::VecDeque;
 use core::cell::{Cell, RefCell};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use limit::InFlight;
+pub use search::Found;
+use search::Passed;
+pub use steps::SWEEP_STEPS;
+use steps::Steps;
+pub use sweep::Sweep;
 
 /// Most positions by which the stored floor may lag behind settled ones before a worker moves it.
 const FLOOR_STRIDE: u64 = 64;
@@ -89,69 +101,6 @@ impl Tally {
     }
 }
 
-/// Result of [`Worker::search`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The message that this worker has leased now.
-    pub lease: Option<Lease>,
-    /// Milliseconds until the next message is due, among those that the search looked at.
-    pub next_due_ms: Option<u32>,
-    /// True if the search saw a message that is leased, delayed or dead-pending.
-    pub outstanding: bool,
-    /// The lowest message that can be moved to the dead-letter ring now.
-    pub dead_pending: Option<u64>,
-    /// True if so much is in flight that no worker may lease a fresh message.
-    pub limited: bool,
-}
-
-/// A sweep that a worker has begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sweep {
-    /// Once in a while, it asks of every colleague whether it lives; else of those with a pin.
-    pub of_all: bool,
-}
-
-/// Sweeps ask of every colleague once in so many milliseconds, as a power of two.
-const ALL_SHIFT: u32 = 10;
-
-/// When the group was swept, and when it is due again.
-#[derive(Clone, Copy)]
-struct SweepTimes {
-    last: Millis,
-    due: Millis,
-}
-
-impl SweepTimes {
-    #[expect(clippy::cast_possible_truncation, reason = "two halves of a word")]
-    fn read(stored: u64) -> SweepTimes {
-        SweepTimes { last: Millis((stored >> 32) as u32), due: Millis(stored as u32) }
-    }
-    fn stored(self) -> u64 {
-        u64::from(self.last.0) << 32 | u64::from(self.due.0)
-    }
-    /// Milliseconds until a worker with this tick sweeps. Times that no worker can have meant are
-    /// over.
-    fn wait_ms(self, now: Millis, tick_ms: u32) -> u32 {
-        let by_tick = self.last.after(tick_ms).ahead_of(now, tick_ms + SLACK_MS);
-        by_tick.min(self.due.ahead_of(now, TICK_MAX_MS + SLACK_MS)).min(tick_ms)
-    }
-}
-
-/// What a count of the messages in flight has found. It stays an upper bound: a message below that
-/// was neither in flight nor fresh is settled, or given up.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counted {
-    /// The position below which was counted.
-    below: u64,
-    /// The messages below it that were in flight, or fresh: a worker that chooses by kind may lease
-    /// those later.
-    at_most: u64,
-}
-
-/// Most unsettled messages that a worker counts again and again, before it adds them to what it has
-/// [`Counted`], which is then too high once they are settled.
-const COUNTED_AGAIN_MAX: u64 = 64;
-
 /// A worker's half of the protocol. Holds the right to its entry for as long as it lives.
 ///
 /// # Invariants
@@ -172,7 +121,11 @@ pub struct Worker<M> {
     help_at: Cell<u64>,
     /// Fewer messages than the limit are in flight while no position from here on was leased.
     free_until: Cell<u64>,
-    counted: Cell<Counted>,
+    in_flight: RefCell<InFlight>,
+    /// How far it has looked for messages of the kinds that it wanted last, and of others.
+    passed: Cell<Passed>,
+    passed_of_others: RefCell<VecDeque<Passed>>,
+    steps: Steps,
     lowest_held: Cell<u64>,
     /// The other positions that this worker reads in place, ascending. With repeats: the worker may
     /// lease a message again after its own lease ran out.
@@ -203,7 +156,10 @@ impl<M: Memory> Worker<M> {
             grain_ms,
             help_at: Cell::new(0),
             free_until: Cell::new(free_until),
-            counted: Cell::default(),
+            in_flight: RefCell::default(),
+            passed: Cell::new(Passed::nothing(Kinds::Any)),
+            passed_of_others: RefCell::default(),
+            steps: Steps::USUAL,
             lowest_held: Cell::new(NOWHERE),
             more_held: RefCell::default(),
             holds_one: Cell::new(true),
@@ -211,6 +167,13 @@ impl<M: Memory> Worker<M> {
             suspect: Cell::new(None),
             tallies: Default::default(),
         }
+    }
+
+    /// The same worker, but its searches and its sweeps look at no more words than these at a time:
+    /// for tests, whose rings are small.
+    #[must_use]
+    pub fn with_steps(self, look: u64, sweep: u64) -> Worker<M> {
+        Worker { steps: Steps { look, sweep }, ..self }
     }
 
     /// The memory that this worker reads.
@@ -234,8 +197,7 @@ impl<M: Memory> Worker<M> {
     fn take_up_settings(&self) -> bool {
         let Some(changed) = self.group.settings_after(self.settings.get().version) else { return false };
         self.settings.set(changed);
-        // The limit of what may be in flight may be lower.
-        self.free_until.set(0);
+        self.doubt_limit();
         true
     }
     /// Number of the worker's entry.
@@ -259,7 +221,7 @@ impl<M: Memory> Worker<M> {
         }
         let snapshot = self.group.snapshot(frontier);
         if !snapshot.word.is_fresh()
-            || frontier >= self.free_until.get()
+            || self.reaches_limit(frontier, now)
             || self.group.sequence_of_fresh(frontier) != frontier + 1
         {
             return None;
@@ -268,99 +230,10 @@ impl<M: Memory> Worker<M> {
         if message.meta.is_redriven() {
             return None;
         }
+        self.group.announce(frontier, false);
         let lease = self.claim(snapshot, message, now)?;
         self.memory().store(self.group.entry_word(group::FRONTIER), frontier + 1, Relaxed);
         Some(lease)
-    }
-
-    /// Leases the first message that is wanted and eligible.
-    ///
-    /// Usually the search begins at the frontier, or at the lowest position that was handed back. A
-    /// *sweep* begins at the floor, and finds leases that ran out and messages that became due; a
-    /// waiting worker sweeps once per tick.
-    ///
-    /// The caller reads `now` after the search before this one.
-    #[inline]
-    pub fn search(&self, kinds: Kinds, now: Millis, sweep: bool) -> Found {
-        let frontier = self.group.load(group::FRONTIER);
-        let returned = self.group.load(group::RETURNED);
-        let from = if sweep { self.sweep_start(now) } else { frontier.min(returned) };
-        let mut found = Found::default();
-        let mut skipped = Skipped { fresh: None, old: None };
-        let mut best: Option<(DeliverySnapshot, Message)> = None;
-        let mut suspect = None;
-        let mut settings = self.settings.get();
-        for snapshot in self.group.window(from).learning() {
-            let mut eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
-            // A colleague may have written this deadline by settings that this worker does not
-            // know. If this look misses their version, the delivery is deferred, and the walk goes
-            // on to an acquire fence (LAP, or PUB of the leased message): the next search finds it.
-            if eligibility.is_early(snapshot.word, now) && self.take_up_settings() {
-                settings = self.settings.get();
-                eligibility = settings.eligibility(snapshot.position, snapshot.word, now);
-            }
-            if eligibility.is_early(snapshot.word, now) && self.defer_suspect(snapshot, &mut suspect) {
-                eligibility = Eligibility::Later(1);
-            }
-            match eligibility {
-                Eligibility::Settled => {}
-                Eligibility::DeadPending(0) => found.note_dead_pending(snapshot.position),
-                Eligibility::Later(ms) | Eligibility::DeadPending(ms) => found.note_due(ms),
-                Eligibility::Exhausted(reason) => {
-                    if self.give_up(snapshot, reason, now) {
-                        found.note_dead_pending(snapshot.position);
-                    }
-                }
-                Eligibility::Ready => {
-                    let is_fresh = snapshot.word.is_fresh();
-                    found.limited = found.limited || is_fresh && self.reaches_limit(snapshot.position);
-                    let message = if is_fresh && found.limited { None } else { self.wanted(snapshot, kinds) };
-                    let Some(message) = message else {
-                        skipped.note(snapshot);
-                        if is_fresh && found.limited && snapshot.position >= self.group.reach() {
-                            // No message above it was leased yet.
-                            break;
-                        }
-                        continue;
-                    };
-                    if let Kinds::AtMost(_) = kinds {
-                        // The lowest kind of the whole window wins.
-                        if let Some(left) = keep_lower_kind(&mut best, (snapshot, message)) {
-                            skipped.note(left);
-                        }
-                        continue;
-                    }
-                    if skipped.fresh.is_some() {
-                        self.group.hint_reached(snapshot.position);
-                    }
-                    found.lease = self.claim(snapshot, message, now);
-                    if found.lease.is_some() {
-                        break;
-                    }
-                    found.outstanding = true;
-                }
-            }
-        }
-        if suspect.is_some() {
-            self.suspect.set(suspect);
-        }
-        if let Some((snapshot, message)) = best {
-            self.group.hint_reached(snapshot.position);
-            found.lease = self.claim(snapshot, message, now);
-            found.outstanding |= found.lease.is_none();
-        }
-        self.move_hints(frontier, returned, skipped, found.lease);
-        found
-    }
-
-    /// The message of a snapshot, if its kind is wanted.
-    #[inline(always)]
-    fn wanted(&self, snapshot: DeliverySnapshot, kinds: Kinds) -> Option<Message> {
-        let message = self.group.message(snapshot.position)?;
-        if message.meta.is_redriven() && !self.is_meant(snapshot) {
-            return None;
-        }
-        kinds.admits(message.meta.kind()).then_some(message)
     }
 
     /// True if the redriven message of a snapshot is for this group; else it is settled, without a
@@ -379,46 +252,6 @@ impl<M: Memory> Worker<M> {
             self.settled(snapshot.position);
         }
         false
-    }
-
-    /// True if this worker shall sweep now, for the whole group: the last sweep is a tick back, or
-    /// the time has come that it named. `None`: a colleague sweeps, or did so.
-    ///
-    /// Example: 64 workers wait. Each of them wakes once per tick, and the first to exchange the
-    /// time of the last sweep sweeps. The others find a time that is younger than a tick.
-    pub fn begin_sweep(&self, now: Millis, tick_ms: u32) -> Option<Sweep> {
-        self.take_up_settings();
-        let word = self.group.entry_word(group::SWEPT);
-        let seen = self.memory().load(word, Relaxed);
-        let times = SweepTimes::read(seen);
-        if times.wait_ms(now, tick_ms) > 0 {
-            return None;
-        }
-        let next = SweepTimes { last: now, due: now.after(TICK_MAX_MS) };
-        self.memory().compare_exchange(word, seen, next.stored(), Relaxed, Relaxed).ok()?;
-        Some(Sweep { of_all: (times.last.0 ^ now.0) >> ALL_SHIFT != 0 })
-    }
-
-    /// Has a worker sweep in `ms` at the latest.
-    pub fn expect_sweep(&self, now: Millis, ms: u32) {
-        let word = self.group.entry_word(group::SWEPT);
-        let mut seen = self.memory().load(word, Relaxed);
-        loop {
-            let times = SweepTimes::read(seen);
-            if times.due.ahead_of(now, u32::MAX / 2) <= ms {
-                break;
-            }
-            let next = SweepTimes { due: now.after(ms), ..times }.stored();
-            match self.memory().compare_exchange(word, seen, next, Relaxed, Relaxed) {
-                Ok(_) => break,
-                Err(changed) => seen = changed,
-            }
-        }
-    }
-
-    /// In how many milliseconds this worker shall look whether a sweep is due, at most a tick.
-    pub fn next_sweep_ms(&self, now: Millis, tick_ms: u32) -> u32 {
-        SweepTimes::read(self.group.load(group::SWEPT)).wait_ms(now, tick_ms)
     }
 
     /// Defers a delivery by one search if the search before did not see the very same word, and
@@ -441,96 +274,6 @@ impl<M: Memory> Worker<M> {
             suspect.get_or_insert(this);
         }
         is_new
-    }
-
-    /// Where a sweep begins. Notes how far the head has come, for the age of what is pending.
-    #[cold]
-    fn sweep_start(&self, now: Millis) -> u64 {
-        sightings::note(self.memory(), |at| self.group.entry_word(at), head(self.memory()), now);
-        self.group.help_floor().unwrap_or(0)
-    }
-
-    /// After a search: stores where the next one begins.
-    ///
-    /// Example, frontier 7, returned none: the search skips fresh positions 7 and 8 (of another
-    /// kind) and leases 9. The frontier stays 7, since 7 was never leased. Then a search for any
-    /// kind leases 7: the frontier becomes 8, and the next search begins there.
-    #[inline(always)]
-    fn move_hints(&self, frontier: u64, returned: u64, skipped: Skipped, lease: Option<Lease>) {
-        let after = lease.map_or(NOWHERE, |lease| lease.position + 1);
-        let next_frontier = frontier_after(frontier, skipped.fresh, after);
-        if next_frontier != frontier {
-            // If a lower value overtakes a higher one, other workers look at leased words once
-            // more.
-            self.memory().store(self.group.entry_word(group::FRONTIER), next_frontier, Relaxed);
-        }
-        // The search ended at the lease: positions from there to the frontier were not looked at.
-        let unseen = if after < next_frontier { after } else { NOWHERE };
-        let next_returned = skipped.old.unwrap_or(NOWHERE).min(unseen);
-        if next_returned != returned {
-            let word = self.group.entry_word(group::RETURNED);
-            let _ = self.memory().compare_exchange(word, returned, next_returned, Relaxed, Relaxed);
-        }
-    }
-
-    /// True if so much is in flight that no worker may lease the fresh message at `position`.
-    #[inline(always)]
-    fn reaches_limit(&self, position: u64) -> bool {
-        position >= self.free_until.get() && self.is_limit_reached(position)
-    }
-
-    /// Counts what is in flight below `position`, and notes up to which position the count need not
-    /// be repeated: each message above it that is leased adds one.
-    ///
-    /// Example, a limit of 1000: of the messages below 5000, one is in flight. So up to position
-    /// 5999 the limit is not reached, whatever becomes of them.
-    ///
-    /// Near the limit the count is repeated soon. It then goes on from an earlier count, and begins
-    /// anew only if that one, which may be too high by now, says that the limit is reached.
-    ///
-    /// Example: 998 of the messages below 5000 are in flight, so the count is repeated at 5002, and
-    /// looks at 5000 and 5001.
-    #[cold]
-    fn is_limit_reached(&self, position: u64) -> bool {
-        let floor = self.group.help_floor().unwrap_or(0);
-        let max = self.settings.get().settings.max_ack_pending;
-        let by_floor = floor.saturating_add(max);
-        if position < by_floor {
-            self.free_until.set(by_floor);
-            return false;
-        }
-        let counted = Some(self.counted.get()).filter(|it| floor < it.below && it.below <= position);
-        let nothing = Counted { below: floor, at_most: 0 };
-        let free = counted
-            .and_then(|counted| self.count_up_to(position, counted, max))
-            .or_else(|| self.count_up_to(position, nothing, max));
-        let Some(free) = free else { return true };
-        self.free_until.set(position.saturating_add(free));
-        false
-    }
-
-    /// Counts on to `position`. Returns how many messages may be leased until the count must be
-    /// repeated, at least one; `None` if the limit is reached.
-    fn count_up_to(&self, position: u64, counted: Counted, max: u64) -> Option<u64> {
-        let (mut in_flight, mut fresh) = (0, 0);
-        let from_there = self.group.window(counted.below).learning();
-        for snapshot in from_there.take_while(|snapshot| snapshot.position < position) {
-            if snapshot.word.is_fresh() {
-                fresh += 1;
-            } else if snapshot.word.state() != State::DeadPending {
-                in_flight += 1;
-            }
-            if counted.at_most + in_flight >= max {
-                return None;
-            }
-        }
-        let found = in_flight + fresh;
-        let at_most = counted.at_most + found;
-        if counted.at_most == 0 || found == 0 || found > COUNTED_AGAIN_MAX {
-            self.counted.set(Counted { below: position, at_most });
-        }
-        // A worker that chooses by kind may lease what is still fresh below.
-        Some(max.saturating_sub(at_most).max(1))
     }
 
     #[inline(always)]
@@ -621,7 +364,9 @@ impl<M: Memory> Worker<M> {
     /// Acknowledges the message: the group is done with it.
     #[inline(always)]
     pub fn ack(&self, lease: Lease) -> Result<(), LeaseLost> {
-        self.end(lease, lease.word.acked())
+        self.end(lease, lease.word.acked())?;
+        self.note_settled(lease.position);
+        Ok(())
     }
 
     /// Ends the attempt as failed: a worker may lease the message again in `delay_ms`, or after the
@@ -629,12 +374,14 @@ impl<M: Memory> Worker<M> {
     pub fn nack(&self, lease: Lease, delay_ms: Option<u32>, now: Millis) -> Result<(), LeaseLost> {
         self.take_up_settings();
         let rest = || self.settings.get().settings.backoff.delay_ms(lease.position, lease.word.attempt());
-        let new = match delay_ms.unwrap_or_else(rest) {
-            0 => lease.word.delayed(now),
-            ms => lease.word.delayed(now.after(ms + self.grain_ms)),
-        };
-        self.end(lease, new)?;
-        self.group.hint_returned(lease.position);
+        let delay_ms = delay_ms.unwrap_or_else(rest);
+        let rest = if delay_ms == 0 { 0 } else { delay_ms + self.grain_ms };
+        self.end(lease, lease.word.delayed(now.after(rest)))?;
+        if rest == 0 {
+            self.group.hint_returned(lease.position);
+        } else {
+            self.expect_sweep(now, rest);
+        }
         self.group.count(Count::Failed, 1);
         Ok(())
     }
@@ -683,7 +430,7 @@ impl<M: Memory> Worker<M> {
         let due = move |snapshot: &DeliverySnapshot| {
             matches!(settings.eligibility(snapshot.position, snapshot.word, now), Eligibility::DeadPending(0))
         };
-        self.group.leased_before(from).filter(due).map(|snapshot| snapshot.position)
+        self.group.leased_before(from, self.steps.sweep).filter(due).map(|snapshot| snapshot.position)
     }
 
     /// Copies the dead-pending message at `position` into `buffer`, which is as long as a block.
@@ -773,54 +520,4 @@ impl<M: Memory> Worker<M> {
     {
         park::Side::Readers.nudge(self.memory());
     }
-}
-
-impl Found {
-    fn note_due(&mut self, ms: u32) {
-        self.outstanding = true;
-        self.next_due_ms = Some(self.next_due_ms.map_or(ms, |due| due.min(ms)));
-    }
-    fn note_dead_pending(&mut self, position: u64) {
-        self.outstanding = true;
-        self.dead_pending = self.dead_pending.or(Some(position));
-    }
-}
-
-/// The lowest eligible messages that a search did not lease.
-#[derive(Clone, Copy, Debug)]
-struct Skipped {
-    fresh: Option<u64>,
-    old: Option<u64>,
-}
-
-impl Skipped {
-    #[inline(always)]
-    fn note(&mut self, snapshot: DeliverySnapshot) {
-        let lowest = if snapshot.word.is_fresh() { &mut self.fresh } else { &mut self.old };
-        *lowest = Some(lowest.map_or(snapshot.position, |lowest| lowest.min(snapshot.position)));
-    }
-}
-
-/// The frontier after a search: `left` is the lowest fresh message that the search skipped, `after`
-/// follows the leased position, or is [`NOWHERE`].
-#[inline(always)]
-fn frontier_after(frontier: u64, left: Option<u64>, after: u64) -> u64 {
-    match left {
-        // The hint was too high.
-        Some(left) if left < frontier => left,
-        Some(left) => frontier.max(left.min(after)),
-        None if after == NOWHERE => frontier,
-        None => frontier.max(after),
-    }
-}
-
-/// Keeps the message of the lower kind in `best`, the earlier one of two equal kinds, and returns
-/// the snapshot of the other.
-fn keep_lower_kind(
-    best: &mut Option<(DeliverySnapshot, Message)>,
-    this: (DeliverySnapshot, Message),
-) -> Option<DeliverySnapshot> {
-    let is_lower = best.is_none_or(|(_, best)| this.1.meta.kind() < best.meta.kind());
-    let left = if is_lower { best.replace(this) } else { Some(this) };
-    left.map(|(snapshot, _)| snapshot)
 }

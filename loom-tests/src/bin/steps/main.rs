@@ -145,6 +145,18 @@ const ACCEPTED: &[Accepted] = &[
         "a hint: a sweep finds the messages that it skips",
     ),
     accepted(
+        "sweep.rs",
+        "group::FRONTIER), lower_frontier",
+        "skipped",
+        "a hint: another sweep finds the message",
+    ),
+    accepted(
+        "sweep.rs",
+        "group::SWEEP_AT), next_sweep",
+        "skipped",
+        "a hint: without it, the next sweep looks at the same words, as far as models and rings of the simulation reach",
+    ),
+    accepted(
         "message.rs",
         "memory.load(",
         "remembered",

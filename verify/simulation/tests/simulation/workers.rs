@@ -45,7 +45,10 @@ impl Working {
         let who = Identity { name, pid: memory.life.party.into(), unix_ms: memory.unix_ms(), after: &[] };
         if let Ok(entry) = members::enlist(&group, memory, &who) {
             turn.oracle().groups.iter().for_each(|group| group.returned(entry));
-            self.worker = Some(protocol::Worker::new(group, entry, current, GRAIN));
+            let worker = protocol::Worker::new(group, entry, current, GRAIN);
+            // In a ring this small, the usual numbers of steps bound nothing.
+            let (look, sweep) = (1 + turn.dice.roll(4), 1 + turn.dice.roll(6));
+            self.worker = Some(if turn.dice.hits(2) { worker.with_steps(look, sweep) } else { worker });
         }
         memory.release(Right::Table);
     }

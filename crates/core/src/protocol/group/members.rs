@@ -15,6 +15,7 @@
 //! a new worker have number 7.
 
 use super::{Group, NOWHERE, TAKEN_AWAY};
+use crate::format::readers_page::USED_WORKERS;
 use crate::format::{Count, Geometry, State, worker};
 use crate::memory::{Futex, Liveness, Memory, Right};
 use crate::protocol::membership::Identity;
@@ -128,7 +129,8 @@ pub fn reap<M: Memory + Clone, L: Liveness>(memory: &M, geometry: &Geometry, rig
 /// caller holds already. `died` receives the process number of each.
 ///
 /// A worker without a lease has no pin either: its death holds no message up. So unless `all` are
-/// asked for, only workers with a pin cost a system call.
+/// asked for, only workers with a pin cost a system call, and only entries that were ever used are
+/// looked at.
 pub fn reap_all<M: Memory + Clone, L: Liveness>(
     group: &Group<M>,
     rights: &L,
@@ -138,7 +140,10 @@ pub fn reap_all<M: Memory + Clone, L: Liveness>(
 ) {
     let Group { memory, geometry, .. } = group;
     let has_pin = |entry| memory.load(geometry.worker_word(entry, worker::PIN), Relaxed) != NOWHERE;
-    for entry in of(group).filter(|&entry| entry != own && (all || has_pin(entry))) {
+    // A worker is counted before it has a pin.
+    let counted = if all { u64::MAX } else { memory.load(USED_WORKERS, Relaxed) };
+    let asked = |&entry: &u32| entry != own && (all || has_pin(entry));
+    for entry in of(group).take_while(|&entry| u64::from(entry) < counted).filter(asked) {
         let pid = pid(memory, geometry, entry);
         if reap(memory, geometry, rights, entry) {
             died(pid);

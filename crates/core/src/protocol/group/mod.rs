@@ -207,7 +207,7 @@ impl<M: Memory> Group<M> {
     pub fn window(&self, from: u64) -> Window<'_, M> {
         let next = self.bounded(from);
         let end = next + 2 * self.geometry.capacity();
-        Window { group: self, next, end, moved: false, settled: Passing::Known }
+        Window { group: self, next, end, moved: false, settled: Passing::Known, steps: u64::MAX }
     }
 
     /// True if the lowest unsettled message from `from` on was given up, and waits for the
@@ -225,12 +225,25 @@ impl<M: Memory> Group<M> {
         self.load(group::FRONTIER).max(self.load(group::REACHED))
     }
 
-    /// Unsettled deliveries that were leased at least once, from `from` on.
-    pub fn leased_before(&self, from: u64) -> impl Iterator<Item = DeliverySnapshot> + '_ {
+    /// Unsettled deliveries that were leased at least once, from `from` on, among so many words.
+    pub fn leased_before(&self, from: u64, steps: u64) -> impl Iterator<Item = DeliverySnapshot> + '_ {
         let reach = self.reach();
         self.window(from)
+            .within(steps)
             .take_while(move |delivery| delivery.position < reach || !delivery.word.is_fresh())
             .filter(|delivery| !delivery.word.is_fresh())
+    }
+
+    /// Announces the first lease of the message at `position`, before it is made. `behind_fresh`:
+    /// the worker has skipped messages below that were never leased. If later ones were leased
+    /// before, the lease counts as a backfill.
+    #[inline(always)]
+    pub fn announce(&self, position: u64, behind_fresh: bool) {
+        if self.load(group::REACHED) > position {
+            self.add(group::BACKFILLED, 1);
+        } else if behind_fresh {
+            self.hint_reached(position);
+        }
     }
 
     /// Hints that a worker leases `position`, with messages below it that were never leased.
@@ -277,7 +290,12 @@ impl<M: Memory> Group<M> {
 
     /// Adds to one of the group's counters.
     pub fn count(&self, what: Count, times: u64) {
-        let word = self.entry_word(group::COUNTS + what as u64 * 8);
+        self.add(group::COUNTS + what as u64 * 8, times);
+    }
+
+    #[cold]
+    fn add(&self, at: u64, times: u64) {
+        let word = self.entry_word(at);
         let mut seen = self.memory.load(word, Relaxed);
         while let Err(now) =
             self.memory.compare_exchange(word, seen, seen.wrapping_add(times), Relaxed, Relaxed)
@@ -362,7 +380,15 @@ pub struct Window<'g, M> {
     end: u64,
     moved: bool,
     settled: Passing,
+    /// Words that it may look at before it ends. One in another cache line counts more
+    /// ([`STEPS_ELSEWHERE`]). A stretch of settled deliveries counts as a run at most: if it is
+    /// longer, the next walk passes the rest in a step.
+    steps: u64,
 }
+
+/// What a look at the word of a run or of a slot counts, as looks at neighbouring delivery words:
+/// its cache line is seldom at hand.
+const STEPS_ELSEWHERE: u64 = 4;
 
 /// How a window passes settled deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -387,6 +413,22 @@ impl<M: Memory> Window<'_, M> {
     #[must_use]
     pub fn word_by_word(self) -> Self {
         Window { settled: Passing::Yielding, ..self }
+    }
+
+    /// Ends after it has looked at so many words, wherever it is then.
+    #[must_use]
+    pub fn within(self, steps: u64) -> Self {
+        Window { steps, ..self }
+    }
+
+    /// True if it ended because it had looked at as many words as it may.
+    pub fn is_cut(&self) -> bool {
+        self.steps == 0
+    }
+
+    /// The position at which it goes on, or at which it ended: the first that it has not looked at.
+    pub fn position(&self) -> u64 {
+        self.next
     }
 
     /// The end of the settled deliveries that begin at the next one.
@@ -419,13 +461,18 @@ impl<M: Memory> Iterator for Window<'_, M> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<DeliverySnapshot> {
-        while self.next < self.end {
+        while self.next < self.end && self.steps > 0 {
+            self.steps -= 1;
             let snapshot = self.group.snapshot(self.next);
             if snapshot.word.is_settled() && self.settled != Passing::Yielding {
-                self.next = self.settled_end().max(self.next + 1);
+                let end = self.settled_end().max(self.next + 1);
+                let run = self.group.geometry.run_len();
+                self.steps = self.steps.saturating_sub((end - self.next).min(run + STEPS_ELSEWHERE));
+                self.next = end;
                 continue;
             }
             if snapshot.word.is_fresh() {
+                self.steps = self.steps.saturating_sub(STEPS_ELSEWHERE);
                 let sequence = self.group.sequence_of_fresh(self.next);
                 if sequence <= self.next {
                     return None;
@@ -477,6 +524,8 @@ pub fn words(geometry: &Geometry) -> Vec<(Word, u64)> {
             (group::RETURNED, NOWHERE),
             (group::REACHED, 0),
             (group::SWEPT, 0),
+            (group::SWEEP_AT, 0),
+            (group::BACKFILLED, 0),
             (group::FLAGS, 0),
         ]
         .map(|(at, value)| (geometry.group_word(number, at), value))

@@ -139,6 +139,8 @@ pub fn create<M: Memory>(
     store(group::RETURNED, NOWHERE);
     store(group::REACHED, 0);
     store(group::SWEPT, 0);
+    store(group::SWEEP_AT, 0);
+    store(group::BACKFILLED, 0);
     let entry = geometry.group_entry(group.number);
     succeed(memory, entry);
     after::store(memory, entry, &[]);
