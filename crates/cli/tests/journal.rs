@@ -199,3 +199,91 @@ fn many_segments_take_few_descriptors_and_a_start_looks_at_the_newest() {
     place.good(&format!("(ulimit -n 24; {JOURNAL} -e)"));
     assert!(segments > 1, "{segments}");
 }
+
+/// SIGKILL at the first, second, … of the system calls by which a journal changes files and names:
+/// what it had released is there, and the next journal goes on.
+#[test]
+fn a_journal_that_is_killed_at_any_system_call_loses_nothing() {
+    let place = Place::new();
+    if !can_inject(&place) {
+        return;
+    }
+    let calls = "pwrite64,rename,renameat2,fsync,unlink,mkdir,ftruncate,fallocate";
+    let script = format!(
+        "for n in $(seq 60); do
+            rm -rf j ring; slipring create $R -b 900 -c 256 --durable journal && seq -f %0400g 60 | slipring pub $R || exit 1
+            strace -f -o /dev/null -e trace={calls} -e inject={calls}:signal=KILL:when=$n \
+                slipring journal $R --to j --allow-memory --segment 8Ki -e 2>/dev/null && break
+            tail=$(slipring consumers $R --json | grep -o '\"tail\":[0-9]*' | cut -d: -f2)
+            test $(slipring history j 2>/dev/null | wc -l) -ge $tail || exit 2
+            {JOURNAL} --segment 8Ki -e || exit 3
+            diff <(seq -f %0400g 60) <(slipring history j) || exit 4
+            slipring journal check j >/dev/null || exit 5
+        done; echo survived $n"
+    );
+    let text = place.good(&script);
+    let n: u32 = text.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((5..60).contains(&n), "{text}");
+}
+
+/// Runs a script in a mount namespace of its own, with an ext4 of 32 MiB at `m`, in a tmpfs of so
+/// many MiB. None where that is not allowed.
+fn on_a_disk(place: &Place, memory: u32, script: &str) -> Option<(i32, String)> {
+    let before = format!(
+        "mount --make-rprivate / || exit 77
+         mkdir m t && mount -t tmpfs -o size={memory}m none t && truncate -s 32M t/image || exit 77
+         mkfs.ext4 -q t/image && mount -o loop t/image m || exit 77\n"
+    );
+    std::fs::write(place.file("script"), before + script).unwrap();
+    let output = place.shell("unshare -m true || exit 77; unshare -m timeout -s KILL 100 bash script 2>&1");
+    let code = output.status.code().unwrap();
+    (code != 77).then(|| (code, String::from_utf8(output.stdout).unwrap()))
+}
+
+#[test]
+fn a_disk_that_fills_up_is_waited_out_and_no_message_is_missing() {
+    let place = Place::new();
+    let script = "
+        slipring create ring -b 4000 -c 4Ki --durable journal >/dev/null
+        dd if=/dev/zero of=m/filler bs=1M count=22 2>/dev/null
+        slipring journal ring --to m/j --segment 1Mi 2>said & j=$!
+        for n in $(seq 3000); do printf '%d %3900d\\n' $n 0; done | slipring pub ring
+        until grep -q 'the disk is full' said; do :; done
+        rm m/filler
+        until grep -q 'has room again' said; do :; done
+        until slipring consumers ring --json | grep -q '\"tail\":3000'; do :; done
+        kill $j; wait $j || exit 3
+        diff <(seq 3000) <(slipring history m/j | cut -d' ' -f1) || exit 4
+        slipring journal check m/j || exit 5
+        umount m";
+    let Some((code, text)) = on_a_disk(&place, 64, script) else { return };
+    assert!(code == 0, "{code} {text}");
+}
+
+/// A sparse image in a tmpfs that is full: the device refuses writes.
+#[test]
+fn a_device_that_fails_ends_it_or_is_waited_out_and_what_was_released_is_there_or_missed_aloud() {
+    let place = Place::new();
+    let script = "
+        slipring create ring -b 4000 -c 4Ki --durable journal >/dev/null
+        slipring journal ring --to m/j --segment 1Mi 2>said & j=$!
+        seq 100 | slipring pub ring
+        until slipring consumers ring --json | grep -q '\"tail\":100'; do :; done
+        dd if=/dev/urandom of=t/filler bs=64K 2>/dev/null; dd if=/dev/urandom of=t/more bs=4K 2>/dev/null
+        for n in $(seq 101 2000); do printf '%d %3900d\\n' $n 0; done | slipring pub ring
+        until grep -qE 'the disk is full|nothing more is released' said; do :; done
+        kill $j 2>/dev/null; wait $j; code=$?
+        tail=$(slipring consumers ring --json | grep -o '\"tail\":[0-9]*' | cut -d: -f2)
+        umount m && rm t/filler t/more && mount -o loop t/image m || exit 2
+        slipring journal ring --to m/j --segment 1Mi -e 2>again; next=$?
+        n=$(slipring history m/j | wc -l)
+        diff <(seq $n) <(slipring history m/j | cut -d' ' -f1) || exit 3
+        umount m; echo $code $tail $next $n";
+    let Some((code, text)) = on_a_disk(&place, 20, script) else { return };
+    let numbers: Vec<u32> =
+        text.split_whitespace().map(|number| number.parse().unwrap_or(u32::MAX)).collect();
+    let [ended, tail, next, n] = numbers[..] else { panic!("{code} {text}") };
+    assert!(code == 0 && ended == 6 && tail < 2000, "{code} {text}");
+    // The device may have lost what it had confirmed; then the next start says so.
+    assert!((next == 0 && n == 2000) || (next == 6 && n < tail), "{code} {text}");
+}

@@ -101,6 +101,8 @@ struct Current {
     len: u64,
     /// The stamp of its first frame; 0 before.
     first_stamp_ns: u64,
+    /// A write found no room: the next one goes to another segment.
+    is_left: bool,
 }
 
 impl Writer {
@@ -156,6 +158,7 @@ impl Writer {
             at: place.offset,
             len: head.len,
             first_stamp_ns,
+            is_left: false,
         });
         Ok(())
     }
@@ -231,7 +234,8 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// [`CommitError::Full`]: what was pushed is still there, and `commit` may be called again.
+    /// [`CommitError::Full`]: what was pushed is still there, and `commit` may be called again; it
+    /// begins a new segment then.
     /// [`CommitError::Failed`]: as well, but no later call succeeds.
     pub fn commit(&mut self, epoch: u64, closed: bool) -> Result<u64, CommitError> {
         if self.count == 0 && self.content == Content::Messages {
@@ -241,7 +245,7 @@ impl Writer {
         if self.is_poisoned {
             return Err(CommitError::Poisoned { path: self.path() });
         }
-        let fits = |segment: &Current| segment.at + len as u64 <= segment.len;
+        let fits = |segment: &Current| !segment.is_left && segment.at + len as u64 <= segment.len;
         if !self.segment.as_ref().is_some_and(fits) {
             self.rotate()?;
         }
@@ -312,6 +316,12 @@ impl Writer {
     fn write_failed(&mut self, source: io::Error) -> CommitError {
         let path = self.path();
         if is_full(&source) {
+            // The blocks were reserved, so it may be the device below that has no room. Writing to
+            // the same place once more has been answered with yes by such a device, and was not
+            // there later.
+            if let Some(segment) = &mut self.segment {
+                segment.is_left = true;
+            }
             return CommitError::Full { path, source };
         }
         self.is_poisoned = true;
@@ -365,6 +375,7 @@ impl Writer {
             at: PAGE as u64,
             len: head.len,
             first_stamp_ns: 0,
+            is_left: false,
         });
         Ok(())
     }
@@ -381,7 +392,11 @@ impl Writer {
             let path = self.home.segment(head.first);
             let current = self.segment.as_ref().map(|segment| segment.first);
             match [current, self.replaceable].contains(&Some(head.first)) {
-                true => std::fs::rename(&fresh, path)?,
+                true => {
+                    std::fs::rename(&fresh, path)?;
+                    // The mark was on the file that is replaced.
+                    let _ = std::fs::remove_file(self.home.failed(head.first));
+                }
                 false => system::rename_no_replace(&fresh, &path)?,
             }
             system::sync_directory(self.home.path())?;
