@@ -200,7 +200,10 @@ impl Writer {
         letter.encode(&mut self.block);
         // A file that lost its name between its opening and now would take the letter along.
         self.producer.check()?;
+        #[cfg(test)]
+        tests::between();
         let position = self.producer.try_send((letter.kind, &self.block))?;
+        // It may have lost its name since: then the message stays, and this letter is none.
         self.producer.check()?;
         Ok(position)
     }
@@ -500,7 +503,20 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GroupSettings, RingOptions};
+    use crate::{GroupSettings, Rejected, RingOptions, Worker};
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    thread_local! {
+        /// Done once, between the last look at the dead-letter ring's name and the letter.
+        static BETWEEN: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn between() {
+        if let Some(act) = BETWEEN.take() {
+            act();
+        }
+    }
 
     fn letter(ring: &Ring) -> DeadLetter {
         DeadLetter {
@@ -576,6 +592,51 @@ mod tests {
             drop(writer);
             std::fs::remove_file(&dead).unwrap();
             drop(Writer::open(&ring.attachment).unwrap());
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// The name goes, or becomes another file's, when the worker has looked at it for the last time:
+    /// the letter is written into a file that is not found any more.
+    #[test]
+    fn a_letter_in_a_file_that_lost_its_name_under_the_writer_is_written_again() {
+        let dir = std::env::temp_dir().join(format!("slipring-between-{}", std::process::id()));
+        std::fs::create_dir(&dir).unwrap();
+        let lose: [fn(&Path, &Path); 4] = [
+            |dead, _| std::fs::remove_file(dead).unwrap(),
+            |dead, aside| std::fs::rename(dead, aside).unwrap(),
+            |dead, aside| {
+                std::fs::copy(dead, aside).unwrap();
+                std::fs::rename(aside, dead).unwrap();
+            },
+            |dead, aside| {
+                std::fs::rename(dead, aside).unwrap();
+                std::fs::write(dead, "of another program").unwrap();
+            },
+        ];
+        for (n, lose) in lose.into_iter().enumerate() {
+            let path = dir.join(format!("ring-{n}"));
+            let (dead, aside) = (dir.join(format!("ring-{n}.dead")), dir.join(format!("aside-{n}")));
+            let options = RingOptions::new(16, 8).group("g", GroupSettings::new());
+            let ring = options.create(&path).unwrap();
+            Producer::<[u8]>::open(&ring).unwrap().send(b"letter").unwrap();
+            let worker = Worker::<[u8]>::join(&ring, "g").unwrap();
+            let at = dead.clone();
+            BETWEEN.set(Some(Box::new(move || lose(&at, &aside))));
+            assert_eq!(worker.recv().unwrap().reject("why"), Ok(Rejected::Waiting), "{n}");
+            assert!(BETWEEN.with_borrow(Option::is_none), "{n}: it was done");
+            assert_eq!(ring.groups()[0].num_dead_pending, 1, "{n}");
+            assert!(worker.dead_letters_wait().is_some(), "{n}");
+            if n == 3 {
+                std::fs::remove_file(&dead).unwrap();
+            }
+            while ring.groups()[0].num_dead_pending > 0 {
+                assert!(worker.try_recv().is_err(), "{n}: it is given up");
+            }
+            let letters = ring.dead_letters().unwrap();
+            let found: Vec<(&[u8], &str)> =
+                letters.iter().map(|letter| (&letter.bytes[..], letter.note.as_str())).collect();
+            assert_eq!(found, [(&b"letter"[..], "why")], "{n}");
         }
         std::fs::remove_dir_all(&dir).unwrap();
     }
