@@ -99,13 +99,18 @@ impl RawProducer {
         }
         if let Some(gate) = self.protocol.rescan(self.room.policy().required_readers).lowest {
             self.full_logged = Some(now);
-            self.log(EventKind::Full, gate);
+            self.log(EventKind::Full, self.in_the_way(gate));
         }
     }
 
     fn log(&self, kind: EventKind, gate: Gate) {
         let (name, pid) = self.name_and_pid(gate);
         self.attachment.try_record(kind, gate.position, &name, pid);
+    }
+
+    /// The party that holds the ring, where the gate only waits for it.
+    fn in_the_way(&self, gate: Gate) -> Gate {
+        make_room::holder(&self.attachment.region, self.attachment.geometry(), gate)
     }
 
     fn name_and_pid(&self, gate: Gate) -> (String, u64) {
@@ -125,7 +130,7 @@ impl RawProducer {
         }
         let full_for = self.full_since.map_or(Duration::ZERO, |since| since.elapsed());
         let holder = match scan.lowest {
-            Some(gate) => self.holder(gate, full_for),
+            Some(gate) => self.holder(self.in_the_way(gate), full_for),
             // The party that gated left between two looks.
             None => Holder {
                 role: HolderRole::Consumer,

@@ -52,6 +52,7 @@ use slipring_core::format::{
 use slipring_core::memory::{Liveness, Memory, Right};
 use slipring_core::protocol;
 use slipring_core::protocol::after;
+use slipring_core::protocol::follow::Party;
 use slipring_core::protocol::furnish::{Declared, Durable, Staff, furnish};
 use slipring_core::protocol::group::table::Birth;
 use slipring_core::protocol::membership::{self, RemoveError, Removed, StartError};
@@ -716,6 +717,9 @@ pub struct ConsumerInfo {
     /// The readers that the consumer comes [after](crate::ConsumerOptions::after); an empty name
     /// for one that is gone.
     pub after: Vec<String>,
+    /// The one of them that the consumer has caught up with, and waits for, while there are
+    /// messages behind; an empty name if that one is gone.
+    pub waits_for: Option<String>,
 }
 
 /// A snapshot of the producer.
@@ -962,7 +966,16 @@ impl Ring {
             missed: load(entry::MISSED),
             after: after::load(region, geometry, geometry.consumer_entry(n))
                 .map_or_else(|_| Vec::new(), |followed| after::names(region, geometry, &followed)),
+            waits_for: self.waits_for(Party::Consumer(n), tail, head),
         })
+    }
+
+    /// Name of the reader that holds this one, which stands at `at`, up.
+    fn waits_for(&self, party: Party, at: Option<u64>, head: u64) -> Option<String> {
+        let (region, geometry) = (&self.attachment.region, self.attachment.geometry());
+        let at = at.filter(|&at| at < head)?;
+        let upstream = after::held_up_by(region, geometry, party, at)?;
+        after::names(region, geometry, &[upstream]).pop()
     }
 
     /// The flight recorder: up to 256 life-cycle events, oldest first, also those of dead

@@ -3,8 +3,8 @@
 
 use slipring::{
     AfterError, AttachError, Consumer, ConsumerOptions, CreateError, EntryError, EvictableConsumer,
-    GroupSettings, MessageId, Producer, ProgressError, RecvError, Ring, RingId, RingOptions, Selector, Start,
-    Wait, Worker,
+    GroupSettings, MessageId, Producer, ProgressError, RecvError, Ring, RingId, RingOptions, Selector,
+    SendError, Start, Wait, Worker,
 };
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -461,4 +461,24 @@ fn all_that_wait_are_told_the_truth_and_soon() {
             );
         }
     });
+}
+
+/// Three readers stand at the same message: the first of the chain holds the ring.
+#[test]
+fn the_error_of_a_full_ring_names_the_reader_that_holds_the_chain_up() {
+    let (ring, mut producer) = ring(4);
+    let _risk: Consumer<u64> = named("risk", &["journal"]).attach(&ring).unwrap();
+    let mut act: Consumer<u64> = named("act", &["risk"]).attach(&ring).unwrap();
+    let mut journal = journal(&ring);
+    producer.send_batch(&[0, 1, 2, 3]).unwrap();
+    let mut holder = || match producer.try_send(&4).unwrap_err() {
+        SendError::Full { holder, .. } => holder.name,
+        other => panic!("{other}"),
+    };
+    assert_eq!(holder(), "journal");
+    drop(journal.recv().unwrap());
+    assert_eq!(holder(), "risk", "it may read on, and does not");
+    assert!(act.try_recv().is_err());
+    let waits = |name: &str| ring.consumers().into_iter().find(|it| it.name == name).unwrap().waits_for;
+    assert_eq!((waits("act").as_deref(), waits("risk")), (Some("risk"), None));
 }

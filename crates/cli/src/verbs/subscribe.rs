@@ -32,6 +32,7 @@ reading only: it holds no party up, and says on standard error how many messages
 Examples:
   slipring sub /dev/shm/news --from latest
   slipring sub /dev/shm/news --name archive >> news.log     # goes on where it stopped
+  slipring sub /dev/shm/orders --after journal,risk         # what both have released
   slipring sub /dev/shm/news --observe --last 10 -e --json | jq -r .text
   slipring sub /dev/shm/orders --history /var/lib/orders --from 0")]
 pub(crate) struct Subscribe {
@@ -60,6 +61,10 @@ pub(crate) struct Subscribe {
     /// `slipring consumers --rm`
     #[arg(long, value_name = "NAME", conflicts_with = "observe")]
     name: Option<String>,
+    /// Gets a message once this consumer or group has released it, as a journal that writes it to a
+    /// disk; repeatable, up to four
+    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with_all = ["observe", "history"])]
+    after: Vec<String>,
     /// Reads by copy and gates nothing; may miss messages
     #[arg(long)]
     observe: bool,
@@ -95,7 +100,7 @@ pub(crate) fn run(args: &Subscribe) -> Outcome {
     } else if args.observe {
         observe(args, Observer::<[u8]>::attach(&place, start)?, &mut sink)
     } else {
-        let mut options = ConsumerOptions::new().start(start);
+        let mut options = ConsumerOptions::new().start(start).after(&args.after);
         if let Some(name) = &args.name {
             options = options.name(name).durable(true);
         }

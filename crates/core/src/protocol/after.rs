@@ -3,7 +3,7 @@
 
 use super::Damage;
 use super::entry as consumers;
-use super::follow::{Followed, Party};
+use super::follow::{Followed, Party, Upstreams};
 use super::group::Group;
 use crate::format::gating::UPSTREAMS_MAX;
 use crate::format::{GatingEntry, Geometry, Tail};
@@ -186,4 +186,17 @@ pub(super) fn follower_of<M: Memory + Futex + Clone, L: Liveness>(
     let consumer = geometry.consumer_entries().find(is_consumer).map(Party::Consumer);
     let group = || Group::all(memory, geometry).find(is_group).map(|group| Party::Group(group.number));
     consumer.or_else(group).map(|by| by.name(memory, geometry))
+}
+
+/// The upstream that holds a party up which stands at `at`; none if all of its upstreams are
+/// beyond, or if it follows nobody. For displays.
+pub fn held_up_by<M: Memory + Clone>(
+    memory: &M,
+    geometry: &Geometry,
+    party: Party,
+    at: u64,
+) -> Option<Followed> {
+    let after = load(memory, geometry, party.entry(geometry)).unwrap_or_default();
+    let mut upstreams = Upstreams::new(memory, geometry, &after)?;
+    (upstreams.look(memory) <= at).then(|| upstreams.last().followed())
 }

@@ -9,12 +9,14 @@
 //! | a worker | its process died | its pin is taken away ([`members::unpin_dead`]) |
 //! | a group | its creator, or remover, died over it | its entry is freed ([`clear_unfinished`]) |
 
+use super::after;
+use super::follow::Party;
 use super::group::table::clear_unfinished;
 use super::group::{Group, members};
 use super::publish::{Gate, Producer, Who};
 use super::recorder::EventKind;
 use super::{membership, recorder};
-use crate::format::{Geometry, Millis, worker};
+use crate::format::{Geometry, Millis, Tail, worker};
 use crate::memory::{Clock, Futex, Liveness, Memory, Right};
 use alloc::string::String;
 use core::sync::atomic::Ordering::Relaxed;
@@ -166,6 +168,30 @@ fn clear_abandoned<M: Memory + Futex>(group: &Group<M>, rights: &impl Liveness) 
     let cleared = clear_unfinished(group);
     rights.release(Right::Table);
     cleared
+}
+
+/// The party that holds the ring by this gate: a follower that has caught up with an upstream only
+/// waits for it, and the upstream may wait for another one.
+///
+/// Example: act is after risk, and risk after journal; all three stand at 7. The scan finds act,
+/// and journal holds the ring.
+pub fn holder<M: Memory + Clone>(memory: &M, geometry: &Geometry, gate: Gate) -> Gate {
+    let mut who = gate.who;
+    // Damaged words may name each other in a circle.
+    for _ in 0..geometry.consumers() + geometry.groups() {
+        let party = match who {
+            Who::Consumer(entry, _) => Party::Consumer(entry),
+            Who::Group(number) => Party::Group(number),
+            Who::Worker(_) => break,
+        };
+        let upstream = after::held_up_by(memory, geometry, party, gate.position);
+        let Some(upstream) = upstream.filter(|upstream| upstream.is_there(memory, geometry)) else { break };
+        who = match upstream.party {
+            Party::Consumer(entry) => Who::Consumer(entry, Tail(memory.load(geometry.tail(entry), Relaxed))),
+            Party::Group(number) => Who::Group(number),
+        };
+    }
+    Gate { who, ..gate }
 }
 
 /// Name and process number of a party that gates; 0 for a group.
