@@ -232,7 +232,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "join_falling",
         question: "is anything overwritten from a joiner's start on, if the limit falls while it joins?",
-        executions: 32_575,
+        executions: 27_716,
         run: membership::join_falling,
     },
     Model {
@@ -664,7 +664,7 @@ pub const MODELS: &[Model] = &[
     Model {
         name: "floor_lag",
         question: "does a floor that lies a lap behind ever stay there?",
-        executions: 87_180,
+        executions: 77_749,
         run: groups::floor_lag,
     },
     Model {
