@@ -74,7 +74,7 @@ pub enum RecvError {
     UpstreamLost {
         /// The name of the reader that is gone; empty if it was gone already when this one, a
         /// durable consumer, came back.
-        name: String,
+        name: Box<str>,
         /// The position before which that reader released every message.
         at: u64,
     },

@@ -87,6 +87,13 @@ fn filled(ring: Ring) -> Result<Ring, Box<dyn Error>> {
 fn recv(calls: usize) -> Outcome {
     let ring = filled(ring()?)?;
     let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
+    receive(&mut consumer, calls)
+}
+
+/// A function of its own: beside the constants of the ring's creation, the compiler would make some
+/// of the loop's anew in each turn.
+#[inline(never)]
+fn receive(consumer: &mut Consumer<[u8]>, calls: usize) -> Outcome {
     for _ in 0..calls {
         std::hint::black_box(&*consumer.recv()?);
     }
@@ -123,7 +130,7 @@ fn recv_and_ack(held: usize, calls: usize) -> Outcome {
     let other = Worker::<[u8]>::join(&ring, "group")?;
     let _held = other.recv_batch(held)?;
     // How often a worker sweeps depends on the clock, and the counts must not.
-    let tick = Duration::from_secs(1);
+    let tick = Duration::from_secs(60);
     let worker: Worker = WorkerOptions::new("group").tick(tick).join(&ring)?;
     for _ in 0..calls {
         let delivery = worker.recv()?;

@@ -16,7 +16,7 @@ fn lines_go_through() {
     assert!(lines.starts_with("1\n2\n") && lines.ends_with("500\nlast one\n"));
     assert_eq!(place.good("slipring sub $R --observe --from -2 -e"), "500\nlast one\n");
     assert_eq!(place.good("slipring sub $R --last 1 -e"), "last one\n");
-    assert_eq!(place.good("slipring sub $R --last 1_000_000 -e | wc -l").trim(), "501");
+    assert_eq!(place.good("slipring sub $R --last 1000000 -e | wc -l").trim(), "501");
     assert_eq!(place.bad("slipring sub $R --last 1 --from 3").0, 2);
     assert_eq!(place.good("slipring sub $R --from 9 -c 2 --format '%n %p %s;'"), "1 9 10;2 10 11;");
     assert_eq!(place.good("slipring peek $R -1"), "last one\n");

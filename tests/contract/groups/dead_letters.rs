@@ -113,7 +113,10 @@ fn a_dead_letter_ring_that_was_removed_is_made_again() {
     let before = Ring::open(dead(&path)).unwrap();
     assert_eq!((before.capacity(), before.block_size()), (4, 48 + 192));
     std::fs::remove_file(dead(&path)).unwrap();
-    assert!(matches!(ring.dead_letters(), Err(AtPath { error: AttachError::Open(OpenError::NotFound), .. })));
+    assert!(matches!(
+        ring.dead_letters(),
+        Err(AtPath { error: AttachError::Open(OpenError::NoDeadLetterRing), .. })
+    ));
     let mut producer = Producer::<[u8]>::open(&path).unwrap();
     let worker = join(&ring, "work");
     fill(&mut producer, 1);
