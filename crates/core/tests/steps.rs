@@ -421,6 +421,14 @@ fn near_the_limit_a_message_costs_what_it_costs_elsewhere() {
 }
 
 #[test]
+fn the_highest_limit_is_no_limit() {
+    let ring = Ring::full(GroupSettings::new().max_ack_pending(u64::MAX));
+    let [worker, other] = [0, 1].map(|entry| ring.worker(entry));
+    let _held = lease(&other).unwrap();
+    work(&ring, &worker, CAPACITY - 1);
+}
+
+#[test]
 fn what_others_lease_below_counts_for_a_worker_that_chooses() {
     let mut ring = Ring::empty(LARGE, GroupSettings::new().max_ack_pending(50));
     let [chooser, other] = [0, 1].map(|entry| ring.worker(entry));

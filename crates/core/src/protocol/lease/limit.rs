@@ -66,6 +66,7 @@ impl<M: Memory> Worker<M> {
     pub(super) fn note_settled(&self, position: u64) {
         let free_until = self.free_until.get();
         if position < free_until {
+            // A limit that is no limit leaves nothing to add to.
             self.free_until.set(free_until.saturating_add(1));
         }
     }
