@@ -109,10 +109,22 @@ const ACCEPTED: &[Accepted] = &[
         "the right to the entry is held meanwhile; a free entry that gates is cleared away, too",
     ),
     accepted(
-        "membership.rs",
+        "entry.rs",
         "EntryFlags(memory.load(geometry.flags(entry), Relaxed))",
         "remembered",
-        "flags change under the right to the entry alone, and decide nothing without that right",
+        "flags change under the right to the entry alone; without that right, a party that sees the change later waits longer",
+    ),
+    accepted(
+        "group/mod.rs",
+        "compare_exchange(word, seen, seen.wrapping_add(times)",
+        "skipped",
+        "counters are for display, but for that of backfills: `what_others_lease_below_counts_for_a_worker_that_chooses`",
+    ),
+    accepted(
+        "group/mod.rs",
+        "compare_exchange(word, seen, seen.wrapping_add(times)",
+        "blind",
+        "counters are for display; a lost backfill lets the limit be exceeded by one, which no model looks at",
     ),
     accepted(
         "tenure.rs",
@@ -167,6 +179,24 @@ const ACCEPTED: &[Accepted] = &[
         "let head = self.memory.load(HEAD",
         "remembered",
         "a hint where to go on; every look validates its copy",
+    ),
+    accepted(
+        "observe.rs",
+        "self.memory.load(self.geometry.slot(head).sequence()",
+        "remembered",
+        "an older look gives the newest message of that time",
+    ),
+    accepted(
+        "park.rs",
+        "if memory.load(side.asleep(), Relaxed) != 0 {",
+        "remembered",
+        "the look by which it is called has seen the sleeper",
+    ),
+    accepted(
+        "read.rs",
+        "self.memory.load(self.slots.at(position).sequence(), Relaxed);",
+        "remembered",
+        "the next look finds the message that an older one misses",
     ),
     accepted(
         "park.rs",
