@@ -391,7 +391,8 @@ fn a_ring_that_is_full_of_messages_given_up_names_the_dead_letter_ring() {
     assert!(code == 5 && error.contains("(") && error.contains("directory"), "{error}");
     assert!(error.contains("a worker tries again every second"), "{error}");
     // The directory goes while a worker and a producer wait.
-    let script = "slipring work $R -g g & w=$!; slipring pub $R x & p=$!; rmdir $R.dead; wait $p; code=$?; kill $w; wait; exit $code";
+    let script = "slipring work $R -g g & w=$!; slipring pub $R x & p=$!; rmdir $R.dead; wait $p; code=$?
+         until [ \"$(slipring dead ls $R --json | jq length)\" = 2 ]; do :; done; kill $w; wait; exit $code";
     let output = place.shell(script);
     assert!(output.status.success(), "{output:?}");
     let notes = place.good("slipring dead ls $R --json | jq -r '.[].note'");

@@ -61,12 +61,6 @@ const ACCEPTED: &[Accepted] = &[
         "the exchange that follows finds the present value",
     ),
     accepted(
-        "",
-        "let mut seen = memory.load(ROOM, Relaxed);",
-        "remembered",
-        "the exchange that follows finds the present value",
-    ),
-    accepted(
         "runs.rs",
         "let end = memory.load(geometry.run_end(number, position), Relaxed);",
         "remembered",
@@ -155,12 +149,6 @@ const ACCEPTED: &[Accepted] = &[
         "compare_exchange(word, returned, next_returned",
         "blind",
         "a hint: a sweep finds the messages that it skips",
-    ),
-    accepted(
-        "sweep.rs",
-        "group::FRONTIER), lower_frontier",
-        "skipped",
-        "a hint: another sweep finds the message",
     ),
     accepted(
         "sweep.rs",
