@@ -631,7 +631,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "self.add(group::BACKFILLED, 1);",
         "{}",
-        Model("backfill"),
+        Test("slipring-core", "steps", "what_others_lease_below_counts_for_a_worker_that_chooses"),
     ),
     plant(
         "backfill_forgotten",
@@ -639,7 +639,7 @@ pub(crate) const PLANTS: &[Plant] = &[
         "",
         "list.left_fresh = true;",
         "{}",
-        Model("backfill"),
+        Test("slipring-core", "steps", "what_others_lease_below_counts_for_a_worker_that_chooses"),
     ),
     plant(
         "sweep_from_the_floor",
