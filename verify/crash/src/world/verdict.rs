@@ -48,7 +48,7 @@ impl World {
                 let Holder { role, name, pid, .. } = &*holder;
                 let names_victim = *pid == victim || ["child", "audit", "gone", "h"].contains(&name.as_str());
                 // A message that waits for the victim to move it to the dead-letter ring.
-                let moving = *role == HolderRole::Group
+                let moving = matches!(role, HolderRole::Group | HolderRole::DeadLetters)
                     && Raw::open(&dead_path(&self.path)).is_ok_and(|dead| dead.has_producer());
                 assert!(names_victim || moving, "beside a stopped process {victim}: {holder}");
                 break;
