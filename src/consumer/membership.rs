@@ -90,7 +90,7 @@ impl Membership {
     pub(crate) fn lost(&self, upstream: &Upstream<Region>) -> RecvError {
         let which = self.after.iter().position(|followed| *followed == upstream.followed());
         let name = which.and_then(|which| self.after_names.get(which)).cloned();
-        RecvError::UpstreamLost { name: name.unwrap_or_default().into(), at: upstream.passed() }
+        RecvError::UpstreamLost { name: name.unwrap_or_default(), at: upstream.passed() }
     }
 
     /// The same, if the last one is a while ago.

@@ -74,7 +74,7 @@ pub enum RecvError {
     UpstreamLost {
         /// The name of the reader that is gone; empty if it was gone already when this one, a
         /// durable consumer, came back.
-        name: Box<str>,
+        name: String,
         /// The position before which that reader released every message.
         at: u64,
     },

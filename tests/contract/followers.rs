@@ -129,7 +129,7 @@ fn an_upstream_that_leaves_is_drained_and_then_missed_and_no_stranger_is_followe
     assert_eq!(all(&mut journal).len(), 4);
     assert_eq!(all(&mut act), [0, 1]);
     let lost =
-        |error: RecvError| matches!(error, RecvError::UpstreamLost { name, at: 2, .. } if &*name == "risk");
+        |error: RecvError| matches!(error, RecvError::UpstreamLost { name, at: 2, .. } if name == "risk");
     assert!(lost(act.try_recv().unwrap_err()) && lost(act.recv().unwrap_err()));
     assert!(lost(act.recv_batch(8).unwrap_err()) && lost(act.recv_timeout(LONG).unwrap_err()));
     let copied = [copying.recv().map(|it| *it), copying.recv().map(|it| *it)];
@@ -159,7 +159,7 @@ fn an_upstream_whose_entry_was_taken_is_missed_where_it_was_last_seen() {
     drop(risk);
     let mut other: Consumer<u64> = named("other", &[]).attach(&ring).unwrap();
     assert_eq!(all(&mut other).len(), 4);
-    assert!(matches!(act.recv(), Err(RecvError::UpstreamLost { name, at: 1, .. }) if &*name == "risk"));
+    assert!(matches!(act.recv(), Err(RecvError::UpstreamLost { name, at: 1, .. }) if name == "risk"));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_list_names_readers_that_are_there_and_stays_the_same() {
     assert!(not_found(refused(&ring, &named("act", &["act"])), "act"), "itself");
     let durable = |after: &[&str]| named("act", after).durable(true);
     assert!(
-        matches!(refused(&ring, &durable(&["risk"])), AfterError::Ephemeral { name, .. } if &*name == "risk")
+        matches!(refused(&ring, &durable(&["risk"])), AfterError::Ephemeral { name, .. } if name == "risk")
     );
     let names = ["a", "b", "c", "d"];
     let others = names.map(|name| named(name, &[]).attach::<u64>(&ring).unwrap());

@@ -87,13 +87,6 @@ fn filled(ring: Ring) -> Result<Ring, Box<dyn Error>> {
 fn recv(calls: usize) -> Outcome {
     let ring = filled(ring()?)?;
     let mut consumer = Consumer::<[u8]>::attach(&ring, Start::Earliest)?;
-    receive(&mut consumer, calls)
-}
-
-/// A function of its own: beside the constants of the ring's creation, the compiler would make some
-/// of the loop's anew in each turn.
-#[inline(never)]
-fn receive(consumer: &mut Consumer<[u8]>, calls: usize) -> Outcome {
     for _ in 0..calls {
         std::hint::black_box(&*consumer.recv()?);
     }
